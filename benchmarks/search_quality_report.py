@@ -1,0 +1,199 @@
+"""The table and the figure of search_quality.py, from its results file.
+
+python benchmarks/search_quality_report.py [RESULTS.json]
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+from scipy.stats import wilcoxon
+from search_quality import BUDGET_TRAININGS, PROTOCOL_TASKS, SHARES
+
+RESULTS = Path(__file__).parent / "results" / "search_quality.json"
+TASK_NAMES = {
+    "189908": "Fashion-MNIST",
+    "168331": "volkert",
+    "167152": "mfeat-factors",
+    "189906": "segment",
+    "168330": "jannis",
+    "168329": "helena",
+}
+STRATEGIES = {
+    "default": ("effv2-tune", "#0b6e4f"),
+    "tpe": ("Optuna's TPE", "#c8553d"),
+    "random+halving": ("random + halving", "#6b7a8f"),
+}
+_LEVEL = 0.05
+
+
+class Results:
+    """Simulations by (task, strategy, workers), over the seeds that all of a task have.
+
+    Args:
+        found: What search_quality.py wrote.
+    """
+
+    def __init__(self, found: dict[str, Any]) -> None:
+        self._found = found
+        self.seeds = sorted({int(key.split("/")[3]) for key in found})
+        self.workers = sorted({int(key.split("/")[2]) for key in found})
+
+    def curves(self, task: str, strategy: str, workers: int) -> np.ndarray:
+        """Hypervolume over time: [seeds, points in time]."""
+        keys = [f"{task}/{strategy}/{workers}/{seed}" for seed in self.seeds]
+        return np.array([self._found[key]["hypervolume"] for key in keys if key in self._found])
+
+    def regrets(self, task: str, strategy: str, workers: int) -> tuple[float, float]:
+        """Mean share of stops that cost the front something, and mean hypervolume lost."""
+        keys = [f"{task}/{strategy}/{workers}/{seed}" for seed in self.seeds]
+        found = [self._found[key]["regret"] for key in keys if key in self._found]
+        return (
+            float(np.mean([one["lost"] for one in found])),
+            float(np.mean([one["hypervolume"] for one in found])),
+        )
+
+
+def share_to_reach(curves: np.ndarray, level: float) -> float | None:
+    """Share of the budget after which the mean of ``curves`` has reached ``level``."""
+    reached = np.flatnonzero(curves.mean(axis=0) >= level)
+    return None if len(reached) == 0 else SHARES[reached[0]]
+
+
+def table(results: Results, workers: int) -> str:
+    """One line for each task: final hypervolumes, tests, time to reach Optuna's."""
+    lines = [
+        "| task | "
+        + " | ".join(f"{name}" for name, _ in STRATEGIES.values())
+        + " | p against TPE | p against random + halving | budget to reach TPE's end "
+        "| stops that cost | hypervolume they cost |",
+        "|---|" + "---:|" * (len(STRATEGIES) + 5),
+    ]
+    shares, wins = [], 0
+    for task in PROTOCOL_TASKS:
+        final = {name: results.curves(task, name, workers)[:, -1] for name in STRATEGIES}
+        low_p = {
+            other: float(wilcoxon(final["default"], final[other], alternative="greater").pvalue)
+            for other in ("tpe", "random+halving")
+        }
+        share = share_to_reach(results.curves(task, "default", workers), final["tpe"].mean())
+        shares.append(1.0 if share is None else share)
+        wins += all(
+            final["default"].mean() > final[other].mean() and p < _LEVEL
+            for other, p in low_p.items()
+        )
+        lost, cost = results.regrets(task, "default", workers)
+        cells = [f"{TASK_NAMES[task]} ({task})"]
+        cells += [_cell(values) for values in final.values()]
+        cells += [f"{p:.2g}" for p in low_p.values()]
+        cells += ["not reached" if share is None else f"{share:.0%}", f"{lost:.1%}", f"{cost:.4f}"]
+        lines.append("| " + " | ".join(cells) + " |")
+    lines += [
+        "",
+        (
+            f"Better than both, with p < {_LEVEL} each: {wins} of {len(PROTOCOL_TASKS)} tasks. "
+            f"Median share of the budget to reach the final mean of Optuna's TPE: "
+            f"{np.median(shares):.0%}."
+        ),
+    ]
+    return "\n".join(lines)
+
+
+def _cell(values: np.ndarray) -> str:
+    low, high = np.quantile(values, [0.25, 0.75])
+    return f"{values.mean():.4f} ({low:.3f} to {high:.3f})"
+
+
+def figure(results: Results, workers: int) -> go.Figure:
+    """Mean and interquartile range of the hypervolume over time, one panel for each task."""
+    titles = [TASK_NAMES[task] for task in PROTOCOL_TASKS]
+    panels = make_subplots(
+        rows=2,
+        cols=3,
+        subplot_titles=titles,
+        horizontal_spacing=0.06,
+        vertical_spacing=0.13,
+        x_title="share of the budget (simulated training seconds)",
+        y_title="hypervolume, share of the best known",
+    )
+    for place, task in enumerate(PROTOCOL_TASKS):
+        row, column = divmod(place, 3)
+        for name, (label, colour) in STRATEGIES.items():
+            curves = results.curves(task, name, workers)
+            low, high = np.quantile(curves, [0.25, 0.75], axis=0)
+            band = go.Scatter(
+                x=[*SHARES, *reversed(SHARES)],
+                y=[*high, *low[::-1]],
+                fill="toself",
+                fillcolor=colour,
+                opacity=0.15,
+                line={"width": 0},
+                showlegend=False,
+                hoverinfo="skip",
+            )
+            line = go.Scatter(
+                x=SHARES,
+                y=curves.mean(axis=0),
+                name=label,
+                line={"color": colour, "width": 2},
+                showlegend=place == 0,
+            )
+            panels.add_trace(band, row=row + 1, col=column + 1)
+            panels.add_trace(line, row=row + 1, col=column + 1)
+        ends = [results.curves(task, name, workers)[:, -1].mean() for name in STRATEGIES]
+        panels.update_yaxes(
+            range=[max(min(ends) - 0.3, 0), min(max(ends) + 0.06, 1)],
+            row=row + 1,
+            col=column + 1,
+        )
+    panels.update_xaxes(tickformat=".0%")
+    panels.update_layout(
+        template="simple_white",
+        width=1080,
+        height=640,
+        margin={"l": 80, "r": 20, "t": 70, "b": 70},
+        legend={"orientation": "h", "y": 1.12, "x": 0},
+    )
+    return panels
+
+
+def main() -> None:
+    """Write search_quality.md and a picture for each number of workers."""
+    file = Path(sys.argv[1]) if len(sys.argv) > 1 else RESULTS
+    results = Results(json.loads(file.read_text(encoding="utf-8")))
+    parts = [
+        "# Search quality on LCBench",
+        "",
+        (
+            "Made by `python benchmarks/search_quality.py --data PATH/lcbench --workers 1 4` and "
+            "`python benchmarks/search_quality_report.py`."
+        ),
+        "",
+        (
+            "Hypervolume over (accuracy, log seconds) of the trials completed at full length when "
+            f"{BUDGET_TRAININGS} median full trainings have been spent, as a share of that of "
+            "400,000 random configs; mean and interquartile range over "
+            f"{len(results.seeds)} seeds. p: paired one-sided Wilcoxon test over the seeds. Stops "
+            "that cost: share of stopped trials that, trained to the end, would have joined the "
+            "final front; what all of them together would have added to the hypervolume stands "
+            "beside it."
+        ),
+    ]
+    for workers in results.workers:
+        picture = file.with_name(f"{file.stem}_{workers}.png")
+        figure(results, workers).write_image(picture, scale=2)
+        noun = "worker" if workers == 1 else "workers"
+        parts += ["", f"## {workers} {noun}", "", table(results, workers), ""]
+        parts += [f"![Hypervolume over time, {workers} {noun}]({picture.name})"]
+    file.with_suffix(".md").write_text("\n".join(parts) + "\n", encoding="utf-8")
+    print("\n".join(parts))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,396 @@
+"""New numbers and fresh starts without a new trace; numbers that are refused."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from keras import ops
+
+from effv2_tune.errors import TuneError
+from effv2_tune.optimizers import (
+    SGD,
+    AdaBelief,
+    AdamW,
+    CosineLearningRate,
+    CyclicalLearningRate,
+    FlatOptimizer,
+    Switches,
+    reset,
+    set_numbers,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+ON_JAX = keras.backend.backend() == "jax"
+ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
+
+SHAPES = [(3, 2), (2,), (), (4, 1, 2)]
+rng = np.random.default_rng(0)
+START = [rng.standard_normal(shape).astype("float32") for shape in SHAPES]
+GRADIENTS = [[rng.standard_normal(shape).astype("float32") for shape in SHAPES] for _ in range(9)]
+
+SCHEDULE = {"initial_learning_rate": 1e-3, "maximal_learning_rate": 1e-1, "step_size": 3.0}
+
+# Each pair differs in every number, and in nothing else.
+PAIRS: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
+    "adabelief": (
+        lambda: AdaBelief(1e-3, weight_decay=1e-4, global_clipnorm=1.0, use_ema=True),
+        lambda: AdaBelief(
+            3e-2,
+            beta_1=0.8,
+            beta_2=0.95,
+            epsilon=1e-8,
+            weight_decay=0.0,
+            sma_threshold=4.5,
+            global_clipnorm=0.5,
+            use_ema=True,
+            ema_momentum=0.7,
+        ),
+    ),
+    "adabelief-cyclical-warm-up": (
+        lambda: AdaBelief(
+            CyclicalLearningRate.exponential(1e-3, 1e-1, 3, gamma=0.9),
+            rectify=False,
+            amsgrad=True,
+            total_steps=10,
+            clipnorm=1.0,
+            loss_scale_factor=2.0,
+        ),
+        lambda: AdaBelief(
+            CyclicalLearningRate.exponential(2e-3, 3e-1, 4.5, gamma=0.8),
+            0.85,
+            0.9,
+            1e-9,
+            rectify=False,
+            amsgrad=True,
+            total_steps=20,
+            warmup_proportion=0.3,
+            min_lr=1e-3,
+            clipnorm=0.4,
+            loss_scale_factor=4.0,
+        ),
+    ),
+    "adamw": (
+        lambda: AdamW(CosineLearningRate(1e-3, 1e-1, 20, 3), clipvalue=1.0),
+        lambda: AdamW(CosineLearningRate(0, 2e-1, 9, 2), 0.1, 0.7, 0.9, 1e-3, clipvalue=0.2),
+    ),
+    "sgd": (
+        lambda: SGD(1e-2, 0.9, nesterov=True, weight_decay=1e-3),
+        lambda: SGD(3e-2, 0.0, nesterov=True, weight_decay=1e-2),
+    ),
+    "flat-adabelief": (
+        lambda: FlatOptimizer(Switches(schedule="triangular2", clip=True, average=True), SCHEDULE),
+        lambda: FlatOptimizer(
+            Switches(schedule="triangular2", clip=True, average=True),
+            {
+                "initial_learning_rate": 2e-3,
+                "maximal_learning_rate": 2e-1,
+                "step_size": 4.0,
+                "beta_1": 0.8,
+                "beta_2": 0.95,
+                "epsilon": 1e-8,
+                "sma_threshold": 4.5,
+                "weight_decay": 0.3,
+                "global_clipnorm": 0.5,
+                "ema_momentum": 0.7,
+            },
+        ),
+    ),
+    "flat-sgd": (
+        lambda: FlatOptimizer(Switches("sgd", nesterov=True), {"learning_rate": 1e-2}),
+        lambda: FlatOptimizer(
+            Switches("sgd", nesterov=True),
+            {"learning_rate": 3e-2, "momentum": 0.9, "weight_decay": 0.1},
+        ),
+    ),
+}
+pairs = pytest.mark.parametrize("pair", PAIRS.values(), ids=PAIRS)
+
+
+def new_variables() -> list[Any]:
+    return [keras.Variable(start) for start in START]
+
+
+def train(optimizer: Any, variables: Sequence[Any], gradients: Any = GRADIENTS) -> list[Any]:
+    """Apply gradients one after the other; the weights at the end."""
+    for step in gradients:
+        optimizer.apply([ops.convert_to_tensor(gradient) for gradient in step], variables)
+    return [variable.numpy().copy() for variable in variables]
+
+
+def trained(optimizer: Any) -> list[Any]:
+    variables = new_variables()
+    optimizer.build(variables)
+    return train(optimizer, variables)
+
+
+def assert_same(found: Sequence[Any], expected: Sequence[Any]) -> None:
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pairs
+def test_the_pairs_differ_in_every_number(pair: tuple[Any, Any]) -> None:
+    one, other = (make().numbers for make in pair)
+
+    assert one.keys() == other.keys()
+    assert all(one[name] != other[name] for name in one)
+
+
+@pairs
+def test_new_numbers_and_a_reset_make_it_a_new_optimizer(pair: tuple[Any, Any]) -> None:
+    one, other = (make() for make in pair)
+    variables = new_variables()
+    one.build(variables)
+    train(one, variables)
+
+    set_numbers(one, other.numbers)
+    reset(one)
+    for variable, start in zip(variables, START, strict=True):
+        variable.assign(start)
+
+    assert one.numbers == other.numbers
+    assert_same(train(one, variables), trained(other))
+
+
+@pytest.mark.skipif(not ON_TENSORFLOW, reason="traces of TensorFlow")
+@pairs
+def test_tensorflow_traces_once_for_all_numbers(pair: tuple[Any, Any]) -> None:
+    import tensorflow as tf
+
+    one, other = (make() for make in pair)
+    variables = new_variables()
+    one.build(variables)
+    traces = []
+
+    @tf.function
+    def step(*gradients: Any) -> None:
+        traces.append(1)
+        one.apply(list(gradients), variables)
+
+    for gradients in GRADIENTS:
+        step(*map(tf.constant, gradients))
+    set_numbers(one, other.numbers)
+    reset(one)
+    for variable, start in zip(variables, START, strict=True):
+        variable.assign(start)
+    for gradients in GRADIENTS:
+        step(*map(tf.constant, gradients))
+
+    assert len(traces) == 1
+    for found, expected in zip(variables, trained(other), strict=True):
+        np.testing.assert_allclose(found.numpy(), expected, rtol=2e-5, atol=1e-7)
+
+
+@pytest.mark.skipif(not ON_TENSORFLOW, reason="graphs of TensorFlow")
+@pairs
+def test_tensorflow_builds_the_same_graph_for_both(pair: tuple[Any, Any]) -> None:
+    import tensorflow as tf
+
+    def graph(optimizer: Any) -> list[tuple[str, str]]:
+        variables = new_variables()
+        optimizer.build(variables)
+        step = tf.function(lambda *gradients: optimizer.apply(list(gradients), variables))
+        concrete = step.get_concrete_function(*map(tf.constant, GRADIENTS[0]))
+        graphs = [concrete.graph.as_graph_def()]
+        nodes = [
+            n
+            for g in graphs
+            for n in (*g.node, *(m for f in g.library.function for m in f.node_def))
+        ]
+        return [(node.op, str(node.attr["value"])) for node in nodes]
+
+    one, other = (graph(make()) for make in pair)
+
+    assert one == other
+
+
+@pytest.mark.skipif(not ON_JAX, reason="programs of JAX")
+@pairs
+def test_jax_lowers_both_to_the_same_program(pair: tuple[Any, Any]) -> None:
+    import jax
+
+    def program(optimizer: Any) -> str:
+        variables = new_variables()
+        optimizer.build(variables)
+        carried = (
+            optimizer.initial_state()
+            if isinstance(optimizer, FlatOptimizer)
+            else [variable.value for variable in optimizer.variables]
+        )
+
+        def step(state: Any, gradients: Any, weights: Any) -> Any:
+            return optimizer.stateless_apply(state, gradients, weights)
+
+        return jax.jit(step).lower(carried, GRADIENTS[0], START).as_text()
+
+    one, other = (program(make()) for make in pair)
+
+    assert one == other
+
+
+def test_a_number_reads_as_it_was_written() -> None:
+    assert AdaBelief(0.1, weight_decay=1e-5).numbers == {
+        "learning_rate": 0.1,
+        "weight_decay": 1e-5,
+        "beta_1": 0.9,
+        "beta_2": 0.999,
+        "epsilon": 1e-14,
+        "sma_threshold": 5.0,
+    }
+
+
+@settings(deadline=None)
+@given(
+    st.floats(0, 1e3),
+    st.floats(0, 0.999),
+    st.floats(0.7, 0.999),
+    st.floats(1e-30, 1),
+    st.floats(0, 10),
+)
+def test_numbers_of_any_size_are_taken(
+    rate: float, beta_1: float, beta_2: float, epsilon: float, decay: float
+) -> None:
+    given_numbers = {
+        "learning_rate": rate,
+        "beta_1": beta_1,
+        "beta_2": beta_2,
+        "epsilon": epsilon,
+        "weight_decay": decay,
+    }
+    optimizer = AdaBelief(weight_decay=0.0)
+
+    set_numbers(optimizer, given_numbers)
+
+    found = optimizer.numbers
+    assert {name: np.float32(n) for name, n in given_numbers.items()} == {
+        name: np.float32(found[name]) for name in given_numbers
+    }
+
+
+def test_the_learning_rate_can_be_set_as_keras_callbacks_do() -> None:
+    optimizer = AdaBelief(0.1)
+
+    optimizer.learning_rate = 0.01
+
+    assert optimizer.numbers["learning_rate"] == 0.01
+    with pytest.raises(TuneError, match="learning_rate must be at least 0"):
+        optimizer.learning_rate = -1.0
+
+
+def test_a_schedule_gives_way_to_another_of_its_kind_only() -> None:
+    optimizer = AdaBelief(CyclicalLearningRate.triangular2(1e-3, 1e-1, 3))
+
+    optimizer.learning_rate = CyclicalLearningRate.triangular2(2e-3, 2e-1, 4)
+
+    assert optimizer.numbers["step_size"] == 4.0
+    assert float(optimizer.learning_rate) == pytest.approx(2e-3)
+    with pytest.raises(TuneError, match="is a schedule 'triangular2', and cannot become a number"):
+        optimizer.learning_rate = 0.1
+    with pytest.raises(TuneError, match="cannot become a schedule 'triangular'"):
+        optimizer.learning_rate = CyclicalLearningRate.triangular(2e-3, 2e-1, 4)
+
+
+def test_a_schedule_of_keras_itself_is_followed() -> None:
+    schedule = keras.optimizers.schedules.PiecewiseConstantDecay([2], [0.5, 0.25])
+    optimizer = SGD(schedule)
+
+    found = trained(optimizer)
+
+    expected = START[0] - 0.5 * sum(g[0] for g in GRADIENTS[:3])
+    expected = expected - 0.25 * sum(g[0] for g in GRADIENTS[3:])
+    np.testing.assert_allclose(found[0], expected, rtol=1e-5)
+
+
+WRONG: list[tuple[Callable[[], Any], str]] = [
+    (lambda: AdaBelief(-1e-3), "learning_rate must be at least 0 and finite, found -0.001."),
+    (lambda: AdaBelief(-1e-60), "learning_rate must be at least 0 and finite, found -1e-60."),
+    (lambda: AdaBelief(float("nan")), "learning_rate must be a number, found nan."),
+    (lambda: AdaBelief(float("inf")), "learning_rate must be at least 0 and finite, found inf."),
+    (lambda: AdaBelief(1e39), "learning_rate must be at least 0 and finite, found 1e+39."),
+    (lambda: AdaBelief(weight_decay=-0.1), "weight_decay must be at least 0"),
+    (lambda: AdaBelief(weight_decay="1"), "weight_decay must be a number, found '1'."),
+    (lambda: AdaBelief(beta_1=1.0), "beta_1 must be at least 0 and below 1, found 1."),
+    (lambda: AdaBelief(beta_1=-0.1), "beta_1 must be at least 0 and below 1, found -0.1."),
+    (lambda: AdaBelief(beta_2=1 - 1e-9), "beta_2 must be at least 0 and below 1"),
+    (lambda: AdaBelief(beta_2=2 / 3), "beta_2 0.666667 is at or below 0.6667: with rectify"),
+    (lambda: AdaBelief(beta_2=0.5), "the adaptive branch is never reached"),
+    (lambda: AdaBelief(beta_2=0.9, sma_threshold=20), "is at or below 0.9048"),
+    (lambda: AdaBelief(sma_threshold=3), "sma_threshold must be at least 4"),
+    (lambda: AdaBelief(epsilon=-1e-8), "epsilon must be above 0 and finite, found -1e-08."),
+    (lambda: AdaBelief(epsilon=1e-50), "epsilon must be above 0 and finite, found 1e-50."),
+    (lambda: AdaBelief(total_steps=-5), "total_steps must be above 0"),
+    (lambda: AdaBelief(total_steps=5, warmup_proportion=1.5), "warmup_proportion must be at"),
+    (lambda: AdaBelief(total_steps=5, min_lr=-1), "min_lr must be at least 0"),
+    (lambda: AdaBelief(clipnorm=0.0), "clipnorm must be above 0 and finite, found 0."),
+    (lambda: AdaBelief(clipnorm=1, clipvalue=1), "clips in one way, found clipnorm and clipvalue"),
+    (lambda: AdaBelief(use_ema=True, ema_momentum=1.2), "ema_momentum must be at least 0 and at"),
+    (lambda: AdamW(epsilon=0.0), "epsilon must be above 0 and finite, found 0."),
+    (lambda: SGD(momentum=1.0), "momentum must be at least 0 and below 1"),
+    (lambda: Switches("adam"), "There is no optimizer 'adam', did you mean 'adamw'?"),
+    (lambda: Switches(schedule="triangle"), "There is no schedule 'triangle', did you mean"),
+    (lambda: Switches("adamw", nesterov=True), "adamw has no nesterov."),
+    (lambda: Switches("sgd", amsgrad=True), "sgd has no amsgrad."),
+    (lambda: FlatOptimizer(Switches(), {}), "The schedule 'constant' needs learning_rate."),
+    (
+        lambda: FlatOptimizer(Switches(), {"learning_rate": 1, "beta1": 0.9}),
+        "no number called 'beta1', did you mean 'beta_1'?",
+    ),
+    (
+        lambda: FlatOptimizer(Switches(), {"learning_rate": 1, "beta_2": 0.5}),
+        "beta_2 0.5 is at or below 0.6667",
+    ),
+]
+
+
+@pytest.mark.parametrize(("make", "sentence"), WRONG, ids=[sentence for _, sentence in WRONG])
+def test_wrong_numbers_are_refused_in_a_sentence(make: Callable[[], Any], sentence: str) -> None:
+    with pytest.raises(TuneError) as refused:
+        make()
+
+    assert sentence in refused.value.message
+    assert refused.value.hint
+
+
+def test_without_rectify_a_small_beta_2_is_fine() -> None:
+    optimizer = AdaBelief(beta_2=0.5, rectify=False)
+
+    assert np.all(np.isfinite(trained(optimizer)[0]))
+
+
+@pairs
+def test_a_refused_number_changes_nothing(pair: tuple[Any, Any]) -> None:
+    optimizer = pair[0]()
+    before = optimizer.numbers
+
+    with pytest.raises(TuneError, match=r"weight_decay must be|no number called"):
+        set_numbers(optimizer, dict(reversed(before.items())) | {"weight_decay": -1.0})
+    with pytest.raises(TuneError, match="no number called 'bete_1'"):
+        set_numbers(optimizer, {"bete_1": 0.5})
+
+    assert optimizer.numbers == before
+
+
+def test_an_epsilon_that_is_0_in_float16_is_refused_for_float16_weights() -> None:
+    half = keras.Variable(np.ones(3, "float16"), dtype="float16")
+    single = keras.Variable(np.ones(3, "float32"))
+
+    for optimizer in (AdaBelief(), FlatOptimizer(Switches(), {"learning_rate": 0.1})):
+        with pytest.raises(TuneError, match="epsilon 1e-14 underflows to 0 in float16"):
+            optimizer.build([single, half])
+    AdaBelief(epsilon=1e-7).build([single, half])
+
+
+def test_an_epsilon_that_is_0_in_float16_is_refused_where_keras_makes_float16_weights() -> None:
+    keras.config.set_floatx("float16")
+    try:
+        with pytest.raises(TuneError, match="epsilon 1e-14 underflows to 0 in float16"):
+            AdaBelief()
+    finally:
+        keras.config.set_floatx("float32")

@@ -1,0 +1,165 @@
+"""The README's commands exist, and its Python runs as far as it trains nothing."""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import re
+import shlex
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+import pytest
+
+import effv2_tune
+from effv2_tune.cli import COMMANDS, cli
+from effv2_tune.study.plan import load_plan, parse_plan
+from effv2_tune.study.shipped import shipped_studies
+from effv2_tune.study.yaml_file import parse_yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+SHELLS = ("console", "sh", "bash", "shell")
+# Pages that the code generates show usage lines, which no one types.
+GENERATED = ("commands.md", "study-file.md")
+
+
+class Block(NamedTuple):
+    """A fenced block of a page."""
+
+    page: str
+    line: int
+    language: str
+    text: str
+
+
+def blocks() -> Iterator[Block]:
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for found in re.finditer(r"^```(\w+)[^\n]*\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+            line = text.count("\n", 0, found.start()) + 1
+            yield Block(page.name, line, found.group(1), found.group(2))
+
+
+def command_lines() -> Iterator[tuple[str, int, list[str]]]:
+    """Each `effv2-tune` command line: page, line of its block, arguments."""
+    for block in blocks():
+        if block.language not in SHELLS or block.page in GENERATED:
+            continue
+        for line in block.text.replace("\\\n", " ").splitlines():
+            typed = line.removeprefix("$ ").split(" #")[0]
+            for part in re.split(r"&&|\|\||[|;]", typed):
+                words = shlex.split(part, comments=True)
+                if words and Path(words[0]).name == "effv2-tune":
+                    yield block.page, block.line, _without_redirection(words[1:])
+
+
+def _without_redirection(words: list[str]) -> list[str]:
+    stop = next((n for n, word in enumerate(words) if word.startswith((">", "2>", "<"))), None)
+    return words[:stop]
+
+
+def parsed(block: Block) -> ast.Module:
+    """The block's syntax tree; of a pasted session, that of what was typed."""
+    typed = [example.source for example in doctest.DocTestParser().get_examples(block.text)]
+    return ast.parse("".join(typed) or block.text, filename=f"{block.page}:{block.line}")
+
+
+COMMAND_LINES = list(command_lines())
+PYTHON = [block for block in blocks() if block.language == "python"]
+
+
+def test_the_readme_shows_a_command_and_python() -> None:
+    assert any(page == "README.md" for page, _, _ in COMMAND_LINES)
+    assert any(block.page == "README.md" for block in PYTHON)
+
+
+@pytest.mark.parametrize(
+    ("page", "line", "arguments"), COMMAND_LINES, ids=lambda given: str(given)[:60]
+)
+def test_a_command_line_is_one_that_the_tool_takes(
+    page: str, line: int, arguments: list[str]
+) -> None:
+    place = f"{page}:{line}"
+    assert arguments, f"{place}: effv2-tune alone"
+    if arguments[0].startswith("-"):
+        assert arguments[0] in ("--help", "-h", "--version"), place
+        return
+    name, *rest = arguments
+    assert name in COMMANDS, f"{place}: no command {name!r}"
+    command = import_module(f"effv2_tune.commands.{name}").command
+    try:
+        with click.Context(cli) as parent:
+            command.make_context(name, list(rest), parent=parent)
+    except click.exceptions.Exit:
+        return  # it asked for help
+    except click.ClickException as error:
+        pytest.fail(f"{place}: {error.format_message()}")
+
+
+@pytest.mark.parametrize(
+    ("page", "line", "arguments"), COMMAND_LINES, ids=lambda given: str(given)[:60]
+)
+def test_a_study_that_is_named_is_shipped_or_an_example(
+    page: str, line: int, arguments: list[str]
+) -> None:
+    if arguments[0] not in ("run", "check", "plan"):
+        return
+    study = next((word for word in arguments[1:] if not word.startswith("-")), None)
+    assert study is not None
+    if study.endswith(".yaml") and not (ROOT / study).is_file():
+        return  # the reader's own
+    name = Path(study).name.removesuffix(".yaml")
+    assert name in shipped_studies(), f"{page}:{line}: no study {study!r} is shipped"
+    assert load_plan(name)[0].name == name
+
+
+@pytest.mark.parametrize("block", PYTHON, ids=lambda block: f"{block.page}:{block.line}")
+def test_python_uses_names_that_exist(block: Block) -> None:
+    tree = parsed(block)
+    modules = {"effv2_tune": effv2_tune}
+
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("effv2_tune"):
+            found = import_module(str(node.module))
+            for alias in node.names:
+                assert hasattr(found, alias.name), f"{block.page}:{block.line}: {alias.name}"
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            module = modules.get(node.value.id)
+            assert module is None or hasattr(module, node.attr), node.attr
+
+
+@pytest.mark.parametrize("block", PYTHON, ids=lambda block: f"{block.page}:{block.line}")
+def test_python_calls_methods_that_a_study_has(block: Block) -> None:
+    tree = parsed(block)
+    studies = {
+        target.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and "Study.load" in ast.unparse(node.value)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.Attribute)
+            and isinstance(node.value, ast.Name)
+            and node.value.id in studies
+        ):
+            known = {*dir(effv2_tune.Study), "plan", "base", "out"}
+            assert node.attr in known, f"{block.page}:{block.line}: study.{node.attr}"
+
+
+def test_the_study_that_the_readme_shows_is_right() -> None:
+    shown = [
+        parse_plan(parse_yaml(block.text, name=block.page), base=ROOT)
+        for block in blocks()
+        if (block.page, block.language) == ("README.md", "yaml") and "search_space" in block.text
+    ]
+
+    assert shown

@@ -1,0 +1,153 @@
+"""A worker that speaks the protocol and trains nothing: its numbers follow from the recipe.
+
+What it does wrong is told by the environment variable SCRIPT, JSON by trial number:
+``{"3": {"die_at": 2, "times": 1}}`` ends the process at the start of epoch 2, once;
+``{"4": {"outcome": "infeasible"}}`` ends the trial at once; ``refuse`` refuses to work at all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from effv2_tune.study.bucket import DataFacts, Placement, bucket_key
+from effv2_tune.study.messages import (
+    Compiled,
+    Decision,
+    EpochEnded,
+    Finished,
+    Prepare,
+    Ready,
+    Refused,
+    RungReached,
+    Train,
+)
+from effv2_tune.study.trial import Environment, Epoch, Scores, Times
+
+DATA = DataFacts(
+    classes=10, image_shape=(8, 8, 1), train=1000, validation=100, test=100, digest="d" * 64
+)
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("--fd", type=int)
+    connection: Connection = Connection(arguments.parse_args().fd)
+    script = json.loads(os.environ.get("SCRIPT", "{}"))
+    prepare = connection.recv()
+    assert isinstance(prepare, Prepare)
+    if "refuse" in script:
+        connection.send(Refused(message="No images here.", hint="Bring some.", exit_code=2))
+        return
+    if "crash" in script:
+        raise SystemExit("cannot even start")
+    environment = Environment(
+        device_kind=script.get("device", "scripted"),
+        device_count=1,
+        backend=prepare.backend,
+        precision="float32",
+        threads=1,
+        host="here",
+        versions={"python": "3"},
+    )
+    data = DATA.model_copy(update={"digest": script.get("digest", DATA.digest)})
+    connection.send(Ready(environment=environment, data=data))
+    while True:
+        try:
+            message = connection.recv()
+        except (EOFError, OSError):
+            return
+        connection.send(train(connection, message, environment, script))
+
+
+def train(connection: Connection, order: Train, environment: Environment, script: dict) -> Finished:
+    recipe, deed = order.recipe, script.get(str(order.trial), {})
+    placement = Placement(
+        backend=environment.backend,
+        device_kind=environment.device_kind,
+        device_count=1,
+        precision="float32",
+    )
+    step = order.step_seconds or 0.001 * recipe.pixels
+    bucket = bucket_key(recipe, DATA, placement)
+    fresh = order.step_seconds is None
+    connection.send(Compiled(trial=order.trial, bucket=bucket, step_seconds=step, fresh=fresh))
+    curve: list[Epoch] = []
+    times = Times(step_median=step * deed.get("slower", 1.0))
+
+    def finished(outcome: str, reason: str = "") -> Finished:
+        complete = outcome == "complete"
+        return Finished(
+            trial=order.trial,
+            outcome=outcome,
+            scores=scores(order, recipe.epochs) if complete else None,
+            selected_epoch=recipe.epochs if complete else None,
+            curve=tuple(curve),
+            times=times,
+            memory_bytes=1,
+            reason=reason,
+        )
+
+    if "outcome" in deed:
+        return finished(deed["outcome"], "as the script says")
+    order.checkpoint.mkdir(parents=True, exist_ok=True)
+    file = order.checkpoint / "epoch"
+    done = int(file.read_text()) if file.is_file() else 0
+    curve += [line(order, epoch) for epoch in range(1, done + 1)]
+    for epoch in range(done + 1, recipe.epochs + 1):
+        die_on_cue(order, deed, epoch)
+        time.sleep(script.get("epoch_seconds", 0.0))
+        curve.append(line(order, epoch))
+        file.write_text(str(epoch))
+        connection.send(EpochEnded(trial=order.trial, epoch=curve[-1], times=times))
+        if epoch in order.rungs:
+            quality = curve[-1].validation.accuracy
+            connection.send(
+                RungReached(
+                    trial=order.trial, rung=order.rungs.index(epoch), epoch=epoch, quality=quality
+                )
+            )
+            decision = connection.recv()
+            assert isinstance(decision, Decision)
+            if not decision.go_on:
+                return finished("pruned")
+    return finished("complete")
+
+
+def die_on_cue(order: Train, deed: dict, epoch: int) -> None:
+    if deed.get("die_at") != epoch:
+        return
+    tally = Path(order.checkpoint) / "deaths"
+    deaths = int(tally.read_text()) if tally.is_file() else 0
+    if deaths < deed.get("times", 1):
+        tally.write_text(str(deaths + 1))
+        print("dying now", flush=True)  # noqa: T201 - into the log that the pool keeps
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def scores(order: Train, epoch: int) -> Scores:
+    share = epoch / order.recipe.epochs
+    accuracy = share * (0.5 + 4 * order.recipe.weight_decay)
+    return Scores(
+        accuracy=accuracy, balanced_accuracy=accuracy, macro_f1=accuracy, top5=1.0, loss=1.0
+    )
+
+
+def line(order: Train, epoch: int) -> Epoch:
+    return Epoch(
+        epoch=epoch,
+        learning_rate=0.1,
+        train_loss=1.0,
+        train_accuracy=0.5,
+        validation=scores(order, epoch),
+        seconds=0.01,
+    )
+
+
+if __name__ == "__main__":
+    main()

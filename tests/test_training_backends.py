@@ -1,0 +1,229 @@
+"""TensorFlow and JAX train alike; JAX on one device and on eight; exact resume after SIGKILL."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from os import environ
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from effv2_tune.training.checkpoint import CheckpointFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+TRAIN = """
+import json, os, sys
+from pathlib import Path
+from effv2_tune.data import load_dataset
+from effv2_tune.study.messages import Train
+from effv2_tune.study.recipe import Recipe
+from effv2_tune.training.devices import open_device
+from effv2_tune.training.trainer import Trainer
+
+backend, folder, checkpoint_seconds, settings = sys.argv[1:]
+limit = os.environ.get("RESIDENT_BYTES")
+recipe = Recipe.model_validate_json(settings)
+trainer = Trainer(
+    load_dataset(recipe.data, base=Path()),
+    open_device(backend, hardware="cpu"),
+    checkpoint_seconds=float(checkpoint_seconds),
+    resident_bytes=None if limit is None else int(limit),
+)
+order = Train(trial=0, recipe=recipe, rungs=(), step_seconds=0.3, checkpoint=Path(folder))
+finished = trainer.train_trial(order, tell=lambda _: None, decide=lambda _: True)
+print(json.dumps({
+    "losses": [epoch.train_loss for epoch in finished.curve],
+    "accuracy": finished.scores.accuracy,
+    "validation_loss": finished.scores.loss,
+    "traces": trainer.traces,
+    "devices": trainer.device.environment.device_count,
+    "tensorflow": any(name.split(".")[0] == "tensorflow" for name in sys.modules),
+}))
+"""
+
+#: How often a trial is killed; each time costs a start and a compilation.
+KILLS = int(environ.get("EFFV2_TUNE_TEST_KILLS", "2"))
+
+PLAIN = {
+    "variant": "tiny",
+    "resolution": 32,
+    "epochs": 4,
+    "batch_size": 64,
+    "epsilon": 1e-7,
+    "initial_learning_rate": 1e-3,
+    "maximal_learning_rate": 5e-3,
+    "step_size_epochs": 1.0,
+    "dropout": 0.0,
+    "stochastic_depth": 0.0,
+    "ema": True,
+    "ema_momentum": 0.9,
+    "label_smoothing": 0.1,
+    "data": {"train": 320, "validation": 203, "test": 100},
+}
+RANDOM = PLAIN | {
+    "dropout": 0.3,
+    "stochastic_depth": 0.3,
+    "flip": True,
+    "crop_padding": 1,
+    "random_crop": 0.8,
+    "brightness": 0.1,
+    "cutout": 0.2,
+    "mixup": 0.2,
+    "select": "best",
+    "epochs": 6,
+}
+
+
+def _command(
+    backend: str, folder: Path, settings: dict[str, Any], checkpoint_seconds: float = 20
+) -> list[str]:
+    arguments = [backend, str(folder), str(checkpoint_seconds), json.dumps(settings)]
+    return [sys.executable, "-c", TRAIN, *arguments]
+
+
+def _environment(backend: str, **more: str) -> dict[str, str]:
+    return dict(environ) | {"KERAS_BACKEND": backend} | more
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, Any]]:
+    def train(
+        backend: str, settings: dict[str, Any], folder: Path | None = None, **more: str
+    ) -> dict[str, Any]:
+        folder = folder or tmp_path_factory.mktemp(backend)
+        done = subprocess.run(
+            _command(backend, folder, settings),
+            env=_environment(backend, **more),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr[-4000:]
+        said: dict[str, Any] = json.loads(done.stdout)
+        return said | {"weights": _weights(folder)}
+
+    return train
+
+
+def _weights(folder: Path) -> dict[str, np.ndarray]:
+    kept = CheckpointFolder(folder).latest()
+    assert kept is not None
+    assert "finished" in kept.facts
+    return {name: a for name, a in kept.arrays.items() if name != "network/random_state"}
+
+
+def _largest_difference(one: dict[str, Any], other: dict[str, Any]) -> float:
+    assert one["weights"].keys() == other["weights"].keys()
+    return max(
+        float(np.abs(array - other["weights"][name]).max())
+        for name, array in one["weights"].items()
+    )
+
+
+@pytest.fixture(scope="module")
+def on_jax(trained: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+    return trained("jax", PLAIN)
+
+
+@pytest.mark.slow
+def test_twenty_steps_on_tensorflow_and_jax_give_the_same_weights(
+    trained: Callable[..., dict[str, Any]], on_jax: dict[str, Any]
+) -> None:
+    on_tensorflow = trained("tensorflow", PLAIN)
+
+    assert _largest_difference(on_tensorflow, on_jax) < 1e-4
+    assert on_tensorflow["losses"] == pytest.approx(on_jax["losses"], abs=1e-4)
+    assert on_tensorflow["validation_loss"] == pytest.approx(on_jax["validation_loss"], abs=1e-4)
+
+
+@pytest.mark.slow
+def test_jax_traces_once_and_never_imports_tensorflow(on_jax: dict[str, Any]) -> None:
+    assert on_jax["traces"] == 1
+    assert not on_jax["tensorflow"]
+
+
+@pytest.mark.slow
+def test_eight_devices_train_like_one_and_evaluate_every_image_once(
+    trained: Callable[..., dict[str, Any]], on_jax: dict[str, Any]
+) -> None:
+    on_eight = trained("jax", PLAIN, JAX_NUM_CPU_DEVICES="8")
+
+    assert on_eight["devices"] == 8
+    assert on_eight["traces"] == 1
+    assert on_eight["losses"] == pytest.approx(on_jax["losses"], abs=1e-4)
+    assert on_eight["validation_loss"] == pytest.approx(on_jax["validation_loss"], abs=1e-4)
+    # 203 images: no multiple of 64, nor of 8.
+    assert (on_eight["accuracy"] * 203) == pytest.approx(round(on_eight["accuracy"] * 203))
+
+
+@pytest.mark.slow
+def test_images_streamed_to_two_devices_train_like_resident_ones_on_one(
+    trained: Callable[..., dict[str, Any]], on_jax: dict[str, Any]
+) -> None:
+    streamed = trained("jax", PLAIN, JAX_NUM_CPU_DEVICES="2", RESIDENT_BYTES="1000")
+
+    assert streamed["traces"] == 1
+    assert _largest_difference(on_jax, streamed) < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_killed_at_random_moments_a_trial_ends_with_the_same_weights_bit_for_bit(
+    backend: str, trained: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    whole = trained(backend, RANDOM)
+    rng = np.random.default_rng(0)
+    steps_seen = set()
+    for _ in range(KILLS):
+        steps_seen.add(_kill_after_a_new_checkpoint(backend, tmp_path, rng))
+
+    resumed = trained(backend, RANDOM, tmp_path)
+
+    assert len(steps_seen) > 1
+    assert _largest_difference(whole, resumed) == 0
+    assert resumed["accuracy"] == whole["accuracy"]
+
+
+def _kill_after_a_new_checkpoint(backend: str, folder: Path, rng: np.random.Generator) -> str:
+    """Start the trial, kill it a random moment after it has come further; the newest file."""
+    before = {path.name for path in folder.glob("*.checkpoint")}
+    process = subprocess.Popen(
+        _command(backend, folder, RANDOM, checkpoint_seconds=0),
+        env=_environment(backend),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while {path.name for path in folder.glob("*.checkpoint")} <= before:
+        assert process.poll() is None, "it ended before it was killed"
+        time.sleep(0.002)
+    time.sleep(rng.uniform(0, 0.25))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    return max(path.name for path in folder.glob("*.checkpoint"))
+
+
+def test_what_jax_compiles_is_kept_in_a_folder_of_this_user_alone(
+    run_python: Callable[..., str], tmp_path: Path
+) -> None:
+    code = """
+import jax
+from effv2_tune.training.devices import keep_compilations
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+folder = keep_compilations("TPU v5 lite")
+assert folder.stat().st_mode & 0o777 == 0o700
+jax.jit(lambda x: x * 2 + 1)(3.0)
+assert any(folder.iterdir())
+print(folder.name)
+"""
+    name = run_python(code, KERAS_BACKEND="jax", XDG_CACHE_HOME=str(tmp_path))
+
+    assert name.strip().endswith("-TPU-v5-lite")

@@ -1,0 +1,116 @@
+"""The standard training run: what it leaves, and that it is finished only once."""
+
+from __future__ import annotations
+
+import csv
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+import effv2_tune
+from effv2_tune.data import load_dataset
+from effv2_tune.errors import TuneError
+from effv2_tune.study.recipe import DataSpec, Recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+RECIPE = Recipe(
+    variant="tiny",
+    resolution=40,
+    epochs=3,
+    batch_size=64,
+    optimizer="adamw",
+    epsilon=1e-7,
+    maximal_learning_rate=1e-2,
+    select="best",
+    ema=True,
+    ema_momentum=0.8,
+    data=DataSpec(validation=200, test=300),
+)
+
+# A process of a user: nothing of this package is imported.
+OPEN_THE_MODEL = """
+import json, sys
+import keras, numpy as np
+model = keras.saving.load_model({model!r})
+images, labels = np.load({images!r}), np.load({labels!r})
+predicted = model.predict(images, verbose=0).argmax(axis=1)
+assert not any(name.startswith("effv2_tune") for name in sys.modules)
+print(json.dumps(int((predicted == labels).sum())))
+"""
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("run")
+    effv2_tune.train(RECIPE, out=out, hardware="cpu")
+    return out
+
+
+def _metrics(out: Path) -> dict[str, Any]:
+    metrics: dict[str, Any] = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+    return metrics
+
+
+def test_it_leaves_the_test_figures_the_seconds_and_where_it_ran(out: Path) -> None:
+    metrics = _metrics(out)
+
+    assert metrics["test_count"] == 300
+    assert metrics["test"]["accuracy"] == metrics["test_correct"] / 300
+    assert metrics["test"]["top5"] >= metrics["test"]["accuracy"]
+    assert 0 < metrics["test_standard_error"] < 0.03
+    assert metrics["steps"] == 3 * (1297 // 64)
+    assert metrics["train_seconds"] == pytest.approx(
+        metrics["steps"] * metrics["times"]["step_bucket"]
+    )
+    assert metrics["environment"]["backend"] == "tensorflow"
+
+
+def test_it_leaves_the_learning_curve(out: Path) -> None:
+    with (out / "history.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    best = _metrics(out)["selected_epoch"]
+    assert float(rows[best - 1]["validation_accuracy"]) == max(
+        float(row["validation_accuracy"]) for row in rows
+    )
+
+
+def test_the_model_opens_without_this_package_and_gives_the_test_accuracy(
+    out: Path, run_python: Callable[..., str], tmp_path: Path
+) -> None:
+    test = load_dataset(RECIPE.data, base=tmp_path).test
+    np.save(tmp_path / "images.npy", test.images)
+    np.save(tmp_path / "labels.npy", test.labels)
+
+    code = OPEN_THE_MODEL.format(
+        model=str(out / "model.keras"),
+        images=str(tmp_path / "images.npy"),
+        labels=str(tmp_path / "labels.npy"),
+    )
+
+    assert json.loads(run_python(code)) == _metrics(out)["test_correct"]
+
+
+def test_a_finished_run_is_not_repeated_and_not_overwritten(out: Path) -> None:
+    before = {path.name: path.stat().st_mtime_ns for path in out.iterdir() if path.is_file()}
+
+    again = effv2_tune.train(RECIPE, out=out, hardware="cpu")
+    with pytest.raises(TuneError, match="holds a training run of another recipe"):
+        effv2_tune.train(RECIPE.with_numbers(seed=1), out=out, hardware="cpu")
+
+    assert again.metrics == _metrics(out)
+    assert again.model_path == out / "model.keras"
+    assert before == {p.name: p.stat().st_mtime_ns for p in out.iterdir() if p.is_file()}
+
+
+def test_a_run_that_diverges_says_so(tmp_path: Path) -> None:
+    recipe = RECIPE.with_numbers(optimizer="sgd", maximal_learning_rate=1e30, ema=False)
+
+    with pytest.raises(TuneError, match="ended diverged: The loss was no number in epoch 1"):
+        effv2_tune.train(recipe, out=tmp_path, hardware="cpu")

@@ -1,0 +1,140 @@
+"""The command line: names the commands, turns errors into sentences and exit codes."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import sys
+import threading
+from contextlib import contextmanager
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+import click
+
+from effv2_tune.errors import EXIT_FAILED, EXIT_INTERRUPTED, TuneError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from types import FrameType
+
+# Each command's first line of help stands here too, so that `--help` loads none of their modules;
+# a test holds the two together.
+COMMANDS = {
+    "run": "Run a study, or continue it.",
+    "check": "Say whether a study file is right.",
+    "plan": "Say what a study will cost, before anything is trained.",
+    "status": "Show the front and what is running.",
+    "trials": "List every trial with all its numbers.",
+    "report": "Write the report: one HTML file.",
+    "export": "Turn a point of the front into a training run.",
+    "train": "Carry out a standard training run.",
+    "doctor": "Say what will be used here, and why.",
+    "init": "Start a study file of your own.",
+    "spaces": "List the shipped search spaces and studies.",
+    "variants": "List the EfficientNetV2 variants.",
+}
+
+
+#: What a machine may run out of, or forbid: told in a sentence, wherever it happens.
+_OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+class _Commands(click.Group):
+    """Loads a command's module when the command is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        command = import_module(f"effv2_tune.commands.{cmd_name}").command
+        return command if isinstance(command, click.Command) else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(
+    cls=_Commands,
+    # Only their names matter, for "did you mean": get_command() finds the real ones.
+    commands={name: click.Command(name) for name in COMMANDS},
+    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "EFFV2_TUNE"},
+    epilog="\b\nExamples:\n"
+    "  effv2-tune run quickstart\n"
+    "  effv2-tune status runs/quickstart\n"
+    "  effv2-tune export runs/quickstart --pick knee -o train.yaml\n"
+    "  effv2-tune train train.yaml",
+)
+@click.version_option(package_name="effv2-tune", prog_name="effv2-tune")
+def cli() -> None:
+    """Find the EfficientNetV2 recipes that nothing beats on accuracy and training time."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns 0 done, 1 failed, 2 wrong input, 130 interrupted."""
+    try:
+        with _termination_interrupts():
+            code = cli.main(
+                args=None if arguments is None else list(arguments),
+                prog_name="effv2-tune",
+                standalone_mode=False,
+            )
+    except click.exceptions.Exit as leave:
+        return leave.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("Interrupted; the same command continues.", err=True)
+        return EXIT_INTERRUPTED
+    except (TuneError, OSError) as error:
+        return _tell(error)
+    return code if isinstance(code, int) else 0
+
+
+def _tell(error: TuneError | OSError) -> int:
+    """Say what went wrong, and return the exit code; what is our own mistake is raised again."""
+    if isinstance(error, TuneError):
+        _say_error(str(error))
+        return error.exit_code
+    if isinstance(error, BrokenPipeError):
+        # The reader of our output has gone (`| head`); nothing is left to say to it.
+        sys.stderr.close()
+        return EXIT_FAILED
+    if error.errno not in _OF_THE_MACHINE:
+        raise error
+    where = "" if error.filename is None else f" ({error.filename})"
+    _say_error(f"{error.strerror}{where}.\nThe same command continues once that is mended.")
+    return EXIT_FAILED
+
+
+def _say_error(sentences: str) -> None:
+    click.echo(f"Error: {sentences}", err=True)
+
+
+@contextmanager
+def _termination_interrupts() -> Iterator[None]:
+    """Let SIGTERM end a command as Ctrl-C does; only the main thread may say so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,40 @@
+"""``effv2-tune train``: carry out a standard training run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+
+@click.command(
+    epilog="\b\nExamples:\n"
+    "  effv2-tune train train.yaml\n"
+    "  effv2-tune train train.yaml --out models/digits --json"
+)
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder for history.csv, metrics.json and model.keras.  [default: runs/NAME]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print metrics.json at the end.")
+def command(file: Path, out: Path | None, *, as_json: bool) -> None:
+    """Carry out a standard training run.
+
+    Trains the recipe in FILE from the beginning, as `effv2-tune export` wrote it; the test images
+    are used once, at the end. Leaves history.csv (the learning curve), metrics.json (test
+    accuracy, top-5, seconds) and model.keras (stock Keras layers; takes uint8 images). The same
+    command continues a run that was interrupted.
+    """
+    from effv2_tune.session.training import TrainingSession
+
+    session = TrainingSession.load(file, out=out)
+    metrics = session.run()
+    if as_json:
+        click.echo(json.dumps(metrics, indent=2))
+    else:
+        for line in session.sentences():
+            click.echo(line)
+    click.echo(f"Model: {session.out / 'model.keras'}", err=True)

@@ -1,0 +1,145 @@
+"""The files that CIFAR and MNIST are published in, read without trusting them."""
+
+from __future__ import annotations
+
+import io
+import math
+import pickle
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from effv2_tune.data.pool import checked_labels
+from effv2_tune.errors import TuneError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from effv2_tune.data.dataset import Images, Labels
+
+_SIDE = 32  # of the images of CIFAR
+_IDX_UNSIGNED_BYTE = 0x08
+#: All that the official batches, and batches that numpy writes today, are made of.
+_RECONSTRUCT = np.empty(0).__reduce__()[0]
+_ALLOWED = {
+    ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
+    ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
+    ("numpy", "ndarray"): np.ndarray,
+}
+
+
+@dataclass(frozen=True)
+class Part:
+    """Images with their labels.
+
+    Attributes:
+        images: [count, height, width, 3] uint8.
+        labels: [count] int32.
+    """
+
+    images: Images
+    labels: Labels
+
+    @classmethod
+    def of(cls, images: Images, labels: npt.NDArray[Any], place: str) -> Part:
+        """Images and as many labels as there are images.
+
+        Raises:
+            TuneError: If the labels are not one class number for each image.
+        """
+        return cls(images, checked_labels(labels, len(images), f"The labels in {place}"))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Part]) -> Part:
+        """All parts, one after the other."""
+        return cls(
+            np.concatenate([part.images for part in parts]),
+            np.concatenate([part.labels for part in parts]),
+        )
+
+
+def read_batch(content: bytes, name: str, label_key: str) -> Part:
+    """A pickled batch of CIFAR: a dictionary of flat images, channel after channel, and labels.
+
+    Only dictionaries, lists, text, numbers and numpy arrays of numbers are unpickled; a pickle
+    that names anything else is refused, and nothing that it names is run.
+
+    Args:
+        content: The bytes of the file.
+        name: Its name, for messages.
+        label_key: Under which the labels are.
+
+    Raises:
+        TuneError: If it is anything else.
+    """
+    try:
+        batch = _BatchUnpickler(io.BytesIO(content), encoding="bytes").load()
+        pixels = batch[b"data"]
+        labels = np.asarray(batch[label_key.encode()])
+        flat = pixels.shape == (len(labels), 3 * _SIDE * _SIDE) and pixels.dtype == np.uint8
+    except TuneError:
+        raise
+    except Exception as error:  # a broken pickle may raise anything
+        raise TuneError(
+            f"{name} is no batch of CIFAR ({type(error).__name__}: {error}).",
+            hint="Unpack the official archive again, or leave 'path:' out to download it.",
+        ) from error
+    if not flat:
+        raise TuneError(
+            f"{name} has images of shape {pixels.shape}, {pixels.dtype}, for {len(labels):,} "
+            f"labels; expected [count, {3 * _SIDE * _SIDE}] of uint8.",
+            hint="Unpack the official archive again, or leave 'path:' out to download it.",
+        )
+    images = pixels.reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1)
+    return Part.of(np.ascontiguousarray(images), labels, name)
+
+
+def read_idx(content: bytes, name: str) -> npt.NDArray[np.uint8]:
+    """An array of unsigned bytes in the IDX format of http://yann.lecun.com/exdb/mnist/.
+
+    Raises:
+        TuneError: If it is cut short, or something else.
+    """
+    try:
+        zero, kind, dimensions = struct.unpack_from(">HBB", content)
+        shape = struct.unpack_from(f">{dimensions}I", content, 4)
+    except struct.error:
+        zero, kind, dimensions, shape = -1, 0, 0, ()
+    start = 4 + 4 * dimensions
+    if zero != 0 or kind != _IDX_UNSIGNED_BYTE or len(content) - start != math.prod(shape):
+        raise TuneError(
+            f"{name} is no whole IDX file of unsigned bytes.",
+            hint="Fetch the file again, or leave 'path:' out to download it.",
+        )
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+
+
+class _BatchUnpickler(pickle.Unpickler):
+    """Unpickles data only: whatever else is named stays unbuilt."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in _ALLOWED:
+            return _ALLOWED[module, name]
+        if (module, name) == ("numpy", "dtype"):
+            return _number_type
+        if (module, name) == ("_codecs", "encode"):
+            return _encode_latin1
+        raise TuneError(
+            f"The pickle names {module}.{name}, which no batch of CIFAR does; it was not run.",
+            hint="Use the official files; a pickle from elsewhere can run any program.",
+        )
+
+
+def _number_type(code: bytes | str, *_flags: object) -> np.dtype[Any]:
+    """A numpy type by its code, without Python 2's flags 0 and 1, of which numpy 2.4 warns."""
+    return np.dtype(code.decode() if isinstance(code, bytes) else code)
+
+
+def _encode_latin1(text: str, encoding: str) -> bytes:
+    """Bytes as Python 3 pickles them for protocol 2."""
+    if encoding != "latin1":
+        raise ValueError(f"bytes in the encoding {encoding!r}")
+    return text.encode("latin1")

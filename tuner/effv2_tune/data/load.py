@@ -1,0 +1,133 @@
+"""From a study's data section to a dataset."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from effv2_tune.data.arrays import check_npz, read_digits, read_npz
+from effv2_tune.data.dataset import Dataset, Split, dataset_digest
+from effv2_tune.data.folder import read_folder
+from effv2_tune.data.known import KNOWN, KnownDataset
+from effv2_tune.data.pool import Pool, check_classes
+from effv2_tune.data.progress import OnProgress, say_nothing
+from effv2_tune.data.published import check_published, read_published
+from effv2_tune.data.splitting import split_pool
+from effv2_tune.data.storing import MEMORY_LIMIT_BYTES, Storing, available_cores, cache_folder
+from effv2_tune.data.table import read_table
+from effv2_tune.errors import TuneError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from effv2_tune.data.dataset import Images, Labels
+    from effv2_tune.study.recipe import DataSpec
+
+
+def load_dataset(
+    spec: DataSpec,
+    *,
+    base: Path,
+    cache: Path | None = None,
+    on_progress: OnProgress | None = None,
+    storage_size: int | None = None,
+    memory_limit: int = MEMORY_LIMIT_BYTES,
+    cores: int | None = None,
+    known: Mapping[str, KnownDataset] = KNOWN,
+) -> Dataset:
+    """Load, split and digest the dataset that ``spec`` names.
+
+    Args:
+        spec: The study's data section.
+        base: Folder that a relative ``path:`` starts from: the study file's.
+        cache: Folder for downloads and decoded images, instead of
+            :func:`~effv2_tune.data.storing.cache_folder`.
+        on_progress: Told now and then how far a download or a decoding is.
+        storage_size: Side in pixels at which images of mixed sizes are stored where ``spec``
+            says nothing: the largest resolution that the study searches.
+        memory_limit: Images decoded from files stay in memory up to so many bytes; more are
+            decoded once into a memory-mapped file in the cache. The result is the same.
+        cores: Threads that decode; all cores if left out.
+        known: The datasets that have a name.
+
+    Raises:
+        TuneError: If the dataset cannot be used; nothing is left half-written.
+    """
+    storing = Storing(
+        side=spec.storage_size,
+        default_side=storage_size,
+        fit=spec.fit,
+        cache=cache or cache_folder(),
+        memory_limit=memory_limit,
+        cores=cores or available_cores(),
+        on_progress=on_progress or say_nothing,
+    )
+    pool = _read_pool(spec, base, storing, known)
+    check_classes(pool, str(base / spec.path) if spec.path else spec.name)
+    indices = split_pool(pool, spec)
+    wanted = (indices.train, indices.validation, indices.test)
+    train, validation, test = (
+        _read_only(images, pool.labels[positions])
+        for images, positions in zip(pool.images.gather(wanted, storing), wanted, strict=True)
+    )
+    digest = dataset_digest((train, validation, test), len(pool.classes))
+    return Dataset(train, validation, test, pool.classes, digest, pool.notes)
+
+
+def check_dataset(spec: DataSpec, *, base: Path) -> list[str]:
+    """All that is wrong with a dataset and can be told without decoding or downloading it.
+
+    Args:
+        spec: The study's data section.
+        base: Folder that a relative ``path:`` starts from.
+
+    Returns:
+        Sentences, each with its way out; none if nothing is wrong so far.
+    """
+    try:
+        mistakes = _look_at(spec, base)
+    except TuneError as error:
+        mistakes = [error]
+    return [str(mistake).replace("\n", " ") for mistake in mistakes]
+
+
+def _look_at(spec: DataSpec, base: Path) -> list[TuneError]:
+    if spec.path is None:
+        if spec.name == "digits":
+            split_pool(read_digits(), spec)
+        return []
+    path = base / spec.path
+    if spec.name in KNOWN:
+        return check_published(KNOWN[spec.name], path)
+    if spec.name == "npz":
+        return check_npz(path)
+    pool = read_folder(path) if spec.name == "folder" else read_table(path, _columns(spec))
+    check_classes(pool, str(path))
+    split_pool(pool, spec)
+    return []
+
+
+def _read_pool(
+    spec: DataSpec, base: Path, storing: Storing, known: Mapping[str, KnownDataset]
+) -> Pool:
+    path = None if spec.path is None else base / spec.path
+    if spec.name in known:
+        return read_published(known[spec.name], path, storing)
+    if path is None:
+        return read_digits()
+    if spec.name == "npz":
+        return read_npz(path)
+    if spec.name == "folder":
+        return read_folder(path)
+    return read_table(path, _columns(spec))
+
+
+def _columns(spec: DataSpec) -> dict[str, str]:
+    """What the columns of a table are called, by their meanings."""
+    return {str(meaning): name for meaning, name in (spec.columns or {}).items()}
+
+
+def _read_only(images: Images, labels: Labels) -> Split:
+    images.flags.writeable = False
+    labels.flags.writeable = False
+    return Split(images, labels)

@@ -1,0 +1,119 @@
+"""What a source of images gives before it is split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from effv2_tune.errors import TuneError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from effv2_tune.data.dataset import Images, Labels
+    from effv2_tune.data.storing import Storing
+
+#: Which split an image came in: codes in :attr:`Pool.origin`.
+TRAIN, VALIDATION, TEST = 0, 1, 2
+SPLIT_NAMES = ("train", "validation", "test")
+
+Indices = npt.NDArray[np.int64]
+
+
+class ImageSet(Protocol):
+    """Images that can be had by their positions in the pool."""
+
+    def gather(self, wanted: Sequence[Indices], storing: Storing) -> list[Images]:
+        """One array [count, height, width, 3] for each array of positions, in their order."""
+        ...
+
+
+@dataclass(frozen=True)
+class Pool:
+    """All images of a source in the source's own order, with the splits it brings.
+
+    Attributes:
+        images: The images, by position.
+        labels: [count] int32.
+        origin: [count] int8, ``TRAIN``, ``VALIDATION`` or ``TEST``: the split each came in;
+            ``TRAIN`` for all where the source knows no splits.
+        classes: Names of the classes.
+        groups: [count] int64, equal for images that must stay in one split; None where every
+            image stands alone.
+        default_test: Share of the images that becomes the test split where neither the source
+            nor the study says anything.
+        notes: Sentences about what was left out or assumed.
+    """
+
+    images: ImageSet
+    labels: Labels
+    origin: npt.NDArray[np.int8]
+    classes: tuple[str, ...]
+    groups: Indices | None = None
+    default_test: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+def checked_labels(raw: npt.NDArray[Any], count: int, place: str) -> Labels:
+    """Whole numbers from 0 as int32 [count], from an array [count] or [count, 1].
+
+    Args:
+        raw: The labels as they were found.
+        count: Number of images that they belong to.
+        place: Where they were found, for the message.
+
+    Raises:
+        TuneError: If they are no whole numbers, negative, or not one for each image.
+    """
+    if raw.ndim == 2 and raw.shape[1] == 1:  # noqa: PLR2004 - [count, 1] is Keras's form of CIFAR
+        raw = raw[:, 0]
+    if raw.ndim != 1:
+        raise TuneError(
+            f"{place} has shape {raw.shape}; expected one class number for each image.",
+            hint="Turn one-hot rows into class numbers with labels.argmax(axis=1).",
+        )
+    if not np.issubdtype(raw.dtype, np.integer):
+        raise TuneError(
+            f"{place} is {raw.dtype}; expected whole numbers, the class of each image from 0.",
+            hint="Number the classes from 0 and store them as int64.",
+        )
+    if len(raw) != count:
+        raise TuneError(
+            f"{place} has {len(raw):,} labels for {count:,} images.",
+            hint="Store exactly one label for each image.",
+        )
+    if count and raw.min() < 0:
+        raise TuneError(
+            f"{place} holds the label {raw.min()}; labels are class numbers from 0.",
+            hint="Remove images without a class, or number the classes from 0.",
+        )
+    if count and raw.max() > np.iinfo(np.int32).max:
+        raise TuneError(
+            f"{place} holds the label {raw.max()}; labels are class numbers from 0.",
+            hint="Number the classes 0, 1, 2 and so on.",
+        )
+    return raw.astype(np.int32)
+
+
+def check_classes(pool: Pool, place: str) -> None:
+    """Refuse a pool that no classifier can be trained on.
+
+    Raises:
+        TuneError: If it is empty, has one class only, or labels beyond its classes.
+    """
+    if len(pool.labels) == 0:
+        raise TuneError(f"{place} holds no images.", hint="Check 'path:' in the study's data.")
+    if pool.labels.max() >= len(pool.classes):
+        raise TuneError(
+            f"{place} holds the label {pool.labels.max()}, but there are "
+            f"{len(pool.classes)} classes, 0 to {len(pool.classes) - 1}.",
+            hint="Correct the labels, or name all classes.",
+        )
+    if len(np.unique(pool.labels)) == 1:
+        raise TuneError(
+            f"{place} has one class only, {pool.classes[pool.labels[0]]!r}.",
+            hint="A classifier needs at least two classes: one folder or one label for each.",
+        )

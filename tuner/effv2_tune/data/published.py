@@ -1,0 +1,177 @@
+"""Known datasets as they are published: downloaded, or in any of their forms on disk."""
+
+from __future__ import annotations
+
+import gzip
+import tarfile
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from effv2_tune.data.arrays import ArrayImages, as_colour, check_npz, read_npz
+from effv2_tune.data.download import Digest, fetch
+from effv2_tune.data.folder import list_folder, read_folder
+from effv2_tune.data.formats import Part, read_batch, read_idx
+from effv2_tune.data.pool import TEST, TRAIN, Pool
+from effv2_tune.errors import TuneError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from effv2_tune.data.known import KnownDataset
+    from effv2_tune.data.storing import Storing
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a known dataset was found on disk.
+
+    Attributes:
+        kind: ``npz``, ``images`` (a folder of image files), ``tar``, or ``members`` (a folder
+            with the published files).
+        path: The file or folder.
+    """
+
+    kind: str
+    path: Path
+
+
+def read_published(known: KnownDataset, path: Path | None, storing: Storing) -> Pool:
+    """A known dataset, from ``path`` or, without one, from the cache or the network.
+
+    The order is that of the published files, in which published splits count; a folder of images
+    has the order of :func:`~effv2_tune.data.folder.read_folder`.
+
+    Raises:
+        TuneError: If it is not there, cannot be read, or cannot be downloaded.
+    """
+    place = _downloaded(known, storing) if path is None else find_published(known, path)
+    if place.kind == "npz":
+        return read_npz(place.path, known.classes)
+    if place.kind == "images":
+        return read_folder(place.path, known.classes)
+    if place.kind == "tar":
+        return _from_tar(known, place.path)
+    return _pool(known, lambda name: _read_plain_or_gzip(place.path / name))
+
+
+def find_published(known: KnownDataset, path: Path) -> Place:
+    """Which form of a known dataset lies at ``path``, without reading it.
+
+    Raises:
+        TuneError: If there is nothing, or nothing that is this dataset.
+    """
+    hint = (
+        f"Accepted are the folder {known.folder}, "
+        + (f"{known.remote[0].name}, " if known.form == "batches" else "")
+        + f"{known.name}.npz, and a folder train/<class>/ with test/<class>/; without 'path:', "
+        "the dataset is downloaded."
+    )
+    if not path.exists():
+        raise TuneError(f"There is no file or folder {path}.", hint=hint)
+    if path.is_file():
+        if path.suffix == ".npz":
+            return Place("npz", path)
+        if known.form == "batches" and path.name.endswith((".tar.gz", ".tgz", ".tar")):
+            return Place("tar", path)
+        raise TuneError(f"{path} is no form of {known.name} that can be read.", hint=hint)
+    for folder in (path, path / known.folder):
+        if _has_member(folder, known.members[0][0]):
+            _check_members(known, folder)
+            return Place("members", folder)
+    if (path / f"{known.name}.npz").is_file():
+        return Place("npz", path / f"{known.name}.npz")
+    if (path / "train").is_dir():
+        return Place("images", path)
+    raise TuneError(f"{path} holds no form of {known.name} that can be read.", hint=hint)
+
+
+def check_published(known: KnownDataset, path: Path) -> list[TuneError]:
+    """What is wrong with a known dataset on disk, without reading its images."""
+    try:
+        place = find_published(known, path)
+        if place.kind == "images":
+            list_folder(place.path)
+    except TuneError as error:
+        return [error]
+    return check_npz(place.path) if place.kind == "npz" else []
+
+
+def _downloaded(known: KnownDataset, storing: Storing) -> Place:
+    folder = storing.cache / known.name
+    paths = [
+        fetch(
+            file.urls,
+            folder / file.name,
+            digest=Digest("md5", file.md5),
+            on_progress=storing.on_progress,
+        )
+        for file in known.remote
+    ]
+    return Place("tar", paths[0]) if known.form == "batches" else Place("members", folder)
+
+
+def _has_member(folder: Path, name: str) -> bool:
+    return (folder / name).is_file() or (folder / f"{name}.gz").is_file()
+
+
+def _check_members(known: KnownDataset, folder: Path) -> None:
+    missing = [name for names in known.members for name in names if not _has_member(folder, name)]
+    if missing:
+        raise TuneError(
+            f"{folder} lacks {', '.join(missing)}.",
+            hint=f"Unpack all of {known.name} there, or leave 'path:' out to download it.",
+        )
+
+
+def _read_plain_or_gzip(path: Path) -> bytes:
+    if path.is_file():
+        return path.read_bytes()
+    packed = path.with_name(f"{path.name}.gz")
+    try:
+        return gzip.decompress(packed.read_bytes())
+    except (OSError, EOFError, zlib.error) as error:
+        raise TuneError(
+            f"{packed} cannot be unpacked ({error}).", hint="Fetch the file again."
+        ) from error
+
+
+def _from_tar(known: KnownDataset, path: Path) -> Pool:
+    try:
+        with tarfile.open(path) as archive:
+            return _pool(known, lambda name: _member(archive, f"{known.folder}/{name}"))
+    except (tarfile.TarError, OSError, EOFError, zlib.error, KeyError) as error:
+        raise TuneError(
+            f"{path} is no archive of {known.name} that can be unpacked ({error}).",
+            hint="Fetch it again, or leave 'path:' out to download it.",
+        ) from error
+
+
+def _member(archive: tarfile.TarFile, name: str) -> bytes:
+    """The bytes of a member; links and folders have none."""
+    file = archive.extractfile(name)
+    if file is None:
+        raise KeyError(name)
+    return file.read()
+
+
+def _pool(known: KnownDataset, read: Callable[[str], bytes]) -> Pool:
+    """The images in the published members, training first; ``read`` gives a member's bytes."""
+    splits = []
+    for names in known.members:
+        if known.form == "idx":
+            images, labels = (read_idx(read(name), name) for name in names)
+            splits.append(Part.of(as_colour(images), labels, names[1]))
+        else:
+            parts = [read_batch(read(name), name, known.label_key) for name in names]
+            splits.append(Part.joined(parts))
+    train, test = splits
+    return Pool(
+        images=ArrayImages((train.images, test.images)),
+        labels=np.concatenate([train.labels, test.labels]),
+        origin=np.repeat(np.array([TRAIN, TEST], np.int8), [len(train.labels), len(test.labels)]),
+        classes=known.classes,
+    )

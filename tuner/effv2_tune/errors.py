@@ -1,0 +1,74 @@
+"""Every mistake a person can make: a sentence, its place, a way out, an exit code."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+EXIT_DONE = 0
+EXIT_FAILED = 1
+EXIT_WRONG_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+
+class TuneError(Exception):
+    """Something a person can put right.
+
+    Args:
+        message: One sentence: what was found, and where.
+        hint: What to do about it.
+        exit_code: 2 where the input is wrong, 1 where a right input failed.
+    """
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, exit_code: int = EXIT_WRONG_INPUT
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.exit_code = exit_code
+
+    def __str__(self) -> str:
+        """The message, with the hint on a line of its own."""
+        return self.message if self.hint is None else f"{self.message}\n{self.hint}"
+
+
+@dataclass(frozen=True, order=True)
+class Mistake:
+    """One mistake in a file.
+
+    Attributes:
+        file: Name of the file as the person wrote it.
+        line: Line from 1, or 0 where the file as a whole is meant.
+        sentence: What is wrong, and the way out.
+    """
+
+    file: str
+    line: int
+    sentence: str
+
+    def __str__(self) -> str:
+        """``file:line: sentence``, as compilers and editors know it."""
+        place = self.file if self.line == 0 else f"{self.file}:{self.line}"
+        return f"{place}: {self.sentence}"
+
+
+class MistakesError(TuneError):
+    """All mistakes of one or more files, at once."""
+
+    def __init__(self, mistakes: Iterable[Mistake]) -> None:
+        self.mistakes: Sequence[Mistake] = tuple(sorted(mistakes))
+        count = len(self.mistakes)
+        noun = "mistake" if count == 1 else "mistakes"
+        lines = [str(mistake) for mistake in self.mistakes]
+        super().__init__("\n".join([*lines, f"{count} {noun}; nothing was started."]))
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """``", did you mean 'seed'?"`` where ``known`` has a word close to ``word``, else nothing."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f", did you mean {close[0]!r}?" if close else ""

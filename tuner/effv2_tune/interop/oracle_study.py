@@ -1,0 +1,233 @@
+"""The Optuna study behind an oracle: trials begun, drawn, remembered and told in it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import keras_tuner
+import optuna
+from optuna.samplers import BaseSampler
+from optuna.trial import TrialState
+
+from effv2_tune.errors import TuneError
+from effv2_tune.interop.axes import axis_name, axis_of
+from effv2_tune.search.samplers import trial_seed
+from effv2_tune.search.storage import quiet_optuna
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from optuna.storages import BaseStorage
+    from optuna.trial import FrozenTrial
+
+    from effv2_tune.study.plan import Direction
+
+    MakeSampler = Callable[[int], BaseSampler]
+
+#: Where facts stand among the user attributes of a trial, and of the study.
+_KEY, _RECORD, _TWIN = "keras_tuner:number", "keras_tuner:trial", "keras_tuner:duplicate_of"
+_SPACE = "keras_tuner:space"
+#: The constraint that a trial violates that cannot be trained.
+FITS = "fits"
+
+
+@dataclass(frozen=True)
+class KeptTrial:
+    """A trial of the oracle, as the study keeps it.
+
+    Attributes:
+        key: Keras Tuner's number of it.
+        number: Optuna's.
+        state: Whether it was told, and how.
+        record: What was remembered of it; None where the program ended while it was being drawn.
+    """
+
+    key: int
+    number: int
+    state: TrialState
+    record: dict[str, Any] | None
+
+
+class OracleStudy:
+    """See the module.
+
+    Args:
+        storage: Optuna storage, or its URL.
+        name: Of the study, which is made if there is none.
+        directions: ``minimize`` or ``maximize`` for each objective.
+        make_sampler: The sampler of a trial, for its Optuna number.
+
+    Attributes:
+        study: For whoever wants to look on.
+
+    Raises:
+        TuneError: There is a study of that name with other directions.
+    """
+
+    def __init__(
+        self,
+        storage: str | BaseStorage,
+        name: str,
+        directions: Sequence[Direction],
+        make_sampler: MakeSampler,
+    ) -> None:
+        self._storage = optuna.storages.get_storage(storage)
+        self._make_sampler = make_sampler
+        with quiet_optuna():
+            self.study = optuna.create_study(
+                storage=self._storage, study_name=name, directions=directions, load_if_exists=True
+            )
+        found = [direction.name.lower() for direction in self.study.directions]
+        if found != list(directions):
+            raise TuneError(
+                f"The Optuna study {name!r} has the directions {', '.join(found)}, and the "
+                f"oracle's objectives have {', '.join(directions)}.",
+                hint="Give the oracle another study_name, or the tuner another project_name.",
+            )
+        self._study_id = self._storage.get_study_id_from_name(name)
+        #: Trials whose drawing was cut short, Optuna's number by Keras Tuner's.
+        self._half_drawn: dict[int, int] = {}
+
+    def trials(self) -> list[KeptTrial]:
+        """The oracle's trials in the order of their keys; others of the study are not its own."""
+        kept = []
+        for trial in self._all():
+            attributes = trial.user_attrs
+            if _KEY not in attributes or _TWIN in attributes or trial.state == TrialState.WAITING:
+                continue
+            text = attributes.get(_RECORD)
+            record = None if text is None else json.loads(text)
+            kept.append(KeptTrial(attributes[_KEY], trial.number, trial.state, record))
+            if record is None:
+                self._half_drawn[attributes[_KEY]] = trial.number
+        return sorted(kept, key=lambda one: one.key)
+
+    def begin(self, key: int) -> int:
+        """Begin a trial, or go on with one whose drawing was cut short; returns Optuna's number.
+
+        It bears its key from the first moment, so that nothing is begun twice.
+        """
+        if key in self._half_drawn:
+            return self._half_drawn.pop(key)
+        for trial in self._all():
+            if trial.state != TrialState.WAITING:
+                continue
+            trial_id = self._trial_id(trial.number)
+            self._storage.set_trial_user_attr(trial_id, _KEY, key)
+            if self._storage.set_trial_state_values(trial_id, TrialState.RUNNING):
+                return trial.number
+        begun = optuna.trial.create_trial(state=TrialState.RUNNING, user_attrs={_KEY: key})
+        trial_id = self._storage.create_new_trial(self._study_id, begun)
+        return self._storage.get_trial(trial_id).number
+
+    def draw(self, number: int, space: Sequence[Any]) -> dict[str, Any]:
+        """Values for the hyperparameters of ``space`` that come alive, parents before children."""
+        # A study object of its own: Optuna keeps what it has read in one until the next tell.
+        study = optuna.load_study(
+            study_name=self.study.study_name,
+            storage=self._storage,
+            sampler=self._make_sampler(number),
+        )
+        trial = optuna.trial.Trial(study, self._trial_id(number))
+        values = keras_tuner.HyperParameters()
+        for hyperparameter in space:
+            values.merge([hyperparameter])
+            if not values.is_active(hyperparameter):
+                continue
+            axis = axis_of(hyperparameter)
+            if axis is None:
+                values.values[hyperparameter.name] = hyperparameter.value
+            else:
+                # What suggest_float and its siblings call.
+                drawn = trial._suggest(axis.name, axis.distribution)  # noqa: SLF001
+                values.values[hyperparameter.name] = axis.value_of(drawn)
+        return dict(values.values)
+
+    def keep_late_values(self, number: int, hyperparameters: keras_tuner.HyperParameters) -> None:
+        """Note the values of hyperparameters that a trial itself brought up, as it ran."""
+        trial = self._frozen(number)
+        if trial.state.is_finished():
+            return
+        for hyperparameter in hyperparameters.space:
+            known = axis_name(hyperparameter) in trial.params
+            if known or not hyperparameters.is_active(hyperparameter):
+                continue
+            axis = axis_of(hyperparameter)
+            if axis is not None and hyperparameter.name in hyperparameters.values:
+                drawn = axis.drawn_for(hyperparameters.values[hyperparameter.name])
+                internal = axis.distribution.to_internal_repr(drawn)
+                self._storage.set_trial_param(
+                    self._trial_id(number), axis.name, internal, axis.distribution
+                )
+
+    def remember(self, number: int, record: Mapping[str, Any]) -> None:
+        """Keep what Keras Tuner knows of a trial that was not told yet."""
+        if not self._frozen(number).state.is_finished():
+            self._storage.set_trial_user_attr(self._trial_id(number), _RECORD, json.dumps(record))
+
+    def tell(
+        self, number: int, state: TrialState, values: Sequence[float] | None, *, fits: bool
+    ) -> None:
+        """Tell what became of a trial; telling it again changes nothing.
+
+        Args:
+            number: Optuna's.
+            state: COMPLETE, PRUNED or FAIL.
+            values: Of the objectives, for a complete one.
+            fits: Whether it could be trained at all.
+        """
+        trial = self._frozen(number)
+        if trial.state.is_finished():
+            return
+        if not fits:
+            key = f"constraints:{FITS}"  # what Trial.set_constraint writes, without a new draw
+            self._storage.set_trial_system_attr(self._trial_id(number), key, 1.0)
+        with quiet_optuna():
+            self.study.tell(number, values, state=state)
+
+    def answer(self, number: int, key: int, twin: int) -> None:
+        """Tell a config that was tried before what became of it then.
+
+        Args:
+            number: The new trial.
+            key: Keras Tuner's number of the old one.
+            twin: Optuna's number of it.
+        """
+        old = self._frozen(twin)
+        self._storage.set_trial_user_attr(self._trial_id(number), _TWIN, key)
+        told = old.state if old.state.is_finished() else TrialState.FAIL
+        self.tell(number, told, old.values, fits=not old.constraints)
+
+    @property
+    def space(self) -> keras_tuner.HyperParameters | None:
+        """The search space as it was kept last."""
+        text = self.study.user_attrs.get(_SPACE)
+        return None if text is None else keras_tuner.HyperParameters.from_config(json.loads(text))
+
+    def keep_space(self, space: keras_tuner.HyperParameters) -> None:
+        """Keep the search space, which grows as hypermodels are built."""
+        config = space.get_config()
+        config["values"] = {}
+        text = json.dumps(config)
+        if self.study.user_attrs.get(_SPACE) != text:
+            self.study.set_user_attr(_SPACE, text)
+
+    def _all(self) -> Sequence[FrozenTrial]:
+        return self._storage.get_all_trials(self._study_id, deepcopy=False)
+
+    def _frozen(self, number: int) -> FrozenTrial:
+        return self._storage.get_trial(self._trial_id(number))
+
+    def _trial_id(self, number: int) -> int:
+        return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
+
+
+def sampler_maker(sampler: BaseSampler | MakeSampler | None, seed: int) -> MakeSampler:
+    """How the sampler of a trial is made: by default TPE, from (seed, number)."""
+    if sampler is None:
+        return lambda number: optuna.samplers.TPESampler(seed=trial_seed(seed, number))
+    if isinstance(sampler, BaseSampler):
+        return lambda _: sampler
+    return sampler

@@ -1,0 +1,275 @@
+"""A tuner of Keras Tuner whose trials are trained by our worker process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import keras_tuner
+from keras_tuner.engine.trial import TrialStatus
+from keras_tuner.errors import FailedTrialError
+
+from effv2_tune.errors import TuneError
+from effv2_tune.interop.json_file import write_json
+from effv2_tune.interop.optuna_oracle import OptunaOracle
+from effv2_tune.interop.parameters import config_of, to_hyperparameters
+from effv2_tune.search.trainer_client import TrainerClient, WorkerLostError
+from effv2_tune.search.workload import BucketTime
+from effv2_tune.study.bucket import DataFacts
+from effv2_tune.study.plan import StudyPlan, load_plan
+
+if TYPE_CHECKING:
+    from keras_tuner.engine.trial import Trial
+
+    from effv2_tune.study.recipe import Recipe
+
+#: What a trial is measured by, beside the study's quality.
+SECONDS = "train_seconds"
+
+
+def study_objectives(plan: StudyPlan) -> list[keras_tuner.Objective]:
+    """What a study trades against each other: its quality and training seconds."""
+    quality = "max" if plan.directions[0] == "maximize" else "min"
+    return [keras_tuner.Objective(plan.quality, quality), keras_tuner.Objective(SECONDS, "min")]
+
+
+class EfficientNetV2Tuner(keras_tuner.Tuner):  # type: ignore[misc]  # Keras Tuner ships no types
+    """Searches a study's space with an oracle of yours; our worker process trains the trials.
+
+    One worker serves all trials: each bucket is compiled once, images stay on the device, a killed
+    trial goes on from its last checkpoint, and a model that does not fit ends its trial alone. No
+    callback of Keras Tuner runs inside the steps, nothing is cleared between trials, and
+    tensorboard is not needed. Each trial reports the study's quality (by its name, such as
+    ``accuracy``), and ``train_seconds``: of the standard run, without compilation, the step time
+    being measured once for each bucket.
+
+    Args:
+        study: A study file, a shipped study's name, or a plan; its engine, workers, halving and
+            hours are not used.
+        oracle: Any oracle for one of the two objectives, or an `OptunaOracle` for both, which is
+            the default: as many trials as the study says, and its seed.
+        base: Folder that a plan's relative paths start from.
+        directory: As for every tuner.
+        project_name: As for every tuner; the study's name if left out.
+        overwrite: As for every tuner.
+        tuner_id: As for every tuner.
+
+    Raises:
+        TuneError: An oracle of Keras Tuner's own is to optimize both objectives: it would add them
+            up, and a sum of accuracy and seconds means nothing.
+    """
+
+    def __init__(
+        self,
+        study: StudyPlan | str | Path,
+        oracle: keras_tuner.Oracle | None = None,
+        *,
+        base: Path | None = None,
+        directory: str | Path | None = None,
+        project_name: str | None = None,
+        overwrite: bool = False,
+        tuner_id: str | None = None,
+    ) -> None:
+        if isinstance(study, StudyPlan):
+            self._plan, self._base = study, base or Path.cwd()
+        else:
+            self._plan, self._base = load_plan(study)
+        if oracle is None:
+            oracle = OptunaOracle(
+                study_objectives(self._plan),
+                max_trials=self._plan.trials,
+                seed=self._plan.search.seed,
+            )
+        if len(getattr(oracle.objective, "objectives", [])) > 1 and not isinstance(
+            oracle, OptunaOracle
+        ):
+            raise TuneError(
+                f"{type(oracle).__name__} adds its objectives up, and a sum of "
+                f"{self._plan.quality} and seconds means nothing.",
+                hint="Use effv2_tune.interop.OptunaOracle for both, or give it one objective. "
+                "A study with 'engine: keras_tuner_bayesian' weighs both for Keras Tuner's oracle.",
+            )
+        self._times: dict[str, BucketTime] = {}
+        self._facts: DataFacts | None = None
+        self._client: TrainerClient | None = None
+        super().__init__(
+            oracle,
+            directory=None if directory is None else str(directory),
+            project_name=project_name or self._plan.name,
+            overwrite=overwrite,
+            tuner_id=tuner_id,
+        )
+
+    def search(self, *fit_args: Any, **fit_kwargs: Any) -> None:
+        """Search until the oracle ends it; the worker is there for as long.
+
+        Args:
+            *fit_args: None: the study names the images and all that training needs.
+            **fit_kwargs: ``verbose`` alone.
+
+        Raises:
+            TuneError: The device or the images cannot be used.
+        """
+        unknown = [*map(repr, fit_args), *(name for name in fit_kwargs if name != "verbose")]
+        if unknown:
+            raise TuneError(
+                f"{type(self).__name__}.search takes no training arguments; found {len(unknown)}.",
+                hint="The study names the images, epochs and batch size.",
+            )
+        try:
+            super().search(**fit_kwargs)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """End the worker."""
+        if self._client is not None:
+            self._times |= self._client.times
+            self._client.close()
+            self._client = None
+
+    def run_trial(self, trial: Trial, *_: Any, **__: Any) -> dict[str, float]:
+        """Train a trial, or go on with it; returns quality and seconds by name.
+
+        Raises:
+            FailedTrialError: The loss was no number, the device's memory did not suffice, or the
+                worker died of it again and again.
+            TuneError: It failed otherwise.
+        """
+        client = self._working_client()
+        config = config_of(trial.hyperparameters, self._plan.search_space)
+        try:
+            trained = client.train(int(trial.trial_id), config)
+        except WorkerLostError as error:
+            raise FailedTrialError(str(error)) from error
+        self._times |= client.times
+        finished = trained.finished
+        if finished.outcome in ("diverged", "infeasible"):
+            raise FailedTrialError(finished.reason)
+        if trained.values is None:
+            raise TuneError(
+                f"Trial {trial.trial_id} failed: {finished.reason}",
+                hint=f"The worker's log is in {client.logs}.",
+            )
+        quality, seconds = trained.values
+        return {self._plan.quality: quality, SECONDS: seconds}
+
+    def load_model(self, trial: Trial) -> Any:
+        """The trained model of a trial: stock Keras layers, uint8 images in, probabilities out.
+
+        Raises:
+            TuneError: The trial's weights were not kept: it is not among the best.
+        """
+        from effv2_tune.training.checkpoint import CheckpointFolder
+
+        recipe = self._recipe(trial)
+        folder = TrainerClient(
+            self._plan, base=self._base, folder=Path(self.project_dir)
+        ).checkpoint(int(trial.trial_id))
+        kept = CheckpointFolder(folder).latest()
+        if kept is None or self._facts is None or trial.status != TrialStatus.COMPLETED:
+            raise TuneError(
+                f"The weights of trial {trial.trial_id} are not kept.",
+                hint="Those of the oracle's best trials are: see get_best_models.",
+            )
+        return trained_model(recipe, self._facts, kept.arrays, base=self._base)
+
+    def on_search_begin(self) -> None:
+        """Start the worker, so that what is wrong with device or images is found at once."""
+        self._working_client().start()
+
+    def on_trial_end(self, trial: Trial) -> None:
+        """Tell the oracle, then remove the weights of all but the best trials.
+
+        Where several processes share an oracle, none of them removes any.
+        """
+        super().on_trial_end(trial)
+        if self._is_worker():
+            return
+        wanted = {int(one.trial_id) for one in self._best_trials()}
+        client = self._working_client()
+        for other in self.oracle.trials.values():
+            if other.status != TrialStatus.RUNNING and int(other.trial_id) not in wanted:
+                client.forget(int(other.trial_id))
+
+    def get_state(self) -> dict[str, Any]:
+        """What goes on after a restart: step times and facts of the images."""
+        times = {digest: time.model_dump() for digest, time in self._times.items()}
+        facts = None if self._facts is None else self._facts.model_dump(mode="json")
+        return {"bucket_times": times, "data": facts}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """The inverse of :meth:`get_state`."""
+        self._times = {
+            digest: BucketTime.model_validate(time)
+            for digest, time in state["bucket_times"].items()
+        }
+        if state["data"] is not None:
+            shape = tuple(state["data"]["image_shape"])
+            self._facts = DataFacts.model_validate(state["data"] | {"image_shape": shape})
+
+    def save(self) -> None:
+        """Write Keras Tuner's files, each whole at every moment."""
+        if not self._is_worker():
+            self.oracle.save()
+        write_json(self._get_tuner_fname(), self.get_state())
+
+    def _populate_initial_space(self) -> None:
+        """The oracle searches the study's space; there is no hypermodel to find it in."""
+        self.oracle.update_space(to_hyperparameters(self._plan.search_space))
+
+    def _run_and_update_trial(self, trial: Trial, *_: Any, **__: Any) -> None:
+        # Keras Tuner wants the sum of several objectives in what run_trial returns.
+        self.oracle.update_trial(trial.trial_id, self.run_trial(trial))
+
+    def _best_trials(self) -> list[Trial]:
+        if isinstance(self.oracle, OptunaOracle):
+            return self.oracle.get_best_trials()
+        best: list[Trial] = self.oracle.get_best_trials(1)
+        return best
+
+    def _recipe(self, trial: Trial) -> Recipe:
+        return self._plan.recipe_for(config_of(trial.hyperparameters, self._plan.search_space))
+
+    def _working_client(self) -> TrainerClient:
+        if self._client is None:
+            self._client = TrainerClient(
+                self._plan, base=self._base, folder=Path(self.project_dir), times=self._times
+            )
+            self._client.start()
+            if self._client.ready is not None:
+                self._facts = self._client.ready.data
+        return self._client
+
+
+def trained_model(recipe: Recipe, facts: DataFacts, arrays: Any, *, base: Path) -> Any:
+    """A model for users, with the selected weights of a finished trial's checkpoint.
+
+    Args:
+        recipe: Of the trial.
+        facts: Of its images.
+        arrays: Of its last checkpoint.
+        base: Folder that a relative weight file starts from.
+
+    Returns:
+        A model from uint8 [batch, height, width, channels] to probabilities [batch, classes].
+    """
+    from effv2_tune.network import efficientnet_v2, stock_model
+    from effv2_tune.network.weights import input_scaling
+    from effv2_tune.training.compiled import weights_source
+    from effv2_tune.training.settings import network_arguments
+    from effv2_tune.training.steps import named_variables
+
+    network = efficientnet_v2(
+        recipe.variant,
+        **network_arguments(recipe, classes=facts.classes, precision="float32"),
+    )
+    for name, variable in named_variables(network).items():
+        variable.assign(arrays[name])
+    return stock_model(
+        network,
+        image_shape=facts.image_shape,
+        resolution=recipe.pixels,
+        scaling=input_scaling(recipe.variant, weights_source(recipe, base)),
+        interpolation=recipe.resize,
+    )

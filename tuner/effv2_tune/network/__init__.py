@@ -1,0 +1,90 @@
+"""EfficientNetV2 networks and their pretrained weights.
+
+How a trainer uses this room (importing the package itself loads no framework):
+
+    network = efficientnet_v2("b0", classes=10, resolution=128, trainable_from=0, seed=0)
+    report = load_weights(network, "imagenet")            # trunk whole or an error; head if it fits
+    scaling = input_scaling("b0", "imagenet")             # also for paths, and for none
+
+    # in the step, on the device: uint8 [batch, height, width, 3] to logits
+    images = preprocess(batch, 128, scaling=scaling, interpolation="bilinear")
+    logits = network(images, training=True)               # JAX: network.stateless_call(...)
+
+    set_rates(network, dropout=0.1, stochastic_depth=0.2) # variables: nothing is compiled anew
+    initialise(network, seed=1)                           # fresh weights and random state in place
+    variables_by_stage(network)                           # {0: [...], ..., stages + 1: [head]}
+
+    # frozen backbone: features once, then the classifier alone
+    trunk = efficientnet_v2("b0", classes=None, trainable_from="head")
+    features = trunk(images)                              # [batch, head_width]
+    head = classifier("b0", classes=10)                   # head(features, training=True)
+
+    # what a user is handed: stock Keras layers only, uint8 in, probabilities out
+    stock = stock_model(network, image_shape=(32, 32, 3), resolution=128, scaling=scaling)
+    stock = stock_model(trunk, head, image_shape=(32, 32, 3), resolution=128, scaling=scaling)
+    stock.save("model.keras")
+
+`network(images)` is inference. Stages before `trainable_from` always run as in inference.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from effv2_tune.network.build import (
+        classifier,
+        efficientnet_v2,
+        rate_variables,
+        set_rates,
+    )
+    from effv2_tune.network.initial import initialise
+    from effv2_tune.network.parts import stage_of, variables_by_stage
+    from effv2_tune.network.preprocessing import preprocess
+    from effv2_tune.network.stock import stock_model
+    from effv2_tune.network.weights import (
+        LoadedWeights,
+        find_weights,
+        input_scaling,
+        load_weights,
+    )
+
+__all__ = [
+    "LoadedWeights",
+    "classifier",
+    "efficientnet_v2",
+    "find_weights",
+    "initialise",
+    "input_scaling",
+    "load_weights",
+    "preprocess",
+    "rate_variables",
+    "set_rates",
+    "stage_of",
+    "stock_model",
+    "variables_by_stage",
+]
+
+_HOMES = {
+    "LoadedWeights": "weights",
+    "classifier": "build",
+    "efficientnet_v2": "build",
+    "find_weights": "weights",
+    "initialise": "initial",
+    "input_scaling": "weights",
+    "load_weights": "weights",
+    "preprocess": "preprocessing",
+    "rate_variables": "build",
+    "set_rates": "build",
+    "stage_of": "parts",
+    "stock_model": "stock",
+    "variables_by_stage": "parts",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is asked for: most of them load Keras."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,169 @@
+"""The layers of a variant that have weights: stock Keras layers under the released names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+from effv2_tune.catalog import KERNEL_SIZE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from effv2_tune.catalog import Block, Variant
+
+CLASSIFIER = "predictions"
+
+
+def _zeros(shape: tuple[int, ...], dtype: str | None = None) -> np.ndarray[Any, Any]:
+    # NumPy: on JAX, each new shape that an initializer draws costs a compilation.
+    return np.zeros(shape, "float32" if dtype is None else dtype)
+
+
+def _ones(shape: tuple[int, ...], dtype: str | None = None) -> np.ndarray[Any, Any]:
+    return np.ones(shape, "float32" if dtype is None else dtype)
+
+
+# google/automl, efficientnetv2/effnetv2_model.py: conv_ and dense_kernel_initializer.
+CONVOLUTION_INITIALIZER = {"scale": 2.0, "mode": "fan_out", "distribution": "untruncated_normal"}
+CLASSIFIER_INITIALIZER = {"scale": 1 / 3, "mode": "fan_out", "distribution": "uniform"}
+
+
+class LayerMaker:
+    """Makes built layers, with zeros for weights; `initialise` or a weight file fills them.
+
+    Args:
+        variant: The network that the layers are for.
+        dtype: Keras dtype policy, or its name.
+        batch_norm_momentum: Share of the old moving average that each step keeps.
+        batch_norm_epsilon: Added to the variance in batch normalization.
+    """
+
+    def __init__(
+        self, variant: Variant, *, dtype: Any, batch_norm_momentum: float, batch_norm_epsilon: float
+    ) -> None:
+        self._symmetric = variant.padding == "symmetric"
+        self._dtype = dtype
+        self._batch_norm = {"momentum": batch_norm_momentum, "epsilon": batch_norm_epsilon}
+
+    def convolution(
+        self, name: str, width_in: int, width_out: int, *, kernel_size: int = 1, stride: int = 1
+    ) -> Any:
+        """A convolution without bias."""
+        layer = keras.layers.Conv2D(
+            width_out,
+            kernel_size,
+            strides=stride,
+            padding=self._padding(stride),
+            use_bias=False,
+            kernel_initializer=_zeros,
+            data_format="channels_last",
+            dtype=self._dtype,
+            name=name,
+        )
+        return _built(layer, (None, None, None, width_in), kernel=CONVOLUTION_INITIALIZER)
+
+    def depthwise(self, name: str, width: int, *, stride: int) -> Any:
+        """A 3x3 depthwise convolution without bias."""
+        layer = keras.layers.DepthwiseConv2D(
+            KERNEL_SIZE,
+            strides=stride,
+            padding=self._padding(stride),
+            use_bias=False,
+            depthwise_initializer=_zeros,
+            data_format="channels_last",
+            dtype=self._dtype,
+            name=name,
+        )
+        return _built(layer, (None, None, None, width), depthwise=CONVOLUTION_INITIALIZER)
+
+    def batch_norm(self, name: str, width: int) -> Any:
+        """A batch normalization over channels, which come last."""
+        layer = keras.layers.BatchNormalization(
+            **self._batch_norm,
+            beta_initializer=_zeros,
+            gamma_initializer=_ones,
+            moving_mean_initializer=_zeros,
+            moving_variance_initializer=_ones,
+            dtype=self._dtype,
+            name=name,
+        )
+        layer.build((None, None, None, width))
+        layer.beta_initializer = layer.moving_mean_initializer = keras.initializers.Zeros()
+        layer.gamma_initializer = layer.moving_variance_initializer = keras.initializers.Ones()
+        return layer
+
+    def gate(self, name: str, width_in: int, width_out: int, *, activation: str) -> Any:
+        """A 1x1 convolution with bias and activation, of squeeze-and-excitation."""
+        layer = keras.layers.Conv2D(
+            width_out,
+            1,
+            activation=activation,
+            kernel_initializer=_zeros,
+            bias_initializer=_zeros,
+            data_format="channels_last",
+            dtype=self._dtype,
+            name=name,
+        )
+        return _built(layer, (None, 1, 1, width_in), kernel=CONVOLUTION_INITIALIZER)
+
+    def _padding(self, stride: int) -> str:
+        # At stride 1 both paddings are the same; at stride 2, zeros are put around beforehand.
+        return "valid" if self._symmetric and stride > 1 else "same"
+
+
+def _built(layer: Any, input_shape: tuple[int | None, ...], **initializers: dict[str, Any]) -> Any:
+    """Build the layer, then put the initializer in place that its config should show."""
+    layer.build(input_shape)
+    for weight, settings in initializers.items():
+        setattr(layer, f"{weight}_initializer", keras.initializers.VarianceScaling(**settings))
+    if getattr(layer, "use_bias", False):
+        layer.bias_initializer = keras.initializers.Zeros()
+    return layer
+
+
+def classifier_layer(variant: Variant, classes: int, *, activation: str | None) -> Any:
+    """The dense layer from pooled features to classes, in float32 under every dtype policy."""
+    layer = keras.layers.Dense(
+        classes,
+        activation=activation,
+        kernel_initializer=_zeros,
+        bias_initializer=_zeros,
+        dtype="float32",
+        name=CLASSIFIER,
+    )
+    return _built(layer, (None, variant.head_width), kernel=CLASSIFIER_INITIALIZER)
+
+
+def trunk_layers(variant: Variant, make: LayerMaker) -> Iterator[Any]:
+    """Every layer with weights from the stem to the last convolution, in the files' order."""
+    yield make.convolution("stem_conv", 3, variant.stem_width, kernel_size=KERNEL_SIZE, stride=2)
+    yield make.batch_norm("stem_bn", variant.stem_width)
+    for block in variant.blocks:
+        yield from _block_layers(block, make)
+    yield make.convolution("post_conv", variant.stages[-1].width_out, variant.head_width)
+    yield make.batch_norm("post_bn", variant.head_width)
+
+
+def _block_layers(block: Block, make: LayerMaker) -> Iterator[Any]:
+    name, wide = block.name, block.width_inside
+    fused = {"kernel_size": KERNEL_SIZE, "stride": block.stride}
+    if block.kind == "fused" and block.expansion == 1:
+        yield make.convolution(f"{name}fu_conv", block.width_in, block.width_out, **fused)
+        yield make.batch_norm(f"{name}fu_bn", block.width_out)
+        return
+    # The released files really spell it "sortcut".
+    if block.kind == "fused":
+        yield make.convolution(f"{name}sortcut_conv", block.width_in, wide, **fused)
+        yield make.batch_norm(f"{name}sortcut_bn", wide)
+    else:
+        yield make.convolution(f"{name}sortcut_conv", block.width_in, wide)
+        yield make.batch_norm(f"{name}sortcut_bn", wide)
+        yield make.depthwise(f"{name}MB_dw_", wide, stride=block.stride)
+        yield make.batch_norm(f"{name}MB_dw_bn", wide)
+        yield make.gate(f"{name}se_1_conv", wide, block.squeeze_width, activation="silu")
+        yield make.gate(f"{name}se_2_conv", block.squeeze_width, wide, activation="sigmoid")
+    yield make.convolution(f"{name}MB_pw_conv", wide, block.width_out)
+    yield make.batch_norm(f"{name}MB_pw_bn", block.width_out)

@@ -1,0 +1,45 @@
+"""From stored images to what the network takes: resize, then scale."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from keras import ops
+
+from effv2_tune.catalog import SCALINGS
+
+if TYPE_CHECKING:
+    from effv2_tune.catalog import Scaling
+
+
+def preprocess(
+    images: Any, resolution: int, *, scaling: Scaling, interpolation: str = "bilinear"
+) -> Any:
+    """Resize and scale images, on the device.
+
+    Pure, on `keras.ops`: for use inside a compiled step. An image that already has the resolution
+    is not resampled. Resizing does not smooth beforehand (`antialias=False`).
+
+    Args:
+        images: [batch, height, width, 3] (or 1: grey is repeated), any dtype, in 0 to 255.
+        resolution: Side of the result, in pixels.
+        scaling: What the weights expect: `catalog.scaling_for`.
+        interpolation: `bilinear` or `bicubic`.
+
+    Returns:
+        [batch, resolution, resolution, 3], float32.
+    """
+    images = ops.cast(images, "float32")
+    if images.shape[-1] == 1:
+        images = ops.concatenate([images, images, images], axis=-1)
+    if tuple(images.shape[1:3]) != (resolution, resolution):
+        images = ops.image.resize(
+            images,
+            (resolution, resolution),
+            interpolation=interpolation,
+            antialias=False,
+            data_format="channels_last",
+        )
+    mean, divisor = (np.asarray(numbers, "float32") for numbers in SCALINGS[scaling])
+    return (images - mean) / divisor

@@ -1,0 +1,168 @@
+"""Reading weights from `.h5`, `.weights.h5` and `.keras` files by the names of their layers."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+
+from effv2_tune.errors import TuneError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from effv2_tune.catalog import Block, Variant
+
+    Arrays = tuple[np.ndarray[Any, Any], ...]
+
+# The order in which Keras layers hold their weights.
+_ORDER = ("kernel", "gamma", "beta", "bias", "moving_mean", "moving_variance")
+
+
+def read_weights(path: Path) -> dict[str, Arrays]:
+    """The weights in a file, by layer name, each layer's in the order Keras holds them.
+
+    Args:
+        path: A whole-model or weights-only `.h5` of Keras 2 (as released), a `.weights.h5` of
+            Keras 3, or a `.keras`.
+
+    Raises:
+        TuneError: The file is none of these, or does not name its layers.
+    """
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                content = io.BytesIO(archive.read("model.weights.h5"))
+            with h5py.File(content, "r") as file:
+                weights = _read_groups(file)
+        else:
+            with h5py.File(path, "r") as file:
+                weights = _read_any(file)
+    except (OSError, KeyError, zipfile.BadZipFile) as error:
+        raise TuneError(
+            f"{path} cannot be read as weights: {error}.",
+            hint="Give a .h5, .weights.h5 or .keras file that Keras wrote.",
+        ) from error
+    if not weights:
+        raise TuneError(
+            f"{path} holds no weights of named layers.",
+            hint="Give a .h5, .weights.h5 or .keras file that Keras wrote (Keras 3.10 and later "
+            "write the names of layers into .weights.h5).",
+        )
+    return weights
+
+
+def _read_any(file: h5py.File) -> dict[str, Arrays]:
+    model = file.get("model_weights", file)
+    legacy = _attribute(model, "layer_names")
+    if not legacy:
+        return _read_groups(file)
+    return {name: arrays for name in legacy if (arrays := _legacy_arrays(model[name]))}
+
+
+def _legacy_arrays(group: h5py.Group) -> Arrays:
+    names = _attribute(group, "weight_names")
+    return tuple(np.asarray(group[name]) for name in sorted(names, key=_place))
+
+
+def _place(weight_name: str) -> int:
+    """Where `stem_bn/gamma:0` comes among the weights of its layer."""
+    leaf = weight_name.rsplit("/", 1)[-1].split(":", maxsplit=1)[0].removeprefix("depthwise_")
+    return _ORDER.index(leaf) if leaf in _ORDER else len(_ORDER)
+
+
+def _attribute(group: h5py.Group, name: str) -> list[str]:
+    """A list of names; Keras splits one that is too long for HDF5 into `name0`, `name1`, ..."""
+    if name in group.attrs:
+        parts = [group.attrs[name]]
+    else:
+        parts = []
+        while f"{name}{len(parts)}" in group.attrs:
+            parts.append(group.attrs[f"{name}{len(parts)}"])
+    return [
+        text.decode() if isinstance(text, bytes) else str(text) for part in parts for text in part
+    ]
+
+
+def _read_groups(file: h5py.File) -> dict[str, Arrays]:
+    """Keras 3: each layer is a group with a subgroup `vars` of numbered arrays and a name."""
+    found: dict[str, Arrays] = {}
+
+    def visit(_: str, item: Any) -> None:
+        if not isinstance(item, h5py.Group) or "vars" not in item:
+            return
+        variables = item["vars"]
+        name = variables.attrs.get("name", item.attrs.get("name"))
+        if name is not None and len(variables):
+            found[str(name)] = tuple(
+                np.asarray(variables[key]) for key in sorted(variables, key=int)
+            )
+
+    file.visititems(visit)
+    return found
+
+
+def read_input_scaling(path: Path) -> tuple[list[float], list[float]] | None:
+    """Mean and divisor of the layer `scale` in a `.keras` file that `stock_model` made, if it has.
+
+    Args:
+        path: Any weight file.
+    """
+    if not zipfile.is_zipfile(path):
+        return None
+    with zipfile.ZipFile(path) as archive:
+        layers = json.loads(archive.read("config.json"))["config"].get("layers", [])
+    for layer in layers:
+        config = layer["config"]
+        if layer["class_name"] == "Normalization" and config["name"] == "scale":
+            return config["mean"], [number**0.5 for number in config["variance"]]
+    return None
+
+
+def rename_keras_applications(
+    weights: Mapping[str, Arrays], variant: Variant
+) -> Mapping[str, Arrays]:
+    """The same weights under the released names, where they have those of keras.applications."""
+    if "top_conv" not in weights:
+        return weights
+    ours = {theirs: released for released, theirs in keras_applications_names(variant)}
+    return {ours.get(name, name): arrays for name, arrays in weights.items()}
+
+
+def keras_applications_names(variant: Variant) -> Iterator[tuple[str, str]]:
+    """(released name, name in `keras.applications`) of every layer with weights."""
+    yield "stem_conv", "stem_conv"
+    yield "stem_bn", "stem_bn"
+    for block in variant.blocks:
+        yield from _block_names(block)
+    yield "post_conv", "top_conv"
+    yield "post_bn", "top_bn"
+    yield "predictions", "predictions"
+
+
+def _block_names(block: Block) -> Iterator[tuple[str, str]]:
+    repeat = int(block.name.rstrip("_").rsplit("block", 1)[-1])
+    prefix = f"block{block.stage + 1}{chr(ord('a') + repeat)}_"
+    if block.kind == "fused" and block.expansion == 1:
+        pairs = {"fu_conv": "project_conv", "fu_bn": "project_bn"}
+    else:
+        pairs = {
+            "sortcut_conv": "expand_conv",
+            "sortcut_bn": "expand_bn",
+            "MB_pw_conv": "project_conv",
+            "MB_pw_bn": "project_bn",
+        }
+    if block.kind == "mbconv":
+        pairs |= {
+            "MB_dw_": "dwconv2",
+            "MB_dw_bn": "bn",
+            "se_1_conv": "se_reduce",
+            "se_2_conv": "se_expand",
+        }
+    for released, theirs in pairs.items():
+        yield f"{block.name}{released}", f"{prefix}{theirs}"

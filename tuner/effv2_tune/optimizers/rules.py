@@ -1,0 +1,269 @@
+"""One step of each optimizer, as functions from arrays to arrays.
+
+The same functions serve one Keras variable at a time and one flat vector of all variables, on every
+Keras backend. What is the same for all weights of a step (powers of the betas, rectification) is
+computed once, as scalars: the `...Coefficients`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, TypeAlias
+
+from keras import ops
+
+Tensor: TypeAlias = Any
+"""A float32 tensor or array of the running Keras backend."""
+
+
+class AdaBeliefCoefficients(NamedTuple):
+    """What one AdaBelief step needs besides gradients, weights and moments; float32 scalars.
+
+    The step subtracts `momentum_scale * m / (root_scale * sqrt(v) + offset) + decay * weight`.
+    """
+
+    one_minus_beta_1: Tensor
+    one_minus_beta_2: Tensor
+    epsilon: Tensor
+    momentum_scale: Tensor
+    root_scale: Tensor
+    offset: Tensor
+    decay: Tensor
+
+
+def adabelief_coefficients(
+    *,
+    step: Tensor,
+    learning_rate: Tensor,
+    beta_1: Tensor,
+    beta_2: Tensor,
+    epsilon: Tensor,
+    weight_decay: Tensor,
+    sma_threshold: Tensor,
+    rectify: bool,
+) -> AdaBeliefCoefficients:
+    """Compute what all weights share in AdaBelief step `step`.
+
+    Zhuang et al., https://arxiv.org/abs/2010.07468, as adabelief-tf 0.2.1 and tensorflow-addons
+    0.23.0 compute it: epsilon is added to the second moment in every step, and again to its root;
+    rectified as in https://arxiv.org/abs/1908.03265.
+
+    Args:
+        step: Number of this step from 1, float32.
+        learning_rate: Learning rate of this step.
+        beta_1: Decay of the first moment.
+        beta_2: Decay of the second moment.
+        epsilon: Added to the second moment and to its root.
+        weight_decay: Decoupled, multiplied by the learning rate.
+        sma_threshold: The step is adaptive where the approximated length of the average (rho) is
+            at least this; before that it is plain momentum.
+        rectify: Whether to rectify at all.
+
+    Returns:
+        Scalars, float32.
+    """
+    unbias_1 = 1.0 / one_minus_power(beta_1, step)
+    unbias_2 = ops.rsqrt(one_minus_power(beta_2, step))
+    momentum_scale, root_scale, offset = learning_rate * unbias_1, unbias_2, epsilon
+    if rectify:
+        rho = average_length(beta_2, step)
+        adaptive = rho >= sma_threshold
+        rectification = _rectification(ops.where(adaptive, rho, 5.0), beta_2)
+        momentum_scale = momentum_scale * ops.where(adaptive, rectification, 1.0)
+        # Not adaptive: the denominator becomes 0 * sqrt(v) + 1.
+        root_scale = ops.where(adaptive, root_scale, 0.0)
+        offset = ops.where(adaptive, offset, 1.0)
+    return AdaBeliefCoefficients(
+        one_minus_beta_1=1.0 - beta_1,
+        one_minus_beta_2=1.0 - beta_2,
+        epsilon=epsilon,
+        momentum_scale=momentum_scale,
+        root_scale=root_scale,
+        offset=offset,
+        decay=learning_rate * weight_decay,
+    )
+
+
+def adabelief_step(
+    gradient: Tensor, moments: tuple[Tensor, ...], shared: AdaBeliefCoefficients
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Compute what to subtract from the weights (before decay), and the new moments.
+
+    Args:
+        gradient: Float32, any shape.
+        moments: First moment, second moment, and with AMSGrad the largest second moment so far; in
+            the shape of the gradient.
+        shared: From `adabelief_coefficients`.
+
+    Returns:
+        The change, and the moments in the same order.
+    """
+    first, second, *largest = moments
+    first = first + (gradient - first) * shared.one_minus_beta_1
+    surprise = ops.square(gradient - first)
+    second = second + ((surprise - second) * shared.one_minus_beta_2 + shared.epsilon)
+    largest = [ops.maximum(before, second) for before in largest]
+    root = ops.sqrt(largest[0] if largest else second)
+    change = first * shared.momentum_scale / (root * shared.root_scale + shared.offset)
+    return change, (first, second, *largest)
+
+
+class AdamWCoefficients(NamedTuple):
+    """What one AdamW step needs besides gradients, weights and moments; float32 scalars."""
+
+    one_minus_beta_1: Tensor
+    one_minus_beta_2: Tensor
+    epsilon: Tensor
+    momentum_scale: Tensor
+    decay: Tensor
+
+
+def adamw_coefficients(
+    *,
+    step: Tensor,
+    learning_rate: Tensor,
+    beta_1: Tensor,
+    beta_2: Tensor,
+    epsilon: Tensor,
+    weight_decay: Tensor,
+) -> AdamWCoefficients:
+    """Compute what all weights share in AdamW step `step` (from 1).
+
+    Loshchilov and Hutter, https://arxiv.org/abs/1711.05101, with Keras' place for epsilon (the
+    "epsilon hat" of https://arxiv.org/abs/1412.6980, before section 2.1).
+    """
+    unbias_2 = ops.sqrt(one_minus_power(beta_2, step))
+    return AdamWCoefficients(
+        one_minus_beta_1=1.0 - beta_1,
+        one_minus_beta_2=1.0 - beta_2,
+        epsilon=epsilon,
+        momentum_scale=learning_rate * unbias_2 / one_minus_power(beta_1, step),
+        decay=learning_rate * weight_decay,
+    )
+
+
+def adamw_step(
+    gradient: Tensor, moments: tuple[Tensor, ...], shared: AdamWCoefficients
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Compute what to subtract from the weights (before decay), and the new moments.
+
+    Args and returns as for `adabelief_step`.
+    """
+    first, second, *largest = moments
+    first = first + (gradient - first) * shared.one_minus_beta_1
+    second = second + (ops.square(gradient) - second) * shared.one_minus_beta_2
+    largest = [ops.maximum(before, second) for before in largest]
+    root = ops.sqrt(largest[0] if largest else second)
+    return first * shared.momentum_scale / (root + shared.epsilon), (first, second, *largest)
+
+
+class SGDCoefficients(NamedTuple):
+    """What one SGD step needs besides gradients, weights and velocity; float32 scalars."""
+
+    learning_rate: Tensor
+    momentum: Tensor
+    decay: Tensor
+
+
+def sgd_coefficients(
+    *, learning_rate: Tensor, momentum: Tensor, weight_decay: Tensor
+) -> SGDCoefficients:
+    """Compute what all weights share in a step of gradient descent; decay is decoupled."""
+    return SGDCoefficients(learning_rate, momentum, learning_rate * weight_decay)
+
+
+def sgd_step(
+    gradient: Tensor, moments: tuple[Tensor, ...], shared: SGDCoefficients, *, nesterov: bool
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Compute what to subtract from the weights (before decay), and the new velocity.
+
+    The velocity is Keras': it holds the learning rate of each step that went into it.
+    """
+    (velocity,) = moments
+    pull = gradient * shared.learning_rate
+    velocity = velocity * shared.momentum - pull
+    return (pull - velocity * shared.momentum if nesterov else -velocity), (velocity,)
+
+
+def one_minus_power(beta: Tensor, step: Tensor) -> Tensor:
+    """Compute 1 - beta**step to full float32 precision.
+
+    Written plainly it loses 4 digits for beta 0.999 in the first steps; 1 - beta itself is exact in
+    float32 for beta from 0.5 to 1.
+    """
+    return -ops.expm1(step * ops.log1p(beta - 1.0))
+
+
+def average_length(beta_2: Tensor, step: Tensor) -> Tensor:
+    """Approximate how many steps the second moment averages over (rho of RAdam).
+
+    rho = rho_inf - 2 * step * beta_2**step / (1 - beta_2**step), where rho_inf is
+    2 / (1 - beta_2) - 1. In float32 that is the small difference of two large numbers: for beta_2
+    0.9999 its error decides whether step 5 (rho 4.9996) is adaptive. With d = -log(beta_2) / 2 and
+    c(y) = 1 + 1 / y - coth(y), it is 1 - c(d) + step * c(step * d), where nothing large cancels.
+    """
+    half_decay = -0.5 * ops.log1p(beta_2 - 1.0)
+    return 1.0 - _coth_gap(half_decay) + step * _coth_gap(step * half_decay)
+
+
+def clip_by_global_norm(gradients: list[Tensor], limit: Tensor) -> list[Tensor]:
+    """Scale all gradients by one factor so that their common norm is at most `limit`.
+
+    As in Keras: a norm that is not finite makes every gradient NaN, so that it is noticed.
+    """
+    norm = ops.sqrt(sum(ops.sum(ops.square(gradient)) for gradient in gradients))
+    factor = limit * ops.minimum(1.0 / norm, 1.0 / limit) + (norm - norm)
+    return [gradient * factor for gradient in gradients]
+
+
+def clip_by_norm(gradient: Tensor, limit: Tensor) -> Tensor:
+    """Scale one gradient so that its norm is at most `limit`."""
+    norm = ops.sqrt(ops.sum(ops.square(gradient)))
+    return gradient * limit / ops.maximum(norm, limit)
+
+
+def moving_average(average: Tensor, weight: Tensor, momentum: Tensor, iterations: Tensor) -> Tensor:
+    """Move `average` towards `weight`; after the first step (iterations 0) it is the weight."""
+    kept = ops.where(iterations > 0, momentum, 0.0)
+    return average * kept + weight * (1.0 - kept)
+
+
+def warmed_up(
+    learning_rate: Tensor,
+    *,
+    step: Tensor,
+    total_steps: Tensor,
+    warmup_proportion: Tensor,
+    min_lr: Tensor,
+) -> Tensor:
+    """Climb from 0 to `learning_rate`, then fall to `min_lr` and stay: AdaBelief's own warm-up.
+
+    Args:
+        learning_rate: The learning rate that the schedule gives for this step.
+        step: Number of this step from 1, float32.
+        total_steps: Steps until `min_lr` is reached.
+        warmup_proportion: Share of the steps that climbs, from 0 to 1.
+        min_lr: Where the fall ends.
+    """
+    warmup_steps = total_steps * warmup_proportion
+    decay_steps = ops.maximum(total_steps - warmup_steps, 1.0)
+    climbing = step <= warmup_steps
+    up = learning_rate * (step / ops.where(climbing, warmup_steps, 1.0))
+    fallen = ops.minimum(step - warmup_steps, decay_steps) / decay_steps
+    return ops.where(climbing, up, learning_rate + (min_lr - learning_rate) * fallen)
+
+
+def _rectification(rho: Tensor, beta_2: Tensor) -> Tensor:
+    """The factor r of RAdam, section 4.1, for rho above 4."""
+    limit = (1.0 + beta_2) / (1.0 - beta_2)
+    return ops.sqrt((rho - 4.0) / (limit - 4.0) * ((rho - 2.0) / (limit - 2.0)) * (limit / rho))
+
+
+def _coth_gap(y: Tensor) -> Tensor:
+    """1 + 1/y - coth(y) for y above 0: from 1 down to 0; by its series where y is small."""
+    square = y * y
+    series = y * (
+        1 / 3
+        + square * (-1 / 45 + square * (2 / 945 + square * (-1 / 4725 + square * (2 / 93555))))
+    )
+    small = y < 0.5  # noqa: PLR2004 - here the next term of the series is below 1e-8
+    return ops.where(small, 1.0 - series, 1.0 / y - 2.0 / ops.expm1(2.0 * y))

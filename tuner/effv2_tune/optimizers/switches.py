@@ -1,0 +1,93 @@
+"""What an optimizer cannot change without a new trace, and the numbers that this leaves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from effv2_tune.errors import TuneError, did_you_mean
+from effv2_tune.optimizers.curves import SCHEDULE_NUMBERS, ScheduleKind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+OptimizerKind: TypeAlias = Literal["adabelief", "adamw", "sgd"]
+
+RULE_DEFAULTS: Mapping[str, Mapping[str, float]] = MappingProxyType(
+    {
+        "adabelief": {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-14, "sma_threshold": 5.0},
+        "adamw": {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7},
+        "sgd": {"momentum": 0.0},
+    }
+)
+"""The numbers of each update rule beside its learning rate and weight decay."""
+
+
+@dataclass(frozen=True)
+class Switches:
+    """What an optimizer cannot change without a new trace.
+
+    Attributes:
+        kind: The update rule: `adabelief`, `adamw` or `sgd`.
+        schedule: The kind of learning-rate schedule.
+        rectify: Whether AdaBelief is rectified.
+        amsgrad: Whether AdaBelief or AdamW divides by the largest second moment so far.
+        nesterov: Whether SGD looks ahead.
+        clip: Whether gradients are scaled to a global norm of at most `global_clipnorm`.
+        average: Whether a moving average of the weights (EMA) is kept.
+    """
+
+    kind: OptimizerKind = "adabelief"
+    schedule: ScheduleKind = "constant"
+    rectify: bool = True
+    amsgrad: bool = False
+    nesterov: bool = False
+    clip: bool = False
+    average: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse unknown kinds, and switches that the kind does not have."""
+        for noun, name, known in (
+            ("optimizer", self.kind, RULE_DEFAULTS),
+            ("schedule", self.schedule, SCHEDULE_NUMBERS),
+        ):
+            if name not in known:
+                raise TuneError(
+                    f"There is no {noun} {name!r}{did_you_mean(name, known)}.",
+                    hint=f"There are: {', '.join(known)}.",
+                )
+        if self.nesterov and self.kind != "sgd":
+            raise TuneError(f"{self.kind} has no nesterov.", hint="Take the optimizer sgd.")
+        if self.amsgrad and self.kind == "sgd":
+            raise TuneError("sgd has no amsgrad.", hint="Take the optimizer adabelief or adamw.")
+
+    @property
+    def rectified(self) -> bool:
+        """Whether the update rule is rectified AdaBelief."""
+        return self.kind == "adabelief" and self.rectify
+
+    @property
+    def default_numbers(self) -> dict[str, float]:
+        """The numbers beside those of the schedule, with their defaults."""
+        numbers = dict(RULE_DEFAULTS[self.kind]) | {"weight_decay": 0.0}
+        if not self.rectified:
+            numbers.pop("sma_threshold", None)
+        if self.clip:
+            numbers["global_clipnorm"] = 1.0
+        if self.average:
+            numbers["ema_momentum"] = 0.99
+        return numbers
+
+    @property
+    def number_names(self) -> tuple[str, ...]:
+        """All numbers, in the order in which they are stored."""
+        return (*SCHEDULE_NUMBERS[self.schedule], *self.default_numbers)
+
+    @property
+    def moment_names(self) -> tuple[str, ...]:
+        """The vectors that the update rule keeps, one element per weight."""
+        if self.kind == "sgd":
+            return ("velocity",)
+        names = ("first_moment", "second_moment")
+        return (*names, "largest_second_moment") if self.amsgrad else names

@@ -1,0 +1,33 @@
+"""Pure decisions over (quality, seconds): dominance, front, hypervolume, knee, halving, rungs."""
+
+from effv2_tune.pareto.front import dominates, pareto_front
+from effv2_tune.pareto.halving import HalvingDecision, decide, optimistic_gain
+from effv2_tune.pareto.hypervolume import hypervolume, reference_point, standard_reference
+from effv2_tune.pareto.outlook import expected_outcome
+from effv2_tune.pareto.picking import fastest, knee, most_accurate, within
+from effv2_tune.pareto.projection import project_seconds, training_seconds
+from effv2_tune.pareto.ranking import nondominated_ranks, rank_order
+from effv2_tune.pareto.rungs import cycle_epochs, place_rungs, rung_epochs
+
+__all__ = [
+    "HalvingDecision",
+    "cycle_epochs",
+    "decide",
+    "dominates",
+    "expected_outcome",
+    "fastest",
+    "hypervolume",
+    "knee",
+    "most_accurate",
+    "nondominated_ranks",
+    "optimistic_gain",
+    "pareto_front",
+    "place_rungs",
+    "project_seconds",
+    "rank_order",
+    "reference_point",
+    "rung_epochs",
+    "standard_reference",
+    "training_seconds",
+    "within",
+]

@@ -1,0 +1,1 @@
+"""The front, as a page, figures and a table."""

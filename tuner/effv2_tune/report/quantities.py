@@ -1,0 +1,93 @@
+"""Seconds and numbers as people read them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+MINUTE = 60.0
+HOUR = 3600.0
+DAY = 86400.0
+TENS = 9.95  # seconds from which tenths say nothing
+
+#: Beyond this ratio of the longest to the shortest time an axis is logarithmic.
+LOGARITHMIC_SPAN = 10.0
+
+#: Where a logarithmic time axis may have a tick, in seconds: what clocks and people count in.
+TIME_LADDER = (
+    *(factor * 10.0**power for power in range(-3, 1) for factor in (1, 2, 5)),
+    *(10.0, 20.0, 30.0),
+    *(factor * MINUTE for factor in (1, 2, 5, 10, 20, 30)),
+    *(factor * HOUR for factor in (1, 2, 5, 10)),
+    *(factor * DAY for factor in (1, 2, 5, 10, 20, 50, 100)),
+)
+
+
+class TimeUnit(NamedTuple):
+    """A unit that an axis counts in.
+
+    Attributes:
+        name: As it stands on the axis.
+        seconds: How long it is.
+    """
+
+    name: str
+    seconds: float
+
+
+def time_unit(longest: float) -> TimeUnit:
+    """The unit in which a time axis up to ``longest`` seconds is read with small numbers."""
+    if longest < 3 * MINUTE:
+        return TimeUnit("seconds", 1.0)
+    if longest < 3 * HOUR:
+        return TimeUnit("minutes", MINUTE)
+    return TimeUnit("hours", HOUR)
+
+
+def human_seconds(seconds: float) -> str:
+    """A duration in the units that people say: ``42 s``, ``3 min 12 s``, ``2 h 05 min``."""
+    if seconds < 0 or not math.isfinite(seconds):
+        return str(seconds)
+    if seconds < MINUTE - 0.5:
+        return f"{seconds:.2g} s" if seconds < TENS else f"{seconds:.0f} s"
+    if seconds < HOUR - 0.5:
+        minutes, rest = divmod(round(seconds), 60)
+        return f"{minutes} min {rest:02d} s" if rest else f"{minutes} min"
+    if seconds < DAY:
+        hours, rest = divmod(round(seconds / MINUTE), 60)
+        return f"{hours} h {rest:02d} min" if rest else f"{hours} h"
+    days, rest = divmod(round(seconds / HOUR), 24)
+    return f"{days} d {rest} h" if rest else f"{days} d"
+
+
+def spans_decades(seconds: list[float]) -> bool:
+    """Whether positive times differ by more than ``LOGARITHMIC_SPAN``."""
+    return bool(seconds) and min(seconds) > 0 and max(seconds) / min(seconds) > LOGARITHMIC_SPAN
+
+
+def ladder_ticks(shortest: float, longest: float) -> list[float]:
+    """The rungs of ``TIME_LADDER`` that lie within a range, or next to it, in seconds."""
+    return [tick for tick in TIME_LADDER if shortest / 2 <= tick <= longest * 2]
+
+
+def short(value: Any) -> str:
+    """A setting's value in few characters: four significant digits, ``1e-05``, ``yes``, ``b0``."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {short(entry)}" for key, entry in value.items())
+    return str(value)
+
+
+def in_words(name: str) -> str:
+    """A key as words: ``maximal_learning_rate`` is ``maximal learning rate``."""
+    return name.replace("_", " ")
+
+
+def counted(count: int, noun: str) -> str:
+    """A count with its noun: ``1 trial``, ``12 trials``."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -1,0 +1,31 @@
+"""Whose weights stay on disk."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from effv2_tune.pareto import pareto_front
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from effv2_tune.study.plan import StudyPlan
+    from effv2_tune.study.trial import Trial
+
+
+def forgettable(trials: Sequence[Trial], plan: StudyPlan) -> list[int]:
+    """Numbers of the trials whose checkpoints are not needed any more.
+
+    A running trial goes on from its checkpoints; of an ended one, the last holds the selected
+    weights.
+    """
+    ended = [trial for trial in trials if trial.state != "running"]
+    if plan.keep == "all":
+        return [trial.number for trial in ended if trial.state != "complete"]
+    if plan.keep == "none":
+        return [trial.number for trial in ended]
+    complete = [trial for trial in ended if trial.measurement is not None]
+    points = [trial.measurement for trial in complete if trial.measurement is not None]
+    marks = pareto_front(points, quality_direction=plan.directions[0])
+    front = {trial.number for trial, on in zip(complete, marks, strict=True) if on}
+    return [trial.number for trial in ended if trial.number not in front]

@@ -1,0 +1,243 @@
+"""Who works on which trial: rows that change only in the hands of whoever holds their token."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import sqlalchemy as sa
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+METADATA = sa.MetaData()
+LEASES = sa.Table(
+    "leases",
+    METADATA,
+    sa.Column("trial_id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("study_id", sa.Integer, nullable=False),
+    # Empty once released.
+    sa.Column("token", sa.String(64), nullable=False),
+    # Counts up while the owner lives: watching it needs no clock that two machines agree on.
+    sa.Column("renewals", sa.Integer, nullable=False),
+    sa.Column("host", sa.String(255), nullable=False),
+    sa.Column("boot", sa.String(128), nullable=False),
+    sa.Column("pid", sa.Integer, nullable=False),
+    sa.Column("started", sa.String(64), nullable=False),
+)
+
+#: ``free``: nobody works on it; ``held``: its owner lives; ``unknown``: not watched long enough.
+Standing = Literal["free", "held", "unknown"]
+
+
+class LeaseLostError(Exception):
+    """Another supervisor has taken the trial over; what this one did for it is void."""
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A process, told apart from every other one that ever was.
+
+    Attributes:
+        host: Name of the machine.
+        boot: Which start of the machine (and which process namespace, for containers).
+        pid: Its number.
+        started: When it was started, in the kernel's ticks: numbers are used again.
+    """
+
+    host: str
+    boot: str
+    pid: int
+    started: str
+
+    @classmethod
+    def of_this_process(cls) -> Owner:
+        """The calling process."""
+        pid = os.getpid()
+        return cls(socket.gethostname(), _boot(), pid, _started(pid))
+
+    def is_dead(self, here: Owner) -> bool:
+        """Whether the process is known to be gone, seen from ``here``.
+
+        Only a process of the same start of the same machine can be known to be gone.
+        """
+        if (self.host, self.boot) != (here.host, here.boot):
+            return False
+        return _started(self.pid) != self.started
+
+
+class Leases:
+    """The leases of one study, as one supervisor sees them.
+
+    Args:
+        engine: The database.
+        study_id: Of the study, in Optuna's tables.
+        owner: This supervisor.
+        expiry_seconds: How long a lease of another machine may go without renewal.
+        now: A clock that never goes back.
+    """
+
+    def __init__(
+        self,
+        engine: sa.Engine,
+        study_id: int,
+        *,
+        owner: Owner | None = None,
+        expiry_seconds: float = 60.0,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._engine = engine
+        self._study_id = study_id
+        self._owner = Owner.of_this_process() if owner is None else owner
+        self._expiry = expiry_seconds
+        self._now = now
+        self._tokens: dict[int, str] = {}
+        self._watched: dict[int, tuple[Any, float]] = {}
+        self._alive: set[int] = set()
+
+    def insert(self, session: Any, trial_id: int) -> None:
+        """Take a new trial, inside the transaction that creates it."""
+        token = uuid.uuid4().hex
+        session.execute(LEASES.insert().values(self._row(trial_id, token)))
+        self._tokens[trial_id] = token
+
+    def confirm(self, session: Any, trial_id: int) -> None:
+        """Make the rest of this transaction depend on holding the lease.
+
+        Raises:
+            LeaseLostError: Another supervisor holds it.
+        """
+        renewed = LEASES.update().values(renewals=LEASES.c.renewals + 1)
+        self._change(session, trial_id, renewed)
+
+    def end(self, session: Any, trial_id: int) -> None:
+        """Remove the lease in the transaction that tells the trial.
+
+        Raises:
+            LeaseLostError: Another supervisor holds it.
+        """
+        self._change(session, trial_id, LEASES.delete())
+        self._tokens.pop(trial_id, None)
+
+    def renew(self, trial_ids: Iterable[int]) -> list[int]:
+        """Show that this supervisor lives; returns those that another one has taken."""
+        lost = []
+        with self._engine.begin() as connection:
+            for trial_id in trial_ids:
+                try:
+                    self.confirm(connection, trial_id)
+                except LeaseLostError:
+                    lost.append(trial_id)
+        return lost
+
+    def release_all(self) -> None:
+        """Let anyone take over at once what this supervisor holds."""
+        with self._engine.begin() as connection:
+            for trial_id, token in self._tokens.items():
+                connection.execute(
+                    LEASES.update()
+                    .where(LEASES.c.trial_id == trial_id, LEASES.c.token == token)
+                    .values(token="")
+                )
+        self._tokens.clear()
+
+    def claim(self, trial_id: int) -> bool:
+        """Take over a trial that nobody works on; of several who try, one succeeds."""
+        token = uuid.uuid4().hex
+        row = self._row(trial_id, token)
+        try:
+            with self._engine.begin() as connection:
+                seen = connection.execute(
+                    LEASES.select().where(LEASES.c.trial_id == trial_id)
+                ).one_or_none()
+                if seen is None:
+                    connection.execute(LEASES.insert().values(row))
+                elif self._standing(seen) != "free":
+                    return False
+                else:
+                    changed = connection.execute(
+                        LEASES.update()
+                        .where(LEASES.c.trial_id == trial_id, LEASES.c.token == seen.token)
+                        .values(row)
+                    )
+                    if changed.rowcount != 1:
+                        return False
+        except sa.exc.IntegrityError:
+            return False
+        self._tokens[trial_id] = token
+        return True
+
+    def standings(self, trial_ids: Iterable[int]) -> dict[int, Standing]:
+        """How the leases of running trials stand; those of this supervisor are left out."""
+        with self._engine.begin() as connection:
+            query = LEASES.select().where(LEASES.c.study_id == self._study_id)
+            rows = {row.trial_id: row for row in connection.execute(query)}
+        return {
+            trial_id: self._standing(rows[trial_id])
+            if trial_id in rows
+            else self._watch(trial_id, None)
+            for trial_id in trial_ids
+            if trial_id not in self._tokens
+        }
+
+    def _change(self, session: Any, trial_id: int, statement: Any) -> None:
+        mine = statement.where(
+            LEASES.c.trial_id == trial_id, LEASES.c.token == self._tokens.get(trial_id, "?")
+        )
+        if session.execute(mine).rowcount != 1:
+            self._tokens.pop(trial_id, None)
+            raise LeaseLostError(trial_id)
+
+    def _row(self, trial_id: int, token: str) -> dict[str, Any]:
+        return {
+            "trial_id": trial_id,
+            "study_id": self._study_id,
+            "token": token,
+            "renewals": 0,
+            "host": self._owner.host,
+            "boot": self._owner.boot,
+            "pid": self._owner.pid,
+            "started": self._owner.started,
+        }
+
+    def _standing(self, row: Any) -> Standing:
+        if not row.token or Owner(row.host, row.boot, row.pid, row.started).is_dead(self._owner):
+            return "free"
+        return self._watch(row.trial_id, (row.token, row.renewals))
+
+    def _watch(self, trial_id: int, sign: tuple[str, int] | None) -> Standing:
+        """Judge an owner that cannot be seen by whether it gives signs of life."""
+        now = self._now()
+        before = self._watched.get(trial_id)
+        if before is None or before[0] != sign:
+            self._watched[trial_id] = (sign, now)
+            if before is not None:
+                self._alive.add(trial_id)
+        elif now - before[1] >= self._expiry:
+            return "free"
+        return "held" if trial_id in self._alive else "unknown"
+
+
+def _boot() -> str:
+    """Which start of the machine, and which process namespace on it."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot} {Path('/proc/self/ns/pid').stat().st_ino}"
+    except OSError:
+        return "unknown"
+
+
+def _started(pid: int) -> str:
+    """When a process was started, in ticks since the machine's start; empty if there is none."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    # The name in parentheses may hold anything; fields are counted after its end.
+    fields = stat.rpartition(")")[2].split()
+    return "" if fields[0] in ("Z", "X") else fields[19]

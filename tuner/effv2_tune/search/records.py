@@ -1,0 +1,234 @@
+"""Trials as they lie in the database: sealed, so that a damaged one is noticed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from pydantic import ValidationError
+
+from effv2_tune.errors import EXIT_FAILED, TuneError
+from effv2_tune.study.trial import Trial
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+RECORD = "effv2_tune:record"
+DUPLICATE = "effv2_tune:duplicate"
+#: The record of a trial that came to lie outside of an edited search space, as it was before.
+OUTSIDE = "effv2_tune:outside"
+OUTSIDE_NOTE = "outside the search space since it was edited"
+#: Stands in the names of studies that are not looked at any more; no study file can name one so.
+ARCHIVED = "@"
+_DUPLICATE_NOTE = "duplicate of trial "
+
+# Of Optuna's tables, what is read here without Optuna.
+_STUDIES = sa.table("studies", sa.column("study_id"), sa.column("study_name"))
+_TRIALS = sa.table(
+    "trials",
+    sa.column("trial_id"),
+    sa.column("study_id"),
+    sa.column("number"),
+    sa.column("state"),
+)
+_VALUES = sa.table(
+    "trial_values", sa.column("trial_id"), sa.column("objective"), sa.column("value")
+)
+_TRIAL_ATTRIBUTES = sa.table(
+    "trial_user_attributes", sa.column("trial_id"), sa.column("key"), sa.column("value_json")
+)
+STUDY_ATTRIBUTES = sa.table(
+    "study_user_attributes", sa.column("study_id"), sa.column("key"), sa.column("value_json")
+)
+
+_TOLD = {
+    "complete": "COMPLETE",
+    "pruned": "PRUNED",
+    "infeasible": "PRUNED",
+    "diverged": "PRUNED",
+    "failed": "FAIL",
+}
+
+
+def is_duplicate(trial: Trial) -> bool:
+    """Whether a trial took no place in the budget.
+
+    It was answered from the record of another one, or lies outside of the edited search space.
+    """
+    return any(note.startswith((_DUPLICATE_NOTE, OUTSIDE_NOTE)) for note in trial.notes)
+
+
+def duplicate_note(twin: int) -> str:
+    """What the record of such a trial says."""
+    return f"{_DUPLICATE_NOTE}{twin}"
+
+
+def seal(trial: Trial) -> dict[str, str]:
+    """The record of a trial with a digest of every character of it."""
+    text = trial.model_dump_json()
+    return {"sha256": _digest(text), "trial": text}
+
+
+def unseal(number: int, sealed: Any) -> Trial:
+    """The trial in a record.
+
+    Raises:
+        TuneError: The record is not what was written.
+    """
+    try:
+        text = sealed["trial"]
+        if _digest(text) == sealed["sha256"]:
+            trial = Trial.model_validate_json(text)
+            if trial.number == number:
+                return trial
+    except (KeyError, TypeError, AttributeError, ValidationError):
+        pass
+    raise _damaged(number)
+
+
+class RecordReader:
+    """Reads the records of one study, each finished one once.
+
+    Args:
+        engine: The database.
+        study_id: Of the study, in Optuna's tables.
+    """
+
+    def __init__(self, engine: sa.Engine, study_id: int) -> None:
+        self._engine = engine
+        self._study_id = study_id
+        self._finished: dict[int, Trial] = {}
+        self._running: dict[int, tuple[str, Trial]] = {}
+
+    def trials(self) -> list[Trial]:
+        """Every trial by number; one whose ask was cut short has an empty config.
+
+        Raises:
+            TuneError: A record is damaged.
+        """
+        with self._engine.connect() as connection:
+            states = self._states(connection)
+            unread = [i for i, (number, _) in states.items() if number not in self._finished]
+            texts = self._texts(connection, unread)
+            ended = [i for i in unread if states[i][1] != "RUNNING"]
+            values = self._values(connection, ended)
+        for trial_id in unread:
+            number, state = states[trial_id]
+            trial = self._read(number, texts.get(trial_id))
+            if state not in ("RUNNING", "WAITING"):
+                _check(trial, state, values.get(trial_id))
+                self._finished[number] = trial
+                self._running.pop(number, None)
+        known = self._finished | {number: trial for number, (_, trial) in self._running.items()}
+        return [known[number] for number in sorted(known)]
+
+    def unfinished(self) -> dict[int, int]:
+        """Trial ids of the trials that Optuna has as running, by number."""
+        query = sa.select(_TRIALS.c.trial_id, _TRIALS.c.number).where(
+            _TRIALS.c.study_id == self._study_id, _TRIALS.c.state == "RUNNING"
+        )
+        with self._engine.connect() as connection:
+            return {number: trial_id for trial_id, number in connection.execute(query)}
+
+    def _read(self, number: int, text: str | None) -> Trial:
+        """A record as last read, unless it has changed since."""
+        if text is None:
+            trial = Trial(number=number, state="running", config={})
+            self._running[number] = ("", trial)
+            return trial
+        before = self._running.get(number)
+        if before is None or before[0] != text:
+            try:
+                before = (text, unseal(number, json.loads(text)))
+            except ValueError:
+                raise _damaged(number) from None
+            self._running[number] = before
+        return before[1]
+
+    def _states(self, connection: sa.Connection) -> dict[int, tuple[int, str]]:
+        query = sa.select(_TRIALS.c.trial_id, _TRIALS.c.number, _TRIALS.c.state).where(
+            _TRIALS.c.study_id == self._study_id
+        )
+        return {i: (number, str(state)) for i, number, state in connection.execute(query)}
+
+    def _texts(self, connection: sa.Connection, trial_ids: list[int]) -> dict[int, str]:
+        found: dict[int, str] = {}
+        columns = _TRIAL_ATTRIBUTES.c
+        for some in _in_pieces(trial_ids):
+            query = sa.select(columns.trial_id, columns.value_json).where(
+                columns.trial_id.in_(some), columns.key == RECORD
+            )
+            found.update((row[0], row[1]) for row in connection.execute(query))
+        return found
+
+    def _values(
+        self, connection: sa.Connection, trial_ids: list[int]
+    ) -> dict[int, dict[int, float]]:
+        found: dict[int, dict[int, float]] = {}
+        for some in _in_pieces(trial_ids):
+            query = sa.select(_VALUES.c.trial_id, _VALUES.c.objective, _VALUES.c.value).where(
+                _VALUES.c.trial_id.in_(some)
+            )
+            for trial_id, objective, value in connection.execute(query):
+                found.setdefault(trial_id, {})[objective] = value
+        return found
+
+
+def find_studies(engine: sa.Engine) -> dict[str, int]:
+    """The studies of a database: ids by name; archived ones are left out."""
+    return {name: i for name, i in study_names(engine).items() if ARCHIVED not in name}
+
+
+def study_names(engine: sa.Engine) -> dict[str, int]:
+    """All studies of a database, archived ones too: ids by name."""
+    with engine.connect() as connection:
+        query = sa.select(_STUDIES.c.study_name, _STUDIES.c.study_id)
+        return {str(row[0]): int(row[1]) for row in connection.execute(query)}
+
+
+def rename_studies(engine: sa.Engine, names: dict[str, str]) -> None:
+    """Give studies other names, in the order given, all or none."""
+    with engine.begin() as connection:
+        for name, new_name in names.items():
+            connection.execute(
+                sa.update(_STUDIES).where(_STUDIES.c.study_name == name).values(study_name=new_name)
+            )
+
+
+def read_attributes(engine: sa.Engine, study_id: int) -> dict[str, Any]:
+    """The attributes of a study."""
+    columns = STUDY_ATTRIBUTES.c
+    query = sa.select(columns.key, columns.value_json).where(columns.study_id == study_id)
+    with engine.connect() as connection:
+        return {key: json.loads(text) for key, text in connection.execute(query)}
+
+
+def _check(trial: Trial, state: str, values: dict[int, float] | None) -> None:
+    """Hold a finished record against what Optuna was told."""
+    told = () if values is None else tuple(values[o] for o in sorted(values))
+    measurement = trial.measurement if trial.state == "complete" else None
+    ours = () if measurement is None else (measurement.quality, measurement.train_seconds)
+    if _TOLD.get(trial.state) != state or told != ours:
+        raise _damaged(trial.number)
+
+
+def _damaged(number: int) -> TuneError:
+    return TuneError(
+        f"The record of trial {number} is damaged: it is not what was written.",
+        hint="Stop the study and put a copy in the database's place: study.db.backup beside it "
+        "holds the study as it was a few trials ago.",
+        exit_code=EXIT_FAILED,
+    )
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _in_pieces(ids: list[int]) -> Iterator[list[int]]:
+    """Databases limit how many values one query may name."""
+    size = 500
+    for start in range(0, len(ids), size):
+        yield ids[start : start + size]

@@ -1,0 +1,427 @@
+"""A search against recorded or computed learning curves, on a simulated clock."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections import deque
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from effv2_tune.errors import TuneError
+from effv2_tune.pareto import place_rungs, project_seconds
+from effv2_tune.pareto.hypervolume import log_seconds
+from effv2_tune.search.clock import SimulatedClock
+from effv2_tune.search.events import RungDecided, TrialEnded, TrialStarted
+from effv2_tune.search.workload import BucketTime, Outline
+from effv2_tune.study.bucket import BucketKey, DataFacts
+from effv2_tune.study.messages import EpochEnded, Finished, Ready, RungReached
+from effv2_tune.study.plan import HalvingSpec, SearchSpec, StudyPlan
+from effv2_tune.study.trial import Environment, Epoch, Scores, Times
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from effv2_tune.search.events import Event
+    from effv2_tune.search.pool import Died, Job
+    from effv2_tune.study.messages import FromWorker
+    from effv2_tune.study.plan import Direction
+    from effv2_tune.study.space import Config, Space
+    from effv2_tune.study.trial import Trial, TrialState
+
+_NO_HALVING = HalvingSpec(enabled=False)
+#: Halving by itself, as in Syne Tune's MO-ASHA: no outlook ever saves a trial.
+_PLAIN_HALVING = HalvingSpec(guard_after=10**9)
+STRATEGIES: Mapping[str, SearchSpec] = {
+    "default": SearchSpec(),
+    "tpe": SearchSpec(engine="tpe", halving=_NO_HALVING),
+    "random": SearchSpec(engine="random", halving=_NO_HALVING),
+    "nsga2": SearchSpec(engine="nsga2", halving=_NO_HALVING),
+    "qmc": SearchSpec(engine="qmc", halving=_NO_HALVING),
+    "random+halving": SearchSpec(engine="random", halving=_PLAIN_HALVING),
+    "tpe+halving": SearchSpec(engine="tpe", halving=_PLAIN_HALVING),
+}
+
+_READY = Ready(
+    environment=Environment(
+        device_kind="simulated",
+        device_count=1,
+        backend="tensorflow",
+        precision="float32",
+        threads=1,
+        host="simulated",
+        versions={},
+    ),
+    data=DataFacts(
+        classes=1, image_shape=(1, 1, 1), train=1, validation=1, test=1, digest="simulated"
+    ),
+)
+
+
+@dataclass(frozen=True)
+class SimulatedTrial:
+    """What became of a config in a simulation.
+
+    Attributes:
+        number: From 0, in the order asked for.
+        config: What was tried.
+        state: ``complete``, ``pruned``, ``diverged``; ``running`` when the budget ended it.
+        start: When a worker began it, in simulated seconds.
+        stop: When it ended.
+        last_epoch: The last epoch that was trained, as the curve counts; None if none was.
+        values: Quality and training seconds of the whole training; None unless complete.
+        notes: Remarks of the search, such as ``duplicate of trial 3``.
+        rungs: What was decided at its rungs.
+    """
+
+    number: int
+    config: dict[str, Any]
+    state: TrialState
+    start: float
+    stop: float
+    last_epoch: int | None
+    values: tuple[float, float] | None
+    notes: tuple[str, ...] = ()
+    rungs: tuple[RungDecided, ...] = ()
+
+
+def simulate(
+    space: Space,
+    curve: Callable[[Config], Iterable[tuple[int, float, float]]],
+    budget_seconds: float,
+    *,
+    strategy: str = "default",
+    workers: int = 1,
+    seed: int = 0,
+    directions: tuple[Direction, Direction] = ("maximize", "minimize"),
+    rungs: Sequence[float] | None = None,
+) -> list[SimulatedTrial]:
+    """Search ``space`` with the code that a real study runs, on a simulated clock.
+
+    Args:
+        space: What is searched; parameters may have any names.
+        curve: What training a config would show: (epoch, quality, cumulative seconds) for each
+            epoch, up to the full number of epochs. A quality that is no number diverges.
+        budget_seconds: Simulated seconds after which everything stops.
+        strategy: One of :data:`STRATEGIES`.
+        workers: How many train at once.
+        seed: Of the search.
+        directions: Of quality and of seconds; the latter are always minimized.
+        rungs: Where halving compares, as fractions of a trial's epochs below 1; the study's
+            default if left out.
+
+    Returns:
+        All trials by number.
+
+    Raises:
+        TuneError: There is no such strategy, or an argument that makes no sense.
+    """
+    if strategy not in STRATEGIES:
+        raise TuneError(
+            f"No strategy is called {strategy!r}.", hint=f"There are: {', '.join(STRATEGIES)}."
+        )
+    if directions[1] != "minimize":
+        raise TuneError("Seconds are always minimized: directions end with 'minimize'.")
+    search = STRATEGIES[strategy].model_copy(update={"seed": seed})
+    if rungs is not None:
+        halving = HalvingSpec(**(search.halving.model_dump() | {"rungs": tuple(rungs)}))
+        search = search.model_copy(update={"halving": halving})
+    plan = StudyPlan(
+        name="simulation",
+        search_space=space,
+        quality="accuracy" if directions[0] == "maximize" else "loss",
+        hours=budget_seconds / 3600,
+        workers=workers,
+        search=search,
+    )
+    # The baselines are what Optuna makes of the values as they are.
+    time_scale = log_seconds if strategy == "default" else float
+    return run_simulation(plan, curve, time_scale=time_scale)
+
+
+def run_simulation(
+    plan: StudyPlan,
+    curve: Callable[[Config], Iterable[tuple[int, float, float]]],
+    *,
+    time_scale: Callable[[float], float] = log_seconds,
+) -> list[SimulatedTrial]:
+    """Simulate a study with settings of its own; see :func:`simulate`."""
+    from effv2_tune.search.loop import run_study
+    from effv2_tune.search.memory import MemoryStorage
+    from effv2_tune.search.optuna_engine import OptunaEngine
+
+    clock = SimulatedClock()
+    curves = Curves(curve)
+    storage = MemoryStorage(plan.name, plan.directions)
+    engine = OptunaEngine(
+        storage,
+        plan.search_space,
+        sampler=plan.search.engine,
+        seed=plan.search.seed,
+        enqueue=plan.enqueue,
+        time_scale=time_scale,
+    )
+    story = run_study(
+        plan,
+        engine=engine,
+        pool=SimulatedPool(curves, plan.workers, clock),
+        storage=storage,
+        clock=clock,
+        workload=CurveWorkload(curves, plan.search.halving),
+    )
+    return _follow(story, clock, curves)
+
+
+class Curves:
+    """Learning curves by config, each computed once.
+
+    Args:
+        curve: Computes one.
+    """
+
+    def __init__(self, curve: Callable[[Config], Iterable[tuple[int, float, float]]]) -> None:
+        self._curve = curve
+        self._known: dict[str, list[tuple[int, float, float]]] = {}
+
+    def of(self, config: Config) -> list[tuple[int, float, float]]:
+        """(epoch, quality, cumulative seconds) of each epoch.
+
+        Raises:
+            TuneError: It is empty, or its time goes back.
+        """
+        key = repr(sorted(config.items()))
+        if key not in self._known:
+            points = [(int(e), float(q), float(s)) for e, q, s in self._curve(config)]
+            seconds = [0.0, *(point[2] for point in points)]
+            if not points or any(a > b for a, b in itertools.pairwise(seconds)):
+                raise TuneError(
+                    f"The curve of {config} is no training: it needs an epoch at least, and "
+                    "cumulative seconds that do not go back."
+                )
+            if seconds[-1] <= 0:
+                raise TuneError(f"The curve of {config} takes no time: no budget would end it.")
+            self._known[key] = points
+        return self._known[key]
+
+
+class CurveWorkload:
+    """What training a config takes, according to its curve.
+
+    Args:
+        curves: The curves.
+        halving: Where the rungs lie.
+    """
+
+    def __init__(self, curves: Curves, halving: HalvingSpec) -> None:
+        self._curves = curves
+        self._fractions = halving.rungs if halving.enabled else ()
+
+    def outline(self, config: Config) -> Outline:
+        """Epochs and rungs of the config."""
+        epochs = len(self._curves.of(config))
+        return Outline(None, epochs, place_rungs(epochs, self._fractions))
+
+    def bucket(self, outline: Outline, ready: Ready) -> BucketKey | None:  # noqa: ARG002 - a protocol
+        """Nothing is compiled."""
+        return None
+
+    def seconds(
+        self,
+        trial: Trial,
+        outline: Outline,
+        ready: Ready,  # noqa: ARG002 - a protocol
+        cost: BucketTime | None,  # noqa: ARG002 - a protocol
+    ) -> float:
+        """The seconds so far, in proportion: what comes later in the curve is not looked at."""
+        return project_seconds(trial.times.train, epoch=len(trial.curve), epochs=outline.epochs)
+
+
+@dataclass
+class _Training:
+    trial: int
+    points: list[tuple[int, float, float]]
+    rungs: tuple[int, ...]
+    done: int
+    epochs: list[Epoch] = field(default_factory=list)
+
+
+class SimulatedPool:
+    """Workers that train along curves, as fast as the clock can be moved.
+
+    Args:
+        curves: What training would show.
+        workers: How many train at once.
+        clock: Is moved to the next thing that happens.
+    """
+
+    def __init__(self, curves: Curves, workers: int, clock: SimulatedClock) -> None:
+        self._curves = curves
+        self._workers = workers
+        self._clock = clock
+        self._training: dict[int, _Training] = {}
+        self._due: list[tuple[float, int, int]] = []
+        self._order = 0
+        self._said: deque[tuple[int, FromWorker | Died]] = deque()
+
+    def start(self) -> None:
+        """All workers are ready at once."""
+        self._said.extend((worker, _READY) for worker in range(self._workers))
+
+    def assign(self, worker: int, job: Job) -> None:
+        """Begin a trial, or go on after the last epoch that its record has."""
+        points = self._curves.of(job.trial.config)
+        done = len(job.trial.curve)
+        self._training[worker] = _Training(
+            job.trial.number, points, job.rungs, done, list(job.trial.curve)
+        )
+        if done == len(points):
+            # Stopped between its last epoch and its end.
+            self._said.append((worker, self._finished(worker, job.trial.number, "complete")))
+        elif done in job.rungs:
+            # Stopped at a rung, perhaps before the decision: asked again, as a real worker does.
+            self._said.append((worker, self._at_rung(worker)))
+        else:
+            self._go_on(worker)
+
+    def decide(self, worker: int, trial: int, *, go_on: bool) -> None:
+        """Go on from a rung, or end there."""
+        if go_on:
+            self._go_on(worker)
+        else:
+            self._said.append((worker, self._finished(worker, trial, "pruned")))
+
+    def restart(self, worker: int) -> None:
+        """Forget what the worker does."""
+        self._training.pop(worker, None)
+        self._said.append((worker, _READY))
+
+    def wait(self, timeout_seconds: float) -> Sequence[tuple[int, FromWorker | Died]]:
+        """The next thing that is said, and the clock moved to when it is."""
+        if not self._said:
+            limit = self._clock.seconds + timeout_seconds
+            if not self._due or self._due[0][0] > limit:
+                if math.isinf(limit):
+                    raise AssertionError("nothing will ever happen again")
+                self._clock.seconds = limit
+                return ()
+            moment, _, worker = heapq.heappop(self._due)
+            self._clock.seconds = moment
+            self._train_epoch(worker)
+        said = tuple(self._said)
+        self._said.clear()
+        return said
+
+    def _go_on(self, worker: int) -> None:
+        training = self._training[worker]
+        before = training.points[training.done - 1][2] if training.done else 0.0
+        takes = training.points[training.done][2] - before
+        self._order += 1
+        heapq.heappush(self._due, (self._clock.seconds + takes, self._order, worker))
+
+    def _train_epoch(self, worker: int) -> None:
+        training = self._training.get(worker)
+        if training is None:
+            return
+        _, quality, seconds = training.points[training.done]
+        training.done += 1
+        if math.isnan(quality):
+            self._said.append((worker, self._finished(worker, training.trial, "diverged")))
+            return
+        epoch = Epoch.model_construct(
+            epoch=training.done,
+            learning_rate=0.0,
+            train_loss=0.0,
+            train_accuracy=0.0,
+            validation=_scores(quality),
+            seconds=0.0,
+        )
+        training.epochs.append(epoch)
+        times = Times.model_construct(train=seconds)
+        self._said.append(
+            (worker, EpochEnded.model_construct(trial=training.trial, epoch=epoch, times=times))
+        )
+        if training.done == len(training.points):
+            self._said.append((worker, self._finished(worker, training.trial, "complete")))
+        elif training.done in training.rungs:
+            self._said.append((worker, self._at_rung(worker)))
+        else:
+            self._go_on(worker)
+
+    def _at_rung(self, worker: int) -> RungReached:
+        training = self._training[worker]
+        return RungReached(
+            trial=training.trial,
+            rung=training.rungs.index(training.done),
+            epoch=training.done,
+            quality=training.points[training.done - 1][1],
+        )
+
+    def _finished(
+        self, worker: int, trial: int, outcome: Literal["complete", "pruned", "diverged"]
+    ) -> Finished:
+        training = self._training.pop(worker)
+        _, quality, seconds = training.points[training.done - 1]
+        return Finished.model_construct(
+            trial=trial,
+            outcome=outcome,
+            scores=_scores(quality) if outcome == "complete" else None,
+            selected_epoch=training.done if outcome == "complete" else None,
+            curve=tuple(training.epochs),
+            times=Times.model_construct(train=seconds),
+            memory_bytes=0,
+            reason="the quality was no number" if outcome == "diverged" else "",
+        )
+
+
+def _scores(quality: float) -> Scores:
+    return Scores.model_construct(
+        accuracy=quality, balanced_accuracy=quality, macro_f1=quality, top5=quality, loss=quality
+    )
+
+
+def _follow(story: Iterator[Event], clock: SimulatedClock, curves: Curves) -> list[SimulatedTrial]:
+    """Watch a study and write down when trials began and ended."""
+    trials: dict[int, SimulatedTrial] = {}
+    for event in story:
+        if isinstance(event, TrialStarted):
+            trials.setdefault(
+                event.trial,
+                SimulatedTrial(
+                    number=event.trial,
+                    config=event.config,
+                    state="running",
+                    start=clock.seconds,
+                    stop=clock.seconds,
+                    last_epoch=None,
+                    values=None,
+                ),
+            )
+        elif isinstance(event, RungDecided):
+            before = trials[event.trial]
+            trials[event.trial] = replace(before, rungs=(*before.rungs, event))
+        elif isinstance(event, TrialEnded):
+            begun = trials.get(event.trial.number)
+            trials[event.trial.number] = _simulated(event.trial, begun, clock, curves)
+    return [
+        replace(trial, stop=clock.seconds) if trial.state == "running" else trial
+        for _, trial in sorted(trials.items())
+    ]
+
+
+def _simulated(
+    trial: Trial, begun: SimulatedTrial | None, clock: SimulatedClock, curves: Curves
+) -> SimulatedTrial:
+    measured = trial.measurement
+    labels = [point[0] for point in curves.of(trial.config)]
+    return SimulatedTrial(
+        number=trial.number,
+        config=trial.config,
+        state=trial.state,
+        start=clock.seconds if begun is None else begun.start,
+        stop=clock.seconds,
+        last_epoch=labels[len(trial.curve) - 1] if trial.curve else None,
+        values=None if measured is None else (measured.quality, measured.train_seconds),
+        notes=trial.notes,
+        rungs=() if begun is None else begun.rungs,
+    )

@@ -1,0 +1,331 @@
+"""One study in one folder: opened, held against what is there, run, written down."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import json
+import os
+import shutil
+import signal
+import threading
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from pydantic import ValidationError
+
+from effv2_tune.errors import TuneError
+from effv2_tune.search.clock import SystemClock
+from effv2_tune.search.events import PlanChanged, TrialEnded, WorkerReady
+from effv2_tune.search.keeping import forgettable
+from effv2_tune.search.keras_tuner_engine import KERAS_TUNER_ENGINES, KerasTunerEngine
+from effv2_tune.search.loop import run_study
+from effv2_tune.search.optuna_engine import OptunaEngine
+from effv2_tune.search.pool import (
+    WORKER_COMMAND,
+    ProcessPool,
+    device_of_worker,
+    worker_environment,
+)
+from effv2_tune.search.reading import DATABASE, database_url
+from effv2_tune.search.records import find_studies
+from effv2_tune.search.respacing import change_space
+from effv2_tune.search.storage import OURS, DatabaseStorage
+from effv2_tune.search.workload import PlannedWorkload
+from effv2_tune.study.batches import check_batches
+from effv2_tune.study.changes import forbidden_changes, plan_changes
+from effv2_tune.study.messages import Prepare
+from effv2_tune.study.plan import StudyPlan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+    from types import FrameType
+
+    from effv2_tune.search.engine import Engine
+    from effv2_tune.search.events import Event
+    from effv2_tune.study.space import Config
+
+EVENTS = "events.jsonl"
+BACKUP = "study.db.backup"
+_FIRST = "first"
+
+
+class OpenStudy:
+    """A study that can be run; made by :func:`open_study`, a context manager.
+
+    Args:
+        plan: What is searched.
+        out: Folder of the study.
+        base: Folder that the plan's relative paths start from.
+        storage: Where it lives.
+        changes: What was edited since the last run.
+
+    Attributes:
+        plan: As given.
+        out: As given.
+        storage: As given.
+    """
+
+    def __init__(
+        self,
+        plan: StudyPlan,
+        out: Path,
+        *,
+        base: Path,
+        storage: DatabaseStorage,
+        changes: PlanChanged | None = None,
+    ) -> None:
+        self.plan = plan
+        self.out = out
+        self.storage = storage
+        self._base = base
+        self._changes = changes
+
+    def __enter__(self) -> Self:
+        """It is open already."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let go of the database."""
+        self.storage.close()
+
+    def run(
+        self,
+        *,
+        hardware: Literal["cpu", "gpu", "tpu"],
+        backend: Literal["tensorflow", "jax"],
+        worker_command: Sequence[str] = WORKER_COMMAND,
+    ) -> Iterator[Event]:
+        """Yield what happens until the budget is spent; each event is also written down.
+
+        Stopping the iteration, Ctrl-C and SIGTERM lose nothing: the next run continues.
+
+        Args:
+            hardware: The kind of device that each worker must find.
+            backend: The Keras backend of the workers.
+            worker_command: What a worker runs; ``--fd N`` is added.
+
+        Raises:
+            TuneError: A worker refuses to work, or finds another device or other images than
+                before.
+            KeyboardInterrupt: On Ctrl-C and SIGTERM, after everything in hand was given back.
+        """
+        prepare = Prepare(
+            data=self.plan.data,
+            base=self._base,
+            backend=backend,
+            hardware=hardware,
+            precision=self.plan.recipe.precision,
+            # As the study began: stored at another size, the images would be other images.
+            storage_size=self.storage.keep_once("storage_size", self.plan.largest_resolution),
+            quality=self.plan.quality,
+        )
+        environment = worker_environment(
+            backend,
+            hardware,
+            workers=self.plan.workers,
+            cpu_count=len(os.sched_getaffinity(0)),
+        )
+        pool = ProcessPool(
+            prepare,
+            count=self.plan.workers,
+            out=self.out,
+            environment=environment,
+            command=worker_command,
+            device_of=functools.partial(
+                device_of_worker, hardware=hardware, workers=self.plan.workers
+            ),
+        )
+        with _termination_interrupts(), pool, self._engine() as engine:
+            story = run_study(
+                self.plan,
+                engine=engine,
+                pool=pool,
+                storage=self.storage,
+                clock=SystemClock(),
+                workload=PlannedWorkload(self.plan),
+            )
+            told = story if self._changes is None else itertools.chain([self._changes], story)
+            with contextlib.closing(story):
+                for event in _written_down(told, self.out / EVENTS):
+                    if isinstance(event, WorkerReady):
+                        check_batches(self.plan, event.data, event.environment.device_count)
+                    if isinstance(event, TrialEnded):
+                        self._tidy(pool)
+                    yield event
+            self.storage.back_up()
+
+    def _engine(self) -> AbstractContextManager[Engine]:
+        """What finds configs, by the plan's name for it."""
+        search = self.plan.search
+        if search.engine in KERAS_TUNER_ENGINES:
+            return KerasTunerEngine(
+                self.storage,
+                self.plan.search_space,
+                oracle=KERAS_TUNER_ENGINES[search.engine],
+                seed=search.seed,
+                enqueue=self._enqueued(),
+            )
+        engine = OptunaEngine(
+            self.storage,
+            self.plan.search_space,
+            sampler=search.engine,
+            seed=search.seed,
+            enqueue=self._enqueued(),
+        )
+        return contextlib.nullcontext(engine)
+
+    def _tidy(self, pool: ProcessPool) -> None:
+        """Remove the checkpoints of ended trials whose weights are not kept."""
+        for number in forgettable(self.storage.trials(), self.plan):
+            shutil.rmtree(pool.checkpoint(number), ignore_errors=True)
+
+    def _enqueued(self) -> list[Config]:
+        """What is tried first: as the plan says, and as the study began."""
+        space = self.plan.search_space
+        kept = self.storage.attributes().get(f"{OURS}{_FIRST}", [])
+        return [config for config in (*self.plan.enqueue, *kept) if space.contains(config)]
+
+
+def open_study(
+    plan: StudyPlan,
+    out: Path,
+    *,
+    base: Path,
+    storage_url: str | None = None,
+    first: Sequence[Config] = (),
+    expiry_seconds: float = 60.0,
+) -> OpenStudy:
+    """Open a study in a folder, or make it there.
+
+    Args:
+        plan: What is searched.
+        out: Folder of the study; made if there is none.
+        base: Folder that the plan's relative paths start from.
+        storage_url: Database for several machines; SQLite in ``out`` if left out.
+        first: Configs to be tried after those that the plan enqueues; only a new study takes them,
+            and it keeps them.
+        expiry_seconds: How long a supervisor of another machine may be silent before its trials
+            are taken over.
+
+    Raises:
+        TuneError: The folder holds another study, or this one with another plan; the database
+            cannot be opened.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    url = database_url(out) if storage_url is None else storage_url
+    if storage_url is None and (out / DATABASE).exists():
+        _refuse_another_name(url, plan, out)
+    changes = _changes(url, plan, out)
+    storage = DatabaseStorage(
+        url,
+        plan.name,
+        plan.directions,
+        limit=plan.trials,
+        expiry_seconds=expiry_seconds,
+        backup=out / BACKUP if storage_url is None else None,
+    )
+    try:
+        _keep_plan(storage, plan)
+        storage.keep_once(_FIRST, list(first))
+        storage.keep("base", str(base.resolve()))
+        storage.keep("generation", int(storage.attributes().get(f"{OURS}generation", 0)) + 1)
+    except BaseException:
+        storage.close()
+        raise
+    return OpenStudy(plan, out, base=base, storage=storage, changes=changes)
+
+
+def _keep_plan(storage: DatabaseStorage, plan: StudyPlan) -> None:
+    # Settings that were not written stay unwritten, so that the recipe reads the same again.
+    storage.keep("plan", plan.model_dump_json(exclude_unset=True))
+
+
+def _changes(url: str, plan: StudyPlan, out: Path) -> PlanChanged | None:
+    """Hold the plan against the one that the study began with; move its trials if need be."""
+    storage = DatabaseStorage(url, plan.name, plan.directions)
+    try:
+        text = storage.attributes().get(f"{OURS}plan")
+    finally:
+        storage.close()
+    if text is None:
+        return None
+    try:
+        before = StudyPlan.model_validate_json(text)
+    except ValidationError as error:
+        raise TuneError(
+            f"The study in {out} was written by another version of effv2-tune.",
+            hint="Continue it with that version, or begin a new one: --out another folder.",
+        ) from error
+    forbidden = forbidden_changes(before, plan)
+    if forbidden:
+        listed = "".join(f"\n  {line}" for line in forbidden)
+        raise TuneError(
+            f"{out} holds study {before.name} with another plan, under which its trials would "
+            f"mean something else:{listed}",
+            hint="Put the old values back; or begin a new study that tries this one's front "
+            f"first: --out another-folder --warm-start {out}",
+        )
+    lines = tuple(plan_changes(before, plan))
+    if not lines:
+        return None
+    if before.search_space == plan.search_space:
+        return PlanChanged(lines=lines, inside=None, outside=0)
+    inside, outside = change_space(url, plan)
+    return PlanChanged(lines=lines, inside=inside, outside=outside)
+
+
+def _refuse_another_name(url: str, plan: StudyPlan, out: Path) -> None:
+    import sqlalchemy as sa
+
+    engine = sa.create_engine(url)
+    try:
+        names = sorted(find_studies(engine))
+    except sa.exc.OperationalError:
+        return  # another supervisor has just begun to make the tables
+    except sa.exc.DatabaseError as error:
+        raise TuneError(
+            f"{out / DATABASE} is no database that can be read: {error.orig}.",
+            hint=f"Put the copy {BACKUP} in its place, or begin a new study: --out another folder.",
+        ) from error
+    finally:
+        engine.dispose()
+    if names and plan.name not in names:
+        raise TuneError(
+            f"{out} holds another study, {names[0]}.",
+            hint=f"Give {plan.name} a folder of its own: --out.",
+        )
+
+
+def _written_down(story: Iterator[Event], path: Path) -> Iterator[Event]:
+    """Append each event to a log, one JSON object per line, and pass it on."""
+    clock = SystemClock()
+    with path.open("a", encoding="utf-8") as log:
+        for event in story:
+            line: dict[str, Any] = {
+                "time": clock.utc().isoformat(timespec="milliseconds"),
+                "event": type(event).__name__,
+                **event.model_dump(mode="json"),
+            }
+            log.write(json.dumps(line) + "\n")
+            log.flush()
+            yield event
+
+
+@contextlib.contextmanager
+def _termination_interrupts() -> Iterator[None]:
+    """Let SIGTERM end the study as Ctrl-C does; only the main thread may say so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,193 @@
+"""From a point of the front to a training run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from effv2_tune import pareto
+from effv2_tune.errors import TuneError, did_you_mean
+from effv2_tune.report.findings import find
+from effv2_tune.report.quantities import human_seconds, in_words
+from effv2_tune.session.summary import report_input
+from effv2_tune.study.recipe import WEIGHT_SUFFIXES
+from effv2_tune.study.training_run import Provenance, TrainingRun
+
+if TYPE_CHECKING:
+    from effv2_tune.report.findings import DeviceFindings
+    from effv2_tune.search.reading import StudyRecord
+    from effv2_tune.study import Measurement, Recipe, Trial
+
+_CHOOSE = {
+    "knee": pareto.knee,
+    "most-accurate": pareto.most_accurate,
+    "fastest": pareto.fastest,
+}
+PICKS = tuple(_CHOOSE)
+_BY_NUMBER = "trial="
+_LONGEST_NAME = 80
+
+
+def pick_trial(
+    record: StudyRecord,
+    pick: str,
+    *,
+    max_seconds: float | None = None,
+    min_quality: float | None = None,
+    device: str | None = None,
+) -> Trial:
+    """The trial of the front that ``pick`` means.
+
+    Times of different kinds of device are never compared: a point is picked among the trials of
+    one.
+
+    Args:
+        record: The study.
+        pick: ``knee``, ``most-accurate``, ``fastest`` or ``trial=N``.
+        max_seconds: Leave out points whose training takes longer.
+        min_quality: Leave out points of lesser quality (for a loss: of a greater one).
+        device: On which kind of device, as the report calls it; may be left out where trials are
+            complete on one kind alone.
+
+    Raises:
+        TuneError: There is no such point.
+    """
+    by_number = pick.startswith(_BY_NUMBER)
+    if pick not in PICKS and not by_number:
+        raise TuneError(
+            f"--pick {pick!r} names no point{did_you_mean(pick, PICKS) or '.'}",
+            hint=f"There are {', '.join(PICKS)} and trial=N; knee is the usual choice.",
+        )
+    if by_number and not (max_seconds is None and min_quality is None and device is None):
+        raise TuneError(
+            f"--pick {pick} names one trial, and leaves nothing to choose within limits.",
+            hint="Leave out --max-seconds, --min-quality and --device; or pick knee.",
+        )
+    complete = {t.number: t for t in record.trials if t.state == "complete"}
+    if not complete:
+        raise TuneError(
+            f"Study {record.plan.name} has no complete trial yet.",
+            hint="Let it run longer: the same 'effv2-tune run' continues.",
+        )
+    if by_number:
+        return _trial(pick.removeprefix(_BY_NUMBER), complete, record)
+    trials = _device(record, device).complete
+    points = [trial.measurement for trial in trials if trial.measurement is not None]
+    direction = record.plan.directions[0]
+    kept = pareto.within(
+        points, max_seconds=max_seconds, min_quality=min_quality, quality_direction=direction
+    )
+    chosen = _CHOOSE[pick]([points[position] for position in kept], quality_direction=direction)
+    if chosen is None:
+        raise TuneError(
+            "No complete trial lies within those limits.",
+            hint=_what_there_is(points, record),
+        )
+    return trials[kept[chosen]]
+
+
+def to_training_run(record: StudyRecord, trial: Trial, *, pick: str) -> TrainingRun:
+    """The standard training run of a trial, with its provenance.
+
+    Raises:
+        TuneError: The trial is not complete.
+    """
+    if (
+        trial.recipe is None
+        or trial.scores is None
+        or trial.measurement is None
+        or trial.environment is None
+        or record.data is None
+    ):
+        raise TuneError(f"Trial {trial.number} is not complete.", hint="Pick another.")
+    settings = trial.recipe.model_dump(mode="json", exclude={"data", "quality"})
+    settings["resolution"] = trial.recipe.pixels
+    if trial.bucket is not None:
+        settings["batch_size"] = trial.bucket.batch
+    settings["weights"] = _weights(trial.recipe, record.base)
+    data = trial.recipe.data
+    if data.path is not None:
+        path = str((record.base / Path(data.path)).resolve())
+        # Stored at another size, the images would be other images.
+        size = record.data.image_shape[0] if data.name in ("folder", "csv") else data.storage_size
+        data = data.model_copy(update={"path": path, "storage_size": size})
+    return TrainingRun.model_validate_json(
+        json.dumps(
+            {
+                "name": _name(record.plan.name, f"-trial-{trial.number}"),
+                "data": data.model_dump(mode="json"),
+                "recipe": settings,
+                "quality": record.plan.quality,
+                "hardware": record.plan.hardware,
+                "backend": trial.environment.backend,
+                "provenance": Provenance(
+                    study=record.plan.name,
+                    trial=trial.number,
+                    pick=pick,
+                    validation=trial.scores,
+                    validation_count=record.data.validation,
+                    train_seconds=trial.measurement.train_seconds,
+                    environment=trial.environment,
+                    data_digest=record.data.digest,
+                ).model_dump(mode="json"),
+            }
+        )
+    )
+
+
+def _device(record: StudyRecord, wanted: str | None) -> DeviceFindings:
+    """The kind of device to pick on; the only one unless a person names one."""
+    kinds = {
+        found.device: found
+        for found in find(report_input(record, folder="")).devices
+        if found.complete
+    }
+    if wanted is None and len(kinds) == 1:
+        return next(iter(kinds.values()))
+    names = ", ".join(repr(name) for name in kinds)
+    if wanted is None:
+        raise TuneError(
+            f"Study {record.plan.name} has complete trials on {len(kinds)} kinds of device, whose "
+            f"times are not compared: {names}.",
+            hint=f"Name the one that you will train on: --device {next(iter(kinds))!r}",
+        )
+    if wanted not in kinds:
+        raise TuneError(
+            f"No trial is complete on a device {wanted!r}{did_you_mean(wanted, kinds) or '.'}",
+            hint=f"Trials are complete on: {names}.",
+        )
+    return kinds[wanted]
+
+
+def _what_there_is(points: list[Measurement], record: StudyRecord) -> str:
+    quickest = min(point.train_seconds for point in points)
+    pick = min if record.plan.directions[0] == "minimize" else max
+    best = pick(point.quality for point in points)
+    return (
+        f"The fastest takes {human_seconds(quickest)} ({quickest:.4g} seconds), and the best has "
+        f"{in_words(record.plan.quality)} {best:.4f}."
+    )
+
+
+def _name(study: str, ending: str) -> str:
+    """The name of the run: the study's, shortened where both together are too long for one."""
+    return study[: _LONGEST_NAME - len(ending)] + ending
+
+
+def _weights(recipe: Recipe, base: Path) -> str:
+    """The recipe's weights; a file by its whole path, as the run may be written anywhere."""
+    if not recipe.weights.endswith(WEIGHT_SUFFIXES):
+        return recipe.weights
+    return str((base / Path(recipe.weights).expanduser()).resolve())
+
+
+def _trial(number: str, complete: dict[int, Trial], record: StudyRecord) -> Trial:
+    if number.isdigit() and int(number) in complete:
+        return complete[int(number)]
+    states = {str(trial.number): trial.state for trial in record.trials}
+    found = f"is {states[number]}" if number in states else "does not exist"
+    raise TuneError(
+        f"Trial {number} {found}; only a complete trial can be exported.",
+        hint=f"Complete are: {', '.join(map(str, sorted(complete)))}",
+    )

@@ -1,0 +1,153 @@
+"""What is looked at before anything is downloaded, trained or written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from effv2_tune.errors import Mistake, MistakesError, TuneError
+from effv2_tune.host import choose_hardware, probe_host, probe_packages
+from effv2_tune.session.place import check_database, check_folder, database_exists, is_database
+
+if TYPE_CHECKING:
+    from effv2_tune.host import Hardware
+    from effv2_tune.search.reading import StudyRecord
+    from effv2_tune.study import DataSpec, StudyPlan
+
+#: Kinds of dataset that are read whole in a moment, and leave nothing behind.
+_READ_AT_ONCE = ("digits", "npz")
+
+
+def check_data(file: str | Path, data: DataSpec, *, base: Path) -> None:
+    """Look at the outside of a dataset: what can be told without decoding or downloading it.
+
+    Args:
+        file: The file whose ``data:`` section names it, for messages.
+        data: That section.
+        base: Folder that its relative paths start from.
+
+    Raises:
+        MistakesError: With everything that is wrong, at the section's line.
+    """
+    from effv2_tune.data import check_dataset
+    from effv2_tune.study.yaml_file import read_yaml
+
+    found = check_dataset(data, base=base)
+    if not found:
+        return
+    line = read_yaml(Path(file)).line_of(["data", "path"]) if Path(file).is_file() else 0
+    raise MistakesError([Mistake(str(file), line, f"data: {sentence}") for sentence in found])
+
+
+def look_at_images(data: DataSpec, *, base: Path, batch: int) -> str:
+    """What the images are, as far as nothing need be downloaded, decoded or written for it.
+
+    Args:
+        data: Which images.
+        base: Folder that relative paths start from.
+        batch: The largest batch that is trained with.
+
+    Raises:
+        TuneError: They cannot be used, or are fewer than a batch.
+    """
+    from effv2_tune.data import load_dataset
+
+    named = data.name if data.path is None else f"{data.name} {data.path}"
+    if data.name not in _READ_AT_ONCE:
+        return f"{named}; its images are read when the study starts"
+    facts = load_dataset(data, base=base).facts()
+    if batch > facts.train:
+        raise TuneError(
+            f"A batch of {batch} images cannot be filled from {facts.train} training images.",
+            hint=f"Write 'batch_size: {facts.train}' at most.",
+        )
+    return (
+        f"{named}: {facts.train:,} images to train, {facts.validation:,} to validate, "
+        f"{facts.test:,} to test; {facts.classes} classes"
+    )
+
+
+def choose_device(plan: StudyPlan) -> Hardware:
+    """The device and backend that the study's workers use on this machine.
+
+    Raises:
+        TuneError: The device that the study means cannot be used, or cannot feed so many workers.
+    """
+    chosen = choose_hardware(plan.hardware, plan.backend, probe_host(), probe_packages())
+    if chosen.kind != "cpu" and plan.workers > chosen.devices:
+        raise TuneError(
+            f"The study asks for {plan.workers} workers, and this machine has "
+            f"{chosen.devices} {chosen.kind.upper()}s: they would fight for memory.",
+            hint=f"Write 'workers: {chosen.devices}' at most.",
+        )
+    return chosen
+
+
+def check_storage(out: Path, storage: str | None) -> None:
+    """Look whether a study can be kept where it is meant to be; writes nothing.
+
+    Raises:
+        TuneError: The folder cannot be written to, or the URL names no database.
+    """
+    check_folder(out)
+    if storage is not None:
+        check_database(storage)
+
+
+def earlier_runs(plan: StudyPlan, place: str | Path) -> StudyRecord | None:
+    """What earlier runs of the study have left; None where it is new. Writes nothing.
+
+    Args:
+        plan: The study.
+        place: Its folder, or a database URL that :func:`check_storage` has passed.
+
+    Raises:
+        TuneError: Another study lies there, or this one with a plan that does not go with
+            ``plan``; or the database cannot be read.
+    """
+    from effv2_tune.search.reading import DATABASE, read_study
+    from effv2_tune.study.changes import forbidden_changes
+
+    if is_database(place):
+        if not _knows(str(place), plan.name):
+            return None
+        record = read_study(str(place), name=plan.name)
+    elif not (Path(place) / DATABASE).is_file():
+        return None
+    else:
+        record = read_study(place)
+    if record.plan.name != plan.name:
+        raise TuneError(
+            f"{place} holds another study, {record.plan.name}.",
+            hint=f"Give {plan.name} a folder of its own: --out.",
+        )
+    forbidden = forbidden_changes(record.plan, plan)
+    if forbidden:
+        listed = "".join(f"\n  {line}" for line in forbidden)
+        raise TuneError(
+            f"{place} holds study {plan.name} with another plan, under which its trials would "
+            f"mean something else:{listed}",
+            hint="Put the old values back, or begin a new study: --out another-folder.",
+        )
+    return record
+
+
+def _knows(url: str, name: str) -> bool:
+    """Whether a database holds a study of that name."""
+    import sqlalchemy as sa
+
+    from effv2_tune.search.records import find_studies
+    from effv2_tune.session.place import shown
+
+    if not database_exists(url):
+        return False
+    engine = sa.create_engine(url)
+    try:
+        return sa.inspect(engine).has_table("studies") and name in find_studies(engine)
+    except sa.exc.SQLAlchemyError as error:
+        raise TuneError(
+            f"The database {shown(url)} cannot be read: {str(error).splitlines()[0]}",
+            hint="Check its address, and that it runs.",
+        ) from error
+    finally:
+        engine.dispose()

@@ -1,0 +1,247 @@
+"""A study as an object: load it, run it, look at its front."""
+
+from __future__ import annotations
+
+import html
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from effv2_tune.errors import TuneError
+from effv2_tune.report.quantities import counted
+from effv2_tune.session.picking import pick_trial, to_training_run
+from effv2_tune.session.place import RUNS, as_arguments, make_folder
+from effv2_tune.session.preflight import (
+    check_data,
+    check_storage,
+    choose_device,
+    earlier_runs,
+    look_at_images,
+)
+from effv2_tune.session.results import Results
+from effv2_tune.study import load_plan
+from effv2_tune.study.space import values_of
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    import pandas as pd
+
+    from effv2_tune.search.events import Event
+    from effv2_tune.search.reading import StudyRecord
+    from effv2_tune.study import Config, StudyPlan
+    from effv2_tune.study.training_run import TrainingRun
+
+
+class Study:
+    """A study: its plan, and the folder (or database) that keeps what came of it.
+
+    Args:
+        plan: What is searched.
+        base: Folder that the plan's relative paths start from.
+        out: Folder of the study; ``runs/<name>`` if left out.
+        storage: Database URL for several machines; SQLite in ``out`` if left out.
+        warm_start: Folder of an earlier study, whose front is tried first.
+
+    Attributes:
+        plan: As given.
+        base: As given.
+        out: As given.
+    """
+
+    def __init__(
+        self,
+        plan: StudyPlan,
+        *,
+        base: Path | None = None,
+        out: str | Path | None = None,
+        storage: str | None = None,
+        warm_start: str | Path | None = None,
+    ) -> None:
+        self.plan = plan
+        self.base = Path.cwd() if base is None else base
+        self.out = RUNS / plan.name if out is None else Path(out)
+        self._storage = storage
+        self._warm_start = warm_start
+
+    @classmethod
+    def load(
+        cls,
+        study: str | Path,
+        *,
+        out: str | Path | None = None,
+        storage: str | None = None,
+        trials: int | None = None,
+        hours: float | None = None,
+        workers: int | None = None,
+        warm_start: str | Path | None = None,
+    ) -> Study:
+        """Read a study file, or a shipped study by its name.
+
+        Args:
+            study: Path of a YAML file, or a shipped study's name.
+            out: Folder of the study; ``runs/<name>`` if left out.
+            storage: Database URL for several machines; SQLite in ``out`` if left out.
+            trials: In place of the file's ``trials:``.
+            hours: In place of the file's ``hours:``.
+            workers: In place of the file's ``workers:``.
+            warm_start: Folder of an earlier study, whose front is tried first.
+
+        Raises:
+            MistakesError: With everything that is wrong in the file, before anything is started.
+        """
+        overrides = {"trials": trials, "hours": hours, "workers": workers}
+        plan, base = load_plan(study, overrides=overrides)
+        check_data(study, plan.data, base=base)
+        return cls(plan, base=base, out=out, storage=storage, warm_start=warm_start)
+
+    def events(self) -> Generator[Event]:
+        """Run the study, or continue it, and yield what happens.
+
+        Stopping the iteration (or Ctrl-C) loses nothing: the next call continues.
+
+        Raises:
+            TuneError: The device cannot be used, or the folder holds another study.
+        """
+        from effv2_tune.search.supervisor import open_study
+
+        check_storage(self.out, self._storage)
+        hardware = choose_device(self.plan)
+        first = self._first()
+        make_folder(self.out)
+        with open_study(
+            self.plan, self.out, base=self.base, storage_url=self._storage, first=first
+        ) as opened:
+            yield from opened.run(hardware=hardware.kind, backend=hardware.backend)
+
+    def _first(self) -> list[Config]:
+        """The front of the earlier study, as far as it lies in this one's space.
+
+        Raises:
+            TuneError: Nothing of it does, or there is no such study.
+        """
+        from effv2_tune.search.reading import DATABASE
+
+        # A study that was begun keeps what it began with, and needs the earlier one no more.
+        begun = self._storage is None and (self.out / DATABASE).is_file()
+        if self._warm_start is None or begun:
+            return []
+        earlier = Results(self._warm_start)
+        front = [t for t in earlier.record.trials if t.number in earlier.findings.front]
+        names = self.plan.search_space.parameters
+        configs = [{k: v for k, v in t.config.items() if k in names} for t in front]
+        inside = [config for config in configs if self.plan.search_space.contains(config)]
+        if not inside:
+            raise TuneError(
+                f"Nothing on the front of {self._warm_start} ({len(front)} trials) lies in the "
+                f"search space of {self.plan.name}, so there is nothing to try first.",
+                hint="Widen the space, or leave --warm-start out.",
+            )
+        return inside
+
+    def intentions(self) -> list[str]:
+        """What :meth:`run` would do, line by line, having looked at everything; writes nothing.
+
+        Raises:
+            TuneError: It would be refused.
+        """
+        plan = self.plan
+        check_storage(self.out, self._storage)
+        hardware = choose_device(plan)
+        record = earlier_runs(plan, self._place)
+        first = self._first()
+        images = look_at_images(plan.data, base=self.base, batch=self._largest_batch())
+        halving = "with halving" if plan.search.halving.enabled else "without halving"
+        budget = [
+            f"{plan.trials} trials" if plan.trials else "",
+            f"{plan.hours} h" if plan.hours else "",
+        ]
+        names = [one.name for one in plan.search_space.dimensions()]
+        return [
+            f"study     {plan.name}",
+            f"folder    {self.out}",
+            *([f"storage   {as_arguments(self._storage, plan.name)}"] if self._storage else []),
+            *_so_far(record, plan),
+            f"data      {images}",
+            f"searches  {', '.join(names)}",
+            f"engine    {plan.search.engine} {halving}",
+            f"budget    {', '.join(filter(None, budget)) or 'until the front stops growing'}",
+            f"device    {hardware.why}",
+            f"workers   {plan.workers}",
+            *(
+                [f"first     {counted(len(first), 'config')} of {self._warm_start}"]
+                if first
+                else []
+            ),
+        ]
+
+    def _largest_batch(self) -> int:
+        """The largest fixed batch that a trial may have; 1 where it grows with the devices."""
+        searched = self.plan.search_space.parameters.get("batch_size")
+        sizes = [self.plan.recipe.batch_size] if searched is None else list(values_of(searched))
+        return max((size for size in sizes if isinstance(size, int)), default=1)
+
+    def run(self) -> Study:
+        """Run the study, or continue it, until its budget is spent; progress goes to stderr."""
+        from effv2_tune.session.narration import narrate
+
+        narrate(self.events(), self.plan)
+        return self
+
+    def results(self) -> Results:
+        """What the storage holds now, without disturbing a study that runs."""
+        return Results(self._place, name=self.plan.name)
+
+    @property
+    def _place(self) -> str | Path:
+        return self.out if self._storage is None else self._storage
+
+    def trials(self) -> pd.DataFrame:
+        """Every trial, one row each, those on the front first; units stand in the names."""
+        return self.results().frame()
+
+    def front(self) -> pd.DataFrame:
+        """The trials that no other beats on quality and training time, fastest first."""
+        rows = self.trials()
+        return rows[rows["on_front"]]
+
+    def report(self, path: str | Path | None = None) -> Path:
+        """Write the report, one HTML file, and return where it is (``report.html`` in ``out``)."""
+        place = self.out / "report.html" if path is None else Path(path)
+        self.results().report(place)
+        return place
+
+    def export(self, pick: str = "knee") -> TrainingRun:
+        """The standard training run of a point of the front.
+
+        Args:
+            pick: ``knee``, ``most-accurate``, ``fastest`` or ``trial=N``.
+        """
+        record = self.results().record
+        return to_training_run(record, pick_trial(record, pick), pick=pick)
+
+    def _repr_html_(self) -> str:
+        """The front, drawn and listed, for Jupyter, Colab and Kaggle."""
+        from effv2_tune.report.notebook import study_html
+
+        try:
+            return study_html(self.results().given)
+        except TuneError as error:
+            said = error.message if self.out.exists() else "not run yet."
+            return f"<p><strong>{self.plan.name}</strong>: {html.escape(said)}</p>"
+
+    def __repr__(self) -> str:
+        """Name and folder."""
+        return f"Study({self.plan.name!r}, out={str(self.out)!r})"
+
+
+def _so_far(record: StudyRecord | None, plan: StudyPlan) -> list[str]:
+    """What is there already, and what was edited since."""
+    from effv2_tune.study.changes import plan_changes
+
+    if record is None:
+        return ["so far    nothing: it is new"]
+    told = sum(trial.state != "running" for trial in record.trials)
+    return [
+        f"so far    {counted(told, 'trial')}, {len(record.trials) - told} unfinished; it continues",
+        *(f"changed   {line}" for line in plan_changes(record.plan, plan)),
+    ]

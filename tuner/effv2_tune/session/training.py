@@ -1,0 +1,190 @@
+"""A standard training run in use: its file, its device, its folder, what it measured."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from effv2_tune.errors import TuneError
+from effv2_tune.host import choose_hardware, probe_host, probe_packages
+from effv2_tune.session.place import RUNS, check_folder, make_folder
+from effv2_tune.session.preflight import check_data
+from effv2_tune.study.training_run import load_training_run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from effv2_tune.host import Hardware
+    from effv2_tune.study.training_run import TrainingRun
+
+_TWO_SIDED = 2.0
+#: What a training run keeps of itself: the recipe that it began with.
+_RECIPE = "recipe.json"
+#: What it leaves, and what a study leaves: neither may end in a folder of the other.
+_LEAVES = ("checkpoints", "history.csv", "metrics.json", "model.keras", "study.db")
+
+
+class TrainingSession:
+    """A training run, ready to start or to be continued.
+
+    Args:
+        run: What is trained.
+        base: Folder that its relative paths start from.
+        out: Folder of what it leaves; ``runs/<name>`` if left out.
+    """
+
+    def __init__(self, run: TrainingRun, *, base: Path, out: Path | None = None) -> None:
+        self._run = run
+        self._base = base
+        self.out = RUNS / run.name if out is None else out
+        self._metrics: dict[str, Any] = {}
+
+    @classmethod
+    def load(cls, file: Path, *, out: Path | None = None) -> TrainingSession:
+        """Read a training run's file.
+
+        Raises:
+            MistakesError: With everything that is wrong in it.
+        """
+        run, base = load_training_run(file)
+        check_data(file, run.data, base=base)
+        return cls(run, base=base, out=out)
+
+    def run(self) -> dict[str, Any]:
+        """Train, or continue; returns what ``metrics.json`` says.
+
+        Raises:
+            TuneError: The device cannot be used, or the folder holds another run.
+        """
+        run = self._run
+        hardware = choose_hardware(run.hardware, run.backend, probe_host(), probe_packages())
+        check_folder(self.out)
+        _refuse_what_others_left(self.out)
+        _take_backend(hardware)
+        from effv2_tune.session.narration import EpochNarrator
+
+        make_folder(self.out)
+        with (
+            _frameworks_talk_to(self.out / "train.log") as terminal,
+            EpochNarrator(run.recipe.epochs, run.quality, terminal) as narrator,
+        ):
+            from effv2_tune.training import train
+
+            result = train(
+                run.full_recipe(),
+                out=self.out,
+                base=self._base,
+                hardware=hardware.kind,
+                on_event=narrator.tell,
+            )
+        self._metrics = result.metrics
+        return self._metrics
+
+    def sentences(self) -> list[str]:
+        """The test figures, and how they compare with what the search measured."""
+        test = self._metrics["test"]
+        count = self._metrics["test_count"]
+        lines = [
+            (
+                f"test accuracy {test['accuracy']:.4f} "
+                f"± {standard_error(test['accuracy'], count):.4f} (one standard error, "
+                f"{count:,} images)"
+            ),
+            f"test top-5 accuracy {test['top5']:.4f}",
+            f"training {self._metrics['train_seconds']:.1f} s",
+        ]
+        found = self._run.provenance
+        if found is not None:
+            lines.append(
+                _comparison(found.validation.accuracy, found.validation_count, test, count)
+            )
+        return lines
+
+
+def _refuse_what_others_left(out: Path) -> None:
+    """Never write among the results of something else.
+
+    A run of another recipe is told by its recipe, which training itself looks at.
+    """
+    found = [] if (out / _RECIPE).exists() else [name for name in _LEAVES if (out / name).exists()]
+    if found:
+        what = "a study" if "study.db" in found else f"{', '.join(found)} of something else"
+        raise TuneError(
+            f"The folder {out} holds {what}, and is left as it is.",
+            hint="Give the training run a folder of its own: --out DIR",
+        )
+
+
+def _take_backend(hardware: Hardware) -> None:
+    """Settle what the frameworks find in the environment when they are loaded.
+
+    Raises:
+        TuneError: Keras is loaded already, with another backend.
+    """
+    keras = sys.modules.get("keras")
+    if keras is not None and keras.config.backend() != hardware.backend:
+        raise TuneError(
+            f"Keras is loaded already, and this run needs its {hardware.backend} backend.",
+            hint=f"Start again with KERAS_BACKEND={hardware.backend} in the environment.",
+        )
+    from effv2_tune.search.pool import worker_environment
+
+    os.environ |= worker_environment(
+        hardware.backend, hardware.kind, workers=1, cpu_count=len(os.sched_getaffinity(0))
+    )
+
+
+@contextmanager
+def _frameworks_talk_to(log: Path) -> Iterator[Console]:
+    """Send what TensorFlow and XLA write from C++ to a file; yields the terminal that is left.
+
+    They write to file descriptors 1 and 2 before any setting reaches them.
+    """
+    outside = _flushed_descriptors()
+    try:
+        with (
+            log.open("ab") as stream,
+            os.fdopen(os.dup(outside[2]), "w", encoding="utf-8") as terminal,
+        ):
+            for descriptor in outside:
+                os.dup2(stream.fileno(), descriptor)
+            yield Console(file=terminal, highlight=False)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for descriptor, kept in outside.items():
+            os.dup2(kept, descriptor)
+            os.close(kept)
+
+
+def _flushed_descriptors() -> dict[int, int]:
+    """Copies of stdout and stderr by their numbers, after all that was said so far was written."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return {descriptor: os.dup(descriptor) for descriptor in (1, 2)}
+
+
+def standard_error(share: float, count: int) -> float:
+    """Of a share observed in ``count`` independent cases (binomial)."""
+    return math.sqrt(share * (1 - share) / count)
+
+
+def _comparison(
+    validation: float, validation_count: int, test: dict[str, float], test_count: int
+) -> str:
+    """Whether test and validation accuracy differ by more than chance explains."""
+    spread = math.hypot(
+        standard_error(validation, validation_count), standard_error(test["accuracy"], test_count)
+    )
+    difference = abs(test["accuracy"] - validation)
+    verdict = "within" if difference <= _TWO_SIDED * spread else "more than"
+    return (
+        f"the search's validation accuracy was {validation:.4f}: {verdict} 2 standard errors of "
+        f"the difference (2 x {spread:.4f}) apart"
+    )

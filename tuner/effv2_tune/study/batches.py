@@ -1,0 +1,43 @@
+"""Whether the batches of a study fit its images and its devices."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from effv2_tune.errors import TuneError
+from effv2_tune.study.space import values_of
+
+if TYPE_CHECKING:
+    from effv2_tune.study.bucket import DataFacts
+    from effv2_tune.study.plan import StudyPlan
+
+
+def check_batches(plan: StudyPlan, data: DataFacts, device_count: int) -> None:
+    """Hold every batch size that a trial may have against the images and the devices.
+
+    Raises:
+        TuneError: A batch is larger than the training images, or the devices cannot share it
+            evenly.
+    """
+    parameter = plan.search_space.parameters.get("batch_size")
+    sizes = [plan.recipe.batch_size] if parameter is None else list(values_of(parameter))
+    for size in sizes:
+        batch = _over_all_devices(size, device_count)
+        if batch > data.train:
+            raise TuneError(
+                f"A batch of {batch} is larger than the {data.train} training images.",
+                hint="Take a smaller batch_size, or more training images.",
+            )
+        if batch % device_count:
+            raise TuneError(
+                f"A batch of {batch} cannot be shared evenly by {device_count} devices.",
+                hint=f"Take a multiple of {device_count}, or write "
+                f"'batch_size: {{per_device: {max(batch // device_count, 1)}}}'.",
+            )
+
+
+def _over_all_devices(size: Any, device_count: int) -> int:
+    if isinstance(size, int):
+        return size
+    per_device = size["per_device"] if isinstance(size, dict) else size.per_device
+    return int(per_device) * device_count

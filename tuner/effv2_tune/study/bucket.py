@@ -1,0 +1,127 @@
+"""The bucket: everything that forces a new compilation."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Literal
+
+from effv2_tune.study.base import Value
+
+if TYPE_CHECKING:
+    from effv2_tune.study.recipe import Recipe
+
+
+class Placement(Value):
+    """Where a recipe is trained.
+
+    Attributes:
+        backend: The Keras backend.
+        device_kind: The accelerator's name as the backend reports it, or the CPU's.
+        device_count: Devices that one training uses.
+        precision: Of the computation.
+        steps_per_dispatch: Optimizer steps that one call hands to the device.
+    """
+
+    backend: Literal["tensorflow", "jax"]
+    device_kind: str
+    device_count: int
+    precision: Literal["float32", "mixed_bfloat16"]
+    steps_per_dispatch: int = 1
+
+
+class DataFacts(Value):
+    """What training needs to know of a dataset before it sees an image.
+
+    Attributes:
+        classes: Number of classes.
+        image_shape: Height, width and channels of the stored images.
+        train: Training images.
+        validation: Validation images.
+        test: Test images.
+        digest: Of all pixels, labels and splits.
+    """
+
+    classes: int
+    image_shape: tuple[int, int, int]
+    train: int
+    validation: int
+    test: int
+    digest: str
+
+
+class BucketKey(Value):
+    """What two trials must share to share a compiled step.
+
+    Every other number of a recipe is an input of the step, so that it costs no compilation.
+    """
+
+    backend: str
+    device_kind: str
+    device_count: int
+    precision: str
+    steps_per_dispatch: int
+    variant: str
+    resolution: int
+    resize: str
+    batch: int
+    classes: int
+    image_shape: tuple[int, int, int]
+    trainable: str
+    weights: str
+    optimizer: tuple[str, ...]
+    schedule: str
+    augmentation: tuple[str, ...]
+    class_weighted: bool
+
+    @property
+    def label(self) -> str:
+        """A short name for people: what buckets of one study mostly differ in."""
+        return f"{self.variant}@{self.resolution} batch {self.batch}"
+
+    @property
+    def digest(self) -> str:
+        """Sixteen characters that two keys share only if they are equal."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+
+
+def bucket_key(recipe: Recipe, data: DataFacts, placement: Placement) -> BucketKey:
+    """The bucket of ``recipe`` on ``data`` at ``placement``."""
+    switches = {
+        "rectify": recipe.rectify and recipe.optimizer == "adabelief",
+        "amsgrad": recipe.amsgrad and recipe.optimizer != "sgd",
+        "nesterov": recipe.nesterov and recipe.optimizer == "sgd",
+        "clip": recipe.clip_norm is not None,
+        "ema": recipe.ema,
+    }
+    colors = (recipe.brightness, recipe.contrast, recipe.saturation, recipe.hue)
+    augmentations = {
+        "flip": recipe.flip,
+        "crop": recipe.crop_padding > 0,
+        "random_crop": recipe.random_crop < 1,
+        "color": any(strength > 0 for strength in colors),
+        "cutout": recipe.cutout > 0,
+        "mixup": recipe.mixup > 0,
+        "cutmix": recipe.cutmix > 0,
+    }
+    trainable: str = recipe.backbone
+    if recipe.backbone == "finetune":
+        trainable = f"finetune from {recipe.finetune_from}"
+    return BucketKey(
+        backend=placement.backend,
+        device_kind=placement.device_kind,
+        device_count=placement.device_count,
+        precision=placement.precision,
+        steps_per_dispatch=placement.steps_per_dispatch,
+        variant=recipe.variant,
+        resolution=recipe.pixels,
+        resize=recipe.resize,
+        batch=recipe.global_batch(placement.device_count),
+        classes=data.classes,
+        image_shape=data.image_shape,
+        trainable=trainable,
+        weights=recipe.weights,
+        optimizer=(recipe.optimizer, *(name for name, on in switches.items() if on)),
+        schedule=recipe.schedule,
+        augmentation=tuple(name for name, on in augmentations.items() if on),
+        class_weighted=recipe.class_weight != "none",
+    )

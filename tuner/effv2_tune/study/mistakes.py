@@ -1,0 +1,194 @@
+"""What pydantic found wrong, as sentences with lines for the person who wrote the file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, get_args, get_origin
+
+from pydantic import BaseModel, RootModel
+
+from effv2_tune.errors import Mistake, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pydantic import ValidationError
+    from pydantic_core import ErrorDetails
+
+    from effv2_tune.study.yaml_file import YamlFile
+
+_EXPECTED = {
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "string_type": "a word",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "none_required": "null",
+}
+_BOUNDS = {
+    "greater_than": ("gt", "above"),
+    "greater_than_equal": ("ge", "at least"),
+    "less_than": ("lt", "below"),
+    "less_than_equal": ("le", "at most"),
+}
+
+
+def mistakes_of(
+    error: ValidationError,
+    source: YamlFile,
+    model: type[BaseModel],
+    *,
+    under: Sequence[str | int] = (),
+) -> list[Mistake]:
+    """Each thing that pydantic refused, once, at the line where it stands.
+
+    Args:
+        error: What pydantic raised.
+        source: The file that was read.
+        model: The model that it was read into; its fields are offered for misspelt keys.
+        under: Path inside the file at which the model's data starts.
+    """
+    grouped: dict[tuple[str | int, ...], list[ErrorDetails]] = {}
+    for detail in error.errors(include_url=False):
+        grouped.setdefault(_place(detail, source, under), []).append(detail)
+    return [
+        Mistake(source.name, source.line_of(path), _sentence(path, details, model, under))
+        for path, details in grouped.items()
+        if not any(_is_above(path, other) for other in grouped)
+    ]
+
+
+def _is_above(path: tuple[str | int, ...], other: tuple[str | int, ...]) -> bool:
+    """Whether ``other`` lies inside ``path``: the member of a union that came closest."""
+    return len(path) < len(other) and other[: len(path)] == path
+
+
+def _place(
+    detail: ErrorDetails, source: YamlFile, under: Sequence[str | int]
+) -> tuple[str | int, ...]:
+    """The path of the file's own keys to the error; names of union members are left out."""
+    node: Any = source.data
+    path: list[str | int] = []
+    for step in [*under, *detail["loc"]]:
+        if _has(node, step):
+            node = node[step]
+        elif detail["type"] == "missing" and step == detail["loc"][-1]:
+            pass  # not in the file, and that is the mistake
+        else:
+            continue
+        path.append(step)
+    return tuple(path)
+
+
+def _has(node: Any, step: str | int) -> bool:
+    if isinstance(node, dict):
+        return step in node
+    return isinstance(node, list) and isinstance(step, int) and step < len(node)
+
+
+def _sentence(
+    path: tuple[str | int, ...],
+    details: list[ErrorDetails],
+    model: type[BaseModel],
+    under: Sequence[str | int],
+) -> str:
+    first = details[0]
+    key = ".".join(str(step) for step in path)
+    parent = ".".join(str(step) for step in path[:-1])
+    prefix = f"{parent}: " if parent else ""
+    if all(detail["type"] == "extra_forbidden" for detail in details):
+        known = _fields_at(model, path[len(under) : -1])
+        return f"{prefix}unknown key {path[-1]!r}{did_you_mean(str(path[-1]), known)}"
+    if first["type"] == "missing":
+        return f"{prefix}{path[-1]!r} is missing"
+    if first["type"] == "value_error":
+        message = str(first["ctx"]["error"])
+        return f"{key}: {message}" if key else message
+    if first["type"] == "union_tag_not_found":
+        return f"{key}: 'type' is missing; it is float, int, choice or fixed"
+    if first["type"] == "union_tag_invalid":
+        tag = str(first["ctx"]["tag"])
+        tags = str(first["ctx"]["expected_tags"]).replace("'", "")
+        close = did_you_mean(tag, tags.split(", "))
+        return f"{key}: expected type {tags.replace(', ', ' or ')}, found {tag!r}{close}"
+    expected = list(dict.fromkeys(_expectation(detail) for detail in details))
+    found = _shown(first["input"])
+    close = did_you_mean(str(first["input"]), _literals(details))
+    return f"{key}: expected {' or '.join(expected)}, found {found}{close}"
+
+
+def _expectation(detail: ErrorDetails) -> str:
+    kind = detail["type"]
+    if kind in _EXPECTED:
+        return _EXPECTED[kind]
+    context = detail.get("ctx", {})
+    if kind == "string_pattern_mismatch":
+        return "letters, digits, '.', '_' and '-' alone"
+    if kind in _BOUNDS:
+        name, words = _BOUNDS[kind]
+        bound = context[name]
+        return f"{words} {bound:g}" if isinstance(bound, int | float) else f"{words} {bound}"
+    if kind in ("literal_error", "enum"):
+        return str(context["expected"]).replace(" or ", ", ").replace("'", "").replace(", ", " or ")
+    if kind in ("too_short", "too_long"):
+        words = "at least" if kind == "too_short" else "at most"
+        count = context.get("min_length", context.get("max_length"))
+        return f"{words} {count} of them"
+    return detail["msg"][:1].lower() + detail["msg"][1:]
+
+
+def _literals(details: list[ErrorDetails]) -> list[str]:
+    words = []
+    for detail in details:
+        if detail["type"] == "literal_error":
+            expected = str(detail.get("ctx", {})["expected"]).replace(" or ", ", ")
+            words += [word.strip("'") for word in expected.split(", ")]
+    return words
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004 - one line of a terminal
+
+
+def _fields_at(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:
+    """Names that may stand at ``path`` inside ``model``."""
+    kinds: list[Any] = [model]
+    for step in path:
+        kinds = [inner for kind in kinds for inner in _inside(kind, step)]
+    names: dict[str, None] = {}
+    for kind in kinds:
+        for member in _members(kind):
+            names.update(dict.fromkeys(member.model_fields))
+    return list(names)
+
+
+def _inside(kind: Any, step: str | int) -> list[Any]:
+    inner: list[Any] = []
+    for member in _members(kind):
+        if issubclass(member, RootModel):
+            inner += _arguments(member.model_fields["root"].annotation)
+        elif step in member.model_fields:
+            inner.append(member.model_fields[str(step)].annotation)
+    if not inner:
+        inner = [argument for argument in _arguments(kind) if argument is not kind]
+    return inner
+
+
+def _members(kind: Any) -> list[type[BaseModel]]:
+    """The models that an annotation names, directly or through unions."""
+    if isinstance(kind, type) and get_origin(kind) is None:
+        return [kind] if issubclass(kind, BaseModel) else []
+    return [member for argument in get_args(kind) for member in _members(argument)]
+
+
+def _arguments(kind: Any) -> list[Any]:
+    return list(get_args(kind)) or [kind]

@@ -1,0 +1,273 @@
+"""The recipe: everything that a training run needs, every default filled in."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from effv2_tune import catalog
+from effv2_tune.errors import TuneError
+from effv2_tune.study.base import Value
+
+Quality = Literal["accuracy", "balanced_accuracy", "macro_f1", "top5", "loss"]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+#: A count of images, or a fraction of them.
+Share = Annotated[int, Field(gt=0)] | Annotated[float, Field(gt=0, lt=1)]
+
+NATIVE = "native"
+WEIGHT_SUFFIXES = (".h5", ".hdf5", ".keras")
+SMALLEST_RESOLUTION = 32  # the networks' total stride: below it nothing is left to pool
+
+
+def quality_direction(quality: Quality) -> Literal["maximize", "minimize"]:
+    """Which way is better: down for the loss, up for everything else."""
+    return "minimize" if quality == "loss" else "maximize"
+
+
+class DataSpec(Value):
+    """Which images, and how they are split.
+
+    Attributes:
+        name: The kind of dataset.
+        path: File or folder for the kinds that need one; relative to the study file.
+        train: How many training images to use, as a count or a fraction; all that the other
+            splits leave if left out.
+        validation: Size of the validation split, as a count or a fraction of the training images;
+            0.1 if left out, or all the validation images that the dataset brings.
+        test: Size of the test split, as a count or a fraction of all images; a dataset that
+            brings its own test images uses those if left out, and of the digits a fifth.
+        stratify: Whether each split has the classes in the same proportions.
+        split_seed: Seed of the split (scikit-learn's ``random_state``).
+        fit: How an image of another shape becomes square.
+        storage_size: Side in pixels at which images are stored. If left out, squares of one size
+            stay as they are, and others are stored at the largest resolution of the study.
+        columns: Names of the columns of a ``csv``: path, label, split, group.
+    """
+
+    name: Literal[
+        "digits", "npz", "cifar10", "cifar100", "fashion_mnist", "mnist", "folder", "csv"
+    ] = "digits"
+    path: str | None = None
+    train: Share | None = None
+    validation: Share | None = None
+    test: Share | None = None
+    stratify: bool = True
+    split_seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
+    fit: Literal["crop", "pad", "squash"] = "crop"
+    storage_size: Annotated[int, Field(ge=8, le=4096)] | None = None
+    columns: dict[Literal["path", "label", "split", "group"], str] | None = None
+
+    @model_validator(mode="after")
+    def _names_its_files(self) -> DataSpec:
+        if self.name in ("npz", "folder", "csv") and self.path is None:
+            raise ValueError(f"data of kind {self.name!r} needs 'path:', the file or folder")
+        if self.name == "digits" and self.path is not None:
+            raise ValueError("the digits come with scikit-learn; remove 'path:'")
+        if self.name != "csv" and self.columns is not None:
+            raise ValueError(f"data of kind {self.name!r} has no columns; remove 'columns:'")
+        return self
+
+
+class PerDevice(Value):
+    """A batch size that grows with the number of devices."""
+
+    per_device: Annotated[int, Field(ge=1)]
+
+
+class Settings(Value):
+    """Every setting of a training run; each number or choice of it can be searched.
+
+    Learning rates are per optimizer step. The schedule cycles as in Smith, "Cyclical Learning
+    Rates for Training Neural Networks" (arXiv 1506.01186), section 3.
+
+    Attributes:
+        variant: Which network: b0, b1, b2, b3, t, s, m, l or xl.
+        resolution: Side in pixels to which images are resized inside the step; ``native`` is the
+            size that the variant was evaluated at on ImageNet.
+        resize: How they are resized.
+        backbone: ``scratch`` trains all weights from random ones, ``finetune`` all weights from
+            pretrained ones, ``frozen`` only the classifier on a pretrained network.
+        weights: ``none``, a released set (imagenet, imagenet21k, imagenet21k-ft1k), ``native``
+            (imagenet, or imagenet21k-ft1k for XL, which has no other), or a file.
+        finetune_from: First stage that is trained when finetuning; 0 trains everything.
+        epochs: Passes over the training images.
+        batch_size: Images per optimizer step, over all devices.
+        optimizer: The update rule.
+        weight_decay: Decoupled weight decay, multiplied by the learning rate.
+        beta_1: Decay of the gradient's average (AdaBelief, AdamW).
+        beta_2: Decay of the second moment's average (AdaBelief, AdamW).
+        epsilon: Added to the second moment's root (AdaBelief: to the state as well).
+        rectify: Variance rectification (AdaBelief).
+        sma_threshold: Length of the moving average from which rectification adapts.
+        amsgrad: Use the largest second moment so far (AdaBelief, AdamW).
+        momentum: Momentum of SGD.
+        nesterov: Nesterov's form of it.
+        clip_norm: Largest norm of the whole gradient; ``null`` does not clip.
+        ema: Evaluate an exponential moving average of the weights.
+        ema_momentum: Its decay per step.
+        schedule: Shape of the learning rate over time.
+        initial_learning_rate: The lower bound of the cycle; the start of the warm-up.
+        maximal_learning_rate: The upper bound of the cycle; the rate of ``constant``.
+        step_size_epochs: Half a cycle, in epochs.
+        gamma: Factor per step of the ``exponential`` cycle's amplitude.
+        warmup_epochs: Epochs of linear warm-up before ``cosine``.
+        dropout: Dropout rate before the classifier.
+        stochastic_depth: Drop rate of the last residual block; earlier ones drop less, linearly.
+        label_smoothing: Probability spread over all classes.
+        flip: Mirror half of the training images, left to right.
+        crop_padding: Shift training images by up to so many pixels at stored size, zeros beyond.
+        random_crop: Train on random rectangles of each image, stretched to the resolution, that
+            show at least this share of its area; 1 shows all.
+        random_crop_aspect: How many times wider than high, or higher than wide, they may be.
+        brightness: Training images get brighter or darker by a factor of up to 1 plus or minus it.
+        contrast: Likewise their contrast.
+        saturation: Likewise the saturation of their colors.
+        hue: Their colors are turned by up to this share of the color circle, either way.
+        cutout: Side of the square that is blotted out of training images, as a share of theirs.
+        mixup: Blend pairs of training images, labels too; both parameters of the Beta
+            distribution that says how much. 0 does not.
+        cutmix: Paste a rectangle of one training image into another, labels in proportion; as
+            ``mixup``. With both, each step does the one or the other.
+        class_weight: Weight of each class in the loss.
+        select: Which weights count: those after the last epoch, of the best epoch by the
+            study's quality, or of the epoch with the lowest validation loss.
+        precision: Of the computation; ``auto`` is mixed_bfloat16 on TPU and GPU, float32 on CPU.
+        seed: Of the initial weights, the order of images and all randomness in training.
+    """
+
+    variant: str = "b0"
+    resolution: Annotated[int, Field(ge=SMALLEST_RESOLUTION)] | Literal["native"] = "native"
+    resize: Literal["bilinear", "bicubic"] = "bilinear"
+    backbone: Literal["scratch", "finetune", "frozen"] = "scratch"
+    weights: str = "none"
+    finetune_from: Annotated[int, Field(ge=0, le=7)] = 0
+    epochs: Annotated[int, Field(ge=1)] = 25
+    batch_size: Annotated[int, Field(ge=1)] | PerDevice = 128
+    optimizer: Literal["adabelief", "adamw", "sgd"] = "adabelief"
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-5
+    beta_1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    beta_2: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    epsilon: Annotated[float, Field(gt=0)] = 1e-14
+    rectify: bool = True
+    sma_threshold: Annotated[float, Field(ge=4)] = 5.0
+    amsgrad: bool = False
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    nesterov: bool = True
+    clip_norm: Annotated[float, Field(gt=0)] | None = None
+    ema: bool = False
+    ema_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    schedule: Literal["triangular", "triangular2", "exponential", "constant", "cosine"] = (
+        "triangular2"
+    )
+    initial_learning_rate: Annotated[float, Field(ge=0)] = 1e-4
+    maximal_learning_rate: Annotated[float, Field(gt=0)] = 1e-2
+    step_size_epochs: Annotated[float, Field(gt=0)] = 2.0
+    gamma: Annotated[float, Field(gt=0, le=1)] = 1.0
+    warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    stochastic_depth: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    flip: bool = False
+    crop_padding: Annotated[int, Field(ge=0)] = 0
+    random_crop: Annotated[float, Field(gt=0, le=1)] = 1.0
+    random_crop_aspect: Annotated[float, Field(ge=1, le=4)] = 4 / 3
+    brightness: Annotated[float, Field(ge=0, le=1)] = 0.0
+    contrast: Annotated[float, Field(ge=0, le=1)] = 0.0
+    saturation: Annotated[float, Field(ge=0, le=1)] = 0.0
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    cutout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    mixup: Annotated[float, Field(ge=0)] = 0.0
+    cutmix: Annotated[float, Field(ge=0)] = 0.0
+    class_weight: Literal["none", "balanced"] | dict[str, Annotated[float, Field(ge=0)]] = "none"
+    select: Literal["last", "best", "val_loss"] = "last"
+    precision: Literal["auto", "float32", "mixed_bfloat16"] = "auto"
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+    @field_validator("variant")
+    @classmethod
+    def _is_in_the_catalog(cls, variant: str) -> str:
+        try:
+            return catalog.find_variant(variant).name
+        except TuneError as error:
+            raise ValueError(error.message) from None
+
+
+class Recipe(Settings):
+    """All that one training run needs: settings, data, and what counts as quality.
+
+    Attributes:
+        data: Which images, and how they are split.
+        quality: What is compared beside the time.
+    """
+
+    data: DataSpec = DataSpec()
+    quality: Quality = "accuracy"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names_its_weights(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("weights") == NATIVE:
+            return given | {"weights": native_weights(given.get("variant", "b0"))}
+        return given
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Recipe:
+        for sentence in contradictions(self):
+            raise ValueError(sentence)
+        return self
+
+    @property
+    def pixels(self) -> int:
+        """The resolution as a number: ``native`` looked up for the variant."""
+        if self.resolution == "native":
+            return catalog.find_variant(self.variant).native_resolution
+        return self.resolution
+
+    def global_batch(self, device_count: int) -> int:
+        """Images per optimizer step over ``device_count`` devices."""
+        if isinstance(self.batch_size, PerDevice):
+            return self.batch_size.per_device * device_count
+        return self.batch_size
+
+    def with_numbers(self, **changes: Any) -> Recipe:
+        """The same recipe with other values, checked again."""
+        return Recipe.model_validate(self.model_dump() | changes)
+
+
+def native_weights(variant: str) -> str:
+    """The weight set that a variant is best known by: ImageNet-1k's wherever it was released."""
+    sets = catalog.weight_sets_of(variant)
+    return "imagenet" if "imagenet" in sets else sets[-1] if sets else "none"
+
+
+def contradictions(settings: Settings) -> list[str]:
+    """Sentences about settings that are right one by one and wrong together."""
+    found = []
+    if settings.initial_learning_rate > settings.maximal_learning_rate:
+        found.append(
+            f"initial_learning_rate {settings.initial_learning_rate:g} is above "
+            f"maximal_learning_rate {settings.maximal_learning_rate:g}; exchange them"
+        )
+    if settings.backbone == "scratch" and settings.weights != "none":
+        found.append(
+            f"weights {settings.weights!r} need 'backbone: finetune' or 'backbone: frozen'; "
+            "from scratch, no weights are loaded"
+        )
+    if settings.backbone != "scratch" and settings.weights == "none":
+        found.append(
+            f"a {settings.backbone} backbone needs pretrained weights: set 'weights:' to a "
+            f"released set ({', '.join(catalog.WEIGHT_SETS)}) or a file"
+        )
+    is_file = settings.weights.endswith(WEIGHT_SUFFIXES)
+    if settings.weights not in ("none", NATIVE) and not is_file:
+        try:
+            catalog.find_weight_file(settings.variant, settings.weights)
+        except TuneError as error:
+            found.append(str(error).replace("\n", " "))
+    if settings.optimizer == "adabelief" and settings.rectify and settings.beta_2 <= 2 / 3:
+        found.append(
+            f"beta_2 {settings.beta_2:g} with rectify never reaches AdaBelief's adaptive branch: "
+            "take beta_2 above 2/3 or 'rectify: false'"
+        )
+    return found

@@ -1,0 +1,351 @@
+"""The search space: what may vary, and between which bounds."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field, RootModel, model_validator
+
+from effv2_tune.study.base import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+Scalar = bool | int | float | str | None
+#: One value for each searched parameter that is active.
+Config = dict[str, Any]
+
+#: Pairs of which the first never exceeds the second, in any config.
+ORDERED_PAIRS = (("initial_learning_rate", "maximal_learning_rate"),)
+#: Suffix of the raw dimension that stands for a parameter bounded by another one.
+POSITION = "_position"
+
+
+class _Parameter(Value):
+    """What all kinds share.
+
+    Attributes:
+        when: Values of other parameters under which this one exists; always, if left out.
+        reason: Why this range.
+    """
+
+    when: dict[str, Scalar | list[Scalar]] | None = None
+    reason: str | None = None
+
+
+class FloatParameter(_Parameter):
+    """A real number between two bounds, searched evenly on a linear or a logarithmic scale."""
+
+    type: Literal["float"]
+    low: float
+    high: float
+    scale: Literal["linear", "log"] = "linear"
+
+    @model_validator(mode="after")
+    def _has_a_range(self) -> FloatParameter:
+        _check_range(self.low, self.high, self.scale)
+        return self
+
+    def clip(self, value: float) -> float:
+        """``value``, moved inside the bounds that rounding may have carried it over."""
+        return min(max(value, self.low), self.high)
+
+
+class IntParameter(_Parameter):
+    """A whole number between two bounds, both included."""
+
+    type: Literal["int"]
+    low: int
+    high: int
+    step: Annotated[int, Field(ge=1)] = 1
+    scale: Literal["linear", "log"] = "linear"
+
+    @model_validator(mode="after")
+    def _has_a_range(self) -> IntParameter:
+        _check_range(self.low, self.high, self.scale)
+        if self.scale == "log" and self.step != 1:
+            raise ValueError("a logarithmic scale has no step; remove one of the two")
+        if (self.high - self.low) % self.step:
+            below = self.high - (self.high - self.low) % self.step
+            raise ValueError(
+                f"high {self.high} is no whole number of steps of {self.step} "
+                f"above low {self.low}; take high {below}"
+            )
+        return self
+
+
+class ChoiceParameter(_Parameter):
+    """One of a list of values, without order."""
+
+    type: Literal["choice"]
+    values: Annotated[list[Scalar | dict[str, int]], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _has_no_twins(self) -> ChoiceParameter:
+        labels = [repr(value) for value in self.values]
+        for label in labels:
+            if labels.count(label) > 1:
+                raise ValueError(f"the value {label} stands here twice; remove one")
+        return self
+
+
+class FixedParameter(_Parameter):
+    """One value, written in the space to be seen, and not searched."""
+
+    type: Literal["fixed"]
+    value: Scalar | dict[str, int]
+
+
+Parameter = Annotated[
+    FloatParameter | IntParameter | ChoiceParameter | FixedParameter, Field(discriminator="type")
+]
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One axis that an engine draws from.
+
+    Attributes:
+        name: What the engine calls it. Mostly the parameter's name; ``<name>_position`` where the
+            parameter's upper bound is another parameter's value, in which case the axis runs from
+            0 (its lower bound) to 1 (the smaller of its upper bound and that value).
+        parameter: Its range or choices.
+        when: For each parameter on which this one depends, the values that bring it to life.
+    """
+
+    name: str
+    parameter: FloatParameter | IntParameter | ChoiceParameter
+    when: tuple[tuple[str, tuple[Any, ...]], ...]
+
+    def is_active(self, config: Mapping[str, Any]) -> bool:
+        """Whether the values drawn so far bring this dimension to life."""
+        return all(name in config and _is_in(config[name], values) for name, values in self.when)
+
+
+class Space(RootModel[dict[str, Parameter]]):
+    """A search space: parameters by name, in the order in which they were written."""
+
+    @model_validator(mode="after")
+    def _has_parents(self) -> Space:
+        for name, parameter in self.root.items():
+            for parent in parameter.when or {}:
+                if parent not in self.root:
+                    raise ValueError(
+                        f"{name} exists only when {parent!r} has a certain value, "
+                        f"but the space has no {parent!r}"
+                    )
+                if isinstance(self.root[parent], FloatParameter):
+                    raise ValueError(  # noqa: TRY004 - pydantic reports ValueErrors
+                        f"{name} cannot depend on {parent}, a real number"
+                    )
+        _parents_first(self.root)
+        for lower, upper in ORDERED_PAIRS:
+            _check_pair(self.root.get(lower), self.root.get(upper), lower, upper)
+        return self
+
+    @property
+    def parameters(self) -> dict[str, Parameter]:
+        """The parameters by name."""
+        return self.root
+
+    def dimensions(self) -> tuple[Dimension, ...]:
+        """The axes to draw from, each after those that it depends on; fixed ones have none."""
+        bounded = {
+            lower
+            for lower, upper in ORDERED_PAIRS
+            if _overlap(self.root.get(lower), self.root.get(upper))
+        }
+        axes = []
+        for name in _parents_first(self.root):
+            parameter = self.root[name]
+            if isinstance(parameter, FixedParameter):
+                continue
+            when = tuple(
+                (parent, tuple(values) if isinstance(values, list) else (values,))
+                for parent, values in (parameter.when or {}).items()
+            )
+            if name in bounded:
+                position = FloatParameter(type="float", low=0.0, high=1.0)
+                axes.append(Dimension(name + POSITION, position, when))
+            else:
+                axes.append(Dimension(name, parameter, when))
+        return tuple(axes)
+
+    def decode(self, drawn: Mapping[str, Any]) -> Config:
+        """The config that values drawn from :meth:`dimensions` stand for.
+
+        Fixed parameters are filled in; what is inactive is absent.
+        """
+        config: Config = {}
+        for name in _parents_first(self.root):
+            parameter = self.root[name]
+            if not self._is_alive(name, config):
+                continue
+            if isinstance(parameter, FixedParameter):
+                config[name] = parameter.value
+            elif name in drawn:
+                config[name] = drawn[name]
+        for lower, upper in ORDERED_PAIRS:
+            if lower + POSITION in drawn:
+                parameter = self.root[lower]
+                if not isinstance(parameter, FloatParameter):  # dimensions() gives no others
+                    raise TypeError(parameter)
+                high = min(parameter.high, config.get(upper, parameter.high))
+                config[lower] = _at(parameter, high, drawn[lower + POSITION])
+        return {name: config[name] for name in self.root if name in config}
+
+    def encode(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """What an engine would have had to draw for ``config``: the inverse of :meth:`decode`.
+
+        Raises:
+            ValueError: ``config`` does not lie in this space.
+        """
+        drawn: dict[str, Any] = {}
+        for dimension in self.dimensions():
+            name = dimension.name.removesuffix(POSITION)
+            if not dimension.is_active(config):
+                continue
+            if name not in config:
+                raise ValueError(f"the config has no {name}")
+            parameter = self.root[name]
+            if not contains(parameter, config[name]):
+                raise ValueError(f"{name} {config[name]!r} lies outside the space")
+            if name == dimension.name:
+                drawn[name] = config[name]
+            else:
+                upper = dict(ORDERED_PAIRS)[name]
+                high = min(parameter.high, config.get(upper, parameter.high))  # type: ignore[union-attr]
+                drawn[dimension.name] = _position(parameter, high, config[name])  # type: ignore[arg-type]
+        return drawn
+
+    def contains(self, config: Mapping[str, Any]) -> bool:
+        """Whether ``config`` could have been drawn from this space."""
+        try:
+            again = self.decode(self.encode(config))
+        except ValueError:
+            return False
+        return again.keys() == dict(config).keys() and all(
+            _is_same(again[name], config[name]) for name in again
+        )
+
+    def _is_alive(self, name: str, config: Mapping[str, Any]) -> bool:
+        for parent, values in (self.root[name].when or {}).items():
+            wanted = values if isinstance(values, list) else [values]
+            if parent not in config or not _is_in(config[parent], wanted):
+                return False
+        return True
+
+
+def contains(parameter: Parameter, value: Any) -> bool:
+    """Whether ``value`` is one that ``parameter`` may take."""
+    if isinstance(parameter, FixedParameter):
+        return _is_same(parameter.value, value)
+    if isinstance(parameter, ChoiceParameter):
+        return _is_in(value, parameter.values)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    if isinstance(parameter, IntParameter):
+        whole = isinstance(value, int) or float(value).is_integer()
+        on_step = whole and (value - parameter.low) % parameter.step == 0
+        return on_step and parameter.low <= value <= parameter.high
+    return parameter.low <= value <= parameter.high
+
+
+def values_of(parameter: Parameter) -> Iterator[Any]:
+    """Values that show what a parameter may be: all of a choice, the bounds of a range."""
+    if isinstance(parameter, ChoiceParameter):
+        yield from parameter.values
+    elif isinstance(parameter, FixedParameter):
+        yield parameter.value
+    else:
+        yield parameter.low
+        yield parameter.high
+
+
+def _check_range(low: float, high: float, scale: str) -> None:
+    if low > high:
+        raise ValueError(f"low {low:g} is above high {high:g}; exchange them")
+    if low == high:
+        raise ValueError(f"low and high are both {low:g}; write {{type: fixed, value: {low:g}}}")
+    if scale == "log" and low <= 0:
+        raise ValueError(f"a logarithmic scale starts above 0, not at {low:g}")
+
+
+def _parents_first(parameters: Mapping[str, Parameter]) -> list[str]:
+    """Names in written order, save that each stands after those that its ``when`` names."""
+    order: list[str] = []
+    waiting = list(parameters)
+    while waiting:
+        ready = next(
+            (n for n in waiting if all(p in order for p in parameters[n].when or {})), None
+        )
+        if ready is None:
+            raise ValueError(f"the conditions of {', '.join(waiting)} go round in a circle")
+        order.append(ready)
+        waiting.remove(ready)
+    return order
+
+
+def _check_pair(lower: Any, upper: Any, lower_name: str, upper_name: str) -> None:
+    if lower is None or upper is None:
+        return
+    least = min(_numbers(lower), default=-math.inf)
+    greatest = min(_numbers(upper), default=math.inf)
+    if least > greatest:
+        raise ValueError(
+            f"{lower_name} starts at {least:g}, above the lowest {upper_name} {greatest:g}; "
+            f"it may not exceed it"
+        )
+    if isinstance(lower, FloatParameter) or max(_numbers(lower)) <= greatest:
+        return
+    raise ValueError(
+        f"{lower_name} reaches {max(_numbers(lower)):g}, above the lowest {upper_name} "
+        f"{greatest:g}; search it as a 'float' range, which is then cut off at {upper_name}"
+    )
+
+
+def _numbers(parameter: Any) -> list[float]:
+    return [float(v) for v in values_of(parameter) if isinstance(v, int | float)]
+
+
+def _overlap(lower: Any, upper: Any) -> bool:
+    """Whether some value of ``lower`` could exceed some value of ``upper``."""
+    if not isinstance(lower, FloatParameter) or upper is None:
+        return False
+    return lower.high > min(_numbers(upper), default=math.inf)
+
+
+def _at(parameter: FloatParameter, high: float, position: float) -> float:
+    """The value at ``position`` from 0 (``parameter.low``) to 1 (``high``), on its scale."""
+    if parameter.scale == "log":
+        span = math.log(high) - math.log(parameter.low)
+        value = math.exp(math.log(parameter.low) + position * span)
+    else:
+        value = parameter.low + position * (high - parameter.low)
+    return min(max(value, parameter.low), high)
+
+
+def _position(parameter: FloatParameter, high: float, value: float) -> float:
+    """The inverse of :func:`_at`."""
+    if high <= parameter.low:
+        return 0.0
+    if parameter.scale == "log":
+        share = math.log(value / parameter.low) / math.log(high / parameter.low)
+    else:
+        share = (value - parameter.low) / (high - parameter.low)
+    return min(max(share, 0.0), 1.0)
+
+
+def _is_in(value: Any, values: Any) -> bool:
+    return any(_is_same(value, one) for one in values)
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Equality in which ``True`` is not ``1`` and a logarithm's rounding is forgiven."""
+    if isinstance(one, bool) != isinstance(other, bool):
+        return False
+    if isinstance(one, float) and isinstance(other, float | int):
+        return math.isclose(one, other, rel_tol=1e-9)
+    return bool(one == other)

@@ -1,0 +1,106 @@
+"""The file that ``export`` writes and ``train`` carries out: a recipe, and where it comes from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError
+
+from effv2_tune.errors import Mistake, MistakesError
+from effv2_tune.study.base import Value
+from effv2_tune.study.mistakes import mistakes_of
+from effv2_tune.study.recipe import DataSpec, Quality, Recipe, Settings, contradictions
+from effv2_tune.study.trial import Environment, Scores
+from effv2_tune.study.yaml_file import dump_yaml, read_yaml
+
+
+class Provenance(Value):
+    """Where a training run's recipe was found.
+
+    Attributes:
+        study: Name of the study.
+        trial: Number of the trial.
+        pick: How it was picked from the front.
+        validation: What the search measured on the validation split.
+        validation_count: How many images that was.
+        train_seconds: Seconds that the search measured this run to take on its device.
+        environment: What the trial ran on.
+        data_digest: Of the images and splits that the trial saw.
+    """
+
+    study: str
+    trial: int
+    pick: str
+    validation: Scores
+    validation_count: int
+    train_seconds: float
+    environment: Environment
+    data_digest: str
+
+
+class TrainingRun(Value):
+    """One standard training run, complete.
+
+    Attributes:
+        name: What its folder is called.
+        data: Which images, and how they are split.
+        recipe: Every setting.
+        quality: What ``select: best`` compares.
+        hardware: The kind of device that must be used.
+        backend: The Keras backend.
+        provenance: Where the recipe was found; absent in a file written by hand.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
+    data: DataSpec = DataSpec()
+    recipe: Settings = Settings()
+    quality: Quality = "accuracy"
+    hardware: Literal["auto", "cpu", "gpu", "tpu"] = "auto"
+    backend: Literal["auto", "tensorflow", "jax"] = "auto"
+    provenance: Provenance | None = None
+
+    def full_recipe(self) -> Recipe:
+        """Settings, data and quality as the one recipe that training takes."""
+        everything = self.recipe.model_dump() | {
+            "data": self.data.model_dump(),
+            "quality": self.quality,
+        }
+        return Recipe.model_validate_json(json.dumps(everything))
+
+    def to_yaml(self) -> str:
+        """The file's text; :func:`load_training_run` reads it back equal."""
+        header = f"effv2-tune train <this file>\nOne standard training run: {self.name}."
+        if self.provenance is not None:
+            found = self.provenance
+            header += (
+                f"\nTrial {found.trial} of study {found.study} ({found.pick}): validation "
+                f"{self.quality} {getattr(found.validation, self.quality):.4f}, "
+                f"{found.train_seconds:.1f} s of training on {found.environment.device_kind}."
+            )
+        return dump_yaml(json.loads(self.model_dump_json(exclude_none=True)), header=header)
+
+
+def load_training_run(path: Path) -> tuple[TrainingRun, Path]:
+    """Read a training run.
+
+    Returns:
+        The run, and the folder that its relative paths start from.
+
+    Raises:
+        MistakesError: With everything that is wrong.
+        TuneError: There is no such file.
+    """
+    source = read_yaml(path)
+    try:
+        run = TrainingRun.model_validate_json(json.dumps(source.data))
+    except ValidationError as error:
+        raise MistakesError(mistakes_of(error, source, TrainingRun)) from None
+    line = source.line_of(["recipe"])
+    found = [
+        Mistake(source.name, line, f"recipe: {sentence}") for sentence in contradictions(run.recipe)
+    ]
+    if found:
+        raise MistakesError(found)
+    return run, Path(path).parent.resolve()

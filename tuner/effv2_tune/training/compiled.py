@@ -1,0 +1,163 @@
+"""One bucket: a network, its optimizer and compiled steps, lent to one trial after another."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from effv2_tune import catalog
+from effv2_tune.network import efficientnet_v2, initialise, load_weights, set_rates
+from effv2_tune.network.weights import input_scaling
+from effv2_tune.optimizers.flat import FlatOptimizer
+from effv2_tune.training.clock import measure_step
+from effv2_tune.training.order import epoch_mixing, epoch_order
+from effv2_tune.training.settings import (
+    network_arguments,
+    optimizer_numbers,
+    optimizer_switches,
+    step_numbers,
+    step_plan,
+    strengths,
+)
+
+if TYPE_CHECKING:
+    from effv2_tune.data import Dataset
+    from effv2_tune.study.bucket import BucketKey
+    from effv2_tune.study.recipe import Recipe
+    from effv2_tune.training.clock import MachineLock
+    from effv2_tune.training.feed import Feeds
+    from effv2_tune.training.steps import Steps
+
+
+def place_images(dataset: Dataset, backend: str, limit: int) -> Feeds:
+    """The images for every bucket of this process: on the device if they are no more than that.
+
+    Args:
+        dataset: The images.
+        backend: Whose device.
+        limit: Bytes.
+    """
+    feeds: Feeds = _step_file(backend).place_images(dataset, limit)
+    return feeds
+
+
+def _step_file(backend: str) -> Any:
+    # Only one of the two: a process has one backend, and a JAX worker never imports TensorFlow.
+    if backend == "tensorflow":
+        from effv2_tune.training import tensorflow_steps
+
+        return tensorflow_steps
+    from effv2_tune.training import jax_steps
+
+    return jax_steps
+
+
+class CompiledBucket:
+    """Built once, compiled once, and given new numbers for each trial.
+
+    Args:
+        recipe: Any recipe of the bucket.
+        key: The bucket.
+        dataset: What is trained on.
+        feeds: How its images reach the device, from `place_images`.
+        base: Folder that a relative weight file starts from.
+
+    Attributes:
+        network: The Keras model; on JAX its variables are current only after `steps.finish`.
+        steps: The compiled steps.
+        scaling: How images are scaled for the network.
+        step_seconds: Time of one step; None until it is measured or given.
+        build_seconds: What building took.
+        compile_seconds: What tracing and compilation took.
+    """
+
+    def __init__(
+        self, recipe: Recipe, key: BucketKey, dataset: Dataset, feeds: Feeds, *, base: Path
+    ) -> None:
+        started = time.perf_counter()
+        self._key = key
+        self._dataset = dataset
+        self.step_seconds: float | None = None
+        self.compile_seconds = 0.0
+        self.network = efficientnet_v2(
+            recipe.variant,
+            **network_arguments(recipe, classes=key.classes, precision=key.precision),
+        )
+        weights = weights_source(recipe, base)
+        self.scaling = input_scaling(recipe.variant, weights)
+        self._pretrained = self._load(weights)
+        self._optimizer = FlatOptimizer(optimizer_switches(recipe), self._numbers(recipe))
+        self._optimizer.build(self.network.trainable_variables)
+        plan = step_plan(recipe, key, self.scaling)
+        self.steps: Steps = _step_file(key.backend).make_steps(
+            self.network, self._optimizer, plan, feeds, tuple(strengths(recipe))
+        )
+        self.build_seconds = time.perf_counter() - started
+
+    def _load(self, weights: str | None) -> list[tuple[Any, Any]]:
+        """Each pretrained variable with its value."""
+        if weights is None:
+            return []
+        loaded = load_weights(self.network, weights)
+        layers = [
+            layer
+            for name, layer in self.network.layers_by_name.items()
+            if loaded.head_loaded or name != "predictions"
+        ]
+        variables = [variable for layer in layers for variable in layer.variables]
+        return [(variable, variable.numpy()) for variable in variables]
+
+    def _numbers(self, recipe: Recipe) -> dict[str, float]:
+        return optimizer_numbers(recipe, images=len(self._dataset.train), batch=self._key.batch)
+
+    def start(self, recipe: Recipe) -> None:
+        """Begin a trial: its initial weights, its numbers, nothing of the trial before."""
+        initialise(self.network, seed=recipe.seed)
+        for variable, value in self._pretrained:
+            variable.assign(value)
+        set_rates(self.network, dropout=recipe.dropout, stochastic_depth=recipe.stochastic_depth)
+        self._optimizer.set_numbers(self._numbers(recipe))
+        self._optimizer.reset()
+        self.steps.start(step_numbers(recipe, self._dataset))
+
+    def compile(self, recipe: Recipe) -> None:
+        """Trace and compile the steps; what they train is thrown away by :meth:`start`."""
+        started = time.perf_counter()
+        self.start(recipe)
+        self._begin_any_epoch(recipe)
+        self.steps.run(0, 1)
+        self.steps.evaluate("validation")
+        self.compile_seconds = time.perf_counter() - started
+
+    def measure(self, recipe: Recipe, lock: MachineLock) -> float:
+        """Time one step while nothing else trains on this machine, and keep the result."""
+        self.start(recipe)
+        epoch_steps = self._begin_any_epoch(recipe)
+
+        def run(steps: int) -> None:
+            while steps > 0:
+                done = min(steps, epoch_steps)
+                self.steps.run(0, done)
+                steps -= done
+
+        with lock.measuring():
+            self.step_seconds = measure_step(run)
+        return self.step_seconds
+
+    def _begin_any_epoch(self, recipe: Recipe) -> int:
+        order = epoch_order(recipe.seed, 0, images=len(self._dataset.train), batch=self._key.batch)
+        mixing = epoch_mixing(
+            recipe.seed, 0, steps=len(order), mixup=recipe.mixup, cutmix=recipe.cutmix
+        )
+        self.steps.begin_epoch(order, mixing)
+        return len(order)
+
+
+def weights_source(recipe: Recipe, base: Path) -> str | None:
+    """The recipe's weights as `load_weights` takes them; None for random ones."""
+    if recipe.weights == "none":
+        return None
+    if recipe.weights in (*catalog.WEIGHT_SETS, catalog.KERAS_WEIGHTS):
+        return recipe.weights
+    return str(base / Path(recipe.weights).expanduser())

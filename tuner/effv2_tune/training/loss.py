@@ -1,0 +1,71 @@
+"""Losses and counts of one batch, on the device, the same for both backends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras import ops
+
+from effv2_tune.training.scores import TOP
+
+
+def soft_targets(labels: Any, *, classes: int, smoothing: Any) -> Any:
+    """Labels as probabilities, with ``smoothing`` of them spread over all classes.
+
+    Szegedy et al., arXiv 1512.00567, section 7.
+
+    Args:
+        labels: [batch], int32.
+        classes: Number of classes.
+        smoothing: From 0 to 1, a scalar.
+
+    Returns:
+        [batch, classes], float32.
+    """
+    return ops.one_hot(labels, classes, dtype="float32") * (1.0 - smoothing) + smoothing / classes
+
+
+def cross_entropies(logits: Any, targets: Any) -> Any:
+    """Cross-entropy of each image.
+
+    Args:
+        logits: [batch, classes].
+        targets: [batch, classes], probabilities.
+
+    Returns:
+        [batch], float32.
+    """
+    return -ops.sum(targets * ops.log_softmax(ops.cast(logits, "float32"), axis=-1), axis=-1)
+
+
+def evaluation_counts(logits: Any, labels: Any, counted: Any) -> dict[str, Any]:
+    """What :class:`effv2_tune.training.scores.Counts` needs of one batch.
+
+    Args:
+        logits: [batch, classes].
+        labels: [batch], int32.
+        counted: [batch], float32: 1 for each image that counts, 0 for those that fill up.
+
+    Returns:
+        ``support``, ``predicted``, ``correct``: [classes]; ``in_top5``, ``loss_sum``: scalars.
+    """
+    classes = logits.shape[-1]
+    logits = ops.cast(logits, "float32")
+    truth = ops.one_hot(labels, classes, dtype="float32")
+    own = ops.sum(logits * truth, axis=-1, keepdims=True)
+    rank = ops.sum(ops.cast(logits > own, "float32"), axis=-1)
+    taken = ops.cast(ops.argmax(logits, axis=-1), "int32")
+    right = counted * ops.cast(ops.equal(taken, labels), "float32")
+    return {
+        "support": ops.segment_sum(counted, labels, num_segments=classes),
+        "predicted": ops.segment_sum(counted, taken, num_segments=classes),
+        "correct": ops.segment_sum(right, labels, num_segments=classes),
+        "in_top5": ops.sum(counted * ops.cast(rank < TOP, "float32")),
+        "loss_sum": ops.sum(counted * cross_entropies(logits, truth)),
+    }
+
+
+def count_correct(logits: Any, labels: Any) -> Any:
+    """How many images of a batch are taken for their class, float32."""
+    taken = ops.cast(ops.argmax(logits, axis=-1), labels.dtype)
+    return ops.sum(ops.cast(ops.equal(taken, labels), "float32"))

@@ -1,0 +1,36 @@
+"""How much memory this process has, and whether an error says that there was too little."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_SAYS_FULL = ("RESOURCE_EXHAUSTED", "OUT_OF_MEMORY", "out of memory", "Out of memory")
+#: Errors of the backends that may tell of memory: TensorFlow's, and JAX' old and new name.
+_BACKEND_ERRORS = ("ResourceExhaustedError", "JaxRuntimeError", "XlaRuntimeError", "InternalError")
+
+
+def resident_bytes() -> int:
+    """Resident memory of this process."""
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * _PAGE_BYTES
+
+
+def usable_bytes() -> int:
+    """Memory that processes may use here: the machine's, or the container's where that is less."""
+    machine = os.sysconf("SC_PHYS_PAGES") * _PAGE_BYTES
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
+    except OSError:
+        return machine
+    return machine if limit == "max" else min(machine, int(limit))
+
+
+def tells_of_memory(error: BaseException) -> bool:
+    """Whether ``error`` says that memory, of the device or the host, did not suffice."""
+    if isinstance(error, MemoryError):
+        return True
+    kind = type(error).__name__
+    if kind == "ResourceExhaustedError":
+        return True
+    return kind in _BACKEND_ERRORS and any(words in str(error) for words in _SAYS_FULL)

@@ -1,0 +1,95 @@
+"""Which image comes when: from the seed and the epoch alone, so that no state has to be kept."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from effv2_tune.errors import TuneError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from effv2_tune.study.bucket import DataFacts, Placement
+    from effv2_tune.study.recipe import Recipe
+
+
+def steps_per_epoch(images: int, batch: int) -> int:
+    """Optimizer steps in one pass over ``images`` training images.
+
+    Every step has a full batch. The images left over are others in every epoch.
+
+    Raises:
+        TuneError: There are fewer images than one batch takes.
+    """
+    if images < batch:
+        raise TuneError(
+            f"A batch of {batch} is larger than the {images} training images.",
+            hint="Take a smaller batch_size, or more training images.",
+        )
+    return images // batch
+
+
+def planned_steps(recipe: Recipe, data: DataFacts, placement: Placement) -> int:
+    """Optimizer steps of the whole run of ``recipe``; raises as :func:`steps_per_epoch`."""
+    batch = recipe.global_batch(placement.device_count)
+    return recipe.epochs * steps_per_epoch(data.train, batch)
+
+
+def epoch_order(seed: int, epoch: int, *, images: int, batch: int) -> NDArray[np.int32]:
+    """The images of each step of one epoch.
+
+    Args:
+        seed: The recipe's.
+        epoch: From 0.
+        images: Number of training images.
+        batch: Images per step.
+
+    Returns:
+        [steps, batch], positions of images; none comes twice.
+    """
+    steps = steps_per_epoch(images, batch)
+    shuffled = np.random.default_rng([seed, epoch]).permutation(images)[: steps * batch]
+    return shuffled.reshape(steps, batch).astype(np.int32)
+
+
+def epoch_mixing(
+    seed: int, epoch: int, *, steps: int, mixup: float, cutmix: float
+) -> NDArray[np.float32]:
+    """How much each step of one epoch mixes its images.
+
+    Args:
+        seed: The recipe's.
+        epoch: From 0.
+        steps: Steps of the epoch.
+        mixup: Both parameters of the Beta distribution of mixup's shares; 0 for no mixup.
+        cutmix: Likewise of CutMix. With both, each step does one of them.
+
+    Returns:
+        [steps, 4]: share of the own image in mixup and in CutMix, 1 where a step does not do it;
+        middle of CutMix' rectangle, as shares of height and width.
+    """
+    rng = np.random.default_rng([seed, epoch, 1])
+    mixing = np.ones((steps, 4), np.float32)
+    does_mixup = rng.random(steps) < (0.5 if mixup and cutmix else float(bool(mixup)))
+    if mixup:
+        mixing[:, 0] = np.where(does_mixup, rng.beta(mixup, mixup, steps), 1.0)
+    if cutmix:
+        mixing[:, 1] = np.where(does_mixup, 1.0, rng.beta(cutmix, cutmix, steps))
+    mixing[:, 2:] = rng.random((steps, 2))
+    return mixing
+
+
+def evaluation_order(images: int, batch: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Every image once, in order, in batches of one size.
+
+    Returns:
+        Positions of images [batches, batch], and for each 1 if it counts, 0 where the last batch
+        was filled up.
+    """
+    batches = -(-images // batch)
+    positions = np.zeros(batches * batch, np.int32)
+    positions[:images] = np.arange(images)
+    counts = (np.arange(batches * batch) < images).astype(np.float32)
+    return positions.reshape(batches, batch), counts.reshape(batches, batch)

@@ -1,0 +1,233 @@
+"""Training and evaluation steps on TensorFlow: one device, one trace, state in variables."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorflow as tf
+
+from effv2_tune.network import preprocess
+from effv2_tune.training.augmentation import augment, mix
+from effv2_tune.training.feed import Streamed, feeds_of
+from effv2_tune.training.loss import (
+    count_correct,
+    cross_entropies,
+    evaluation_counts,
+    soft_targets,
+)
+from effv2_tune.training.order import evaluation_order
+from effv2_tune.training.scores import sum_counts
+from effv2_tune.training.steps import Sums, iterations_of, named_variables
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from numpy.typing import NDArray
+
+    from effv2_tune.data.dataset import Dataset
+    from effv2_tune.optimizers.flat import FlatOptimizer
+    from effv2_tune.training.feed import Feeds
+    from effv2_tune.training.scores import Counts
+    from effv2_tune.training.steps import SplitName, StepNumbers, StepPlan
+
+
+def place_images(dataset: Dataset, limit: int) -> Feeds:
+    """The images by split: all on the device if they have at most ``limit`` bytes."""
+
+    def place(pixels: Any, labels: Any) -> tuple[Any, Any]:
+        return tf.constant(pixels), tf.constant(labels, tf.int32)
+
+    return feeds_of(dataset, limit=limit, place_all=place, place_batch=place)
+
+
+class TensorFlowSteps:
+    """See :class:`effv2_tune.training.steps.Steps`.
+
+    Args:
+        network: From `efficientnet_v2`, giving logits.
+        optimizer: Built for the network's trainable variables.
+        plan: What is compiled in.
+        feeds: From `place_images`.
+        strengths: Names of the numbers that `StepNumbers.strengths` will hold.
+    """
+
+    def __init__(
+        self,
+        network: Any,
+        optimizer: FlatOptimizer,
+        plan: StepPlan,
+        feeds: Feeds,
+        strengths: tuple[str, ...],
+    ) -> None:
+        self.traces = 0
+        self._network = network
+        self._optimizer = optimizer
+        self._plan = plan
+        self._feeds = feeds
+        self._everything = np.arange(plan.batch, dtype=np.int32)
+        self._iterations = iterations_of(optimizer)
+        self._finished = False
+        self._names = strengths
+        self._strengths = tf.Variable(np.zeros(len(strengths), np.float32), trainable=False)
+        self._class_weights = tf.Variable(np.ones(plan.classes, np.float32), trainable=False)
+        self._seed = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self._order: NDArray[np.int32] = np.zeros((0, plan.batch), np.int32)
+        self._mixing: NDArray[np.float32] = np.zeros((0, 4), np.float32)
+        batch = [
+            tf.TensorSpec([None, *plan.image_shape], tf.uint8),
+            tf.TensorSpec([None], tf.int32),
+            tf.TensorSpec([plan.batch], tf.int32),
+        ]
+        mixing = tf.TensorSpec([4], tf.float32)
+        counted = tf.TensorSpec([plan.batch], tf.float32)
+        # On the CPU, XLA takes minutes to compile the convolutions and runs them slower.
+        compiling = {"autograph": False, "jit_compile": False}
+        self._train_step = tf.function(self._train, input_signature=[*batch, mixing], **compiling)
+        self._evaluation_step = tf.function(
+            self._evaluate, input_signature=[*batch, counted], **compiling
+        )
+
+    def _train(self, pixels: Any, truth: Any, indices: Any, mixing: Any) -> tuple[Any, Any]:
+        self.traces += 1
+        images, labels = tf.gather(pixels, indices), tf.gather(truth, indices)
+        strengths = dict(zip(self._names, tf.unstack(self._strengths.value()), strict=True))
+        images = augment(
+            tf.cast(images, tf.float32),
+            kinds=self._plan.augmentations,
+            numbers=strengths,
+            draw=self._draw(),
+            resolution=self._plan.resolution,
+        )
+        targets = soft_targets(
+            labels, classes=self._plan.classes, smoothing=strengths["label_smoothing"]
+        )
+        images, targets = mix(images, targets, kinds=self._plan.augmentations, mixing=mixing)
+        weights = tf.gather(self._class_weights, labels)
+        trained = self._network.trainable_variables
+        with tf.GradientTape() as tape:
+            logits = self._network(self._prepared(images), training=True)
+            loss = tf.reduce_mean(weights * cross_entropies(logits, targets))
+        gradients = tape.gradient(loss, [variable.value for variable in trained])
+        self._optimizer.apply(gradients, trained)
+        return loss, count_correct(logits, labels)
+
+    def _draw(self) -> Any:
+        """Random numbers from the seed, the step, and how many were drawn before."""
+        iterations = tf.cast(self._iterations.value, tf.int64)
+        drawn = 0
+
+        def draw(shape: tuple[int, ...]) -> Any:
+            nonlocal drawn
+            drawn += 1
+            # The seed fills 32 bits; 8 bits above it tell the draws of one step apart.
+            return tf.random.stateless_uniform(
+                shape, seed=tf.stack([self._seed + (drawn << 32), iterations])
+            )
+
+        return draw
+
+    def _prepared(self, images: Any) -> Any:
+        return preprocess(
+            images,
+            self._plan.resolution,
+            scaling=self._plan.scaling,
+            interpolation=self._plan.interpolation,
+        )
+
+    def _evaluate(self, pixels: Any, truth: Any, indices: Any, counted: Any) -> dict[str, Any]:
+        images, labels = tf.gather(pixels, indices), tf.gather(truth, indices)
+        logits = self._network(self._prepared(images), training=False)
+        return evaluation_counts(logits, labels, counted)
+
+    def start(self, numbers: StepNumbers) -> None:
+        """Begin a trial with the present weights of the network and of the optimizer."""
+        self._finished = False
+        self._seed.assign(numbers.seed)
+        self._strengths.assign([numbers.strengths[name] for name in self._names])
+        self._class_weights.assign(numbers.class_weights)
+
+    def begin_epoch(self, order: NDArray[np.int32], mixing: NDArray[np.float32]) -> None:
+        """Give the images of each step [steps, batch] of the coming epoch, and how they mix."""
+        self._order, self._mixing = order, mixing
+        feed = self._feeds["train"]
+        if isinstance(feed, Streamed):
+            feed.begin(order)
+
+    def run(self, first: int, steps: int) -> Sums:
+        """Train the steps from ``first`` on of this epoch, and wait until they are done."""
+        done = [
+            self._train_step(*self._batch(at), self._mixing[at])
+            for at in range(first, first + steps)
+        ]
+        losses, correct = (np.asarray(tf.stack(column)) for column in zip(*done, strict=True))
+        return Sums(
+            loss=float(losses.sum(dtype=np.float64)), correct=float(correct.sum()), steps=steps
+        )
+
+    def _batch(self, step: int) -> tuple[Any, Any, Any]:
+        """Pixels, labels, and which of them are the batch."""
+        feed = self._feeds["train"]
+        if isinstance(feed, Streamed):
+            return *feed.take(step), self._everything
+        return feed.pixels, feed.labels, self._order[step]
+
+    def evaluate(self, split: SplitName) -> Counts:
+        """Count over every image of a split once, with the averaged weights if there are any."""
+        feed = self._feeds[split]
+        batches = zip(*evaluation_order(len(feed), self._plan.batch), strict=True)
+        with self._averaged():
+            return sum_counts(
+                self._evaluation_step(*feed.gather(indices), self._everything, counted)
+                if isinstance(feed, Streamed)
+                else self._evaluation_step(feed.pixels, feed.labels, indices, counted)
+                for indices, counted in batches
+            )
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The averaged weights in the network for a while, if they are kept."""
+        if self._finished or not self._plan.averaged:
+            yield
+            return
+        trained = self._network.trainable_variables
+        # Copies: `read_value` of a variable that is assigned to later may share its buffer.
+        kept = [tf.identity(variable.value) for variable in trained]
+        self._assign(trained, self._optimizer.averaged_weights())
+        try:
+            yield
+        finally:
+            self._assign(trained, kept)
+
+    def _assign(self, variables: list[Any], values: list[Any]) -> None:
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+
+    def read(self) -> dict[str, np.ndarray[Any, Any]]:
+        """All state, by name."""
+        return {name: variable.numpy() for name, variable in self._variables().items()}
+
+    def write(self, state: Mapping[str, np.ndarray[Any, Any]]) -> None:
+        """Take back all state that :meth:`read` gave."""
+        for name, variable in self._variables().items():
+            variable.assign(state[name])
+
+    def _variables(self) -> dict[str, Any]:
+        return named_variables(self._network) | {
+            f"optimizer/{variable.name}": variable for variable in self._optimizer.variables
+        }
+
+    def evaluated_weights(self) -> dict[str, np.ndarray[Any, Any]]:
+        """The network's weights that :meth:`evaluate` uses, by name."""
+        with self._averaged():
+            return {name: v.numpy() for name, v in named_variables(self._network).items()}
+
+    def finish(self, weights: Mapping[str, np.ndarray[Any, Any]]) -> None:
+        """End the trial: these weights go into the network, and :meth:`evaluate` uses them."""
+        self._finished = True
+        for name, variable in named_variables(self._network).items():
+            variable.assign(weights[name])
+
+
+make_steps = TensorFlowSteps

@@ -2,7 +2,8 @@
 
 What it does wrong is told by the environment variable SCRIPT, JSON by trial number:
 ``{"3": {"die_at": 2, "times": 1}}`` ends the process at the start of epoch 2, once;
-``{"4": {"outcome": "infeasible"}}`` ends the trial at once; ``refuse`` refuses to work at all.
+``{"4": {"outcome": "infeasible"}}`` ends the trial at once; ``refuse`` refuses to work at all;
+``epoch_seconds`` is how long an epoch takes, of every trial or of one.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ def train(connection: Connection, order: Train, environment: Environment, script
     curve += [line(order, epoch) for epoch in range(1, done + 1)]
     for epoch in range(done + 1, recipe.epochs + 1):
         die_on_cue(order, deed, epoch)
-        time.sleep(script.get("epoch_seconds", 0.0))
+        time.sleep(deed.get("epoch_seconds", script.get("epoch_seconds", 0.0)))
         curve.append(line(order, epoch))
         file.write_text(str(epoch))
         connection.send(EpochEnded(trial=order.trial, epoch=curve[-1], times=times))

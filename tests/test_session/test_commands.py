@@ -11,7 +11,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -245,7 +244,7 @@ def test_a_warm_start_with_nothing_to_try_says_so(tune: Tune, study: Path) -> No
 def test_an_interrupted_study_exits_with_130_and_goes_on(
     start: Start, tune: Tune, sign: signal.Signals
 ) -> None:
-    process = start("run", "study.yaml", "--json", SCRIPT='{"epoch_seconds": 0.05}')
+    process = start("run", "study.yaml", "--json", SCRIPT='{"2": {"epoch_seconds": 30}}')
     wait_for(process, "[2/4]")
     process.send_signal(sign)
     out, err = process.communicate(timeout=30)
@@ -282,10 +281,7 @@ def test_an_interrupted_watch_says_nothing(start: Start, tune: Tune) -> None:
 
 
 def test_watch_ends_with_the_study(tune: Tune, study: Path) -> None:
-    began = time.monotonic()
-
     assert tune("status", str(study), "--watch").code == 0
-    assert time.monotonic() - began < 4.0
 
 
 # Terminals.

@@ -279,6 +279,22 @@ def test_hours_are_a_total_over_all_runs() -> None:
     assert clock.seconds == pytest.approx(10_000 + 360)
 
 
+def test_accelerator_hours_count_every_device_over_all_runs() -> None:
+    plan = make_plan(trials=None, accelerator_hours=0.1, workers=3)
+    storage, clock = MemoryStorage("simulated", plan.directions), SimulatedClock()
+    first = run_loop(plan, storage, clock)
+    for _ in itertools.takewhile(lambda _: clock.seconds < 60, first):
+        pass
+    first.close()  # type: ignore[attr-defined]
+    clock.seconds += 10_000  # the machine is off
+
+    events = list(run_loop(plan, storage, clock))
+
+    assert isinstance(events[-1], StudyEnded)
+    assert events[-1].kind == "accelerator_hours"
+    assert clock.seconds == pytest.approx(10_000 + 360 / 3)
+
+
 def test_enqueued_configs_come_first() -> None:
     first = {"rate": 0.01, "width": 3, "kind": {"per_device": 4}}
     second = {"rate": 0.02, "width": 64, "kind": True}

@@ -106,8 +106,8 @@ def test_six_mistakes_get_six_sentences_with_their_lines(tmp_path: Path) -> None
         (
             with_line("", instead_of="trials"),
             (
-                "bad.yaml: the study would never end: set 'trials:', 'hours:' or 'stop_when:' "
-                "(or several)"
+                "bad.yaml: the study would never end: set 'trials:', 'hours:', "
+                "'accelerator_hours:' or 'stop_when:' (or several)"
             ),
         ),
         (

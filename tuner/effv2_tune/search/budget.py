@@ -37,11 +37,14 @@ class Budget:
         self._clock = clock
         self._began = clock.now()
         self._before = storage.seconds_before()
+        self._elsewhere = storage.device_seconds_elsewhere()
+        self._devices: dict[int, int] = {}
+        self._device_seconds, self._counted_at = 0.0, self._began
         self._failed_before = {t.number for t in storage.trials() if t.state == "failed"}
 
     def spent(self) -> StudyEnded | None:
         """Why nothing new is begun, if so."""
-        over = self.hours_spent()
+        over = self.time_spent()
         if over is not None:
             return over
         trials = [trial for trial in self._storage.trials() if not is_duplicate(trial)]
@@ -57,13 +60,24 @@ class Budget:
             )
         return self._stagnation(trials)
 
-    def hours_spent(self) -> StudyEnded | None:
-        """The reason where the study has run for as long as it may."""
-        if self.seconds_left() > 0:
-            return None
-        return StudyEnded(
-            kind="hours", reason=f"The {self._plan.hours:g} hours of the study are over."
-        )
+    def hold(self, worker: int, devices: int) -> None:
+        """From now on ``worker`` holds so many devices, until the run ends."""
+        self._device_seconds, self._counted_at = self._held(), self._clock.now()
+        self._devices[worker] = devices
+
+    def time_spent(self) -> StudyEnded | None:
+        """The reason where the study has run, or held devices, for as long as it may."""
+        if self._hours_left() <= 0:
+            return StudyEnded(
+                kind="hours", reason=f"The {self._plan.hours:g} hours of the study are over."
+            )
+        if self._device_seconds_left() <= 0:
+            return StudyEnded(
+                kind="accelerator_hours",
+                reason=f"The {self._plan.accelerator_hours:g} accelerator-hours of the study "
+                "are over.",
+            )
+        return None
 
     def trials_spent(self) -> StudyEnded:
         """The reason where all trials have been begun."""
@@ -72,17 +86,35 @@ class Budget:
         )
 
     def seconds_left(self) -> float:
-        """Of the hours, if they are limited."""
+        """Until a limit of time is reached, if there is one."""
+        devices = max(1, sum(self._devices.values()))
+        return min(self._hours_left(), self._device_seconds_left() / devices)
+
+    def keep(self) -> None:
+        """Write down how long the study has run this time, and held devices."""
+        self._storage.keep_seconds(self._running(), self._held())
+        if self._plan.accelerator_hours is not None:
+            # Other supervisors hold devices too.
+            self._elsewhere = self._storage.device_seconds_elsewhere()
+
+    def _hours_left(self) -> float:
+        """In seconds."""
         if self._plan.hours is None:
             return math.inf
         return self._plan.hours * _HOUR - self._before - self._running()
 
-    def keep(self) -> None:
-        """Write down how long the study has run this time."""
-        self._storage.keep_seconds(self._running())
+    def _device_seconds_left(self) -> float:
+        if self._plan.accelerator_hours is None:
+            return math.inf
+        return self._plan.accelerator_hours * _HOUR - self._elsewhere - self._held()
 
     def _running(self) -> float:
         return self._clock.now() - self._began
+
+    def _held(self) -> float:
+        """Device-seconds of this run."""
+        since = self._clock.now() - self._counted_at
+        return self._device_seconds + since * sum(self._devices.values())
 
     def _stagnation(self, trials: Sequence[Trial]) -> StudyEnded | None:
         """Whether the last trials have added nothing worth their time."""

@@ -8,9 +8,10 @@ from effv2_tune.study.base import Value
 from effv2_tune.study.bucket import DataFacts
 from effv2_tune.study.trial import Environment, Epoch, Trial
 
-#: ``trials`` and ``hours`` were spent; ``stagnation``: the hypervolume stopped growing;
-#: ``exhausted``: the engine asks for nothing new; ``failing``: trial after trial failed.
-EndKind = Literal["trials", "hours", "stagnation", "exhausted", "failing"]
+#: ``trials``, ``hours`` or ``accelerator_hours`` were spent; ``stagnation``: the hypervolume
+#: stopped growing; ``exhausted``: the engine asks for nothing new; ``failing``: trial after trial
+#: failed.
+EndKind = Literal["trials", "hours", "accelerator_hours", "stagnation", "exhausted", "failing"]
 
 
 class StudyStarted(Value):

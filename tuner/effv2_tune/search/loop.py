@@ -156,10 +156,10 @@ class _Loop:
     def _goes_on(self) -> bool:
         """Whether there is something to train, or to wait for."""
         # All other limits are looked at before a trial is begun.
-        self.end = self.budget.hours_spent() or self.end
+        self.end = self.budget.time_spent() or self.end
         if self.end is None:
             return True
-        if self.end.kind == "hours":
+        if self.end.kind in ("hours", "accelerator_hours"):
             return False
         return bool(self.running) or self.storage.has_left_behind()
 
@@ -168,7 +168,7 @@ class _Loop:
 
     def _fill(self) -> Iterator[Event]:
         """Give idle workers something to do."""
-        while self.idle and self.budget.hours_spent() is None:
+        while self.idle and self.budget.time_spent() is None:
             if not self.waiting:
                 yield from self._claim()
             if self.waiting:
@@ -310,6 +310,7 @@ class _Loop:
         if isinstance(message, Ready):
             self.storage.bind(message)
             self.ready = message
+            self.budget.hold(worker, message.environment.device_count)
             self.idle.append(worker)
             yield events.WorkerReady(
                 worker=worker,

@@ -51,6 +51,7 @@ class MemoryStorage:
         self._held: set[int] = set()
         self._costs: dict[BucketKey, BucketTime] = {}
         self._seconds: list[float] = [0.0]
+        self._device_seconds: list[float] = [0.0]
 
     def trials(self) -> Sequence[Trial]:
         """Every trial by number."""
@@ -119,11 +120,17 @@ class MemoryStorage:
     def seconds_before(self) -> float:
         """How long the study has run, apart from this time."""
         self._seconds.append(0.0)
+        self._device_seconds.append(0.0)
         return sum(self._seconds)
 
-    def keep_seconds(self, seconds: float) -> None:
-        """Keep how long it has run this time."""
+    def device_seconds_elsewhere(self) -> float:
+        """Seconds for which devices were held, apart from those that this run holds."""
+        return sum(self._device_seconds[:-1])
+
+    def keep_seconds(self, seconds: float, device_seconds: float) -> None:
+        """Keep how long it has run this time, and for how long it has held devices."""
         self._seconds[-1] = seconds
+        self._device_seconds[-1] = device_seconds
 
     def keep_end(self, end: StudyEnded | None) -> None:
         """Keep why the study ended; none while it runs."""

@@ -118,8 +118,11 @@ class Storage(Protocol):
     def seconds_before(self) -> float:
         """How long the study has run, apart from this time."""
 
-    def keep_seconds(self, seconds: float) -> None:
-        """Keep how long it has run this time."""
+    def device_seconds_elsewhere(self) -> float:
+        """Seconds for which devices were held, apart from those that this run holds."""
+
+    def keep_seconds(self, seconds: float, device_seconds: float) -> None:
+        """Keep how long it has run this time, and for how long it has held devices."""
 
     def keep_end(self, end: StudyEnded | None) -> None:
         """Keep why the study ended; none while it runs."""
@@ -167,7 +170,7 @@ class DatabaseStorage:
         self._backup = backup
         self._backup_every = backup_every
         self._told = 0
-        self._session = f"{OURS}seconds:{time.time_ns():x}"
+        self._session = f"{time.time_ns():x}"
         self.tick_seconds = min(5.0, expiry_seconds / 4)
         self.reference = self._fixed_reference(directions[0])
 
@@ -271,15 +274,24 @@ class DatabaseStorage:
 
     def seconds_before(self) -> float:
         """How long the study has run, apart from this time."""
+        return self._of_other_sessions("seconds")
+
+    def device_seconds_elsewhere(self) -> float:
+        """Seconds for which devices were held, apart from those that this run holds."""
+        return self._of_other_sessions("device_seconds")
+
+    def keep_seconds(self, seconds: float, device_seconds: float) -> None:
+        """Keep how long it has run this time, and for how long it has held devices."""
+        self.keep(f"seconds:{self._session}", round(seconds, 3))
+        self.keep(f"device_seconds:{self._session}", round(device_seconds, 3))
+
+    def _of_other_sessions(self, what: str) -> float:
+        prefix = f"{OURS}{what}:"
         return sum(
             float(value)
             for key, value in self.attributes().items()
-            if key.startswith(f"{OURS}seconds:") and key != self._session
+            if key.startswith(prefix) and key != prefix + self._session
         )
-
-    def keep_seconds(self, seconds: float) -> None:
-        """Keep how long it has run this time."""
-        self.optuna.set_study_user_attr(self._study_id, self._session, round(seconds, 3))
 
     def keep_end(self, end: StudyEnded | None) -> None:
         """Keep why the study ended; none while it runs."""

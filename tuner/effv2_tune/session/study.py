@@ -154,6 +154,7 @@ class Study:
         budget = [
             f"{plan.trials} trials" if plan.trials else "",
             f"{plan.hours} h" if plan.hours else "",
+            f"{plan.accelerator_hours} accelerator-hours" if plan.accelerator_hours else "",
         ]
         names = [one.name for one in plan.search_space.dimensions()]
         return [

@@ -58,6 +58,8 @@ def _budget(plan: StudyPlan) -> str:
         parts.append(f"{plan.trials} trials")
     if plan.hours is not None:
         parts.append(f"{plan.hours:g} hours")
+    if plan.accelerator_hours is not None:
+        parts.append(f"{plan.accelerator_hours:g} accelerator-hours")
     if plan.stop_when is not None:
         parts.append(
             f"until the hypervolume grows by less than {100 * plan.stop_when.growth:g} % "

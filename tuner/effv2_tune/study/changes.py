@@ -14,6 +14,7 @@ CHANGEABLE = frozenset(
     {
         "trials",
         "hours",
+        "accelerator_hours",
         "workers",
         "stop_when",
         "keep",

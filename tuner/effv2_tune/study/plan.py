@@ -109,6 +109,8 @@ class StudyPlan(Value):
         quality: What is traded against time.
         trials: How many trials in all, over every time that the study is run; null for no limit.
         hours: How many hours of running in all; null for no limit.
+        accelerator_hours: How many hours of holding devices in all: those of a worker times its
+            devices, over all workers and machines; null for no limit.
         workers: Worker processes on this machine.
         search: How the next config is found.
         enqueue: Configs to be tried first.
@@ -126,6 +128,7 @@ class StudyPlan(Value):
     quality: Quality = "accuracy"
     trials: Annotated[int, Field(ge=1)] | None = None
     hours: Annotated[float, Field(gt=0)] | None = None
+    accelerator_hours: Annotated[float, Field(gt=0)] | None = None
     workers: Annotated[int, Field(ge=1)] = 1
     search: SearchSpec = SearchSpec()
     enqueue: tuple[Config, ...] = ()
@@ -136,9 +139,11 @@ class StudyPlan(Value):
 
     @model_validator(mode="after")
     def _ends(self) -> StudyPlan:
-        if self.trials is None and self.hours is None and self.stop_when is None:
+        limits = (self.trials, self.hours, self.accelerator_hours, self.stop_when)
+        if all(limit is None for limit in limits):
             raise ValueError(
-                "the study would never end: set 'trials:', 'hours:' or 'stop_when:' (or several)"
+                "the study would never end: set 'trials:', 'hours:', 'accelerator_hours:' or "
+                "'stop_when:' (or several)"
             )
         return self
 

@@ -6,9 +6,13 @@ import hashlib
 from typing import TYPE_CHECKING, Literal
 
 from effv2_tune.study.base import Value
+from effv2_tune.study.recipe import augmentation_kinds, caches_features
 
 if TYPE_CHECKING:
     from effv2_tune.study.recipe import Recipe
+
+#: What is trained where a frozen backbone has run beforehand: the classifier, on its features.
+CACHED_FEATURES = "classifier on cached features"
 
 
 class Placement(Value):
@@ -74,6 +78,11 @@ class BucketKey(Value):
     class_weighted: bool
 
     @property
+    def takes_features(self) -> bool:
+        """Whether the step takes cached features, not images."""
+        return self.trainable == CACHED_FEATURES
+
+    @property
     def label(self) -> str:
         """A short name for people: what buckets of one study mostly differ in."""
         return f"{self.variant}@{self.resolution} batch {self.batch}"
@@ -93,19 +102,11 @@ def bucket_key(recipe: Recipe, data: DataFacts, placement: Placement) -> BucketK
         "clip": recipe.clip_norm is not None,
         "ema": recipe.ema,
     }
-    colors = (recipe.brightness, recipe.contrast, recipe.saturation, recipe.hue)
-    augmentations = {
-        "flip": recipe.flip,
-        "crop": recipe.crop_padding > 0,
-        "random_crop": recipe.random_crop < 1,
-        "color": any(strength > 0 for strength in colors),
-        "cutout": recipe.cutout > 0,
-        "mixup": recipe.mixup > 0,
-        "cutmix": recipe.cutmix > 0,
-    }
     trainable: str = recipe.backbone
     if recipe.backbone == "finetune":
         trainable = f"finetune from {recipe.finetune_from}"
+    if caches_features(recipe):
+        trainable = CACHED_FEATURES
     return BucketKey(
         backend=placement.backend,
         device_kind=placement.device_kind,
@@ -122,6 +123,6 @@ def bucket_key(recipe: Recipe, data: DataFacts, placement: Placement) -> BucketK
         weights=recipe.weights,
         optimizer=(recipe.optimizer, *(name for name, on in switches.items() if on)),
         schedule=recipe.schedule,
-        augmentation=tuple(name for name, on in augmentations.items() if on),
+        augmentation=augmentation_kinds(recipe),
         class_weighted=recipe.class_weight != "none",
     )

@@ -19,6 +19,7 @@ from effv2_tune.study.recipe import (
     Recipe,
     Settings,
     contradictions,
+    image_changes,
     quality_direction,
 )
 from effv2_tune.study.shipped import shipped_spaces, shipped_studies
@@ -364,8 +365,9 @@ def _mistakes_in_combinations(plan: StudyPlan, source: YamlFile) -> list[Mistake
         name: list(values_of(parameter))
         for name, parameter in plan.search_space.parameters.items()
         if isinstance(parameter, ChoiceParameter | FixedParameter)
-        and name in ("variant", "weights", "backbone", "optimizer", "rectify")
+        and name in ("variant", "weights", "backbone", "features", "optimizer", "rectify")
     }
+    fixed |= _changes_searched(plan)
     sentences: dict[str, None] = {}
     for values in itertools.product(*choices.values()):
         settings = Settings.model_validate_json(
@@ -387,3 +389,14 @@ def _mistakes_in_combinations(plan: StudyPlan, source: YamlFile) -> list[Mistake
                 )
             )
     return mistakes
+
+
+def _changes_searched(plan: StudyPlan) -> dict[str, Any]:
+    """For each searched augmentation a value, within its bounds, that changes images."""
+    found = {}
+    for name, parameter in plan.search_space.parameters.items():
+        for value in values_of(parameter):
+            alone = Settings.model_validate_json(json.dumps({name: value}))
+            if image_changes(alone):
+                found[name] = value
+    return found

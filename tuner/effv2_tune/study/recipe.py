@@ -91,6 +91,9 @@ class Settings(Value):
         weights: ``none``, a released set (imagenet, imagenet21k, imagenet21k-ft1k), ``native``
             (imagenet, or imagenet21k-ft1k for XL, which has no other), or a file.
         finetune_from: First stage that is trained when finetuning; 0 trains everything.
+        features: Whether a frozen backbone runs once for all trials, which then train the
+            classifier on what it gave: ``auto`` where no augmentation but flips changes the
+            images, ``off`` never, ``require`` always, which refuses such augmentations.
         epochs: Passes over the training images.
         batch_size: Images per optimizer step, over all devices.
         optimizer: The update rule.
@@ -142,6 +145,7 @@ class Settings(Value):
     backbone: Literal["scratch", "finetune", "frozen"] = "scratch"
     weights: str = "none"
     finetune_from: Annotated[int, Field(ge=0, le=7)] = 0
+    features: Literal["auto", "require", "off"] = "auto"
     epochs: Annotated[int, Field(ge=1)] = 25
     batch_size: Annotated[int, Field(ge=1)] | PerDevice = 128
     optimizer: Literal["adabelief", "adamw", "sgd"] = "adabelief"
@@ -241,6 +245,35 @@ def native_weights(variant: str) -> str:
     return "imagenet" if "imagenet" in sets else sets[-1] if sets else "none"
 
 
+def augmentation_kinds(settings: Settings) -> tuple[str, ...]:
+    """What is done to training images at random: each kind is part of the compiled step."""
+    colors = (settings.brightness, settings.contrast, settings.saturation, settings.hue)
+    kinds = {
+        "flip": settings.flip,
+        "crop": settings.crop_padding > 0,
+        "random_crop": settings.random_crop < 1,
+        "color": any(strength > 0 for strength in colors),
+        "cutout": settings.cutout > 0,
+        "mixup": settings.mixup > 0,
+        "cutmix": settings.cutmix > 0,
+    }
+    return tuple(name for name, on in kinds.items() if on)
+
+
+def image_changes(settings: Settings) -> tuple[str, ...]:
+    """The augmentations under which a frozen backbone sees other images in every epoch.
+
+    A flip is none of them: each image has two sides, and the backbone sees both once.
+    """
+    return tuple(kind for kind in augmentation_kinds(settings) if kind != "flip")
+
+
+def caches_features(settings: Settings) -> bool:
+    """Whether the backbone runs once, and the trial trains the classifier on its features."""
+    frozen = settings.backbone == "frozen" and settings.features != "off"
+    return frozen and not image_changes(settings)
+
+
 def contradictions(settings: Settings) -> list[str]:
     """Sentences about settings that are right one by one and wrong together."""
     found = []
@@ -265,9 +298,28 @@ def contradictions(settings: Settings) -> list[str]:
             catalog.find_weight_file(settings.variant, settings.weights)
         except TuneError as error:
             found.append(str(error).replace("\n", " "))
+    found += _feature_contradictions(settings)
     if settings.optimizer == "adabelief" and settings.rectify and settings.beta_2 <= 2 / 3:
         found.append(
             f"beta_2 {settings.beta_2:g} with rectify never reaches AdaBelief's adaptive branch: "
             "take beta_2 above 2/3 or 'rectify: false'"
         )
     return found
+
+
+def _feature_contradictions(settings: Settings) -> list[str]:
+    """Why features that are required cannot be cached."""
+    if settings.features != "require":
+        return []
+    if settings.backbone != "frozen":
+        return [
+            f"'features: require' goes with 'backbone: frozen' alone, not with "
+            f"{settings.backbone!r}: a backbone that is trained has other features in every step"
+        ]
+    changes = image_changes(settings)
+    if not changes:
+        return []
+    return [
+        f"features cannot be cached while images change ({', '.join(changes)}): turn these "
+        "augmentations off, or write 'features: auto' to run the backbone in every step"
+    ]

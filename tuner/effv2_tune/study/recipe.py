@@ -311,15 +311,17 @@ def _feature_contradictions(settings: Settings) -> list[str]:
     """Why features that are required cannot be cached."""
     if settings.features != "require":
         return []
+    changes = ", ".join(image_changes(settings))
     if settings.backbone != "frozen":
-        return [
+        sentence = (
             f"'features: require' goes with 'backbone: frozen' alone, not with "
             f"{settings.backbone!r}: a backbone that is trained has other features in every step"
-        ]
-    changes = image_changes(settings)
-    if not changes:
+        )
+    elif changes:
+        sentence = (
+            f"features cannot be cached while images change ({changes}): turn these "
+            "augmentations off, or write 'features: auto' to run the backbone in every step"
+        )
+    else:
         return []
-    return [
-        f"features cannot be cached while images change ({', '.join(changes)}): turn these "
-        "augmentations off, or write 'features: auto' to run the backbone in every step"
-    ]
+    return [sentence]

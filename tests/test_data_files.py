@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from effv2_tune.cache import CACHE_VARIABLE, cache_folder
 from effv2_tune.data import check_dataset, load_dataset
 from effv2_tune.data.decode import UnreadableImageError, decode, size_of
-from effv2_tune.data.storing import CACHE_VARIABLE, cache_folder
 from effv2_tune.errors import TuneError
 from effv2_tune.study.recipe import DataSpec
 
@@ -307,10 +307,10 @@ def test_the_cache_is_where_the_environment_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
-    assert cache_folder() == tmp_path / "datasets"
+    assert cache_folder("datasets") == tmp_path / "datasets"
     monkeypatch.delenv(CACHE_VARIABLE)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "shared"))
-    assert cache_folder() == tmp_path / "shared/effv2-tune/datasets"
+    assert cache_folder("datasets") == tmp_path / "shared/effv2-tune/datasets"
 
 
 def test_a_folder_may_bring_its_splits(tmp_path: Path) -> None:

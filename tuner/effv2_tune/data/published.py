@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from effv2_tune.data.arrays import ArrayImages, as_colour, check_npz, read_npz
-from effv2_tune.data.download import Digest, fetch
 from effv2_tune.data.folder import list_folder, read_folder
 from effv2_tune.data.formats import Part, read_batch, read_idx
 from effv2_tune.data.pool import TEST, TRAIN, Pool
+from effv2_tune.data.progress import Progress
+from effv2_tune.download import Digest, fetch
 from effv2_tune.errors import TuneError
 
 if TYPE_CHECKING:
@@ -22,7 +23,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from effv2_tune.data.known import KnownDataset
+    from effv2_tune.data.progress import OnProgress
     from effv2_tune.data.storing import Storing
+    from effv2_tune.download import OnBytes
+
+_OTHERWISE = (
+    "Run the same command again, or fetch the file by other means and give its place as 'path:' "
+    "in the study's data."
+)
 
 
 @dataclass(frozen=True)
@@ -107,11 +115,17 @@ def _downloaded(known: KnownDataset, storing: Storing) -> Place:
             file.urls,
             folder / file.name,
             digest=Digest("md5", file.md5),
-            on_progress=storing.on_progress,
+            on_bytes=_bytes_of(file.name, storing.on_progress),
+            otherwise=_OTHERWISE,
         )
         for file in known.remote
     ]
     return Place("tar", paths[0]) if known.form == "batches" else Place("members", folder)
+
+
+def _bytes_of(name: str, on_progress: OnProgress) -> OnBytes:
+    """Tell bytes of a download as the progress of an activity."""
+    return lambda done, total: on_progress(Progress(f"downloading {name}", done, total, "bytes"))
 
 
 def _has_member(folder: Path, name: str) -> bool:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from effv2_tune.cache import CACHE_VARIABLE
 from effv2_tune.data.dataset import Images, piece_digests
 from effv2_tune.errors import EXIT_FAILED, TuneError
 
@@ -68,7 +69,7 @@ class Store:
             raise TuneError(
                 f"The folder for decoded images, {self.folder}, cannot be written "
                 f"({error.strerror}).",
-                hint="Set EFFV2_TUNE_CACHE to a folder on a disk with space.",
+                hint=f"Set {CACHE_VARIABLE} to a folder on a disk with space.",
                 exit_code=EXIT_FAILED,
             ) from error
         with lock:

@@ -4,35 +4,21 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from effv2_tune.cache import cache_folder
 from effv2_tune.data.progress import OnProgress, say_nothing
 from effv2_tune.errors import TuneError
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+    from pathlib import Path
 
 Fit = Literal["crop", "pad", "squash"]
 
-#: Folder for downloads and decoded images, instead of one in the person's cache.
-CACHE_VARIABLE = "EFFV2_TUNE_CACHE"
 #: Decoded images up to so many bytes stay in memory; more go to disk, once (all of CIFAR-10 is
 #: 184 MB, and takes seconds to decode at every start of a worker).
 MEMORY_LIMIT_BYTES = 64 * 2**20
-
-
-def cache_folder() -> Path:
-    """Where datasets are kept.
-
-    ``$EFFV2_TUNE_CACHE/datasets``, else ``$XDG_CACHE_HOME/effv2-tune/datasets``, else
-    ``~/.cache/effv2-tune/datasets``.
-    """
-    own = os.environ.get(CACHE_VARIABLE)
-    if own:
-        return Path(own).expanduser() / "datasets"
-    shared = os.environ.get("XDG_CACHE_HOME")
-    return (Path(shared) if shared else Path.home() / ".cache") / "effv2-tune" / "datasets"
 
 
 def available_cores() -> int:
@@ -57,7 +43,7 @@ class Storing:
     side: int | None = None
     default_side: int | None = None
     fit: Fit = "crop"
-    cache: Path = field(default_factory=cache_folder)
+    cache: Path = field(default_factory=lambda: cache_folder("datasets"))
     memory_limit: int = MEMORY_LIMIT_BYTES
     cores: int = field(default_factory=available_cores)
     on_progress: OnProgress = say_nothing

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from effv2_tune.catalog import Scaling
-    from effv2_tune.network.download import Progress
+    from effv2_tune.download import OnBytes
 
 _HEAD = "predictions"
 _NAMED_LAYERS = 3
@@ -70,7 +70,7 @@ def find_weights(
     weights: str,
     *,
     folder: str | Path | None = None,
-    progress: Progress | None = None,
+    progress: OnBytes | None = None,
 ) -> Path:
     """The path of `weights` of `variant` on this machine, downloaded if need be.
 
@@ -138,7 +138,7 @@ def load_weights(
     weights: str,
     *,
     folder: str | Path | None = None,
-    progress: Progress | None = None,
+    progress: OnBytes | None = None,
 ) -> LoadedWeights:
     """Fill `network` with pretrained weights, in place.
 

@@ -11,7 +11,7 @@ import pytest
 
 import effv2_tune
 from effv2_tune.data import load_dataset
-from effv2_tune.errors import TuneError
+from effv2_tune.errors import EXIT_WRONG_INPUT, TuneError
 from effv2_tune.study.recipe import DataSpec, Recipe
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def test_it_leaves_the_test_figures_the_seconds_and_where_it_ran(out: Path) -> N
         metrics["steps"] * metrics["times"]["step_bucket"]
     )
     assert metrics["environment"]["backend"] == "tensorflow"
+    assert metrics["data_digest"] == load_dataset(RECIPE.data, base=out).digest
 
 
 def test_it_leaves_the_learning_curve(out: Path) -> None:
@@ -107,6 +108,19 @@ def test_a_finished_run_is_not_repeated_and_not_overwritten(out: Path) -> None:
     assert again.metrics == _metrics(out)
     assert again.model_path == out / "model.keras"
     assert before == {p.name: p.stat().st_mtime_ns for p in out.iterdir() if p.is_file()}
+
+
+def test_other_images_than_the_search_saw_are_refused_before_anything_is_written(
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "run"
+
+    with pytest.raises(TuneError, match="not the images that the recipe was found on") as refused:
+        effv2_tune.train(RECIPE, out=out, hardware="cpu", data_digest="0" * 64)
+
+    assert refused.value.exit_code == EXIT_WRONG_INPUT
+    assert "remove the 'provenance:' section" in str(refused.value.hint)
+    assert not out.exists()
 
 
 def test_a_run_that_diverges_says_so(tmp_path: Path) -> None:

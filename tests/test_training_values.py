@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from sklearn import metrics
 
 from effv2_tune.errors import TuneError
+from effv2_tune.study.steps import steps_per_epoch
 from effv2_tune.training.checkpoint import (
     Checkpoint,
     CheckpointFolder,
@@ -25,7 +26,7 @@ from effv2_tune.training.checkpoint import (
 )
 from effv2_tune.training.clock import MachineLock, measure_step, strays
 from effv2_tune.training.memory import resident_bytes, tells_of_memory, usable_bytes
-from effv2_tune.training.order import epoch_order, evaluation_order, steps_per_epoch
+from effv2_tune.training.order import epoch_order, evaluation_order
 from effv2_tune.training.scores import Counts, scores_of, standard_error, sum_counts
 
 if TYPE_CHECKING:

@@ -183,6 +183,9 @@ def test_the_test_accuracy_is_what_the_search_promised(journey: dict[str, Any]) 
     assert "within 2 standard errors" in trained.stdout
     assert re.search(r"^test accuracy 0\.\d{4} ± 0\.\d{4}", trained.stdout)
     assert trial.scores is not None
+    assert (
+        f"data_digest: {metrics['data_digest']}" in (journey["folder"] / "train.yaml").read_text()
+    )
     assert metrics["validation"]["accuracy"] == trial.scores.accuracy
     accuracy, count = metrics["test"]["accuracy"], metrics["test_count"]
     spread = math.hypot(

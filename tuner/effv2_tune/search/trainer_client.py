@@ -11,8 +11,9 @@ from effv2_tune.errors import EXIT_FAILED, TuneError
 from effv2_tune.host import choose_hardware, probe_host, probe_packages
 from effv2_tune.pareto import training_seconds
 from effv2_tune.search.pool import Died, Job, ProcessPool, worker_environment
-from effv2_tune.search.workload import BucketTime, Outline, PlannedWorkload, planned_steps
+from effv2_tune.search.workload import BucketTime, Outline, PlannedWorkload
 from effv2_tune.study.messages import Compiled, Finished, Prepare, Ready, Refused
+from effv2_tune.study.steps import planned_steps
 from effv2_tune.study.trial import Trial
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ class TrainerClient:
             raise AssertionError("a bucket is timed before its first trial ends")
         quality = float(getattr(finished.scores, self._plan.quality))
         seconds = training_seconds(
-            planned_steps(recipe, self.ready),
+            planned_steps(recipe, self.ready.data, self.ready.environment.device_count),
             cost.step_seconds,
             extraction_seconds=cost.extraction_seconds,
         )

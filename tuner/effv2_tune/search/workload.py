@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from effv2_tune.pareto import cycle_epochs, place_rungs, training_seconds
 from effv2_tune.study.base import Value
 from effv2_tune.study.bucket import BucketKey, Placement, bucket_key
+from effv2_tune.study.steps import planned_steps
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -109,13 +110,7 @@ class PlannedWorkload:
         """Planned steps times the bucket's step time, plus a frozen backbone's extraction."""
         if outline.recipe is None or cost is None:
             raise ValueError(f"trial {trial.number} has no step time yet")
-        steps = planned_steps(outline.recipe, ready)
+        steps = planned_steps(outline.recipe, ready.data, ready.environment.device_count)
         return training_seconds(
             steps, cost.step_seconds, extraction_seconds=cost.extraction_seconds
         )
-
-
-def planned_steps(recipe: Recipe, ready: Ready) -> int:
-    """Optimizer steps of the whole run: every step has a full batch."""
-    batch = recipe.global_batch(ready.environment.device_count)
-    return recipe.epochs * max(ready.data.train // batch, 1)

@@ -60,7 +60,8 @@ class TrainingSession:
         """Train, or continue; returns what ``metrics.json`` says.
 
         Raises:
-            TuneError: The device cannot be used, or the folder holds another run.
+            TuneError: The device cannot be used, the folder holds another run, or the images are
+                not those that the recipe was found on.
         """
         run = self._run
         hardware = choose_hardware(run.hardware, run.backend, probe_host(), probe_packages())
@@ -82,6 +83,7 @@ class TrainingSession:
                 base=self._base,
                 hardware=hardware.kind,
                 on_event=narrator.tell,
+                data_digest=None if run.provenance is None else run.provenance.data_digest,
             )
         self._metrics = result.metrics
         return self._metrics

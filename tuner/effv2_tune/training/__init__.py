@@ -2,7 +2,7 @@
 
 From the ground up:
 
-* `order`: which image comes when, from (seed, epoch) alone; how many steps a recipe plans.
+* `order`: which image comes when, from (seed, epoch) alone.
 * `scores`: accuracy, balanced accuracy, macro-F1, top-5 and loss from counts per class.
 * `checkpoint`: one file that holds everything a trial needs to go on, or its predecessor.
 * `clock`: the step time of a bucket, measured once with nothing else training on this machine.
@@ -44,6 +44,7 @@ def train(
     base: str | Path = ".",
     hardware: Kind | None = None,
     on_event: Callable[[Compiled | EpochEnded], None] | None = None,
+    data_digest: str | None = None,
 ) -> TrainResult:
     """Carry out the standard training run of a recipe, or go on with it.
 
@@ -58,16 +59,23 @@ def train(
         base: Folder that relative paths of the recipe start from.
         hardware: The kind of device that must be used; the best of this machine if left out.
         on_event: Hears of the compilation and of every epoch.
+        data_digest: Of the images and splits that it must be trained on; any if left out.
 
     Returns:
         The test scores and where everything lies. A finished run is not repeated.
 
     Raises:
-        TuneError: The device, the data or the weights cannot be had; ``out`` holds a run of another
-            recipe; or the recipe diverged or does not fit the device.
+        TuneError: The device, the data or the weights cannot be had; the images are others than
+            ``data_digest`` says; ``out`` holds a run of another recipe; or the recipe diverged or
+            does not fit the device.
     """
     from effv2_tune.training import standard_run
 
     return standard_run.run(
-        recipe, out=Path(out), base=Path(base), hardware=hardware, on_event=on_event
+        recipe,
+        out=Path(out),
+        base=Path(base),
+        hardware=hardware,
+        on_event=on_event,
+        data_digest=data_digest,
     )

@@ -6,35 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from effv2_tune.errors import TuneError
+from effv2_tune.study.steps import steps_per_epoch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from effv2_tune.study.bucket import DataFacts, Placement
-    from effv2_tune.study.recipe import Recipe
-
-
-def steps_per_epoch(images: int, batch: int) -> int:
-    """Optimizer steps in one pass over ``images`` training images.
-
-    Every step has a full batch. The images left over are others in every epoch.
-
-    Raises:
-        TuneError: There are fewer images than one batch takes.
-    """
-    if images < batch:
-        raise TuneError(
-            f"A batch of {batch} is larger than the {images} training images.",
-            hint="Take a smaller batch_size, or more training images.",
-        )
-    return images // batch
-
-
-def planned_steps(recipe: Recipe, data: DataFacts, placement: Placement) -> int:
-    """Optimizer steps of the whole run of ``recipe``; raises as :func:`steps_per_epoch`."""
-    batch = recipe.global_batch(placement.device_count)
-    return recipe.epochs * steps_per_epoch(data.train, batch)
 
 
 def epoch_order(seed: int, epoch: int, *, images: int, batch: int) -> NDArray[np.int32]:

@@ -9,8 +9,8 @@ import numpy as np
 
 from effv2_tune.data import class_weights
 from effv2_tune.optimizers.switches import Switches
+from effv2_tune.study.steps import steps_per_epoch
 from effv2_tune.training.augmentation import augmentation_numbers
-from effv2_tune.training.order import steps_per_epoch
 from effv2_tune.training.steps import StepNumbers, StepPlan
 
 if TYPE_CHECKING:

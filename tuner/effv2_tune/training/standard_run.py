@@ -13,9 +13,9 @@ from effv2_tune.errors import EXIT_FAILED, TuneError
 from effv2_tune.host import choose_hardware, probe_host, probe_packages
 from effv2_tune.network import stock_model
 from effv2_tune.study.messages import Train
+from effv2_tune.study.steps import planned_steps
 from effv2_tune.study.trial import Scores
 from effv2_tune.training.devices import open_device
-from effv2_tune.training.order import planned_steps
 from effv2_tune.training.scores import scores_of, standard_error
 from effv2_tune.training.trainer import Trainer
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from effv2_tune.training.scores import Counts
 
 _METRICS, _HISTORY, _MODEL, _RECIPE = "metrics.json", "history.csv", "model.keras", "recipe.json"
+#: Characters of a digest that a person is shown.
+_SHOWN = 12
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ def run(
     base: Path,
     hardware: Kind | None,
     on_event: Callable[[Compiled | EpochEnded], None] | None,
+    data_digest: str | None,
 ) -> TrainResult:
     """See :func:`effv2_tune.training.train`."""
     done = _what_is_done(recipe, out)
@@ -69,6 +72,13 @@ def run(
     if hardware is None:
         hardware = choose_hardware("auto", backend, probe_host(), probe_packages()).kind
     dataset = load_dataset(recipe.data, base=base, storage_size=recipe.pixels)
+    if data_digest is not None and dataset.digest != data_digest:
+        raise TuneError(
+            f"These are not the images that the recipe was found on: their digest is "
+            f"{dataset.digest[:_SHOWN]}..., and {data_digest[:_SHOWN]}... is asked for.",
+            hint="Put the images and the 'data:' section of the study back; or, to train on these "
+            "images, remove the 'provenance:' section from the file.",
+        )
     device = open_device(backend, hardware=hardware, precision=recipe.precision)
     trainer = Trainer(dataset, device, base=base)
     _write(out / _RECIPE, recipe.model_dump_json(indent=2) + "\n")
@@ -85,8 +95,9 @@ def run(
             exit_code=EXIT_FAILED,
         )
     counts = trainer.test(recipe, out / "checkpoints")
-    steps = planned_steps(recipe, dataset.facts(), device.placement)
+    steps = planned_steps(recipe, dataset.facts(), device.placement.device_count)
     metrics = _metrics(finished, counts, steps, device.environment.model_dump())
+    metrics["data_digest"] = dataset.digest
     _save_model(trainer, recipe, out / _MODEL)
     _write_history(finished, out / _HISTORY)
     # Last: a folder with metrics is a finished run.

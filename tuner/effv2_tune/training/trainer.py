@@ -14,11 +14,12 @@ from effv2_tune.errors import TuneError
 from effv2_tune.optimizers.curves import SCHEDULE_NUMBERS, ScheduleSettings, learning_rate_at
 from effv2_tune.study.bucket import bucket_key
 from effv2_tune.study.messages import Compiled, EpochEnded, Finished, RungReached
+from effv2_tune.study.steps import steps_per_epoch
 from effv2_tune.training import memory
 from effv2_tune.training.checkpoint import Checkpoint, CheckpointFolder
 from effv2_tune.training.clock import WINDOW_SECONDS, MachineLock
 from effv2_tune.training.compiled import CompiledBucket, place_images
-from effv2_tune.training.order import epoch_mixing, epoch_order, steps_per_epoch
+from effv2_tune.training.order import epoch_mixing, epoch_order
 from effv2_tune.training.scores import scores_of
 from effv2_tune.training.settings import optimizer_numbers
 from effv2_tune.training.trial_run import TrialRun, belongs_to, restore

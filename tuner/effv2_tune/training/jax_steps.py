@@ -303,6 +303,14 @@ class JaxSteps:
             variable.assign(state[name])
         self._take_network()
 
+    def copies(self) -> list[NDArray[np.float32]]:
+        """All trained weights in one row, as each device of the mesh holds them."""
+        by_device: dict[Any, list[Any]] = {}
+        for array in self._state["trained"]:
+            for shard in array.addressable_shards:
+                by_device.setdefault(shard.device, []).append(np.asarray(shard.data).ravel())
+        return [np.concatenate(arrays) for arrays in by_device.values()]
+
     def evaluated_weights(self) -> dict[str, np.ndarray[Any, Any]]:
         """The network's weights that :meth:`evaluate` uses, by name."""
         return self._read_network(self._evaluated())

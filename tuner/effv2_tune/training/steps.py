@@ -103,6 +103,9 @@ class Steps(Protocol):
     def write(self, state: Mapping[str, np.ndarray[Any, Any]]) -> None:
         """Take back all state that :meth:`read` gave."""
 
+    def copies(self) -> list[NDArray[np.float32]]:
+        """All trained weights in one row, as each device of the mesh holds them."""
+
     def evaluated_weights(self) -> dict[str, np.ndarray[Any, Any]]:
         """The network's weights that :meth:`evaluate` uses, by name."""
 

@@ -218,6 +218,11 @@ class TensorFlowSteps:
             f"optimizer/{variable.name}": variable for variable in self._optimizer.variables
         }
 
+    def copies(self) -> list[NDArray[np.float32]]:
+        """All trained weights in one row, as the one device holds them."""
+        trained = self._network.trainable_variables
+        return [np.concatenate([variable.numpy().ravel() for variable in trained])]
+
     def evaluated_weights(self) -> dict[str, np.ndarray[Any, Any]]:
         """The network's weights that :meth:`evaluate` uses, by name."""
         with self._averaged():

@@ -85,8 +85,13 @@ def augment(
 
 def flip(images: Any, draw: Draw) -> Any:
     """Mirror each image with probability one half, left to right."""
-    mirrored = draw((images.shape[0], 1, 1, 1)) < _HALF
+    mirrored = is_mirrored(images.shape[0], draw)
     return ops.where(mirrored, ops.flip(images, axis=2), images)
+
+
+def is_mirrored(batch: int, draw: Draw) -> Any:
+    """Which images of a batch are mirrored: [batch, 1, 1, 1], true with probability one half."""
+    return draw((batch, 1, 1, 1)) < _HALF
 
 
 def padded_crop(images: Any, padding: Any, draw: Draw) -> Any:

@@ -22,23 +22,25 @@ from effv2_tune.training.settings import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from effv2_tune.data import Dataset
     from effv2_tune.study.bucket import BucketKey
     from effv2_tune.study.recipe import Recipe
     from effv2_tune.training.clock import MachineLock
-    from effv2_tune.training.feed import Feeds
+    from effv2_tune.training.feed import Feeds, Rows
     from effv2_tune.training.steps import Steps
 
 
-def place_images(dataset: Dataset, backend: str, limit: int) -> Feeds:
-    """The images for every bucket of this process: on the device if they are no more than that.
+def place_rows(rows: Mapping[str, Rows], backend: str, limit: int) -> Feeds:
+    """Images, or features, for many buckets: on the device if they are no more than the limit.
 
     Args:
-        dataset: The images.
+        rows: By split.
         backend: Whose device.
         limit: Bytes.
     """
-    feeds: Feeds = _step_file(backend).place_images(dataset, limit)
+    feeds: Feeds = _step_file(backend).place_rows(rows, limit)
     return feeds
 
 
@@ -60,7 +62,7 @@ class CompiledBucket:
         recipe: Any recipe of the bucket.
         key: The bucket.
         dataset: What is trained on.
-        feeds: How its images reach the device, from `place_images`.
+        feeds: How its images reach the device, from `place_rows`.
         base: Folder that a relative weight file starts from.
 
     Attributes:
@@ -89,7 +91,7 @@ class CompiledBucket:
         self._pretrained = self._load(weights)
         self._optimizer = FlatOptimizer(optimizer_switches(recipe), self._numbers(recipe))
         self._optimizer.build(self.network.trainable_variables)
-        plan = step_plan(recipe, key, self.scaling)
+        plan = step_plan(recipe, key, self.scaling, feature_shape=None)
         self.steps: Steps = _step_file(key.backend).make_steps(
             self.network, self._optimizer, plan, feeds, tuple(strengths(recipe))
         )

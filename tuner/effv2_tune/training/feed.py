@@ -1,22 +1,22 @@
-"""How images reach the device: all of them once, or batch after batch, gathered ahead."""
+"""How images or features reach the device: all once, or batch after batch, gathered ahead."""
 
 from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
     from effv2_tune.data import Dataset, Split
 
-    Place = Callable[[NDArray[np.uint8], NDArray[np.int32]], tuple[Any, Any]]
+    Place = Callable[[NDArray[Any], NDArray[np.int32]], tuple[Any, Any]]
 
 Feeds = dict[str, "Resident | Streamed"]
 
@@ -26,12 +26,62 @@ _AHEAD = 3
 _THREADS = 2
 
 
+class Rows(Protocol):
+    """What is fed to a network, one row for each image of a split."""
+
+    @property
+    def labels(self) -> NDArray[np.int32]:
+        """[count]."""
+
+    @property
+    def nbytes(self) -> int:
+        """Of all rows, on the device."""
+
+    def take(self, positions: NDArray[np.int32]) -> NDArray[Any]:
+        """The rows at these positions."""
+
+    def whole(self) -> NDArray[Any]:
+        """All rows."""
+
+
+@dataclass(frozen=True)
+class ImageRows:
+    """The images of a split."""
+
+    split: Split
+
+    @property
+    def labels(self) -> NDArray[np.int32]:
+        """[count]."""
+        return self.split.labels
+
+    @property
+    def nbytes(self) -> int:
+        """Of all images."""
+        return self.split.images.nbytes
+
+    def take(self, positions: NDArray[np.int32]) -> NDArray[np.uint8]:
+        """[positions, height, width, channels]."""
+        return np.take(self.split.images, positions, axis=0)
+
+    def whole(self) -> NDArray[np.uint8]:
+        """[count, height, width, channels]."""
+        return np.asarray(self.split.images)
+
+
+def image_rows(dataset: Dataset) -> dict[str, ImageRows]:
+    """The images of a dataset, by split."""
+    splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
+    return {name: ImageRows(split) for name, split in splits.items()}
+
+
 @dataclass(frozen=True)
 class Resident:
     """A split that lies on the device; a batch is gathered there.
 
     Attributes:
-        pixels: [count, height, width, channels], uint8, on the device.
+        pixels: All rows, on the device: images [count, height, width, channels], uint8; or
+            features [count, sides, width], float32.
         labels: [count], int32, on the device.
     """
 
@@ -47,12 +97,12 @@ class Streamed:
     """A split that lies in host memory or on disk.
 
     Args:
-        split: Its images.
-        place: Puts one batch of pixels and labels on the device.
+        rows: Its images, or features.
+        place: Puts one batch of rows and labels on the device.
     """
 
-    def __init__(self, split: Split, place: Place) -> None:
-        self._split = split
+    def __init__(self, rows: Rows, place: Place) -> None:
+        self._rows = rows
         self._place = place
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="feed")
         self._order: NDArray[np.int32] = np.zeros((0, 0), np.int32)
@@ -60,7 +110,7 @@ class Streamed:
 
     def __len__(self) -> int:
         """The number of images."""
-        return len(self._split)
+        return len(self._rows.labels)
 
     def begin(self, order: NDArray[np.int32]) -> None:
         """Give the positions [steps, batch] of the coming batches."""
@@ -78,24 +128,23 @@ class Streamed:
 
     def gather(self, positions: NDArray[np.int32]) -> tuple[Any, Any]:
         """Pixels and labels at these positions, on the device."""
-        return self._place(
-            np.take(self._split.images, positions, axis=0), self._split.labels[positions]
-        )
+        return self._place(self._rows.take(positions), self._rows.labels[positions])
 
 
-def feeds_of(dataset: Dataset, *, limit: int, place_all: Place, place_batch: Place) -> Feeds:
-    """A feed for each split: resident if all images together have at most ``limit`` bytes.
+def feeds_of(
+    rows: Mapping[str, Rows], *, limit: int, place_all: Place, place_batch: Place
+) -> Feeds:
+    """A feed for each split: resident if all rows together have at most ``limit`` bytes.
 
     Args:
-        dataset: The images.
+        rows: By split.
         limit: Bytes.
-        place_all: Puts all images of a split on the device.
+        place_all: Puts all rows of a split, and their labels, on the device.
         place_batch: Puts one batch there.
     """
-    splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
-    if sum(split.images.nbytes for split in splits.values()) > limit:
-        return {name: Streamed(split, place_batch) for name, split in splits.items()}
+    if sum(split.nbytes for split in rows.values()) > limit:
+        return {name: Streamed(split, place_batch) for name, split in rows.items()}
     return {
-        name: Resident(*place_all(np.asarray(split.images), np.asarray(split.labels)))
-        for name, split in splits.items()
+        name: Resident(*place_all(split.whole(), np.asarray(split.labels)))
+        for name, split in rows.items()
     }

@@ -9,9 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from effv2_tune.network import preprocess
-from effv2_tune.training.augmentation import augment, mix
 from effv2_tune.training.feed import Streamed, feeds_of
+from effv2_tune.training.inputs import evaluation_inputs, training_inputs
 from effv2_tune.training.loss import (
     count_correct,
     cross_entropies,
@@ -27,25 +26,26 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from effv2_tune.data.dataset import Dataset
     from effv2_tune.optimizers.flat import FlatOptimizer
-    from effv2_tune.training.feed import Feeds
+    from effv2_tune.training.feed import Feeds, Rows
     from effv2_tune.training.scores import Counts
     from effv2_tune.training.steps import SplitName, StepNumbers, StepPlan
 
 State = dict[str, Any]
 
-_BATCH = "batch"
+#: The axis of the mesh over which a batch is split.
+BATCH = "batch"
 
 
-def _mesh() -> Mesh:
-    return Mesh(np.asarray(jax.devices()), (_BATCH,))
+def device_mesh() -> Mesh:
+    """All devices in a row, over which a batch is split."""
+    return Mesh(np.asarray(jax.devices()), (BATCH,))
 
 
-def place_images(dataset: Dataset, limit: int) -> Feeds:
-    """The images by split: all on every device if they have at most ``limit`` bytes."""
-    everywhere = NamedSharding(_mesh(), PartitionSpec())
-    split = NamedSharding(_mesh(), PartitionSpec(_BATCH))
+def place_rows(rows: Mapping[str, Rows], limit: int) -> Feeds:
+    """Images or features by split: all on every device if they have at most ``limit`` bytes."""
+    everywhere = NamedSharding(device_mesh(), PartitionSpec())
+    split = NamedSharding(device_mesh(), PartitionSpec(BATCH))
 
     def place_all(pixels: Any, labels: Any) -> tuple[Any, Any]:
         placed: tuple[Any, Any] = jax.device_put((pixels, labels), everywhere)
@@ -55,7 +55,7 @@ def place_images(dataset: Dataset, limit: int) -> Feeds:
         placed: tuple[Any, Any] = jax.device_put((pixels, labels), split)
         return placed
 
-    return feeds_of(dataset, limit=limit, place_all=place_all, place_batch=place_batch)
+    return feeds_of(rows, limit=limit, place_all=place_all, place_batch=place_batch)
 
 
 class JaxSteps:
@@ -64,10 +64,10 @@ class JaxSteps:
     Batches are split over all devices; weights and optimizer are the same on each.
 
     Args:
-        network: From `efficientnet_v2`, giving logits.
+        network: From `efficientnet_v2`, giving logits; from `classifier` for features.
         optimizer: Built for the network's trainable variables.
         plan: What is compiled in.
-        feeds: From `place_images`.
+        feeds: From `place_rows`.
         strengths: Names of the numbers that `StepNumbers.strengths` will hold.
     """
 
@@ -86,16 +86,17 @@ class JaxSteps:
         self._feeds = feeds
         self._streams = isinstance(feeds["train"], Streamed)
         self._names = strengths
-        mesh = _mesh()
+        mesh = device_mesh()
         self._everywhere = NamedSharding(mesh, PartitionSpec())
-        self._split = NamedSharding(mesh, PartitionSpec(_BATCH))
+        self._split = NamedSharding(mesh, PartitionSpec(BATCH))
         self._inputs: dict[str, Any] = {}
         self._state: State = {}
         self._averages = plan.averaged
         self._order: Any = None
-        self._everything = np.arange(plan.batch, dtype=np.int32)
+        self._everything = np.arange(plan.evaluation_batch, dtype=np.int32)
         # XLA runs convolutions inside a loop on the CPU 16 times slower (jax-ml/jax#12868).
-        self._loops_on_device = jax.default_backend() != "cpu" and not self._streams
+        loops = jax.default_backend() != "cpu" or plan.takes_features
+        self._loops_on_device = loops and not self._streams
         self._train_steps = jax.jit(self._train_many, donate_argnums=0)
         self._evaluation_step = jax.jit(self._evaluate)
 
@@ -123,19 +124,18 @@ class JaxSteps:
         indices, mixing = now
         batch, labels = self._batch(images, indices)
         strengths = dict(zip(self._names, jnp.unstack(inputs["strengths"]), strict=True))
-        batch = augment(
-            batch.astype(jnp.float32),
-            kinds=self._plan.augmentations,
-            numbers=strengths,
-            draw=self._draw(inputs["seed"], state["optimizer"]["iterations"]),
-            resolution=self._plan.resolution,
-        )
         targets = soft_targets(
             labels, classes=self._plan.classes, smoothing=strengths["label_smoothing"]
         )
-        batch, targets = mix(batch, targets, kinds=self._plan.augmentations, mixing=mixing)
+        prepared, targets = training_inputs(
+            batch,
+            targets,
+            plan=self._plan,
+            numbers=strengths,
+            draw=self._draw(inputs["seed"], state["optimizer"]["iterations"]),
+            mixing=mixing,
+        )
         weights = inputs["class_weights"][labels]
-        prepared = self._prepared(batch)
 
         def loss_of(trained: list[Any]) -> tuple[Any, Any]:
             logits, others = self._network.stateless_call(
@@ -173,20 +173,12 @@ class JaxSteps:
 
         return draw
 
-    def _prepared(self, images: Any) -> Any:
-        return preprocess(
-            images,
-            self._plan.resolution,
-            scaling=self._plan.scaling,
-            interpolation=self._plan.interpolation,
-        )
-
     def _evaluate(
         self, trained: Any, others: Any, images: Any, indices: Any, counted: Any
     ) -> dict[str, Any]:
         batch, labels = self._batch(images, indices)
         logits, _ = self._network.stateless_call(
-            trained, others, self._prepared(batch), training=False
+            trained, others, evaluation_inputs(batch, self._plan), training=False
         )
         return evaluation_counts(logits, labels, counted)
 
@@ -228,7 +220,7 @@ class JaxSteps:
         feed = self._feeds["train"]
         if isinstance(feed, Streamed):
             feed.begin(order)
-            order = np.broadcast_to(self._everything, order.shape)
+            order = np.broadcast_to(self._everything[: self._plan.batch], order.shape)
         self._order = jax.device_put((order, mixing), self._everywhere)
 
     def run(self, first: int, steps: int) -> Sums:
@@ -254,7 +246,7 @@ class JaxSteps:
     def evaluate(self, split: SplitName) -> Counts:
         """Count over every image of a split once, with the averaged weights if there are any."""
         feed = self._feeds[split]
-        batches = zip(*evaluation_order(len(feed), self._plan.batch), strict=True)
+        batches = zip(*evaluation_order(len(feed), self._plan.evaluation_batch), strict=True)
         trained = self._evaluated()
         counts = []
         for indices, counted in batches:

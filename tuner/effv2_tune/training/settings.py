@@ -64,17 +64,27 @@ def optimizer_numbers(recipe: Recipe, *, images: int, batch: int) -> dict[str, f
     return {name: float(value) for name, value in taken.items() if value is not None}
 
 
-def step_plan(recipe: Recipe, key: BucketKey, scaling: Scaling) -> StepPlan:
-    """What of the steps is compiled in."""
+def step_plan(
+    recipe: Recipe, key: BucketKey, scaling: Scaling, *, feature_shape: tuple[int, int] | None
+) -> StepPlan:
+    """What of the steps is compiled in.
+
+    Args:
+        recipe: Any of the bucket.
+        key: The bucket.
+        scaling: Of the numbers that go into the network.
+        feature_shape: Sides and width of features; None where images come in.
+    """
     return StepPlan(
         batch=key.batch,
         classes=key.classes,
-        image_shape=key.image_shape,
+        image_shape=feature_shape or key.image_shape,
         resolution=key.resolution,
         interpolation=recipe.resize,
         scaling=scaling,
         augmentations=key.augmentation,
         averaged=recipe.ema,
+        takes_features=feature_shape is not None,
     )
 
 

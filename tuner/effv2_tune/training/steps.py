@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 SplitName = Literal["train", "validation", "test"]
 
+#: Features that are evaluated at once: a classifier is done with them in a moment.
+_FEATURES_AT_ONCE = 4096
+
 #: The state of dropout and stochastic depth, beside the weights in `named_variables`.
 RANDOM_STATE = "network/random_state"
 
@@ -28,22 +31,32 @@ class StepPlan:
     Attributes:
         batch: Images per step, over all devices.
         classes: Number of classes.
-        image_shape: Height, width and channels of the stored images.
+        image_shape: Height, width and channels of the stored images; of features, how many sides
+            of each image there are (two with flips), and their width.
         resolution: Side in pixels to which images are resized.
         interpolation: How.
         scaling: Of the numbers that go into the network.
         augmentations: Kinds of augmentation.
         averaged: Whether the optimizer keeps a moving average of the weights.
+        takes_features: Whether features come in, and the network is the classifier alone.
     """
 
     batch: int
     classes: int
-    image_shape: tuple[int, int, int]
+    image_shape: tuple[int, ...]
     resolution: int
     interpolation: str
     scaling: Scaling
     augmentations: tuple[str, ...]
     averaged: bool
+    takes_features: bool = False
+
+    @property
+    def evaluation_batch(self) -> int:
+        """Images, or features, that are evaluated at once."""
+        if not self.takes_features:
+            return self.batch
+        return self.batch * max(1, _FEATURES_AT_ONCE // self.batch)
 
 
 @dataclass(frozen=True)

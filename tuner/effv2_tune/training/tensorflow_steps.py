@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from effv2_tune.network import preprocess
-from effv2_tune.training.augmentation import augment, mix
 from effv2_tune.training.feed import Streamed, feeds_of
+from effv2_tune.training.inputs import evaluation_inputs, training_inputs
 from effv2_tune.training.loss import (
     count_correct,
     cross_entropies,
@@ -26,30 +25,29 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from effv2_tune.data.dataset import Dataset
     from effv2_tune.optimizers.flat import FlatOptimizer
-    from effv2_tune.training.feed import Feeds
+    from effv2_tune.training.feed import Feeds, Rows
     from effv2_tune.training.scores import Counts
     from effv2_tune.training.steps import SplitName, StepNumbers, StepPlan
 
 
-def place_images(dataset: Dataset, limit: int) -> Feeds:
-    """The images by split: all on the device if they have at most ``limit`` bytes."""
+def place_rows(rows: Mapping[str, Rows], limit: int) -> Feeds:
+    """Images or features by split: all on the device if they have at most ``limit`` bytes."""
 
     def place(pixels: Any, labels: Any) -> tuple[Any, Any]:
         return tf.constant(pixels), tf.constant(labels, tf.int32)
 
-    return feeds_of(dataset, limit=limit, place_all=place, place_batch=place)
+    return feeds_of(rows, limit=limit, place_all=place, place_batch=place)
 
 
 class TensorFlowSteps:
     """See :class:`effv2_tune.training.steps.Steps`.
 
     Args:
-        network: From `efficientnet_v2`, giving logits.
+        network: From `efficientnet_v2`, giving logits; from `classifier` for features.
         optimizer: Built for the network's trainable variables.
         plan: What is compiled in.
-        feeds: From `place_images`.
+        feeds: From `place_rows`.
         strengths: Names of the numbers that `StepNumbers.strengths` will hold.
     """
 
@@ -66,7 +64,7 @@ class TensorFlowSteps:
         self._optimizer = optimizer
         self._plan = plan
         self._feeds = feeds
-        self._everything = np.arange(plan.batch, dtype=np.int32)
+        self._everything = np.arange(plan.evaluation_batch, dtype=np.int32)
         self._iterations = iterations_of(optimizer)
         self._finished = False
         self._names = strengths
@@ -75,39 +73,50 @@ class TensorFlowSteps:
         self._seed = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._order: NDArray[np.int32] = np.zeros((0, plan.batch), np.int32)
         self._mixing: NDArray[np.float32] = np.zeros((0, 4), np.float32)
-        batch = [
-            tf.TensorSpec([None, *plan.image_shape], tf.uint8),
-            tf.TensorSpec([None], tf.int32),
-            tf.TensorSpec([plan.batch], tf.int32),
-        ]
+        dtype = tf.float32 if plan.takes_features else tf.uint8
+        images = [tf.TensorSpec([None, *plan.image_shape], dtype), tf.TensorSpec([None], tf.int32)]
+        batch = [*images, tf.TensorSpec([plan.batch], tf.int32)]
         mixing = tf.TensorSpec([4], tf.float32)
-        counted = tf.TensorSpec([plan.batch], tf.float32)
+        evaluated = [*images, tf.TensorSpec([plan.evaluation_batch], tf.int32)]
+        counted = tf.TensorSpec([plan.evaluation_batch], tf.float32)
+        epoch = [
+            *images,
+            tf.TensorSpec([None, plan.batch], tf.int32),
+            tf.TensorSpec([None, 4], tf.float32),
+            tf.TensorSpec([2], tf.int32),
+        ]
+        # A classifier's step is over sooner than it is dispatched: the loop is the device's.
+        self._loops_on_device = plan.takes_features and not isinstance(feeds["train"], Streamed)
         # On the CPU, XLA takes minutes to compile the convolutions and runs them slower.
         compiling = {"autograph": False, "jit_compile": False}
         self._train_step = tf.function(self._train, input_signature=[*batch, mixing], **compiling)
         self._evaluation_step = tf.function(
-            self._evaluate, input_signature=[*batch, counted], **compiling
+            self._evaluate, input_signature=[*evaluated, counted], **compiling
+        )
+        # Without convolutions XLA is quick to compile, and fuses what is left.
+        self._train_steps = tf.function(
+            self._train_many, input_signature=epoch, autograph=False, jit_compile=True
         )
 
     def _train(self, pixels: Any, truth: Any, indices: Any, mixing: Any) -> tuple[Any, Any]:
         self.traces += 1
         images, labels = tf.gather(pixels, indices), tf.gather(truth, indices)
         strengths = dict(zip(self._names, tf.unstack(self._strengths.value()), strict=True))
-        images = augment(
-            tf.cast(images, tf.float32),
-            kinds=self._plan.augmentations,
-            numbers=strengths,
-            draw=self._draw(),
-            resolution=self._plan.resolution,
-        )
         targets = soft_targets(
             labels, classes=self._plan.classes, smoothing=strengths["label_smoothing"]
         )
-        images, targets = mix(images, targets, kinds=self._plan.augmentations, mixing=mixing)
+        inputs, targets = training_inputs(
+            images,
+            targets,
+            plan=self._plan,
+            numbers=strengths,
+            draw=self._draw(),
+            mixing=mixing,
+        )
         weights = tf.gather(self._class_weights, labels)
         trained = self._network.trainable_variables
         with tf.GradientTape() as tape:
-            logits = self._network(self._prepared(images), training=True)
+            logits = self._network(inputs, training=True)
             loss = tf.reduce_mean(weights * cross_entropies(logits, targets))
         gradients = tape.gradient(loss, [variable.value for variable in trained])
         self._optimizer.apply(gradients, trained)
@@ -128,17 +137,9 @@ class TensorFlowSteps:
 
         return draw
 
-    def _prepared(self, images: Any) -> Any:
-        return preprocess(
-            images,
-            self._plan.resolution,
-            scaling=self._plan.scaling,
-            interpolation=self._plan.interpolation,
-        )
-
     def _evaluate(self, pixels: Any, truth: Any, indices: Any, counted: Any) -> dict[str, Any]:
         images, labels = tf.gather(pixels, indices), tf.gather(truth, indices)
-        logits = self._network(self._prepared(images), training=False)
+        logits = self._network(evaluation_inputs(images, self._plan), training=False)
         return evaluation_counts(logits, labels, counted)
 
     def start(self, numbers: StepNumbers) -> None:
@@ -157,6 +158,8 @@ class TensorFlowSteps:
 
     def run(self, first: int, steps: int) -> Sums:
         """Train the steps from ``first`` on of this epoch, and wait until they are done."""
+        if self._loops_on_device:
+            return self._run_on_device(first, steps)
         done = [
             self._train_step(*self._batch(at), self._mixing[at])
             for at in range(first, first + steps)
@@ -166,17 +169,37 @@ class TensorFlowSteps:
             loss=float(losses.sum(dtype=np.float64)), correct=float(correct.sum()), steps=steps
         )
 
+    def _run_on_device(self, first: int, steps: int) -> Sums:
+        loss, correct = self._train_steps(
+            *self._batch(0)[:2], self._order, self._mixing, np.asarray([first, steps], np.int32)
+        )
+        return Sums(loss=float(loss), correct=float(correct), steps=steps)
+
+    def _train_many(
+        self, pixels: Any, truth: Any, order: Any, mixing: Any, window: Any
+    ) -> tuple[Any, Any]:
+        """Train a window: its first step, and how many: one compilation serves all lengths."""
+        first, steps = tf.unstack(window)
+
+        def one(at: Any, loss: Any, correct: Any) -> tuple[Any, Any, Any]:
+            step = first + at
+            more_loss, more_correct = self._train(pixels, truth, order[step], mixing[step])
+            return at + 1, loss + more_loss, correct + more_correct
+
+        _, loss, correct = tf.while_loop(lambda at, *_: at < steps, one, (0, 0.0, 0.0))
+        return loss, correct
+
     def _batch(self, step: int) -> tuple[Any, Any, Any]:
         """Pixels, labels, and which of them are the batch."""
         feed = self._feeds["train"]
         if isinstance(feed, Streamed):
-            return *feed.take(step), self._everything
+            return *feed.take(step), self._everything[: self._plan.batch]
         return feed.pixels, feed.labels, self._order[step]
 
     def evaluate(self, split: SplitName) -> Counts:
         """Count over every image of a split once, with the averaged weights if there are any."""
         feed = self._feeds[split]
-        batches = zip(*evaluation_order(len(feed), self._plan.batch), strict=True)
+        batches = zip(*evaluation_order(len(feed), self._plan.evaluation_batch), strict=True)
         with self._averaged():
             return sum_counts(
                 self._evaluation_step(*feed.gather(indices), self._everything, counted)

@@ -18,7 +18,8 @@ from effv2_tune.study.steps import steps_per_epoch
 from effv2_tune.training import memory
 from effv2_tune.training.checkpoint import Checkpoint, CheckpointFolder
 from effv2_tune.training.clock import WINDOW_SECONDS, MachineLock
-from effv2_tune.training.compiled import CompiledBucket, place_images
+from effv2_tune.training.compiled import CompiledBucket, place_rows
+from effv2_tune.training.feed import image_rows
 from effv2_tune.training.order import epoch_mixing, epoch_order
 from effv2_tune.training.scores import scores_of
 from effv2_tune.training.settings import optimizer_numbers
@@ -83,7 +84,7 @@ class Trainer:
         self._checkpoint_seconds = checkpoint_seconds
         self._lock = lock or MachineLock()
         limit = device.image_bytes if resident_bytes is None else resident_bytes
-        self._feeds = place_images(dataset, device.placement.backend, limit)
+        self._feeds = place_rows(image_rows(dataset), device.placement.backend, limit)
         self._buckets: OrderedDict[str, CompiledBucket] = OrderedDict()
 
     @property

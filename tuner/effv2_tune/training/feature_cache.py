@@ -1,0 +1,289 @@
+"""The folder of cached features: what lies there, who may write, how much is kept."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from effv2_tune.cache import CACHE_VARIABLE, cache_folder
+from effv2_tune.errors import EXIT_FAILED, TuneError
+from effv2_tune.study.base import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+#: Gigabytes that cached features may take on disk together.
+LIMIT_VARIABLE = "EFFV2_TUNE_FEATURES_GB"
+#: Enough for all nine networks on 60,000 images with flips (6 GB), and for a few other data sets.
+DEFAULT_LIMIT_GB = 20.0
+#: Part of every key: another number makes all features of earlier versions strangers.
+_FORMAT = 1
+
+_FACTS = "features.json"
+_GB = 1e9
+
+
+class FeatureKey(Value):
+    """Everything that decides the numbers of a feature set, and what computing them costs.
+
+    Attributes:
+        data: Digest of all pixels, labels and splits.
+        variant: The network.
+        resolution: Side in pixels that images are resized to.
+        resize: How.
+        weights: SHA-256 of the weight file.
+        scaling: Of the numbers that go into the network.
+        backend: The Keras backend.
+        device_kind: The accelerator's name as the backend reports it, or the CPU's.
+        device_count: How many of them.
+        precision: Of the computation; the features themselves are float32.
+        format: Of this version's features.
+    """
+
+    data: str
+    variant: str
+    resolution: int
+    resize: str
+    weights: str
+    scaling: str
+    backend: str
+    device_kind: str
+    device_count: int
+    precision: str
+    format: int = _FORMAT
+
+    @property
+    def digest(self) -> str:
+        """Thirty-two characters that two keys share only if they are equal."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:32]
+
+
+class FeatureFacts(Value):
+    """What is written beside a feature set, for people and for finding relatives.
+
+    Attributes:
+        key: What the features are of.
+        source: Where the images came from, in the words of the study.
+        weights_name: What the study calls the weights.
+    """
+
+    key: FeatureKey
+    source: str
+    weights_name: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A feature set on disk.
+
+    Attributes:
+        folder: Where it lies.
+        facts: What it is.
+        nbytes: What it takes on disk.
+        used: When it was last used, in seconds since 1970.
+        arrays: Names of the arrays that are finished.
+        unfinished: Names of those that are not.
+    """
+
+    folder: Path
+    facts: FeatureFacts
+    nbytes: int
+    used: float
+    arrays: tuple[str, ...]
+    unfinished: tuple[str, ...]
+
+
+def limit_bytes() -> int:
+    """What all feature sets may take together: ``$EFFV2_TUNE_FEATURES_GB``, or 20 GB.
+
+    Raises:
+        TuneError: The variable holds no number.
+    """
+    given = os.environ.get(LIMIT_VARIABLE)
+    try:
+        limit = DEFAULT_LIMIT_GB if given is None else float(given)
+    except ValueError:
+        limit = -1.0
+    if not limit >= 0:
+        raise TuneError(
+            f"{LIMIT_VARIABLE} is {given!r}, and no number of gigabytes.",
+            hint=f"Set it to a number such as {DEFAULT_LIMIT_GB:g}, or unset it.",
+        )
+    return int(limit * _GB)
+
+
+class FeatureCache:
+    """The feature sets of this user.
+
+    Args:
+        folder: Where they lie; those of `effv2_tune.cache` if left out.
+        limit: Bytes that they may take together; as :func:`limit_bytes` if left out.
+    """
+
+    def __init__(self, folder: Path | None = None, *, limit: int | None = None) -> None:
+        self.folder = cache_folder("features") if folder is None else folder
+        self.limit = limit_bytes() if limit is None else limit
+
+    def place(self, key: FeatureKey) -> Path:
+        """Folder of one feature set."""
+        return self.folder / key.digest
+
+    def entries(self) -> list[Entry]:
+        """All feature sets, the least recently used first."""
+        found = [_entry(path.parent) for path in self.folder.glob(f"*/{_FACTS}")]
+        return sorted((one for one in found if one is not None), key=lambda entry: entry.used)
+
+    @contextlib.contextmanager
+    def alone(self, facts: FeatureFacts, waits: Callable[[], None]) -> Iterator[Path]:
+        """Keep other processes that want the same features waiting.
+
+        Args:
+            facts: Of the feature set; it counts as used now.
+            waits: Called if another process has it.
+
+        Yields:
+            Its folder.
+
+        Raises:
+            TuneError: The folder cannot be written.
+        """
+        folder = self.place(facts.key)
+        with contextlib.ExitStack() as held:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                held.enter_context(_only_one(_lock_of(folder), waits))
+                folder.mkdir(exist_ok=True)
+                _note(folder / _FACTS, facts)
+            except OSError as error:
+                raise TuneError(
+                    f"The features cannot be kept in {folder}: {error.strerror or error}.",
+                    hint=f"Set {CACHE_VARIABLE} to a folder on a disk with room, or write "
+                    "'features: off' to run the backbone in every step.",
+                    exit_code=EXIT_FAILED,
+                ) from error
+            yield folder
+
+    def relatives(self, facts: FeatureFacts) -> list[Entry]:
+        """Feature sets that differ in the data alone, and come from the same place."""
+        key = facts.key
+        return [
+            entry
+            for entry in self.entries()
+            if entry.facts.source == facts.source
+            and entry.facts.key != key
+            and entry.facts.key.model_copy(update={"data": key.data}) == key
+        ]
+
+    def make_room(self, needed: int, keep: FeatureKey) -> list[Entry]:
+        """Remove the least recently used sets until ``needed`` more bytes are within the limit.
+
+        Args:
+            needed: Bytes that are about to be written.
+            keep: A set that stays, whatever it takes.
+
+        Returns:
+            What was removed. A set that some process is writing stays.
+
+        Raises:
+            TuneError: The disk has not so many bytes left.
+        """
+        entries = self.entries()
+        total = needed + sum(entry.nbytes for entry in entries)
+        removed = []
+        for entry in entries:
+            if total <= self.limit:
+                break
+            if entry.facts.key != keep and self.remove(entry):
+                total -= entry.nbytes
+                removed.append(entry)
+        free = shutil.disk_usage(self.folder).free
+        if free < needed:
+            raise TuneError(
+                f"The features need {needed / _GB:.1f} GB; the disk of {self.folder} has "
+                f"{free / _GB:.1f} GB left.",
+                hint=f"Make room ('effv2-tune features --clear' removes all features), set "
+                f"{CACHE_VARIABLE} to a folder on another disk, or write 'features: off'.",
+                exit_code=EXIT_FAILED,
+            )
+        return removed
+
+    def remove(self, entry: Entry) -> bool:
+        """Remove a feature set, unless a process is writing it; whether it is gone."""
+        lock = _lock_of(entry.folder)
+        try:
+            with lock.open("w") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(entry.folder, ignore_errors=True)
+                lock.unlink(missing_ok=True)
+        except OSError as error:
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES, errno.EROFS):
+                return False
+            raise
+        return not entry.folder.exists()
+
+
+def _entry(folder: Path) -> Entry | None:
+    """A feature set as it lies there; None where it goes away this moment, or is no such thing."""
+    try:
+        facts = FeatureFacts.model_validate_json((folder / _FACTS).read_text(encoding="utf-8"))
+        files = [(path.name, path.stat()) for path in folder.iterdir()]
+    except (OSError, ValidationError, ValueError):
+        return None
+    names = {name for name, _ in files}
+    return Entry(
+        folder=folder,
+        facts=facts,
+        nbytes=sum(stat.st_size for _, stat in files),
+        used=next((stat.st_mtime for name, stat in files if name == _FACTS), 0.0),
+        arrays=tuple(
+            sorted(
+                name.removesuffix(".npy")
+                for name in names
+                if name.endswith(".npy") and name.removesuffix("npy") + "json" in names
+            )
+        ),
+        unfinished=tuple(
+            sorted(name.removesuffix(".npy.part") for name in names if name.endswith(".part"))
+        ),
+    )
+
+
+def _lock_of(folder: Path) -> Path:
+    return folder.with_name(folder.name + ".lock")
+
+
+@contextlib.contextmanager
+def _only_one(path: Path, waits: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock ``path``; the kernel lets go of it when this process dies."""
+    while True:
+        with path.open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                waits()
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            # Whoever held it may have removed it with the set: then this is nobody's lock.
+            if path.exists() and path.stat().st_ino == os.fstat(lock.fileno()).st_ino:
+                yield
+                return
+
+
+def _note(path: Path, facts: FeatureFacts) -> None:
+    """Write down what a feature set is, and that it is used now."""
+    if not path.exists():
+        writing = path.with_name(path.name + ".writing")
+        writing.write_text(json.dumps(json.loads(facts.model_dump_json()), indent=2) + "\n")
+        writing.replace(path)
+    now = time.time()
+    os.utime(path, (now, now))

@@ -156,6 +156,10 @@ class ProcessPool:
         self._end(self._workers.pop(worker), patience_seconds=0.0)
         self._spawn(worker)
 
+    def kill(self, worker: int) -> None:
+        """Kill a worker as a machine that runs out of memory does; :meth:`wait` tells of it."""
+        self._workers[worker].process.kill()
+
     def wait(self, timeout_seconds: float) -> Sequence[tuple[int, FromWorker | Died]]:
         """What workers have said; a dead one is replaced before its death is reported.
 
@@ -223,7 +227,7 @@ class ProcessPool:
         one = self._workers.pop(worker)
         one.connection.close()
         self._end(one, patience_seconds=_POLITE_SECONDS)
-        died = Died(_cause(one.process.returncode), _tail(one.log))
+        died = Died(how_it_ended(one.process.returncode), _tail(one.log))
         if not one.is_ready:
             self._false_starts += 1
             if self._false_starts >= MOST_FALSE_STARTS:
@@ -288,8 +292,12 @@ def device_of_worker(worker: int, *, hardware: str, workers: int) -> dict[str, s
     return {"CUDA_VISIBLE_DEVICES": names[worker % len(names)]}
 
 
-def _cause(status: int) -> str:
-    """How a process ended, in words."""
+def how_it_ended(status: int) -> str:
+    """The end of a process, in words.
+
+    Args:
+        status: Its exit status, or a signal's number below zero.
+    """
     if status >= 0:
         return f"exit status {status}"
     try:

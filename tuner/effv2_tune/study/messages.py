@@ -23,6 +23,7 @@ class Prepare(Value):
         storage_size: Side in pixels at which images of mixed sizes are stored where the data
             section says nothing.
         quality: What the study compares, for hints about the data.
+        checkpoint_seconds: Of training between checkpoints; as the trainer likes if left out.
     """
 
     data: DataSpec
@@ -32,6 +33,7 @@ class Prepare(Value):
     precision: Literal["auto", "float32", "mixed_bfloat16"]
     storage_size: int | None = None
     quality: Quality = "accuracy"
+    checkpoint_seconds: float | None = None
 
 
 class Ready(Value):
@@ -147,5 +149,22 @@ class Refused(Value):
     exit_code: int
 
 
-ToWorker = Prepare | Train | Decision
-FromWorker = Ready | Compiled | EpochEnded | RungReached | Finished | Refused
+CheckName = Literal["dispatch", "devices", "precision", "evaluation", "step time", "resume"]
+
+
+class Check(Value):
+    """From the process of a self-test: what one check came to.
+
+    Attributes:
+        name: What was looked at.
+        passed: Whether it is as promised.
+        figure: What was found, for people.
+    """
+
+    name: CheckName
+    passed: bool
+    figure: str
+
+
+ToWorker = Prepare | Train | Measure | Decision
+FromWorker = Ready | Compiled | EpochEnded | RungReached | Finished | Measured | Refused

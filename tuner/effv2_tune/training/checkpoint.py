@@ -67,6 +67,10 @@ class CheckpointFolder:
                 path.unlink()
         return None
 
+    def newest_step(self) -> int:
+        """The step of the newest checkpoint, whole or not; 0 where there is none."""
+        return max((int(path.stem.removeprefix("step-")) for path in self._paths()), default=0)
+
     def clear(self) -> None:
         """Remove all checkpoints."""
         self._remove_all_but(0)

@@ -105,11 +105,17 @@ def serve(line: Line) -> int:
 def _prepare(order: Prepare) -> Trainer:
     from effv2_tune.data import load_dataset
     from effv2_tune.training.devices import open_device
-    from effv2_tune.training.trainer import Trainer
+    from effv2_tune.training.trainer import CHECKPOINT_SECONDS, Trainer
 
     dataset = load_dataset(order.data, base=order.base, storage_size=order.storage_size)
     device = open_device(order.backend, hardware=order.hardware, precision=order.precision)
-    return Trainer(dataset, device, base=order.base)
+    seconds = order.checkpoint_seconds
+    return Trainer(
+        dataset,
+        device,
+        base=order.base,
+        checkpoint_seconds=CHECKPOINT_SECONDS if seconds is None else seconds,
+    )
 
 
 def train_or_report(trainer: Trainer, order: Train, line: Line) -> Finished:

@@ -166,5 +166,5 @@ class Check(Value):
     figure: str
 
 
-ToWorker = Prepare | Train | Measure | Decision
-FromWorker = Ready | Compiled | EpochEnded | RungReached | Finished | Measured | Refused
+ToWorker = Prepare | Train | Decision
+FromWorker = Ready | Compiled | EpochEnded | RungReached | Finished | Refused

@@ -24,6 +24,9 @@ OUTSIDE_NOTE = "outside the search space since it was edited"
 ARCHIVED = "@"
 _DUPLICATE_NOTE = "duplicate of trial "
 
+# As PostgreSQL knows them: an enumeration, which it compares with no plain text.
+_STATE = sa.Enum("RUNNING", "COMPLETE", "PRUNED", "FAIL", "WAITING", name="trialstate")
+
 # Of Optuna's tables, what is read here without Optuna.
 _STUDIES = sa.table("studies", sa.column("study_id"), sa.column("study_name"))
 _TRIALS = sa.table(
@@ -31,7 +34,7 @@ _TRIALS = sa.table(
     sa.column("trial_id"),
     sa.column("study_id"),
     sa.column("number"),
-    sa.column("state"),
+    sa.column("state", _STATE),
 )
 _VALUES = sa.table(
     "trial_values", sa.column("trial_id"), sa.column("objective"), sa.column("value")
@@ -50,6 +53,11 @@ _TOLD = {
     "diverged": "PRUNED",
     "failed": "FAIL",
 }
+
+
+def locked_study(study_id: int) -> sa.Select[Any]:
+    """A statement that holds the study for the rest of its transaction, where rows are locked."""
+    return sa.select(_STUDIES.c.study_id).where(_STUDIES.c.study_id == study_id).with_for_update()
 
 
 def is_duplicate(trial: Trial) -> bool:

@@ -401,6 +401,9 @@ class _LeasedStorage(RDBStorage):
         self, study_id: int, template_trial: FrozenTrial | None, session: Any
     ) -> Any:
         """Begin a trial and take its lease, unless all trials have been begun."""
+        # Where transactions do not begin with the write lock (PostgreSQL), others wait here: else
+        # two supervisors that count at once would both begin the last trial.
+        session.execute(records.locked_study(study_id))
         if self.limit is not None and _count_begun(session, study_id) >= self.limit:
             raise BudgetSpentError
         trial = super()._get_prepared_new_trial(study_id, template_trial, session)

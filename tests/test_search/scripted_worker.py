@@ -3,7 +3,8 @@
 What it does wrong is told by the environment variable SCRIPT, JSON by trial number:
 ``{"3": {"die_at": 2, "times": 1}}`` ends the process at the start of epoch 2, once;
 ``{"4": {"outcome": "infeasible"}}`` ends the trial at once; ``refuse`` refuses to work at all;
-``epoch_seconds`` is how long an epoch takes, of every trial or of one.
+``epoch_seconds`` is how long an epoch takes, of every trial or of one; ``pace`` is how long a step
+is measured to take, times 0.001 s a pixel; ``slower`` is how much longer those of a trial take.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def train(connection: Connection, order: Train, environment: Environment, script
         device_count=1,
         precision="float32",
     )
-    step = order.step_seconds or 0.001 * recipe.pixels
+    step = order.step_seconds or 0.001 * script.get("pace", 1.0) * recipe.pixels
     bucket = bucket_key(recipe, DATA, placement)
     fresh = order.step_seconds is None
     connection.send(Compiled(trial=order.trial, bucket=bucket, step_seconds=step, fresh=fresh))

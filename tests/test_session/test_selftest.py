@@ -21,7 +21,7 @@ NAMES = ["dispatch", "devices", "precision", "evaluation", "step time", "resume"
 
 
 @pytest.mark.slow
-def test_four_devices_pass_and_the_command_loads_no_framework(tmp_path: Path) -> None:
+def test_two_devices_pass_and_the_command_loads_no_framework(tmp_path: Path) -> None:
     code = (
         "import sys; from effv2_tune.cli import run; "
         "code = run(['doctor', '--selftest', '--json', '--backend', 'jax', '--hardware', 'cpu']); "
@@ -29,7 +29,7 @@ def test_four_devices_pass_and_the_command_loads_no_framework(tmp_path: Path) ->
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env=os.environ | {"JAX_NUM_CPU_DEVICES": "4", "TMPDIR": str(tmp_path)},
+        env=os.environ | {"JAX_NUM_CPU_DEVICES": "2", "TMPDIR": str(tmp_path)},
         capture_output=True,
         text=True,
         timeout=540,
@@ -42,18 +42,18 @@ def test_four_devices_pass_and_the_command_loads_no_framework(tmp_path: Path) ->
     assert test["passed"]
     assert list(figures) == NAMES
     assert figures["dispatch"] == "5 steps in one call and one by one: the same weights"
-    assert figures["devices"] == "4 of 4 hold the weights, and the copies are equal"
+    assert figures["devices"] == "2 of 2 hold the weights, and the copies are equal"
     assert figures["evaluation"] == "203 of 203 images counted, in batches of 64"
     assert figures["resume"].endswith("of 6: the same weights")
     assert "computes in float32" in figures["precision"]
     assert "ms for 64 images" in figures["step time"]
     assert "... training again, and killing the worker in mid-training" in done.stderr
     report = "\n".join(test["report"])
-    assert "4 x " in report
+    assert "2 x " in report
     assert "keras 3" in report
     assert socket.gethostname() not in report
     assert str(tmp_path) not in report
-    assert list(tmp_path.iterdir()) == []
+    assert not list(tmp_path.rglob("*.log"))
 
 
 def test_a_process_that_dies_is_a_failed_check_with_its_last_words(tmp_path: Path) -> None:

@@ -40,6 +40,9 @@ WRONG = [
     (("train", "nothing.yaml"), "There is no file nothing.yaml."),
     (("train", "study.yaml"), "study.yaml:3: unknown key 'search_space'"),
     (("check", "data.yaml"), "data.yaml:2: data: "),
+    (("check", "clock.yaml"), "clock.yaml:3: clock: There is no study in "),
+    (("check", "clock.yaml"), "clock.yaml:2: data: "),
+    (("check", "hour.yaml"), "hour.yaml:1: clock: "),
     (("init", "quickstrat"), "did you mean 'quickstart'?"),
     (("spaces", "quickstrat"), "did you mean 'quickstart'?"),
     (("run", "study.yaml", "--trials", "0"), "0 is not in the range"),
@@ -66,6 +69,13 @@ def test_a_mistake_is_told_in_a_sentence_and_nothing_is_written(
 ) -> None:
     (folder / "data.yaml").write_text(
         "name: x\ndata: {name: npz, path: none.npz}\nsearch_space: quickstart\ntrials: 1\n"
+    )
+    (folder / "clock.yaml").write_text(
+        "name: x\ndata: {name: npz, path: none.npz}\nclock: {recorded: nowhere}\n"
+        "search_space: quickstart\ntrials: 1\n"
+    )
+    (folder / "hour.yaml").write_text(
+        "clock: hourly\nname: x\nsearch_space: quickstart\ntrials: 1\n"
     )
     before = sorted(folder.rglob("*"))
 

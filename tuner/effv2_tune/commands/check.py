@@ -16,11 +16,11 @@ def command(study: str, *, as_json: bool) -> None:
     Reads STUDY (a file, or a shipped study's name), its search space and the outside of its data;
     trains and downloads nothing. Every mistake is told at once, with its line.
     """
-    from effv2_tune.session.preflight import check_data
+    from effv2_tune.session.preflight import check_study
     from effv2_tune.study import load_plan
 
     plan, base = load_plan(study)
-    check_data(study, plan.data, base=base)
+    check_study(study, plan, base=base)
     if as_json:
         click.echo(plan.model_dump_json(indent=2))
     else:

@@ -22,11 +22,11 @@ def command(study: str, *, as_json: bool) -> None:
     """
     from effv2_tune.data import describe, load_dataset
     from effv2_tune.session.forecast import data_bytes, forecast
-    from effv2_tune.session.preflight import check_data
+    from effv2_tune.session.preflight import check_study
     from effv2_tune.study import load_plan
 
     plan, base = load_plan(study)
-    check_data(study, plan.data, base=base)
+    check_study(study, plan, base=base)
     dataset = load_dataset(plan.data, base=base, storage_size=plan.largest_resolution)
     facts = dataset.facts()
     rows = forecast(plan, facts.classes)

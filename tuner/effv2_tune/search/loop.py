@@ -15,6 +15,7 @@ from effv2_tune.search.engine import Exhausted
 from effv2_tune.search.leases import LeaseLostError
 from effv2_tune.search.outcome import answered, ended, measured
 from effv2_tune.search.pool import Died, Job
+from effv2_tune.search.recorded import no_time_of
 from effv2_tune.search.records import duplicate_note
 from effv2_tune.search.storage import BudgetSpentError
 from effv2_tune.search.twins import Twins
@@ -233,7 +234,20 @@ class _Loop:
         except (ValueError, TuneError) as error:
             yield from self._tell(held, ended(trial, "infeasible", _one_line(error)))
             return
+        reason = self._lacks_a_recorded_time(held)
+        if reason:
+            yield from self._tell(held, ended(trial, "infeasible", reason))
+            return
         yield from self._assign(held)
+
+    def _lacks_a_recorded_time(self, held: _Running) -> str:
+        """Why the training time of a trial cannot be told; empty where it can."""
+        if self.plan.clock == "measured" or self.ready is None:
+            return ""
+        bucket = self.workload.bucket(held.outline, self.ready)
+        if bucket is None or self.storage.bucket_time(bucket) is not None:
+            return ""
+        return no_time_of(bucket, self.plan.clock)
 
     def _duplicate(self, trial: Trial, twin: Trial) -> Iterator[Event]:
         """Answer a trial from the record of its twin, or let it wait for that."""

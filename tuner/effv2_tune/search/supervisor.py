@@ -28,6 +28,7 @@ from effv2_tune.search.pool import (
     worker_environment,
 )
 from effv2_tune.search.reading import DATABASE, database_url
+from effv2_tune.search.recorded import recorded_study
 from effv2_tune.search.records import find_studies
 from effv2_tune.search.respacing import change_space
 from effv2_tune.search.storage import OURS, DatabaseStorage
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 EVENTS = "events.jsonl"
 BACKUP = "study.db.backup"
 _FIRST = "first"
+_CLOCK = "clock"
 
 
 class OpenStudy:
@@ -212,7 +214,7 @@ def open_study(
 
     Raises:
         TuneError: The folder holds another study, or this one with another plan; the database
-            cannot be opened.
+            cannot be opened; the study whose step times are replayed has none.
     """
     out.mkdir(parents=True, exist_ok=True)
     url = database_url(out) if storage_url is None else storage_url
@@ -230,6 +232,7 @@ def open_study(
     try:
         _keep_plan(storage, plan)
         storage.keep_once(_FIRST, list(first))
+        _take_recorded_times(storage, plan, base)
         storage.keep("base", str(base.resolve()))
         storage.keep("generation", int(storage.attributes().get(f"{OURS}generation", 0)) + 1)
     except BaseException:
@@ -241,6 +244,18 @@ def open_study(
 def _keep_plan(storage: DatabaseStorage, plan: StudyPlan) -> None:
     # Settings that were not written stay unwritten, so that the recipe reads the same again.
     storage.keep("plan", plan.model_dump_json(exclude_unset=True))
+
+
+def _take_recorded_times(storage: DatabaseStorage, plan: StudyPlan, base: Path) -> None:
+    """Take over the step times that are replayed, once; the other study is not needed again."""
+    if plan.clock == "measured" or f"{OURS}{_CLOCK}" in storage.attributes():
+        return
+    record = recorded_study(plan.clock, base=base)
+    # Another device is then refused as soon as it shows: the times are not its own.
+    storage.keep_once("device_kind", record.device_kind)
+    for digest, time in record.bucket_times.items():
+        storage.keep_once(f"bucket:{digest}", time.model_dump())
+    storage.keep(_CLOCK, plan.clock.recorded)
 
 
 def _changes(url: str, plan: StudyPlan, out: Path) -> PlanChanged | None:

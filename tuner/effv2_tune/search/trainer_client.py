@@ -11,6 +11,7 @@ from effv2_tune.errors import EXIT_FAILED, TuneError
 from effv2_tune.host import choose_hardware, probe_host, probe_packages
 from effv2_tune.pareto import training_seconds
 from effv2_tune.search.pool import Died, Job, ProcessPool, worker_environment
+from effv2_tune.search.recorded import no_time_of, recorded_study
 from effv2_tune.search.workload import BucketTime, Outline, PlannedWorkload
 from effv2_tune.study.messages import Compiled, Finished, Prepare, Ready, Refused
 from effv2_tune.study.steps import planned_steps
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from effv2_tune.study.bucket import BucketKey
     from effv2_tune.study.plan import StudyPlan
     from effv2_tune.study.recipe import Recipe
     from effv2_tune.study.space import Config
@@ -72,6 +74,8 @@ class TrainerClient:
         self._folder = folder
         self._pool: ProcessPool | None = None
         self._times = dict(times or {})
+        if plan.clock != "measured":
+            self._times |= recorded_study(plan.clock, base=base).bucket_times
         self.ready: Ready | None = None
 
     @property
@@ -97,7 +101,8 @@ class TrainerClient:
 
         Raises:
             WorkerLostError: The worker died again and again.
-            TuneError: The worker cannot work here.
+            TuneError: The worker cannot work here; or step times are replayed, and the config's
+                bucket has none.
         """
         recipe = self._plan.recipe_for(config)
         finished = self._train(number, config, recipe)
@@ -144,6 +149,7 @@ class TrainerClient:
 
     def _train(self, number: int, config: Config, recipe: Recipe) -> Finished:
         pool = self._working_pool()
+        self._check_time(recipe)
         record = Trial(number=number, state="running", config=config, recipe=recipe)
         cost = self._cost(recipe)
         job = Job(record, recipe.epochs, (), None if cost is None else cost.step_seconds)
@@ -166,6 +172,12 @@ class TrainerClient:
                 elif isinstance(message, Finished):
                     return message
 
+    def _check_time(self, recipe: Recipe) -> None:
+        """Refuse what has no step time, where times are replayed."""
+        clock, bucket = self._plan.clock, self._bucket(recipe)
+        if clock != "measured" and bucket is not None and bucket.digest not in self._times:
+            raise TuneError(f"There is {no_time_of(bucket, clock)}.")
+
     def _note_cost(self, message: Compiled) -> None:
         time = BucketTime(
             label=message.bucket.label,
@@ -177,11 +189,15 @@ class TrainerClient:
 
     def _cost(self, recipe: Recipe) -> BucketTime | None:
         """The bucket's step time, once it was measured."""
+        bucket = self._bucket(recipe)
+        return None if bucket is None else self._times.get(bucket.digest)
+
+    def _bucket(self, recipe: Recipe) -> BucketKey | None:
+        """The recipe's bucket, once the worker has said what it trains on."""
         if self.ready is None:
             return None
         outline = Outline(recipe, recipe.epochs, {})
-        bucket = PlannedWorkload(self._plan).bucket(outline, self.ready)
-        return None if bucket is None else self._times.get(bucket.digest)
+        return PlannedWorkload(self._plan).bucket(outline, self.ready)
 
     def _working_pool(self) -> ProcessPool:
         """One worker."""

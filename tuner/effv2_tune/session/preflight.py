@@ -30,13 +30,46 @@ def check_data(file: str | Path, data: DataSpec, *, base: Path) -> None:
         MistakesError: With everything that is wrong, at the section's line.
     """
     from effv2_tune.data import check_dataset
-    from effv2_tune.study.yaml_file import read_yaml
 
     found = check_dataset(data, base=base)
     if not found:
         return
-    line = read_yaml(Path(file)).line_of(["data", "path"]) if Path(file).is_file() else 0
+    line = _line_of(file, "data", "path")
     raise MistakesError([Mistake(str(file), line, f"data: {sentence}") for sentence in found])
+
+
+def check_study(file: str | Path, plan: StudyPlan, *, base: Path, begun: bool = False) -> None:
+    """Look at everything outside of a study file that it names.
+
+    Args:
+        file: The study file, for messages.
+        plan: What it says.
+        base: Folder that its relative paths start from.
+        begun: Whether the study was begun before: it then holds the step times that it replays.
+
+    Raises:
+        MistakesError: With everything that is wrong, each at its line.
+    """
+    mistakes: list[Mistake] = []
+    try:
+        check_data(file, plan.data, base=base)
+    except MistakesError as error:
+        mistakes += error.mistakes
+    if plan.clock != "measured" and not begun:
+        from effv2_tune.search.recorded import recorded_study
+
+        try:
+            recorded_study(plan.clock, base=base)
+        except TuneError as error:
+            mistakes.append(Mistake(str(file), _line_of(file, "clock"), f"clock: {error.message}"))
+    if mistakes:
+        raise MistakesError(mistakes)
+
+
+def _line_of(file: str | Path, *keys: str) -> int:
+    from effv2_tune.study.yaml_file import read_yaml
+
+    return read_yaml(Path(file)).line_of(list(keys)) if Path(file).is_file() else 0
 
 
 def look_at_images(data: DataSpec, *, base: Path, batch: int) -> str:

@@ -11,8 +11,8 @@ from effv2_tune.report.quantities import counted
 from effv2_tune.session.picking import pick_trial, to_training_run
 from effv2_tune.session.place import RUNS, as_arguments, make_folder
 from effv2_tune.session.preflight import (
-    check_data,
     check_storage,
+    check_study,
     choose_device,
     earlier_runs,
     look_at_images,
@@ -91,8 +91,9 @@ class Study:
         """
         overrides = {"trials": trials, "hours": hours, "workers": workers}
         plan, base = load_plan(study, overrides=overrides)
-        check_data(study, plan.data, base=base)
-        return cls(plan, base=base, out=out, storage=storage, warm_start=warm_start)
+        loaded = cls(plan, base=base, out=out, storage=storage, warm_start=warm_start)
+        check_study(study, plan, base=base, begun=loaded._begun)
+        return loaded
 
     def events(self) -> Generator[Event]:
         """Run the study, or continue it, and yield what happens.
@@ -119,11 +120,7 @@ class Study:
         Raises:
             TuneError: Nothing of it does, or there is no such study.
         """
-        from effv2_tune.search.reading import DATABASE
-
-        # A study that was begun keeps what it began with, and needs the earlier one no more.
-        begun = self._storage is None and (self.out / DATABASE).is_file()
-        if self._warm_start is None or begun:
+        if self._warm_start is None or self._begun:
             return []
         earlier = Results(self._warm_start)
         front = [t for t in earlier.record.trials if t.number in earlier.findings.front]
@@ -137,6 +134,13 @@ class Study:
                 hint="Widen the space, or leave --warm-start out.",
             )
         return inside
+
+    @property
+    def _begun(self) -> bool:
+        """Whether it keeps what it began with, and needs the studies that it began from no more."""
+        from effv2_tune.search.reading import DATABASE
+
+        return self._storage is None and (self.out / DATABASE).is_file()
 
     def intentions(self) -> list[str]:
         """What :meth:`run` would do, line by line, having looked at everything; writes nothing.
@@ -167,6 +171,7 @@ class Study:
             f"engine    {plan.search.engine} {halving}",
             f"budget    {', '.join(filter(None, budget)) or 'until the front stops growing'}",
             f"device    {hardware.why}",
+            *([] if plan.clock == "measured" else [f"clock     as in {plan.clock.recorded}"]),
             f"workers   {plan.workers}",
             *(
                 [f"first     {counted(len(first), 'config')} of {self._warm_start}"]

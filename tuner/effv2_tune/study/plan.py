@@ -99,6 +99,16 @@ class StopSpec(Value):
     trials: Annotated[int, Field(ge=1)] = 20
 
 
+class RecordedClock(Value):
+    """Step times are not measured but replayed, so that a whole run can be repeated.
+
+    Attributes:
+        recorded: Folder of the study that measured them; relative to the study file.
+    """
+
+    recorded: Annotated[str, Field(min_length=1)]
+
+
 class StudyPlan(Value):
     """A study file, read and checked.
 
@@ -120,6 +130,8 @@ class StudyPlan(Value):
         backend: The Keras backend; ``auto`` is TensorFlow on CPU, JAX on TPU and where it is
             installed with GPU support.
         keep: Whose selected weights stay on disk after a trial.
+        clock: Where the step times come from that training seconds are computed with: ``measured``
+            here, once for each bucket, or ``{recorded: FOLDER}`` of an earlier study.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
@@ -137,6 +149,7 @@ class StudyPlan(Value):
     hardware: Literal["auto", "cpu", "gpu", "tpu"] = "auto"
     backend: Literal["auto", "tensorflow", "jax"] = "auto"
     keep: Literal["front", "all", "none"] = "front"
+    clock: Literal["measured"] | RecordedClock = "measured"
 
     @model_validator(mode="after")
     def _ends(self) -> StudyPlan:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import errno
-import signal
 import sys
-import threading
-from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 import click
 
 from effv2_tune.errors import EXIT_FAILED, EXIT_INTERRUPTED, TuneError
+from effv2_tune.interruption import termination_interrupts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from types import FrameType
+    from collections.abc import Sequence
 
 # Each command's first line of help stands here too, so that `--help` loads none of their modules;
 # a test holds the two together.
@@ -84,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns 0 done, 1 failed, 2 wrong input, 130 interrupted."""
     try:
-        with _termination_interrupts():
+        with termination_interrupts():
             code = cli.main(
                 args=None if arguments is None else list(arguments),
                 prog_name="effv2-tune",
@@ -121,20 +118,3 @@ def _tell(error: TuneError | OSError) -> int:
 
 def _say_error(sentences: str) -> None:
     click.echo(f"Error: {sentences}", err=True)
-
-
-@contextmanager
-def _termination_interrupts() -> Iterator[None]:
-    """Let SIGTERM end a command as Ctrl-C does; only the main thread may say so."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

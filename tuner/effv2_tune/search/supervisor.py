@@ -8,13 +8,12 @@ import itertools
 import json
 import os
 import shutil
-import signal
-import threading
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import ValidationError
 
 from effv2_tune.errors import TuneError
+from effv2_tune.interruption import termination_interrupts
 from effv2_tune.search.clock import SystemClock
 from effv2_tune.search.events import PlanChanged, TrialEnded, WorkerReady
 from effv2_tune.search.keeping import forgettable
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
-    from types import FrameType
 
     from effv2_tune.search.engine import Engine
     from effv2_tune.search.events import Event
@@ -140,7 +138,7 @@ class OpenStudy:
                 device_of_worker, hardware=hardware, workers=self.plan.workers
             ),
         )
-        with _termination_interrupts(), pool, self._engine() as engine:
+        with termination_interrupts(), pool, self._engine() as engine:
             story = run_study(
                 self.plan,
                 engine=engine,
@@ -327,20 +325,3 @@ def _written_down(story: Iterator[Event], path: Path) -> Iterator[Event]:
             log.write(json.dumps(line) + "\n")
             log.flush()
             yield event
-
-
-@contextlib.contextmanager
-def _termination_interrupts() -> Iterator[None]:
-    """Let SIGTERM end the study as Ctrl-C does; only the main thread may say so."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -405,6 +405,16 @@ def count_activations(variant: Variant, resolution: int, classes: int = 1000) ->
     return convolutions + sum(wide + narrow for wide, narrow in _squeezes(variant)) + classes
 
 
+def count_widest_activation(variant: Variant, resolution: int) -> int:
+    """Numbers that the convolution with the most of them puts out for one image.
+
+    Args:
+        variant: The network.
+        resolution: Side of the square image, in pixels.
+    """
+    return max(conv.width_out * conv.pixels for conv in _convolutions(variant, resolution))
+
+
 # --- weight files ---------------------------------------------------------------------------------
 
 

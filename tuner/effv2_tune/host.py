@@ -19,6 +19,14 @@ Kind = Literal["cpu", "gpu", "tpu"]
 Backend = Literal["tensorflow", "jax"]
 
 _GOOGLE_PCI_VENDOR = "0x1ae0"
+#: What JAX calls the chips of a PCI device number (jax/_src/hardware_utils.py).
+_TPU_KINDS = {
+    "0x0027": "TPU v3",
+    "0x005e": "TPU v4",
+    "0x0062": "TPU v5",
+    "0x0063": "TPU v5 lite",
+    "0x006f": "TPU v6 lite",
+}
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,7 @@ class Host:
         gpus: Names of its NVIDIA GPUs.
         tpu_chips: How many TPU chips it has.
         tpu_holders: Other processes that have a TPU chip open.
+        tpu_kind: What JAX calls the chips; empty for none, or a generation newer than our table.
     """
 
     cpu: str
@@ -51,6 +60,7 @@ class Host:
     gpus: tuple[str, ...]
     tpu_chips: int
     tpu_holders: tuple[Holder, ...]
+    tpu_kind: str = ""
 
     @property
     def best(self) -> Kind:
@@ -100,6 +110,7 @@ def probe_host(root: Path = Path("/")) -> Host:
         gpus=_gpus(root),
         tpu_chips=len(_tpu_nodes(root)),
         tpu_holders=_tpu_holders(root),
+        tpu_kind=_tpu_kind(root),
     )
 
 
@@ -219,6 +230,16 @@ def _tpu_nodes(root: Path) -> list[Path]:
     if not nodes and _GOOGLE_PCI_VENDOR in vendors:
         nodes = sorted(path for path in root.glob("dev/vfio/*") if path.name.isdigit())
     return nodes
+
+
+def _tpu_kind(root: Path) -> str:
+    for vendor in sorted(root.glob("sys/bus/pci/devices/*/vendor")):
+        number = vendor.with_name("device")
+        if vendor.read_text(encoding="ascii").strip() == _GOOGLE_PCI_VENDOR and number.is_file():
+            kind = _TPU_KINDS.get(number.read_text(encoding="ascii").strip(), "")
+            if kind:
+                return kind
+    return ""
 
 
 def _tpu_holders(root: Path) -> tuple[Holder, ...]:

@@ -24,6 +24,7 @@ from effv2_tune.study.messages import (
     Compiled,
     EpochEnded,
     Finished,
+    Measured,
     Ready,
     Refused,
     RungReached,
@@ -335,6 +336,8 @@ class _Loop:
             return
         if isinstance(message, Refused):
             raise TuneError(message.message, hint=message.hint, exit_code=message.exit_code)
+        if isinstance(message, Measured):
+            raise TypeError("a study has its workers train, not measure")
         if isinstance(message, Died):
             yield from self._bury(worker, message)
             return

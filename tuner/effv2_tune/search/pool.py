@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Protocol, Self
 
 from effv2_tune.errors import EXIT_FAILED, TuneError
-from effv2_tune.study.messages import Decision, FromWorker, Prepare, Ready, Train
+from effv2_tune.study.messages import Decision, FromWorker, Measure, Prepare, Ready, Train
 from effv2_tune.study.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -146,6 +146,10 @@ class ProcessPool:
                 checkpoint=self.checkpoint(job.trial.number),
             ),
         )
+
+    def measure(self, worker: int, recipe: Recipe) -> None:
+        """Have a worker that has nothing to do measure what the bucket of a recipe takes."""
+        self._send(worker, Measure(recipe=recipe))
 
     def decide(self, worker: int, trial: int, *, go_on: bool) -> None:
         """Answer a worker that waits at a rung."""

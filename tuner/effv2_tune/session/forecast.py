@@ -1,85 +1,194 @@
-"""What a study will cost, worked out before anything is trained."""
+"""The forecast of a study on this machine, or for a device that a person names."""
 
 from __future__ import annotations
 
-import itertools
+import os
+import shutil
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from effv2_tune import catalog
-from effv2_tune.study.space import FixedParameter, values_of
+import numpy as np
+
+from effv2_tune.cache import cache_folder
+from effv2_tune.forecast.accelerators import named, recognise
+from effv2_tune.forecast.study import forecast_study
+from effv2_tune.forecast.target import target_of
+from effv2_tune.forecast.times import same_work
+from effv2_tune.host import probe_host
+from effv2_tune.session.known_times import as_known, keep_measured, known_times
+from effv2_tune.session.measuring import measure_buckets
+from effv2_tune.session.preflight import choose_device
+from effv2_tune.training.feature_cache import limit_bytes
+from effv2_tune.training.memory import usable_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
+    from pathlib import Path
 
-    from effv2_tune.study import DataFacts, StudyPlan
-
-#: A training step computes about three forward passes: one forward, two backward.
-TRAINING_OVER_FORWARD = 3
-_FLOAT_BYTES = 4
-#: float32 vectors of a weight's size that a checkpoint holds: weights, and the optimizer's moments.
-_MOMENTS = {"adabelief": 2, "adamw": 2, "sgd": 1}
+    from effv2_tune.data import Dataset
+    from effv2_tune.forecast.study import BucketForecast, StudyForecast
+    from effv2_tune.forecast.target import Target
+    from effv2_tune.forecast.times import KnownTime
+    from effv2_tune.host import Hardware
+    from effv2_tune.study.messages import Measured
+    from effv2_tune.study.plan import StudyPlan
 
 
 @dataclass(frozen=True)
-class Forecast:
-    """The cost of one network at one size.
+class Room:
+    """Free bytes where a study writes.
 
     Attributes:
-        variant: Which network.
-        resolution: Side in pixels.
-        parameters: Weights, classifier for the data's classes and moving statistics included.
-        train_flops: Floating-point operations of one image's training step (a multiplication
-            and an addition are two); a frozen backbone costs its forward pass alone.
-        checkpoint_bytes: Of one checkpoint on disk; a running trial keeps two, and the best
-            weights.
+        out: On the disk of its folder.
+        cache: On the disk of the person's cache.
+        same_disk: Whether these are one.
     """
 
-    variant: str
-    resolution: int
-    parameters: int
-    train_flops: float
-    checkpoint_bytes: int
+    out: int
+    cache: int
+    same_disk: bool
 
 
-def forecast(plan: StudyPlan, classes: int) -> list[Forecast]:
-    """One line for each network and size that the study may train, cheapest first."""
-    rows = {(f.variant, f.resolution): f for f in _forecasts(plan, classes)}
-    return sorted(rows.values(), key=lambda row: row.train_flops)
+class Forecaster:
+    """Forecasts one study.
 
+    Args:
+        plan: The study.
+        dataset: Its images.
+        base: Folder that its relative paths start from.
+        out: Its folder.
+        device: A device of our table, with how many of them, in place of this machine's.
 
-def data_bytes(facts: DataFacts) -> int:
-    """Memory that the images take as stored, one byte a channel."""
-    height, width, channels = facts.image_shape
-    return (facts.train + facts.validation + facts.test) * height * width * channels
+    Raises:
+        TuneError: The device cannot be used, or is not known.
+    """
 
+    def __init__(
+        self,
+        plan: StudyPlan,
+        dataset: Dataset,
+        *,
+        base: Path,
+        out: Path,
+        device: str | None = None,
+    ) -> None:
+        self._plan = plan
+        self._dataset = dataset
+        self._base = base
+        self._out = out
+        self._hardware: Hardware | None = None
+        self._threads = len(os.sched_getaffinity(0))
+        if device is None:
+            self._hardware = choose_device(plan)
+            self.target = target_here(plan, self._hardware)
+        else:
+            self.target = target_named(plan, device)
+        self._known: dict[str, KnownTime] = {}
+        if device is None:
+            self._known = known_times(self.target.placement.backend, threads=self._threads, out=out)
 
-def _forecasts(plan: StudyPlan, classes: int) -> Iterator[Forecast]:
-    names = ("variant", "resolution", "optimizer", "backbone")
-    choices = [_values(plan, name) for name in names]
-    for name, size, optimizer, backbone in itertools.product(*choices):
-        variant = catalog.find_variant(str(name))
-        pixels = variant.native_resolution if size == "native" else int(str(size))
-        macs = catalog.count_macs(variant, pixels, classes)
-        parameters = catalog.count_parameters(variant, classes)
-        passes = 1 if backbone == "frozen" else TRAINING_OVER_FORWARD
-        vectors = 1 + _MOMENTS[str(optimizer)] + (1 if plan.recipe.ema else 0)
-        yield Forecast(
-            variant=variant.name,
-            resolution=pixels,
-            parameters=parameters,
-            train_flops=2.0 * macs * passes,
-            checkpoint_bytes=parameters * _FLOAT_BYTES * vectors,
+    def forecast(self, *, session_hours: float) -> StudyForecast:
+        """From all that is known so far."""
+        return forecast_study(
+            self._plan,
+            self._dataset.facts(),
+            self.target,
+            on_disk=isinstance(self._dataset.train.images, np.memmap),
+            feature_limit=limit_bytes(),
+            known=self._known,
+            session_hours=session_hours,
+        )
+
+    def measure(
+        self,
+        forecast: StudyForecast,
+        *,
+        at_most: int,
+        tell: Callable[[BucketForecast, int, int], None],
+        told: Callable[[Measured], None],
+    ) -> None:
+        """Time buckets that were not timed yet, the cheapest first, and write it down.
+
+        Args:
+            forecast: Names the buckets.
+            at_most: How many.
+            tell: Hears which one is next, its place from 1, and how many there are.
+            told: Hears what came of it.
+
+        Raises:
+            TuneError: The device or the images cannot be used.
+        """
+        if self._hardware is None:
+            raise ValueError("a device that is not here cannot be measured")
+        new = {same_work(one.share.key).digest: one for one in forecast.buckets if not one.timed}
+        chosen = list(new.items())[:at_most]
+        results = measure_buckets(
+            self._plan, [one.share for _, one in chosen], base=self._base, hardware=self._hardware
+        )
+        with closing(results):
+            for place, (digest, one) in enumerate(chosen, 1):
+                tell(one, place, len(chosen))
+                measured = next(results)
+                keep_measured(measured, threads=self._threads)
+                self._known[digest] = as_known(measured)
+                told(measured)
+
+    def room(self) -> Room:
+        """What is free on the disks that the study writes to."""
+        out, cache = _existing(self._out), _existing(cache_folder("features"))
+        return Room(
+            out=shutil.disk_usage(out).free,
+            cache=shutil.disk_usage(cache).free,
+            same_disk=out.stat().st_dev == cache.stat().st_dev,
         )
 
 
-def _values(plan: StudyPlan, name: str) -> list[object]:
-    """What a setting may be: the fixed value, and whatever the space adds."""
-    parameter = plan.search_space.parameters.get(name)
-    fixed = [getattr(plan.recipe, name)]
-    if parameter is None:
-        return fixed
-    if isinstance(parameter, FixedParameter):
-        return [parameter.value]
-    searched = list(values_of(parameter))
-    return searched if parameter.when is None else searched + fixed
+def target_here(plan: StudyPlan, hardware: Hardware) -> Target:
+    """The device of this machine that the study will use."""
+    host = probe_host()
+    precision = plan.recipe.precision
+    if hardware.kind == "cpu":
+        return target_of(
+            None,
+            kind="cpu",
+            backend=hardware.backend,
+            device_kind=host.cpu,
+            count=1,
+            precision=precision,
+            memory=usable_bytes(),
+            cores=host.cpu_count,
+        )
+    name = host.tpu_kind if hardware.kind == "tpu" else host.gpus[0]
+    return target_of(
+        recognise(name),
+        kind=hardware.kind,
+        backend=hardware.backend,
+        device_kind=name or hardware.kind.upper(),
+        # Several workers have one device each.
+        count=hardware.devices if plan.workers == 1 else 1,
+        precision=precision,
+    )
+
+
+def target_named(plan: StudyPlan, device: str) -> Target:
+    """The device that a person names, with JAX.
+
+    Raises:
+        TuneError: It is not in our table.
+    """
+    accelerator, count = named(device)
+    return target_of(
+        accelerator,
+        kind=accelerator.kind,
+        backend="jax",
+        device_kind=accelerator.device_kind,
+        count=count if plan.workers == 1 else 1,
+        precision=plan.recipe.precision,
+    )
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that is there."""
+    whole = folder.resolve()
+    return next(one for one in (whole, *whole.parents) if one.exists())

@@ -68,6 +68,43 @@ class Train(Value):
     checkpoint: Path
 
 
+class Measure(Value):
+    """To a worker: build and compile the bucket of a recipe, time a few steps, train nothing.
+
+    Attributes:
+        recipe: Any of the bucket. Its pretrained weights are not loaded: they change no time.
+    """
+
+    recipe: Recipe
+
+
+class Measured(Value):
+    """From a worker: what a bucket takes here.
+
+    Attributes:
+        bucket: The bucket.
+        step_seconds: Median time of one optimizer step, steady state; of a frozen network, one that
+            runs its backbone. None where it does not fit.
+        build_seconds: Building network and optimizer.
+        compile_seconds: Tracing and compilation.
+        memory_bytes: The most that was in use at any moment.
+        memory_of: ``device`` where the backend tells of its device's memory; else ``process``, the
+            worker's resident memory with the framework and the images in it.
+        flops: Floating-point operations of one image's training step as XLA counts them in what
+            it is given to compile; None where nothing counts them.
+        reason: A sentence where it does not fit.
+    """
+
+    bucket: BucketKey
+    step_seconds: float | None
+    build_seconds: float = 0.0
+    compile_seconds: float = 0.0
+    memory_bytes: int = 0
+    memory_of: Literal["device", "process"] = "process"
+    flops: float | None = None
+    reason: str = ""
+
+
 class Compiled(Value):
     """From a worker: the bucket is ready to train, and this is its step time.
 
@@ -166,5 +203,5 @@ class Check(Value):
     figure: str
 
 
-ToWorker = Prepare | Train | Decision
-FromWorker = Ready | Compiled | EpochEnded | RungReached | Finished | Refused
+ToWorker = Prepare | Train | Measure | Decision
+FromWorker = Ready | Compiled | EpochEnded | RungReached | Finished | Measured | Refused

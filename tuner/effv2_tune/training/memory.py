@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -14,6 +15,21 @@ _BACKEND_ERRORS = ("ResourceExhaustedError", "JaxRuntimeError", "XlaRuntimeError
 def resident_bytes() -> int:
     """Resident memory of this process."""
     return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * _PAGE_BYTES
+
+
+def forget_peak() -> None:
+    """Let :func:`peak_resident_bytes` begin anew, where the kernel allows it."""
+    with contextlib.suppress(OSError):
+        # proc_pid_clear_refs(5): 5 resets the peak resident set size, and nothing else.
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def peak_resident_bytes() -> int:
+    """The most resident memory that this process has had."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return resident_bytes()
 
 
 def usable_bytes() -> int:

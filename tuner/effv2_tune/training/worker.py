@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from effv2_tune.data import describe
 from effv2_tune.errors import EXIT_DONE, EXIT_FAILED, TuneError
-from effv2_tune.study.messages import Decision, Finished, Prepare, Ready, Refused, Train
+from effv2_tune.study.messages import (
+    Decision,
+    Finished,
+    Measure,
+    Prepare,
+    Ready,
+    Refused,
+    Train,
+)
 from effv2_tune.study.trial import Times
 
 if TYPE_CHECKING:
@@ -98,6 +106,10 @@ def serve(line: Line) -> int:
         order = line.hear()
         if isinstance(order, Train):
             line.say(train_or_report(trainer, order, line))
+        elif isinstance(order, Measure):
+            from effv2_tune.training.measuring import measure_bucket
+
+            line.say(measure_bucket(trainer, order.recipe))
         else:
             raise TypeError(f"A prepared worker trains; it cannot take {order!r}")
 

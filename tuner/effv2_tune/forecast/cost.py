@@ -1,0 +1,167 @@
+"""Hours of a whole study, and in how many sessions of a stated length."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from effv2_tune.forecast.disk import UNLIMITED_TRIALS
+from effv2_tune.pareto import training_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from effv2_tune.forecast.buckets import BucketShare
+    from effv2_tune.forecast.times import StepTime
+    from effv2_tune.study.bucket import DataFacts
+    from effv2_tune.study.plan import StudyPlan
+
+HOUR = 3600.0
+#: What a session on Kaggle lasts (9 hours with a TPU; docs/plan.md).
+SESSION_HOURS = 9.0
+
+
+@dataclass(frozen=True)
+class TrialSeconds:
+    """What a trial of a bucket takes on average, and an epoch of it.
+
+    Attributes:
+        epoch: Training steps of an epoch.
+        evaluation: The validation pass after an epoch.
+        extraction: One pass of a frozen backbone over the images, once in a study; 0 for any other.
+        whole: ``train_seconds``: steps of the whole trial, and the extraction.
+        epochs: Of the whole trial.
+        fewest_epochs: If halving stops at every rung all that it may.
+    """
+
+    epoch: float
+    evaluation: float
+    extraction: float
+    whole: float
+    epochs: float
+    fewest_epochs: float
+
+    @property
+    def longest(self) -> float:
+        """Seconds that the trial occupies a worker if it is trained to the end."""
+        return self.epochs * (self.epoch + self.evaluation)
+
+    @property
+    def shortest(self) -> float:
+        """Likewise if halving stops all that it may."""
+        return self.fewest_epochs * (self.epoch + self.evaluation)
+
+
+@dataclass(frozen=True)
+class StudyCost:
+    """What a study costs.
+
+    Attributes:
+        trials: How many it will have, if all are trained to the end.
+        hours: If every trial is trained to the end; never above the study's own limits of time.
+        fewest_hours: If halving stops all that it may.
+        device_hours: ``hours`` times the devices that are held.
+        start_hours: Of ``hours``, building and compiling; None where that was not timed.
+        limited_by: What ends the study: ``trials``, ``hours``, ``accelerator_hours``, or
+            ``stop_when``, for which so many trials are assumed.
+        sessions: Of ``session_hours``, for ``hours``.
+        fewest_sessions: Likewise for ``fewest_hours``.
+        session_hours: As given.
+    """
+
+    trials: int
+    hours: float
+    fewest_hours: float
+    device_hours: float
+    start_hours: float | None
+    limited_by: str
+    sessions: int
+    fewest_sessions: int
+    session_hours: float
+
+
+def trial_seconds(share: BucketShare, time: StepTime, data: DataFacts) -> TrialSeconds:
+    """What a trial of a bucket takes, on average."""
+    batch = share.key.batch
+    evaluated = math.ceil(data.validation / batch) * batch
+    extraction = time.extraction_seconds * extracted_images(share, data)
+    epoch = share.epoch_steps * time.step_seconds
+    return TrialSeconds(
+        epoch=epoch,
+        evaluation=evaluated * time.evaluation_seconds,
+        extraction=extraction,
+        whole=training_seconds(1, share.epochs * epoch, extraction_seconds=extraction),
+        epochs=share.epochs,
+        fewest_epochs=share.fewest_epochs,
+    )
+
+
+def extracted_images(share: BucketShare, data: DataFacts) -> int:
+    """Sides of images that a frozen backbone's single pass of a search covers."""
+    sides = 2 if "flip" in share.key.augmentation else 1
+    return sides * data.train + data.validation
+
+
+def predict_cost(
+    plan: StudyPlan,
+    buckets: Sequence[tuple[BucketShare, TrialSeconds]],
+    *,
+    start_seconds: float | None,
+    side_by_side: int,
+    devices: int,
+    session_hours: float = SESSION_HOURS,
+) -> StudyCost:
+    """What a study costs, by expectation over its search space.
+
+    Args:
+        plan: The study.
+        buckets: Its buckets, each with what a trial of it takes.
+        start_seconds: Building and compiling all of them once; None where that was not timed.
+        side_by_side: Trials that are trained at the same time, each as fast as alone.
+        devices: That are held meanwhile.
+        session_hours: Length of a session.
+    """
+    total = sum(share.share for share, _ in buckets)
+    longest = sum(share.share * trial.longest for share, trial in buckets) / total
+    shortest = sum(share.share * trial.shortest for share, trial in buckets) / total
+    sets = {
+        (share.key.variant, share.key.resolution, share.key.weights): trial.extraction
+        for share, trial in buckets
+    }
+    once = sum(sets.values()) + (start_seconds or 0.0)
+    limits = [("hours", plan.hours)]
+    if plan.accelerator_hours is not None:
+        limits.append(("accelerator_hours", plan.accelerator_hours / devices))
+    limit_name, limit = min(
+        ((name, hours) for name, hours in limits if hours is not None),
+        key=lambda one: one[1],
+        default=("", math.inf),
+    )
+    trials, counted_by = plan.trials, "trials"
+    if trials is None and math.isinf(limit):
+        trials, counted_by = UNLIMITED_TRIALS, "stop_when"
+    full = fewest = limit
+    if trials is not None:
+        full = (once + trials * longest / side_by_side) / HOUR
+        fewest = (once + trials * shortest / side_by_side) / HOUR
+    if full >= limit:
+        trials = int(max(limit * HOUR - once, 0.0) * side_by_side / longest)
+    hours = min(full, limit)
+    fewest_hours = min(fewest, limit)
+    return StudyCost(
+        trials=trials or 0,
+        hours=hours,
+        fewest_hours=fewest_hours,
+        device_hours=hours * devices,
+        start_hours=None if start_seconds is None else start_seconds / HOUR,
+        limited_by=counted_by if full < limit else limit_name,
+        sessions=count_sessions(hours, session_hours),
+        fewest_sessions=count_sessions(fewest_hours, session_hours),
+        session_hours=session_hours,
+    )
+
+
+def count_sessions(hours: float, session_hours: float) -> int:
+    """How many sessions of a length hold so many hours; at least one."""
+    return max(1, math.ceil(hours / session_hours))

@@ -1,0 +1,117 @@
+"""What lies on disk at the worst moment of a study."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from effv2_tune.forecast.memory import feature_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from effv2_tune.forecast.buckets import BucketShare
+    from effv2_tune.forecast.work import Work
+    from effv2_tune.study.bucket import DataFacts
+    from effv2_tune.study.plan import StudyPlan
+
+#: Two are kept, and a third is written before the oldest goes.
+_CHECKPOINTS = 3
+#: A trial's record, its rows in Optuna's tables and the copy of the database; an epoch of its
+#: curve. Measured on studies of this tool.
+_TRIAL_BYTES = 20_000
+_EPOCH_BYTES = 1_000
+_COPIES = 2
+#: Trials that a study without a number of them is taken to have.
+UNLIMITED_TRIALS = 100
+
+
+@dataclass(frozen=True)
+class DiskForecast:
+    """Bytes on disk at the worst moment, by what they are for.
+
+    Attributes:
+        checkpoints: Of the trials that run at the same time, the largest there are.
+        kept_weights: Selected weights of ended trials, as ``keep:`` says.
+        database: Trials, their curves, the events, and the copy of the database.
+        features: Of frozen backbones, in the cache.
+        store: Decoded images, in the cache.
+        front: How many trials the kept weights are of.
+    """
+
+    checkpoints: float
+    kept_weights: float
+    database: float
+    features: float
+    store: float
+    front: int
+
+    @property
+    def out(self) -> float:
+        """Bytes in the study's folder."""
+        return self.checkpoints + self.kept_weights + self.database
+
+    @property
+    def cache(self) -> float:
+        """Bytes in the person's cache."""
+        return self.features + self.store
+
+    @property
+    def total(self) -> float:
+        """All of it."""
+        return self.out + self.cache
+
+
+def predict_disk(
+    plan: StudyPlan,
+    buckets: Sequence[tuple[BucketShare, Work]],
+    data: DataFacts,
+    *,
+    store_bytes: int,
+    feature_limit: int,
+) -> DiskForecast:
+    """What a study has on disk at its worst moment.
+
+    Args:
+        plan: The study.
+        buckets: Its buckets, each with what it takes.
+        data: Its images.
+        store_bytes: Of its images that are decoded to disk.
+        feature_limit: Bytes that all cached features may take together.
+    """
+    trials = plan.trials or UNLIMITED_TRIALS
+    selects = {share.recipe.select for share, _ in buckets}
+    largest = max(
+        work.checkpoint_bytes + (0 if selects == {"last"} else work.weight_bytes)
+        for _, work in buckets
+    )
+    mean_weights = sum(share.share * work.weight_bytes for share, work in buckets)
+    mean_epochs = sum(share.share * share.epochs for share, _ in buckets)
+    kept = kept_trials(plan.keep, trials)
+    sets = {
+        (share.key.variant, share.key.resolution, share.key.weights): feature_bytes(work, data)
+        for share, work in buckets
+        if work.caches_features
+    }
+    return DiskForecast(
+        checkpoints=min(plan.workers, trials) * _CHECKPOINTS * largest,
+        kept_weights=kept * mean_weights,
+        database=_COPIES * trials * (_TRIAL_BYTES + mean_epochs * _EPOCH_BYTES),
+        features=min(sum(sets.values()), feature_limit),
+        store=store_bytes,
+        front=kept,
+    )
+
+
+def kept_trials(keep: str, trials: int) -> int:
+    """How many trials' weights stay.
+
+    Of ``trials`` points drawn independently in two objectives, 1 + 1/2 + ... + 1/trials lie on the
+    front on average (Barndorff-Nielsen and Sobel 1966). Quality and time of a study are no such
+    points: whoever trains longer gets better. So three times that is taken.
+    """
+    if keep == "none":
+        return 0
+    if keep == "all":
+        return trials
+    return min(trials, round(3 * sum(1 / count for count in range(1, trials + 1))))

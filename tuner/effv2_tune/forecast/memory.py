@@ -1,0 +1,130 @@
+"""What a bucket needs of a device's memory, and where the images lie."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from effv2_tune.forecast.target import Target
+    from effv2_tune.forecast.work import Work
+    from effv2_tune.study.bucket import BucketKey, DataFacts
+
+#: Where images are while they are trained on: all on the device; in host memory, or decoded in a
+#: memory-mapped store on disk, and streamed.
+Tier = Literal["resident", "streamed", "store"]
+
+_FLOAT_BYTES = 4
+#: A step holds its batch, the batch as numbers, and what augmentation makes of it.
+_IMAGE_COPIES = 4
+#: Each layer's output is kept for the backward pass about so often: as it leaves the convolution,
+#: after normalization, after the activation. XLA computes some of them again instead. Measured, see
+#: docs/plan.md.
+_COPIES = {"tensorflow": 3.0, "jax": 2.0}
+#: Resident memory of a worker before it builds anything, without the images. Measured.
+_PROCESS_BYTES = {"tensorflow": 0.8e9, "jax": 0.5e9}
+#: What building, tracing and compiling a block of the network leave in the process. Measured.
+_BLOCK_BYTES = {"tensorflow": 20e6, "jax": 20e6}
+#: The layer that is computed has its input, its output and a copy of either beside what is kept.
+_WIDEST_COPIES = 3
+#: What the runtime takes of a GPU or a TPU for itself.
+_RUNTIME_BYTES = 0.5e9
+#: Gradients, and the flat copies that the update works on.
+_UPDATE_VECTORS = 3
+
+
+@dataclass(frozen=True)
+class MemoryForecast:
+    """What a bucket is predicted to need of one device; on a CPU, of the host.
+
+    Attributes:
+        weights: Bytes of weights, gradients and optimizer.
+        activations: Bytes of what the forward pass keeps for the backward pass.
+        images: Bytes of images, or cached features, that lie there.
+        overhead: Bytes of the runtime; on a CPU, of the process with its framework.
+        limit: Bytes that there are; None where that is not known.
+    """
+
+    weights: float
+    activations: float
+    images: float
+    overhead: float
+    limit: float | None
+
+    @property
+    def total(self) -> float:
+        """All of it."""
+        return self.weights + self.activations + self.images + self.overhead
+
+    @property
+    def fits(self) -> bool:
+        """Whether it is predicted to fit; taken for granted where the limit is not known."""
+        return self.limit is None or self.total <= self.limit
+
+
+def image_tier(nbytes: int, target: Target, *, on_disk: bool) -> Tier:
+    """Where so many bytes of images lie while they are trained on, as the trainer decides it.
+
+    Args:
+        nbytes: Of all images.
+        target: The device.
+        on_disk: Whether they were decoded into a store on disk.
+    """
+    if target.image_bytes is None or nbytes <= target.image_bytes:
+        return "resident"
+    return "store" if on_disk else "streamed"
+
+
+def predict_memory(
+    work: Work, key: BucketKey, target: Target, data: DataFacts, *, tier: Tier
+) -> MemoryForecast:
+    """What a bucket needs of one device.
+
+    Args:
+        work: Of the bucket.
+        key: The bucket.
+        target: The device.
+        data: The images.
+        tier: Where they lie.
+    """
+    number = _FLOAT_BYTES if key.precision == "float32" else 2
+    if target.accelerator is not None:
+        number = max(number, target.accelerator.bytes_per_number)
+    images_here = key.batch / target.placement.device_count
+    weights = _FLOAT_BYTES * (
+        work.parameters + work.trained * (work.state_vectors + _UPDATE_VECTORS)
+    )
+    kept = work.kept_activations * _COPIES[key.backend]
+    if not work.caches_features:
+        kept += _IMAGE_COPIES * work.image_numbers
+    if work.kept_activations < work.activations:
+        # A frozen backbone keeps nothing, here or while it computes features.
+        kept += _WIDEST_COPIES * work.widest_activation
+    overhead = _RUNTIME_BYTES
+    if target.kind == "cpu":
+        overhead = _PROCESS_BYTES[key.backend] + work.blocks * _BLOCK_BYTES[key.backend]
+    return MemoryForecast(
+        weights=weights,
+        activations=images_here * number * kept,
+        images=_data_bytes(work, data, tier),
+        overhead=overhead,
+        limit=target.usable_memory,
+    )
+
+
+def image_bytes(data: DataFacts) -> int:
+    """Memory that all images take as stored, one byte a channel."""
+    height, width, channels = data.image_shape
+    return (data.train + data.validation + data.test) * height * width * channels
+
+
+def feature_bytes(work: Work, data: DataFacts) -> int:
+    """Memory, or disk, that the cached features of one network at one size take."""
+    images = work.feature_sides * data.train + data.validation + data.test
+    return images * work.feature_width * _FLOAT_BYTES
+
+
+def _data_bytes(work: Work, data: DataFacts, tier: Tier) -> float:
+    if work.caches_features:
+        return feature_bytes(work, data)
+    return image_bytes(data) if tier == "resident" else 0.0

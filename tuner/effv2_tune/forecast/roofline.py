@@ -1,0 +1,113 @@
+"""The time of a step from a device's peak speed and bandwidth.
+
+A step takes as long as its multiplications at a share of the device's peak speed, and its layers'
+outputs moved to and from memory so many times at peak bandwidth. Both shares were fitted to the
+eleven EfficientNetV2 rows of timm's table of training speed on an RTX 3090 (mixed precision,
+channels last; huggingface/pytorch-image-models, results/benchmark-train-amp-nhwc-pt112-cu113-
+rtx3090.csv), from B0 at 192 px to XL at 384 px: it gives each within 7 %. Bandwidth counts for
+three quarters of B0's time there and half of XL's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from effv2_tune.forecast.work import TRAINING_OVER_FORWARD
+
+if TYPE_CHECKING:
+    from effv2_tune.forecast.target import Target
+    from effv2_tune.forecast.work import Work
+    from effv2_tune.study.bucket import BucketKey
+
+#: How often each number that a layer puts out crosses the memory bus in a training step, at peak
+#: bandwidth; fitted.
+PASSES = 33.5
+#: Share of the peak speed at which convolutions multiply; fitted.
+SPEED_SHARE = 0.86
+#: Operations a second of one CPU core in a training step of ours, in float32: B0 at 32 px, batches
+#: of 128, 0.21 s a step on two cores of an AMD EPYC 9004 (TensorFlow; benchmarks/trainer.py). XLA's
+#: convolutions are that much slower there.
+CPU_FLOPS = {"tensorflow": 27e9, "jax": 11e9}
+#: A block of the network costs that long on a CPU, whatever it computes: the framework's own work.
+CPU_BLOCK_SECONDS = 0.002
+#: A block costs that long on a GPU or a TPU: some thirty kernels, a few microseconds each. Assumed;
+#: it shows only in small batches of small images.
+CHIP_BLOCK_SECONDS = 0.0001
+#: Reads and writes of each weight-sized vector in an update.
+_UPDATE_PASSES = 2
+_FLOAT_BYTES = 4
+
+_ON_CHIPS = "may be off by a factor of 2, and by more below 64 px or in small batches"
+#: What is said of it wherever it is shown.
+EXPECTED_ERROR = {"gpu": _ON_CHIPS, "tpu": _ON_CHIPS, "cpu": "may be off by a factor of 3"}
+
+
+def can_predict(target: Target) -> bool:
+    """Whether there is a roofline of the device."""
+    return target.kind == "cpu" or target.accelerator is not None
+
+
+def step_seconds(work: Work, key: BucketKey, target: Target) -> float:
+    """Time of one optimizer step, in seconds.
+
+    Args:
+        work: Of the bucket.
+        key: The bucket.
+        target: The device; the batch is shared by all of them, and waits for nothing.
+
+    Raises:
+        ValueError: Nothing is known of the device.
+    """
+    if work.caches_features:
+        image = _seconds(target, key, flops=work.head_flops, moved=2.0 * work.feature_width)
+    else:
+        share = work.train_flops / (TRAINING_OVER_FORWARD * work.forward_flops)
+        image = _seconds(
+            target, key, flops=work.train_flops, moved=PASSES * share * work.activations
+        )
+    return key.batch / target.placement.device_count * image + _update(work, target)
+
+
+def evaluation_seconds(work: Work, key: BucketKey, target: Target) -> float:
+    """Time of a forward pass over one image, in seconds, without gradients.
+
+    Raises:
+        ValueError: Nothing is known of the device.
+    """
+    if work.caches_features:
+        share, flops = 0.0, work.head_flops / TRAINING_OVER_FORWARD
+    else:
+        share, flops = 1 / TRAINING_OVER_FORWARD, work.forward_flops
+    seconds = _seconds(target, key, flops=flops, moved=PASSES * share * work.activations)
+    return seconds / target.placement.device_count
+
+
+def extraction_seconds(work: Work, key: BucketKey, target: Target) -> float:
+    """Time that a backbone takes for the features of one side of one image, in seconds.
+
+    Raises:
+        ValueError: Nothing is known of the device.
+    """
+    moved = PASSES / TRAINING_OVER_FORWARD * work.activations
+    seconds = _seconds(target, key, flops=work.forward_flops, moved=moved)
+    return seconds / target.placement.device_count
+
+
+def _seconds(target: Target, key: BucketKey, *, flops: float, moved: float) -> float:
+    """Of one image on one device."""
+    chip = target.accelerator
+    if chip is not None:
+        number = max(chip.bytes_per_number, _FLOAT_BYTES if key.precision == "float32" else 2)
+        return moved * number / chip.bandwidth + flops / (SPEED_SHARE * chip.flops)
+    if target.kind == "cpu":
+        return flops / (CPU_FLOPS[key.backend] * target.cores)
+    raise ValueError(f"nothing is known of {target.placement.device_kind}")
+
+
+def _update(work: Work, target: Target) -> float:
+    """Time of a step beside its images: the update, and what each block costs anyway."""
+    blocks = 1 if work.caches_features else work.blocks
+    if target.accelerator is None:
+        return CPU_BLOCK_SECONDS * blocks
+    moved = _UPDATE_PASSES * (2 + work.state_vectors) * work.trained * _FLOAT_BYTES
+    return CHIP_BLOCK_SECONDS * blocks + moved / target.accelerator.bandwidth

@@ -1,0 +1,189 @@
+"""The time of every bucket's step, each from the best source there is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from effv2_tune.forecast import roofline
+from effv2_tune.forecast.accelerators import recognise
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from effv2_tune.forecast.target import Target
+    from effv2_tune.forecast.work import Work
+    from effv2_tune.study.bucket import BucketKey
+
+#: Where a time comes from, the best first: timed just now; timed before, by `plan --measure` or by
+#: a study; the roofline, corrected by what timed buckets of the study took against theirs; or the
+#: roofline alone.
+Source = Literal["measured", "recorded", "scaled", "roofline"]
+
+
+@dataclass(frozen=True)
+class KnownTime:
+    """A bucket that was timed.
+
+    Attributes:
+        key: The bucket.
+        step_seconds: Time of one optimizer step; None where it did not fit. Of a bucket that caches
+            features, either of the classifier's step, or of one that runs the backbone as well.
+        source: When it was timed.
+        origin: By what, for people.
+        runs_backbone: Whether that step runs the backbone although the bucket caches features.
+        extraction_seconds: One pass of a frozen backbone over the images; None where that was not
+            timed.
+        start_seconds: Building and compiling; None where that was not timed.
+        memory_bytes: The most that was in use; None where that was not looked at.
+        flops: Operations of one image's training step as XLA counts them; None where nothing did.
+        reason: Why it did not fit.
+    """
+
+    key: BucketKey
+    step_seconds: float | None
+    source: Literal["measured", "recorded"]
+    origin: str
+    runs_backbone: bool = False
+    extraction_seconds: float | None = None
+    start_seconds: float | None = None
+    memory_bytes: int | None = None
+    flops: float | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class StepTime:
+    """What a bucket's time is said to be.
+
+    Attributes:
+        step_seconds: Of one optimizer step.
+        evaluation_seconds: Of a forward pass over one image.
+        extraction_seconds: Of the features of one side of one image; 0 where none are cached.
+        source: Where the step time comes from.
+        origin: The same in words.
+    """
+
+    step_seconds: float
+    evaluation_seconds: float
+    extraction_seconds: float
+    source: Source
+    origin: str
+
+
+def same_work(key: BucketKey) -> BucketKey:
+    """The bucket without what changes no time and no memory: where weights come from, and such.
+
+    One device may go by several names; they become one.
+    """
+    chip = recognise(key.device_kind)
+    return key.model_copy(
+        update={
+            "device_kind": key.device_kind if chip is None else chip.name,
+            "weights": "",
+            "schedule": "",
+            "class_weighted": False,
+        }
+    )
+
+
+def step_times(
+    works: Sequence[tuple[BucketKey, Work]],
+    target: Target,
+    known: Mapping[str, KnownTime],
+    *,
+    images: int,
+) -> list[StepTime | None]:
+    """What every bucket of a study takes.
+
+    Args:
+        works: The buckets.
+        target: The device.
+        known: Buckets that were timed, by the digest of :func:`same_work`.
+        images: Sides of images that a frozen backbone's single pass covers.
+
+    Returns:
+        In the same order; None where nothing is known of the device.
+    """
+    timed = [known.get(same_work(key).digest) for key, _ in works]
+    predicted = [
+        _predicted(work, key, target) if roofline.can_predict(target) else None
+        for key, work in works
+    ]
+    factor = _factor(works, timed, predicted)
+    return [
+        _best(key, work, one, guess, factor=factor, images=images)
+        for (key, work), one, guess in zip(works, timed, predicted, strict=True)
+    ]
+
+
+def _predicted(work: Work, key: BucketKey, target: Target) -> StepTime:
+    extraction = roofline.extraction_seconds(work, key, target) if work.caches_features else 0.0
+    return StepTime(
+        step_seconds=roofline.step_seconds(work, key, target),
+        evaluation_seconds=roofline.evaluation_seconds(work, key, target),
+        extraction_seconds=extraction,
+        source="roofline",
+        origin="roofline",
+    )
+
+
+def _factor(
+    works: Sequence[tuple[BucketKey, Work]],
+    timed: Sequence[KnownTime | None],
+    predicted: Sequence[StepTime | None],
+) -> float | None:
+    """How many times longer than by the roofline the timed buckets took; their geometric mean."""
+    ratios = []
+    for (key, work), one, guess in zip(works, timed, predicted, strict=True):
+        if one is None or one.step_seconds is None or guess is None:
+            continue
+        if not work.caches_features:
+            ratios.append(one.step_seconds / guess.step_seconds)
+        elif one.runs_backbone:
+            ratios.append(one.step_seconds / (key.batch * guess.extraction_seconds))
+    return math.exp(sum(map(math.log, ratios)) / len(ratios)) if ratios else None
+
+
+def _best(
+    key: BucketKey,
+    work: Work,
+    timed: KnownTime | None,
+    guess: StepTime | None,
+    *,
+    factor: float | None,
+    images: int,
+) -> StepTime | None:
+    if timed is not None and timed.step_seconds is not None:
+        return _known(key, work, timed, guess, images=images)
+    if guess is None or factor is None:
+        return guess
+    return StepTime(
+        # The classifier's step is nothing like a network's: no factor is known for it.
+        step_seconds=guess.step_seconds * (1.0 if work.caches_features else factor),
+        evaluation_seconds=guess.evaluation_seconds * factor,
+        extraction_seconds=guess.extraction_seconds * factor,
+        source="scaled",
+        origin="roofline, scaled by the buckets that were timed",
+    )
+
+
+def _known(
+    key: BucketKey, work: Work, timed: KnownTime, guess: StepTime | None, *, images: int
+) -> StepTime | None:
+    """From a bucket that was timed; what was not timed beside it stands in proportion to it."""
+    seconds = timed.step_seconds
+    if seconds is None:
+        return guess
+    forward_share = work.forward_flops / work.train_flops
+    if not work.caches_features:
+        each = seconds / key.batch * forward_share
+        return StepTime(seconds, each, 0.0, timed.source, timed.origin)
+    if timed.runs_backbone:
+        step = 0.0 if guess is None else guess.step_seconds
+        return StepTime(step, step / key.batch, seconds / key.batch, timed.source, timed.origin)
+    extraction = 0.0 if guess is None else guess.extraction_seconds
+    if timed.extraction_seconds is not None:
+        extraction = timed.extraction_seconds / images
+    return StepTime(seconds, seconds / key.batch, extraction, timed.source, timed.origin)

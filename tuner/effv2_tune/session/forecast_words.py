@@ -1,0 +1,300 @@
+"""A forecast in words and tables for people, and as plain data for programs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from effv2_tune.forecast import roofline
+from effv2_tune.report.quantities import counted, human_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from effv2_tune.forecast.cost import StudyCost
+    from effv2_tune.forecast.disk import DiskForecast
+    from effv2_tune.forecast.study import BucketForecast, StudyForecast
+    from effv2_tune.session.forecast import Room
+    from effv2_tune.study.bucket import BucketKey
+    from effv2_tune.study.plan import StudyPlan
+
+_GIGA = 1e9
+_MEGA = 1e6
+_TENTH = 0.1
+_HOUR = 3600.0
+_TIERS = {
+    "resident": "resident on the device",
+    "streamed": "in host memory, streamed to the device",
+    "store": "decoded in a store on disk, streamed to the device",
+}
+#: Parts of a bucket that the table has columns for, or that are the same for all of a study.
+_SHOWN = {"variant", "resolution", "batch", "backend", "device_kind", "device_count", "classes"}
+_COLUMNS = (
+    "network",
+    "batch",
+    "trials",
+    "weights",
+    "GFLOP/image",
+    "checkpoint",
+    "memory",
+    "ms/step",
+    "epoch",
+    "a trial",
+    "time from",
+)
+
+
+def lines(forecast: StudyForecast, plan: StudyPlan, room: Room) -> Iterator[str]:
+    """The forecast, line by line."""
+    yield _device(forecast)
+    yield f"images: {_bytes(forecast.image_bytes)} as uint8, {_TIERS[forecast.tier]}"
+    yield ""
+    yield from _table(forecast)
+    yield ""
+    yield from _about_memory(forecast)
+    yield from _about_time(forecast)
+    yield from _about_disk(forecast.disk, plan, room)
+    if forecast.cost is not None:
+        yield from _about_cost(forecast.cost, forecast, plan)
+
+
+def as_data(forecast: StudyForecast, room: Room) -> dict[str, Any]:
+    """The forecast as JSON takes it; bytes, seconds and hours stand in the names."""
+    target = forecast.target
+    disk = forecast.disk
+    return {
+        "device": {
+            **target.placement.model_dump(),
+            "kind": target.kind,
+            "memory_bytes": target.memory,
+            "usable_memory_bytes": target.usable_memory,
+        },
+        "data": forecast.data.model_dump() | {"bytes": forecast.image_bytes, "tier": forecast.tier},
+        "buckets": [_bucket_data(one, forecast) for one in forecast.buckets],
+        "disk": asdict(disk)
+        | {"out": disk.out, "cache": disk.cache, "total": disk.total, "free": asdict(room)},
+        "cost": None if forecast.cost is None else asdict(forecast.cost),
+    }
+
+
+def _bucket_data(one: BucketForecast, forecast: StudyForecast) -> dict[str, Any]:
+    memory, time, trial, timed = one.memory, one.time, one.trial, one.timed
+    return {
+        "label": one.share.key.label,
+        "bucket": one.share.key.model_dump(mode="json"),
+        "share": one.share.share,
+        "parameters": one.work.parameters,
+        "train_flops": one.work.train_flops,
+        "epoch_flops": one.work.train_flops * forecast.data.train,
+        "xla_flops": None if timed is None else timed.flops,
+        "checkpoint_bytes": one.work.checkpoint_bytes,
+        "memory_bytes": asdict(memory) | {"total": memory.total},
+        "measured_memory_bytes": None if timed is None else timed.memory_bytes,
+        "fits": one.fits,
+        "reason": "" if timed is None else timed.reason,
+        "step_seconds": None if time is None else time.step_seconds,
+        "time_source": None if time is None else time.source,
+        "time_origin": None if time is None else time.origin,
+        "epoch_steps": one.share.epoch_steps,
+        "epochs": one.share.epochs,
+        "epoch_seconds": None if trial is None else trial.epoch,
+        "evaluation_seconds": None if trial is None else trial.evaluation,
+        "extraction_seconds": None if trial is None else trial.extraction,
+        "trial_seconds": None if trial is None else trial.whole,
+    }
+
+
+def _device(forecast: StudyForecast) -> str:
+    target = forecast.target
+    place = target.placement
+    number = f"{place.device_count} x " if place.device_count > 1 else ""
+    words = [f"device: {number}{place.device_kind}, {place.backend}, {place.precision}"]
+    if target.kind == "cpu":
+        words[0] += f", {counted(target.cores, 'core')}"
+    if target.memory is not None:
+        words.append(f"{_bytes(target.memory)} of memory")
+        if target.usable_memory != target.memory:
+            words[-1] += f", of which {place.backend} uses {_bytes(target.usable_memory or 0)}"
+    return "; ".join(words)
+
+
+def _table(forecast: StudyForecast) -> Iterator[str]:
+    differing = _differing([one.share.key for one in forecast.buckets])
+    rows = [[*_COLUMNS, *([""] if differing else [])]]
+    for one in forecast.buckets:
+        key = one.share.key
+        time, trial = one.time, one.trial
+        rows.append(
+            [
+                f"{key.variant}@{key.resolution}",
+                str(key.batch),
+                f"{100 * one.share.share:.0f} %",
+                f"{one.work.parameters / _MEGA:.1f} M",
+                f"{one.work.train_flops / _GIGA:.3f}",
+                _bytes(one.work.checkpoint_bytes),
+                _bytes(_needed(one)) + ("" if one.fits else " !"),
+                "" if time is None else f"{1000 * time.step_seconds:.3g}",
+                "" if trial is None else human_seconds(trial.epoch),
+                "" if trial is None else human_seconds(trial.whole),
+                "" if time is None else time.source,
+                *([_others(key, differing)] if differing else []),
+            ]
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        numbers = (text.rjust(width) for text, width in zip(row[:10], widths, strict=False))
+        words = (text.ljust(width) for text, width in zip(row[10:], widths[10:], strict=True))
+        yield "  ".join([*numbers, *words]).rstrip()
+
+
+def _differing(keys: list[BucketKey]) -> list[str]:
+    """Parts of a bucket that differ within the study, and have no column of their own."""
+    dumped = [key.model_dump() for key in keys]
+    # A variant's own weights differ with the variant.
+    hidden = _SHOWN | ({"weights"} if len({key.variant for key in keys}) > 1 else set())
+    return [
+        name
+        for name in dumped[0]
+        if name not in hidden and any(one[name] != dumped[0][name] for one in dumped)
+    ]
+
+
+def _others(key: BucketKey, names: list[str]) -> str:
+    values = (getattr(key, name) for name in names)
+    return ", ".join(
+        " ".join(value) or "none" if isinstance(value, tuple) else str(value) for value in values
+    )
+
+
+def _needed(one: BucketForecast) -> float:
+    """Bytes: as measured, else as predicted."""
+    if one.timed is not None and one.timed.memory_bytes is not None:
+        return one.timed.memory_bytes
+    return one.memory.total
+
+
+def _about_memory(forecast: StudyForecast) -> Iterator[str]:
+    for one in forecast.buckets:
+        if one.fits:
+            continue
+        how = f"it is predicted to need {_bytes(one.memory.total)}"
+        if one.memory.limit is not None:
+            how += f" of {_bytes(one.memory.limit)}"
+        if one.timed is not None:
+            how = one.timed.reason
+        yield (
+            f"! {one.share.key.label} does not fit: {how}. Its trials would be recorded as "
+            "infeasible; search smaller batches or sizes."
+        )
+    measured = [o for o in forecast.buckets if o.timed is not None and o.timed.memory_bytes]
+    whose = "the process's" if forecast.target.kind == "cpu" else "the device's"
+    if len(measured) < len(forecast.buckets):
+        yield (
+            f"memory: {whose}; predicted from the sizes of all layers (may be off by a third)"
+            + (f", measured for {len(measured)} of {len(forecast.buckets)}" if measured else "")
+        )
+    else:
+        yield f"memory: {whose}, measured"
+
+
+def _about_time(forecast: StudyForecast) -> Iterator[str]:
+    kind = forecast.target.kind
+    sources: dict[str, int] = {}
+    for one in forecast.buckets:
+        if one.time is not None:
+            sources[one.time.origin] = sources.get(one.time.origin, 0) + 1
+    if not sources:
+        yield (
+            f"time: nothing is known of {forecast.target.placement.device_kind}; time a few steps "
+            "on it with --measure"
+        )
+        return
+    found = "; ".join(f"{origin} ({number})" for origin, number in sources.items())
+    yield f"time: {found}"
+    if any(one.time is not None and one.time.source == "roofline" for one in forecast.buckets):
+        yield (
+            f"  a roofline is arithmetic on peak speeds, not a measurement: it "
+            f"{roofline.EXPECTED_ERROR[kind]}; --measure times a few steps"
+        )
+
+
+def _about_disk(disk: DiskForecast, plan: StudyPlan, room: Room) -> Iterator[str]:
+    trials = counted(disk.front, "trial")
+    parts = [f"checkpoints of running trials {_bytes(disk.checkpoints)}"]
+    if disk.front:
+        about = "about " if plan.keep == "front" else ""
+        parts.append(f"weights of {about}{trials} {_bytes(disk.kept_weights)}")
+    parts.append(f"database {_bytes(disk.database)}")
+    yield f"disk: up to {_bytes(disk.out)} in the study's folder ({', '.join(parts)})"
+    cached = [
+        f"{name} {_bytes(nbytes)}"
+        for name, nbytes in (("features", disk.features), ("decoded images", disk.store))
+        if nbytes
+    ]
+    if cached:
+        yield f"  and {_bytes(disk.cache)} in the cache ({', '.join(cached)})"
+    free = f"{_bytes(room.out)} are free"
+    if not room.same_disk:
+        free += f" there, {_bytes(room.cache)} on the disk of the cache"
+    yield f"  {free}"
+    # The store is on disk already: the images have been loaded.
+    needed = disk.out + (disk.features if room.same_disk else 0.0)
+    if needed > room.out:
+        yield f"! The disk is too small by {_bytes(needed - room.out)}: make room, or take --out."
+    if not room.same_disk and disk.features > room.cache:
+        yield (
+            f"! The disk of the cache is too small by {_bytes(disk.features - room.cache)}: set "
+            "EFFV2_TUNE_CACHE to a folder elsewhere."
+        )
+
+
+def _about_cost(cost: StudyCost, forecast: StudyForecast, plan: StudyPlan) -> Iterator[str]:
+    ended_by = {
+        "trials": f"{counted(cost.trials, 'trial')}",
+        "stop_when": f"{counted(cost.trials, 'trial')}, assumed (it ends when the front has "
+        "stopped growing)",
+        "hours": f"the {plan.hours} hours that it may run, about {counted(cost.trials, 'trial')}",
+        "accelerator_hours": f"the {plan.accelerator_hours} accelerator-hours that it may hold "
+        f"devices, about {counted(cost.trials, 'trial')}",
+    }[cost.limited_by]
+    yield (
+        f"cost: {ended_by}: {_hours(cost.hours)} if every trial is trained to the end, in "
+        f"{_sessions(cost.sessions, cost)}"
+    )
+    if cost.fewest_hours < cost.hours:
+        yield (
+            f"  {_hours(cost.fewest_hours)} if halving stops all that it may, in "
+            f"{_sessions(cost.fewest_sessions, cost)}; in between in truth"
+        )
+    if cost.device_hours > cost.hours:
+        yield f"  {cost.device_hours:.3g} device-hours"
+    steps = "training steps and a validation pass after every epoch"
+    if any(one.trial is not None and one.trial.extraction for one in forecast.buckets):
+        steps += ", and each frozen backbone's pass over the images once"
+    if cost.start_hours is None:
+        buckets = counted(len(forecast.buckets), "bucket")
+        yield (
+            f"  counted: {steps}, for configs drawn evenly from the search space. Not counted: "
+            f"compiling {buckets}, half a minute to minutes each, again in every session"
+        )
+    else:
+        yield (
+            f"  counted: {steps}, for configs drawn evenly from the search space; and compiling "
+            f"every bucket once ({_hours(cost.start_hours)}), as every session does"
+        )
+
+
+def _sessions(number: int, cost: StudyCost) -> str:
+    return f"{counted(number, 'session')} of {cost.session_hours:g} h"
+
+
+def _hours(hours: float) -> str:
+    return human_seconds(hours * _HOUR)
+
+
+def _bytes(nbytes: float) -> str:
+    if nbytes < _TENTH * _MEGA:
+        return f"{nbytes / 1000:.0f} kB"
+    if nbytes < _GIGA:
+        return f"{nbytes / _MEGA:.3g} MB"
+    return f"{nbytes / _GIGA:.3g} GB"

@@ -1,0 +1,218 @@
+"""Buckets that were timed here before: by ``plan --measure``, and by studies that were run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import ValidationError
+
+from effv2_tune.cache import cache_folder
+from effv2_tune.errors import TuneError
+from effv2_tune.forecast.times import KnownTime, same_work
+from effv2_tune.session.place import RUNS
+from effv2_tune.study.base import Value
+from effv2_tune.study.bucket import BucketKey
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from effv2_tune.search.reading import StudyRecord
+    from effv2_tune.study.messages import Measured
+    from effv2_tune.study.trial import Environment
+
+#: What a step's time depends on beside the bucket.
+_PACKAGES = {
+    "tensorflow": ("keras", "tensorflow"),
+    "jax": ("keras", "jax", "jaxlib"),
+}
+
+
+class MeasuredBucket(Value):
+    """One bucket that ``plan --measure`` has timed; one small JSON file.
+
+    Attributes:
+        bucket: The bucket.
+        threads: Processors that it had.
+        versions: Of what its time depends on.
+        step_seconds: As :class:`effv2_tune.study.messages.Measured`, like those below.
+        start_seconds: Building and compiling.
+        memory_bytes: The most in use.
+        memory_of: Whose memory.
+        flops: As XLA counts them.
+        written: When, UTC.
+    """
+
+    bucket: BucketKey
+    threads: int
+    versions: dict[str, str]
+    step_seconds: float
+    start_seconds: float
+    memory_bytes: int
+    memory_of: Literal["device", "process"]
+    flops: float | None
+    written: datetime
+
+    @property
+    def file_name(self) -> str:
+        """The same for whatever takes the same time."""
+        parts = [same_work(self.bucket).digest, self.threads, sorted(self.versions.items())]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24] + ".json"
+
+
+def keep_measured(measured: Measured, *, threads: int) -> None:
+    """Write down what a bucket took, for later plans; one that did not fit is not kept.
+
+    Whether it fits depends on what else runs at the moment.
+
+    Raises:
+        TuneError: The cache cannot be written.
+    """
+    if measured.step_seconds is None:
+        return
+    entry = MeasuredBucket(
+        bucket=measured.bucket,
+        threads=threads,
+        versions=versions_of(measured.bucket.backend),
+        step_seconds=measured.step_seconds,
+        start_seconds=measured.build_seconds + measured.compile_seconds,
+        memory_bytes=measured.memory_bytes,
+        memory_of=measured.memory_of,
+        flops=measured.flops,
+        written=datetime.now(UTC),
+    )
+    folder = cache_folder("measured")
+    path = folder / entry.file_name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writing = path.with_name(path.name + ".writing")
+        writing.write_text(entry.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        writing.replace(path)
+    except OSError as error:
+        raise TuneError(
+            f"What was measured cannot be kept in {folder}: {error.strerror or error}.",
+            hint="Set EFFV2_TUNE_CACHE to a folder that can be written to.",
+        ) from error
+
+
+def known_times(backend: str, *, threads: int, out: Path) -> dict[str, KnownTime]:
+    """All buckets that were timed with these versions and processors, by `same_work`'s digest.
+
+    Args:
+        backend: The Keras backend.
+        threads: Processors that a worker has.
+        out: The study's folder; studies in ``runs/`` are looked at as well.
+
+    Returns:
+        What a study has recorded goes before what ``plan --measure`` has: it is what counts.
+    """
+    found: dict[str, KnownTime] = {}
+    for entry in _measured(backend, threads):
+        found[same_work(entry.bucket).digest] = KnownTime(
+            key=entry.bucket,
+            step_seconds=entry.step_seconds,
+            source="recorded",
+            origin=f"measured by plan --measure on {entry.written:%Y-%m-%d}",
+            runs_backbone=entry.bucket.takes_features,
+            start_seconds=entry.start_seconds,
+            memory_bytes=entry.memory_bytes,
+            flops=entry.flops,
+        )
+    for record in _studies([*sorted(RUNS.glob("*")), out]):
+        for time in _recorded(record, backend, threads):
+            digest = same_work(time.key).digest
+            found[digest] = _completed(time, found.get(digest))
+    return found
+
+
+def as_known(measured: Measured) -> KnownTime:
+    """What a worker has just measured."""
+    return KnownTime(
+        key=measured.bucket,
+        step_seconds=measured.step_seconds,
+        source="measured",
+        origin="measured now",
+        runs_backbone=measured.bucket.takes_features,
+        start_seconds=measured.build_seconds + measured.compile_seconds,
+        memory_bytes=measured.memory_bytes or None,
+        flops=measured.flops,
+        reason=measured.reason,
+    )
+
+
+def versions_of(backend: str) -> dict[str, str]:
+    """Versions of the installed packages that a step's time depends on."""
+    versions = {}
+    for package in _PACKAGES[backend]:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def _measured(backend: str, threads: int) -> Iterator[MeasuredBucket]:
+    installed = versions_of(backend)
+    for path in sorted(cache_folder("measured").glob("*.json")):
+        try:
+            entry = MeasuredBucket.model_validate_json(path.read_text(encoding="utf-8"))
+        except (OSError, ValidationError):
+            continue  # of another version of this tool, or torn: it is measured again
+        if entry.versions == installed and entry.threads == threads:
+            yield entry
+
+
+def _studies(folders: Iterable[Path]) -> Iterator[StudyRecord]:
+    from effv2_tune.search.reading import DATABASE, read_study
+
+    for folder in folders:
+        if not (folder / DATABASE).is_file():
+            continue
+        try:
+            yield read_study(folder)
+        except TuneError:
+            continue  # a study that cannot be read is no business of another one's plan
+
+
+def _recorded(record: StudyRecord, backend: str, threads: int) -> Iterator[KnownTime]:
+    """The buckets of a study that were timed with what is installed here."""
+    for trial in record.trials:
+        if trial.bucket is None or trial.environment is None or trial.bucket.backend != backend:
+            continue
+        time = record.bucket_times.get(trial.bucket.digest)
+        if time is None or not _is_alike(trial.environment, threads):
+            continue
+        features = trial.bucket.takes_features
+        yield KnownTime(
+            key=trial.bucket,
+            step_seconds=time.step_seconds,
+            source="recorded",
+            origin=f"recorded by study {record.plan.name}",
+            extraction_seconds=time.extraction_seconds if features else None,
+        )
+
+
+def _is_alike(environment: Environment, threads: int) -> bool:
+    installed = versions_of(environment.backend)
+    then = {name: environment.versions.get(name) for name in installed}
+    return then == installed and environment.threads == threads
+
+
+def _completed(time: KnownTime, other: KnownTime | None) -> KnownTime:
+    """A study's time, with the memory and the start that only ``plan --measure`` looks at."""
+    if other is None or other.runs_backbone:
+        return time
+    return KnownTime(
+        key=time.key,
+        step_seconds=time.step_seconds,
+        source=time.source,
+        origin=time.origin,
+        extraction_seconds=time.extraction_seconds,
+        start_seconds=other.start_seconds,
+        memory_bytes=other.memory_bytes,
+        flops=other.flops,
+    )

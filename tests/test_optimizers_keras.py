@@ -13,7 +13,14 @@ from keras import ops
 
 import effv2_tune
 from effv2_tune.errors import TuneError
-from effv2_tune.optimizers import SGD, AdaBelief, AdamW, CosineLearningRate, CyclicalLearningRate
+from effv2_tune.optimizers import (
+    SGD,
+    AdaBelief,
+    AdamW,
+    ConstantLearningRate,
+    CosineLearningRate,
+    CyclicalLearningRate,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -302,3 +309,13 @@ def test_embeddings_train() -> None:
 def test_an_unknown_schedule_number_is_named() -> None:
     with pytest.raises(TuneError, match="no number called 'step_size'"):
         AdaBelief(0.1).set_numbers({"step_size": 3})
+
+
+@pytest.mark.parametrize("make", [AdaBelief, AdamW, SGD])
+def test_a_constant_schedule_is_the_number_that_it_holds(make: Any) -> None:
+    optimizer = make(ConstantLearningRate(0.25))
+    assert optimizer.numbers["learning_rate"] == 0.25
+    assert make.from_config(optimizer.get_config()).get_config()["learning_rate"] == 0.25
+
+    optimizer.learning_rate = ConstantLearningRate(0.5)
+    assert float(optimizer.learning_rate) == 0.5

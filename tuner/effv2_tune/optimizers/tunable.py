@@ -13,7 +13,7 @@ from effv2_tune.errors import TuneError
 from effv2_tune.optimizers import rules
 from effv2_tune.optimizers.checks import check_names, check_numbers
 from effv2_tune.optimizers.float32 import as_written
-from effv2_tune.optimizers.schedules import TunableSchedule
+from effv2_tune.optimizers.schedules import ConstantLearningRate, TunableSchedule
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -67,6 +67,7 @@ class TunableOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
         gradient_accumulation_steps: int | None = None,
         name: str | None = None,
     ) -> None:
+        learning_rate = _without_constant(learning_rate)
         is_rate = isinstance(learning_rate, int | float) and not isinstance(learning_rate, bool)
         optional = {
             "weight_decay": weight_decay,
@@ -240,6 +241,7 @@ class TunableOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
     @learning_rate.setter
     def learning_rate(self, learning_rate: Any) -> None:
         held = self._learning_rate
+        learning_rate = _without_constant(learning_rate)
         schedules = [one for one in (held, learning_rate) if isinstance(one, TunableSchedule)]
         kinds = {schedule.settings.kind for schedule in schedules}
         if isinstance(held, keras.Variable) and isinstance(learning_rate, Real):
@@ -272,6 +274,13 @@ class TunableOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
             schedule = self._learning_rate.with_numbers({name: numbers[name] for name in names})
             config["learning_rate"] = keras.optimizers.schedules.serialize(schedule)
         return config
+
+
+def _without_constant(learning_rate: Any) -> Any:
+    """A learning rate; of a constant schedule its number, which an optimizer holds by itself."""
+    if isinstance(learning_rate, ConstantLearningRate):
+        return learning_rate.settings.numbers["learning_rate"]
+    return learning_rate
 
 
 def _spoken(learning_rate: Any) -> str:

@@ -7,7 +7,8 @@ model of 2,000 learning curves per task, over batch size, learning rate, momentu
 depth, width and dropout of a multi-layer perceptron. A simulation trains along its curves, on a
 simulated clock; the search code is the one that real studies run.
 
-Budget: 30 median full trainings of the task, stopped ones included. Score: hypervolume over
+Budget: the seconds of 30 median full trainings of the task, summed over the workers, stopped
+trials included. Score: hypervolume over
 (accuracy, log seconds) of the trials completed at full length, divided by that of the front of
 400,000 random configs (`lcbench_reference.json`, made by --reference). Needs onnxruntime.
 """
@@ -170,7 +171,7 @@ def run(
     plan = StudyPlan(
         name="lcbench",
         search_space=SPACE,
-        hours=budget / 3600,
+        accelerator_hours=budget / 3600,
         workers=workers,
         search=search.model_copy(update={"seed": seed}),
     )
@@ -179,7 +180,7 @@ def run(
     complete = sorted((trial.stop, *trial.values) for trial in trials if trial.values is not None)
     over_time = []
     for share in SHARES:
-        so_far = [(a, s) for stop, a, s in complete if stop <= share * budget]
+        so_far = [(a, s) for stop, a, s in complete if stop * workers <= share * budget]
         over_time.append(round(score(so_far, reference), 5))
     states = [trial.state for trial in trials]
     return {

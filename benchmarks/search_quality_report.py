@@ -177,7 +177,8 @@ def main() -> None:
         "",
         (
             "Hypervolume over (accuracy, log seconds) of the trials completed at full length when "
-            f"{BUDGET_TRAININGS} median full trainings have been spent, as a share of that of "
+            f"{BUDGET_TRAININGS} median full trainings have been spent by all workers together, "
+            "stopped trials included, as a share of that of "
             "400,000 random configs; mean and interquartile range over "
             f"{len(results.seeds)} seeds. p: paired one-sided Wilcoxon test over the seeds. Stops "
             "that cost: share of stopped trials that, trained to the end, would have joined the "

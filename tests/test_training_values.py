@@ -17,6 +17,7 @@ from sklearn import metrics
 
 from effv2_tune.errors import TuneError
 from effv2_tune.study.steps import steps_per_epoch
+from effv2_tune.study.trial import Times
 from effv2_tune.training.checkpoint import (
     Checkpoint,
     CheckpointFolder,
@@ -24,7 +25,7 @@ from effv2_tune.training.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
-from effv2_tune.training.clock import MachineLock, measure_step, strays
+from effv2_tune.training.clock import MachineLock, measure_step
 from effv2_tune.training.memory import resident_bytes, tells_of_memory, usable_bytes
 from effv2_tune.training.order import epoch_order, evaluation_order
 from effv2_tune.training.scores import Counts, scores_of, standard_error, sum_counts
@@ -274,9 +275,11 @@ def test_a_step_longer_than_all_the_budget_is_measured_in_three_windows() -> Non
 
 
 def test_a_trial_strays_from_a_tenth_on() -> None:
-    assert strays(1.11, 1.0)
-    assert strays(0.89, 1.0)
-    assert not strays(1.09, 1.0)
+    own = [Times(step_bucket=1.0, step_median=own).strays for own in (1.11, 0.89, 1.09, 0.91)]
+
+    assert own == [True, True, False, False]
+    assert not Times(step_bucket=1.0).strays
+    assert not Times(step_median=1.0).strays
 
 
 def _train(folder: Path, inside: Event, leave: Event) -> None:

@@ -8,11 +8,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from effv2_tune.pareto import fastest, knee, most_accurate, pareto_front
+from effv2_tune.report.straying import find_straying
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from effv2_tune.report.given import ReportInput
+    from effv2_tune.report.straying import Straying
     from effv2_tune.study.trial import Measurement, Trial, TrialState
 
 UNRECORDED_DEVICE = "device not recorded"
@@ -76,6 +78,11 @@ class Findings:
     def knees(self) -> frozenset[int]:
         """Numbers of the trials at the knees."""
         return frozenset(found.knee.number for found in self.devices if found.knee is not None)
+
+    @cached_property
+    def straying(self) -> Straying:
+        """Trials and machines whose steps took other times than those that count."""
+        return find_straying(self.given.trials)
 
     @cached_property
     def states(self) -> dict[TrialState, int]:

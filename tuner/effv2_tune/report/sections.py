@@ -250,6 +250,7 @@ def _time(findings: Findings) -> str:
             f" Stopping trials early spared about {human_seconds(spared)} of training, by their "
             "projected times."
         )
+    words = " ".join([words, *findings.straying.sentences()])
     items = "".join(
         f'<span><svg width="12" height="12" aria-hidden="true"><rect width="12" height="12" rx="2" '
         f'fill="{TIME_COLOURS[part]}"/></svg>{part} {human_seconds(seconds)} '

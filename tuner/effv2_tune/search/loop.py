@@ -13,7 +13,7 @@ from effv2_tune.search.budget import Budget
 from effv2_tune.search.comparison import compare_at_rung
 from effv2_tune.search.engine import Exhausted
 from effv2_tune.search.leases import LeaseLostError
-from effv2_tune.search.outcome import answered, ended, measured
+from effv2_tune.search.outcome import answered, ended, measured, timed
 from effv2_tune.search.pool import Died, Job
 from effv2_tune.search.recorded import no_time_of
 from effv2_tune.search.records import duplicate_note
@@ -441,8 +441,8 @@ class _Loop:
         )
 
     def _finish(self, held: _Running, worker: int, message: Finished) -> Iterator[Event]:
-        trial = held.trial.model_copy(update={"curve": message.curve, "times": message.times})
-        held.trial = trial
+        heard = {"curve": message.curve, "times": message.times}
+        held.trial = trial = timed(held.trial.model_copy(update=heard), held.cost)
         reason = message.reason
         if message.outcome == "complete":
             if message.scores is None:
@@ -453,7 +453,6 @@ class _Loop:
                 message.selected_epoch,
                 quality=self.plan.quality,
                 seconds=self._seconds(held),
-                cost=held.cost,
             )
         elif message.outcome == "pruned" and held.stopping is not None:
             rung = held.stopping

@@ -11,15 +11,28 @@ if TYPE_CHECKING:
 
     from effv2_tune.search.workload import BucketTime
     from effv2_tune.study.recipe import Quality
-    from effv2_tune.study.trial import Scores, Times, Trial, TrialState
-
-#: A trial's own step time may differ from its bucket's by this share without a remark.
-STRAYING = 0.1
+    from effv2_tune.study.trial import Scores, Trial, TrialState
 
 
 def ended(trial: Trial, state: TrialState, reason: str) -> Trial:
     """The trial in its last state."""
     return trial.model_copy(update={"state": state, "reason": reason})
+
+
+def timed(trial: Trial, cost: BucketTime | None) -> Trial:
+    """The trial with its bucket's step time beside its own, and a remark where they differ.
+
+    Args:
+        trial: As its worker left it.
+        cost: What its bucket costs, where it has one.
+    """
+    if cost is None:
+        return trial
+    times = trial.times.model_copy(update={"step_bucket": cost.step_seconds})
+    share = times.step_excess
+    remark = f"its steps took {abs(share):.0%} {'more' if share > 0 else 'less'} than its bucket's"
+    notes = (*trial.notes, remark) if times.strays else trial.notes
+    return trial.model_copy(update={"times": times, "notes": notes})
 
 
 def measured(
@@ -29,7 +42,6 @@ def measured(
     *,
     quality: Quality,
     seconds: float,
-    cost: BucketTime | None,
 ) -> Trial:
     """The trial with its measurement.
 
@@ -39,17 +51,11 @@ def measured(
         selected_epoch: The epoch of those weights.
         quality: Which of the scores the study compares.
         seconds: Training seconds of the standard run.
-        cost: What its bucket costs, where it has one.
     """
-    times = trial.times
-    if cost is not None:
-        times = times.model_copy(update={"step_bucket": cost.step_seconds})
     changes = {
         "measurement": Measurement(quality=float(getattr(scores, quality)), train_seconds=seconds),
         "scores": scores,
         "selected_epoch": selected_epoch,
-        "times": times,
-        "notes": (*trial.notes, *_remarks(times)),
     }
     return trial.model_copy(update=changes)
 
@@ -67,12 +73,3 @@ def answered(trial: Trial, twin: Trial, now: datetime) -> Trial:
         "notes": trial.notes,
     }
     return twin.model_copy(update=changes)
-
-
-def _remarks(times: Times) -> tuple[str, ...]:
-    if times.step_bucket <= 0 or times.step_median <= 0:
-        return ()
-    share = times.step_median / times.step_bucket - 1
-    if abs(share) <= STRAYING:
-        return ()
-    return (f"its steps took {abs(share):.0%} {'more' if share > 0 else 'less'} than its bucket's",)

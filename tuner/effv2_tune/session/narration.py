@@ -108,6 +108,7 @@ class StudyNarrator:
         words.append(_config(trial.config))
         if trial.state not in ("complete", "pruned") and trial.reason:
             words.append(trial.reason)
+        words += trial.notes
         return ": ".join([words[0], ", ".join(words[1:])])
 
     def _move_bars(self, event: Event) -> None:

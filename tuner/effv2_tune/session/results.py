@@ -111,6 +111,10 @@ class Results:
             "ended_by": None if ended is None else ended.reason,
             "quality": self.record.plan.quality,
             "states": dict(self.findings.states),
+            "straying": {
+                "trials": list(self.findings.straying.trials),
+                "machines": self.findings.straying.machines,
+            },
             "running": [_plain(row) for row in rows if row["state"] == "running"],
             "front": [_plain(row) for row in rows if row["on_front"]],
         }
@@ -141,6 +145,8 @@ class Results:
         ended = self.record.ended_by
         console.print(f"{self.record.plan.name}: {search_sentence(self.findings)}", markup=False)
         console.print(state_sentence(self.findings), markup=False)
+        for sentence in self.findings.straying.sentences():
+            console.print(sentence, markup=False)
         for trial in self.record.trials:
             if trial.state == "running":
                 done = f"epoch {len(trial.curve)}"
@@ -163,7 +169,9 @@ class Results:
         if frame.empty:
             return "no trial has begun yet\n"
         columns = ["on_front", "state", "quality", "train_seconds", "epochs_trained", "bucket"]
-        return str(frame[[*columns, *parameter_names(trials)]].to_string(na_rep="")) + "\n"
+        notes = ["notes"] if frame["notes"].any() else []
+        shown = frame[[*columns, *parameter_names(trials), *notes]]
+        return str(shown.to_string(na_rep="")) + "\n"
 
     def report(self, path: Path) -> None:
         """Write the report to ``path``."""

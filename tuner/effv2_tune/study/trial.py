@@ -16,6 +16,10 @@ from effv2_tune.study.recipe import Recipe
 TrialState = Literal["running", "complete", "pruned", "infeasible", "diverged", "failed"]
 
 
+#: A trial's own step time may differ from its bucket's by this share without a remark.
+STRAYING = 0.1
+
+
 class Measurement(Value):
     """The two numbers that a study trades against each other.
 
@@ -101,6 +105,18 @@ class Times(Value):
     wall: float = 0.0
     step_median: float = 0.0
     step_bucket: float = 0.0
+
+    @property
+    def step_excess(self) -> float:
+        """By which share the trial's own steps took longer than its bucket's; 0 where unknown."""
+        if self.step_bucket <= 0 or self.step_median <= 0:
+            return 0.0
+        return self.step_median / self.step_bucket - 1
+
+    @property
+    def strays(self) -> bool:
+        """Whether its steps took so much longer or shorter that it is said."""
+        return abs(self.step_excess) > STRAYING
 
 
 class Environment(Value):

@@ -22,8 +22,6 @@ WINDOW_SECONDS = 0.3
 _BUDGET_SECONDS = 3.0
 _FEWEST_WINDOWS = 3
 _MOST_WINDOWS = 15
-#: A trial whose own median strays by more than this share is flagged.
-STRAYING = 0.1
 
 
 class MachineLock:
@@ -110,11 +108,6 @@ def measure_step(
     while now() - started < _BUDGET_SECONDS and len(times) < _MOST_WINDOWS:
         times.append(window(steps))
     return statistics.median(times)
-
-
-def strays(own: float, bucket: float) -> bool:
-    """Whether a trial's own step time is more than a tenth off its bucket's."""
-    return abs(own - bucket) > STRAYING * bucket
 
 
 def _open(path: Path) -> int:

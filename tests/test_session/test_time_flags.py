@@ -1,0 +1,96 @@
+"""Step times that stray from their bucket's are said wherever a trial is shown."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    Tune = Callable[..., Any]
+
+NOTE = "its steps took 30% more than its bucket's"
+
+
+def test_a_trial_that_strays_is_flagged_in_every_view(
+    tune: Tune, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = {"1": {"slower": 1.3}, "2": {"slower": 0.91}, "3": {"slower": 1.09}}
+    monkeypatch.setenv("SCRIPT", json.dumps(script))
+    run = tune("run", "study.yaml")
+
+    flagged = [line for line in run.err.splitlines() if line.endswith(f", {NOTE}")]
+    assert [": complete, " in line and "trial 1" in line for line in flagged] == [True]
+    log = (folder / "runs/small/events.jsonl").read_text().splitlines()
+    ended = [event["trial"] for event in map(json.loads, log) if event["event"] == "TrialEnded"]
+    assert {trial["number"]: trial["notes"] for trial in ended} == {0: [], 1: [NOTE], 2: [], 3: []}
+
+    status = tune("status", "runs/small")
+    assert "The steps of 1 trial (1) took over 10% more or less than their bucket's" in status.out
+    assert json.loads(tune("status", "runs/small", "--json").out)["straying"] == {
+        "trials": [1],
+        "machines": {},
+    }
+
+    table = tune("trials", "runs/small").out
+    assert [NOTE in line for line in table.splitlines()].count(True) == 1
+    rows = csv.DictReader(io.StringIO(tune("trials", "runs/small", "--format", "csv").out))
+    times = {row["trial"]: row for row in rows}
+    assert [times[number]["notes"] for number in "0123"] == ["", NOTE, "", ""]
+    assert float(times["1"]["step_median_milliseconds"]) == pytest.approx(
+        1.3 * float(times["1"]["step_bucket_milliseconds"])
+    )
+
+    report = (folder / "runs/small/report.html").read_text()
+    assert "its steps took 30% more than its bucket&#x27;s</td>" in report
+    assert "The steps of 1 trial (1) took over 10%" in report
+
+
+def test_a_trial_stopped_early_is_flagged_too(
+    tune: Tune, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = folder / "study.yaml"
+    halving = "search: {halving: {rungs: [0.5], keep: 0.01}}"
+    study.write_text(study.read_text().replace("search: {halving: {enabled: false}}", halving))
+    monkeypatch.setenv("SCRIPT", json.dumps({str(n): {"slower": 0.7} for n in range(4)}))
+    tune("run", "study.yaml")
+
+    rows = json.loads(tune("trials", "runs/small", "--format", "json").out)
+
+    assert {row["state"] for row in rows} == {"complete", "pruned"}
+    assert {row["notes"] for row in rows} == {"its steps took 30% less than its bucket's"}
+
+
+def test_a_machine_whose_trials_stray_together_is_named(
+    tune: Tune, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert folder.is_dir()
+    script = {"0": {"slower": 1.2}, "1": {"slower": 1.25}, "2": {"slower": 1.3}}
+    monkeypatch.setenv("SCRIPT", json.dumps(script))
+    tune("run", "study.yaml")
+
+    status = json.loads(tune("status", "runs/small", "--json").out)
+
+    assert status["straying"]["trials"] == [0, 1, 2]
+    assert status["straying"]["machines"] == {"here": pytest.approx(0.225)}
+    assert "On here, steps took 22% more than was measured" in tune("status", "runs/small").out
+
+
+def test_a_study_goes_on_only_on_its_own_kind_of_device(
+    tune: Tune, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert folder.is_dir()
+    tune("run", "study.yaml", "--trials", "1")
+    monkeypatch.setenv("SCRIPT", json.dumps({"device": "other"}))
+
+    refused = tune("run", "study.yaml")
+
+    assert refused.code == 2
+    assert "was measured on scripted, and this machine's device is other" in refused.err
+    assert len(json.loads(tune("trials", "runs/small", "--format", "json").out)) == 1

@@ -147,6 +147,18 @@ def test_each_bucket_is_compiled_once_by_each_worker_and_timed_once(
     assert len(steps) == 2
 
 
+def test_a_later_plan_has_the_times_that_the_study_recorded(journey: dict[str, Any]) -> None:
+    folder = journey["folder"]
+    planned = tune("plan", "study.yaml", "--json", cwd=folder)
+
+    assert planned.returncode == 0, planned.stderr
+    times = read_study(folder / "runs" / "real").bucket_times.values()
+    found = [one["step_seconds"] for one in json.loads(planned.stdout)["buckets"]]
+    origins = {one["time_origin"] for one in json.loads(planned.stdout)["buckets"]}
+    assert sorted(found) == sorted(time.step_seconds for time in times)
+    assert origins == {"recorded by study real"}
+
+
 def test_every_view_shows_the_same_front(journey: dict[str, Any]) -> None:
     folder = journey["folder"]
     status = json.loads(tune("status", "runs/real", "--json", cwd=folder).stdout)

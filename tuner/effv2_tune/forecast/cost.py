@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from effv2_tune.forecast.buckets import BucketShare
     from effv2_tune.forecast.times import StepTime
+    from effv2_tune.forecast.work import Work
     from effv2_tune.study.bucket import DataFacts
     from effv2_tune.study.plan import StudyPlan
 
@@ -29,7 +30,9 @@ class TrialSeconds:
     Attributes:
         epoch: Training steps of an epoch.
         evaluation: The validation pass after an epoch.
-        extraction: One pass of a frozen backbone over the images, once in a study; 0 for any other.
+        extraction: One pass of a frozen backbone over the training images, each side of them; 0 for
+            any other.
+        extraction_once: The same with the validation images: what the first of its trials waits.
         whole: ``train_seconds``: steps of the whole trial, and the extraction.
         epochs: Of the whole trial.
         fewest_epochs: If halving stops at every rung all that it may.
@@ -38,6 +41,7 @@ class TrialSeconds:
     epoch: float
     evaluation: float
     extraction: float
+    extraction_once: float
     whole: float
     epochs: float
     fewest_epochs: float
@@ -81,26 +85,22 @@ class StudyCost:
     session_hours: float
 
 
-def trial_seconds(share: BucketShare, time: StepTime, data: DataFacts) -> TrialSeconds:
+def trial_seconds(share: BucketShare, work: Work, time: StepTime, data: DataFacts) -> TrialSeconds:
     """What a trial of a bucket takes, on average."""
     batch = share.key.batch
     evaluated = math.ceil(data.validation / batch) * batch
-    extraction = time.extraction_seconds * extracted_images(share, data)
+    sides = work.feature_sides * data.train
+    extraction = time.extraction_seconds * sides
     epoch = share.epoch_steps * time.step_seconds
     return TrialSeconds(
         epoch=epoch,
         evaluation=evaluated * time.evaluation_seconds,
         extraction=extraction,
+        extraction_once=time.extraction_seconds * (sides + data.validation),
         whole=training_seconds(1, share.epochs * epoch, extraction_seconds=extraction),
         epochs=share.epochs,
         fewest_epochs=share.fewest_epochs,
     )
-
-
-def extracted_images(share: BucketShare, data: DataFacts) -> int:
-    """Sides of images that a frozen backbone's single pass of a search covers."""
-    sides = 2 if "flip" in share.key.augmentation else 1
-    return sides * data.train + data.validation
 
 
 def predict_cost(
@@ -126,7 +126,7 @@ def predict_cost(
     longest = sum(share.share * trial.longest for share, trial in buckets) / total
     shortest = sum(share.share * trial.shortest for share, trial in buckets) / total
     sets = {
-        (share.key.variant, share.key.resolution, share.key.weights): trial.extraction
+        (share.key.variant, share.key.resolution, share.key.weights): trial.extraction_once
         for share, trial in buckets
     }
     once = sum(sets.values()) + (start_seconds or 0.0)

@@ -5,7 +5,7 @@ outputs moved to and from memory so many times at peak bandwidth. Both shares we
 eleven EfficientNetV2 rows of timm's table of training speed on an RTX 3090 (mixed precision,
 channels last; huggingface/pytorch-image-models, results/benchmark-train-amp-nhwc-pt112-cu113-
 rtx3090.csv), from B0 at 192 px to XL at 384 px: it gives each within 7 %. Bandwidth counts for
-three quarters of B0's time there and half of XL's.
+five sixths of B0's time there, and two thirds of XL's.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 #: bandwidth; fitted.
 PASSES = 33.5
 #: Share of the peak speed at which convolutions multiply; fitted.
-SPEED_SHARE = 0.86
+SPEED_SHARE = 0.92
 #: Operations a second of one CPU core in a training step of ours, in float32: B0 at 32 px, batches
 #: of 128, 0.21 s a step on two cores of an AMD EPYC 9004 (TensorFlow; benchmarks/trainer.py). XLA's
 #: convolutions are that much slower there.

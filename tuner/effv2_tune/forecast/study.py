@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from effv2_tune.forecast.buckets import buckets_of
-from effv2_tune.forecast.cost import SESSION_HOURS, extracted_images, predict_cost, trial_seconds
+from effv2_tune.forecast.cost import SESSION_HOURS, predict_cost, trial_seconds
 from effv2_tune.forecast.disk import predict_disk
 from effv2_tune.forecast.memory import image_bytes, image_tier, predict_memory
 from effv2_tune.forecast.times import same_work, step_times
@@ -103,12 +103,11 @@ def forecast_study(
     shares = buckets_of(plan, data, target.placement)
     known = known or {}
     works = [work_of(share.key) for share in shares]
-    sides = extracted_images(shares[0], data)
     times = step_times(
         [(share.key, work) for share, work in zip(shares, works, strict=True)],
         target,
         known,
-        images=sides,
+        images=data.train,
     )
     buckets = [
         BucketForecast(
@@ -116,7 +115,7 @@ def forecast_study(
             work=work,
             memory=predict_memory(work, share.key, target, data, tier=tier),
             time=time,
-            trial=None if time is None else trial_seconds(share, time, data),
+            trial=None if time is None else trial_seconds(share, work, time, data),
             timed=known.get(same_work(share.key).digest),
         )
         for share, work, time in zip(shares, works, times, strict=True)

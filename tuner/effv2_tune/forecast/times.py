@@ -33,8 +33,8 @@ class KnownTime:
         source: When it was timed.
         origin: By what, for people.
         runs_backbone: Whether that step runs the backbone although the bucket caches features.
-        extraction_seconds: One pass of a frozen backbone over the images; None where that was not
-            timed.
+        extraction_seconds: One pass of a frozen backbone over the training images, each side of
+            them; None where that was not timed.
         start_seconds: Building and compiling; None where that was not timed.
         memory_bytes: The most that was in use; None where that was not looked at.
         flops: Operations of one image's training step as XLA counts them; None where nothing did.
@@ -101,7 +101,7 @@ def step_times(
         works: The buckets.
         target: The device.
         known: Buckets that were timed, by the digest of :func:`same_work`.
-        images: Sides of images that a frozen backbone's single pass covers.
+        images: That are trained on.
 
     Returns:
         In the same order; None where nothing is known of the device.
@@ -185,5 +185,5 @@ def _known(
         return StepTime(step, step / key.batch, seconds / key.batch, timed.source, timed.origin)
     extraction = 0.0 if guess is None else guess.extraction_seconds
     if timed.extraction_seconds is not None:
-        extraction = timed.extraction_seconds / images
+        extraction = timed.extraction_seconds / (work.feature_sides * images)
     return StepTime(seconds, seconds / key.batch, extraction, timed.source, timed.origin)

@@ -60,8 +60,8 @@ class Work:
 
     @property
     def weight_bytes(self) -> int:
-        """Of the network's weights alone."""
-        return self.parameters * _FLOAT_BYTES
+        """Of the weights of what is trained: the network, or on cached features the classifier."""
+        return (self.trained if self.caches_features else self.parameters) * _FLOAT_BYTES
 
     @property
     def checkpoint_bytes(self) -> int:

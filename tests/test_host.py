@@ -30,6 +30,7 @@ def machine(root: Path, *, gpus: int = 0, tpus: int = 0, holder: str | None = No
         device = root / f"sys/bus/pci/devices/{number}"
         device.mkdir(parents=True)
         (device / "vendor").write_text("0x1ae0\n")
+        (device / "device").write_text("0x0063\n")
     if holder is not None:
         (root / "proc/4321/fd").mkdir(parents=True)
         (root / "proc/4321/fd/7").symlink_to("/dev/vfio/0")
@@ -73,6 +74,11 @@ def test_two_gpus_go_to_jax(tmp_path: Path) -> None:
     chosen = choose_hardware("auto", "auto", host, CUDA)
 
     assert (chosen.kind, chosen.backend, chosen.devices) == ("gpu", "jax", 2)
+
+
+def test_the_generation_of_a_tpu_is_read_from_its_pci_number(tmp_path: Path) -> None:
+    assert probe_host(machine(tmp_path, tpus=8)).tpu_kind == "TPU v5 lite"
+    assert probe_host(tmp_path / "nothing").tpu_kind == ""
 
 
 def test_tensorflow_on_a_tpu_host_is_told_what_to_set(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from effv2_tune.forecast.work import Work, work_of
 from effv2_tune.study.bucket import BucketKey, DataFacts, bucket_key
 from effv2_tune.study.plan import StudyPlan
 from effv2_tune.study.recipe import Recipe
+from effv2_tune.study.space import Space
 
 DATA = DataFacts(
     classes=10, image_shape=(32, 32, 3), train=45_000, validation=5_000, test=10_000, digest="0"
@@ -245,6 +246,14 @@ def test_cached_features_are_extracted_once_for_all_trials_of_a_network() -> Non
     )
     assert found.cost.hours * 3600 == pytest.approx(once + steps)
     assert found.disk.features == 2 * 60_000 * 1280 * 4
+    space = {
+        "flip": {"type": "choice", "values": [False, True]},
+        "variant": {"type": "choice", "values": ["b0"]},
+    }
+    mirrored = forecast(
+        plan.model_copy(update={"search_space": Space.model_validate(space)}), target("v5e")
+    )
+    assert mirrored.disk.features == (60_000 + 45_000) * 1280 * 4  # one set, with a second side
     assert found.disk.checkpoints == 3 * (1 + 2) * 4 * (1280 + 1) * 10
 
 

@@ -45,6 +45,11 @@ class BucketShare:
     epochs: float
     fewest_epochs: float
 
+    @property
+    def features(self) -> tuple[str, int, str]:
+        """What buckets share whose features are the same, those of mirrored images apart."""
+        return self.key.variant, self.key.resolution, self.key.weights
+
 
 def buckets_of(
     plan: StudyPlan, data: DataFacts, placement: Placement, *, draws: int = DRAWS

@@ -125,10 +125,9 @@ def predict_cost(
     total = sum(share.share for share, _ in buckets)
     longest = sum(share.share * trial.longest for share, trial in buckets) / total
     shortest = sum(share.share * trial.shortest for share, trial in buckets) / total
-    sets = {
-        (share.key.variant, share.key.resolution, share.key.weights): trial.extraction_once
-        for share, trial in buckets
-    }
+    sets: dict[tuple[str, int, str], float] = {}
+    for share, trial in buckets:
+        sets[share.features] = max(sets.get(share.features, 0.0), trial.extraction_once)
     once = sum(sets.values()) + (start_seconds or 0.0)
     limits = [("hours", plan.hours)]
     if plan.accelerator_hours is not None:

@@ -88,11 +88,11 @@ def predict_disk(
     mean_weights = sum(share.share * work.weight_bytes for share, work in buckets)
     mean_epochs = sum(share.share * share.epochs for share, _ in buckets)
     kept = kept_trials(plan.keep, trials)
-    sets = {
-        (share.key.variant, share.key.resolution, share.key.weights): feature_bytes(work, data)
-        for share, work in buckets
-        if work.caches_features
-    }
+    sets: dict[tuple[str, int, str], int] = {}
+    for share, work in buckets:
+        if work.caches_features:
+            most = max(sets.get(share.features, 0), feature_bytes(work, data))
+            sets[share.features] = most
     return DiskForecast(
         checkpoints=min(plan.workers, trials) * _CHECKPOINTS * largest,
         kept_weights=kept * mean_weights,

@@ -145,6 +145,25 @@ def test_a_worker_that_cannot_have_its_device_refuses_with_a_sentence(
     assert worker.process.wait(PATIENCE_SECONDS) == 1
 
 
+@pytest.mark.slow
+def test_the_memory_of_a_worker_stays_flat_over_forty_trials(
+    worker: Worker, tmp_path: Path
+) -> None:
+    worker.prepare(tmp_path, data=DataSpec(train=128, validation=64, test=64))
+    recipe = TINY.with_numbers(
+        epochs=1, batch_size=64, ema=True, flip=True, select="best", data=DataSpec(train=128)
+    )
+    sizes = []
+    for trial in range(40):
+        worker.pipe.send(_order(tmp_path, recipe.with_numbers(seed=trial), trial))
+        while not isinstance(message := worker.hear(), Finished):
+            pass
+        assert message.outcome == "complete"
+        sizes.append(message.memory_bytes)
+
+    assert max(sizes[5:]) <= 1.05 * sizes[4]
+
+
 def test_a_killed_worker_closes_the_pipe(worker: Worker, tmp_path: Path) -> None:
     worker.prepare(tmp_path)
 

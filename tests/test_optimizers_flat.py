@@ -143,6 +143,25 @@ def test_one_variable_alone_is_updated() -> None:
     assert variable.numpy().tolist() == [0.5, 1.5]
 
 
+def test_an_average_that_warms_up_soon_forgets_the_first_steps() -> None:
+    slow = FlatOptimizer(
+        Switches("sgd", average=True, average_warms_up=True),
+        {"learning_rate": 1.0, "momentum": 0.0, "ema_momentum": 0.4},
+    )
+    variable = keras.Variable([0.0])
+    slow.build([variable])
+    found = []
+    for _ in range(6):
+        # The weight counts the steps: 1, 2, 3, ...
+        slow.apply([ops.convert_to_tensor(np.asarray([-1.0], "float32"))], [variable])
+        found.append(float(ops.convert_to_numpy(slow.averaged_weights()[0])[0]))
+
+    expected = [1.0]
+    for step, kept in enumerate([2 / 11, 3 / 12, 4 / 13, 5 / 14, 0.4], start=2):
+        expected.append(expected[-1] * kept + step * (1 - kept))
+    assert found == pytest.approx(expected, rel=1e-6)
+
+
 def test_half_precision_weights_have_float32_moments() -> None:
     variable = keras.Variable(np.ones(3), dtype="bfloat16")
     flat = FlatOptimizer(Switches(average=True), {"learning_rate": 0.1})

@@ -175,7 +175,7 @@ def with_everything_on(
         {"epsilon": 1e-3},
         {"sma_threshold": 6.0},
         {"clip_norm": 1e-3},
-        {"ema_momentum": 0.5},
+        {"ema_momentum": 0.1},
         {"initial_learning_rate": 3e-4},
         {"maximal_learning_rate": 1e-2},
         {"step_size_epochs": 1.0},

@@ -254,8 +254,11 @@ class FlatOptimizer:
         new_weights, *new_moments = (list(column) for column in zip(*stepped, strict=True))
         new_state = dict(state) | dict(zip(names, new_moments, strict=True))
         if self.switches.average:
+            momentum = numbers["ema_momentum"]
+            if self.switches.average_warms_up:
+                momentum = rules.warming_momentum(momentum, iterations)
             new_state["weight_average"] = [
-                rules.moving_average(average, weight, numbers["ema_momentum"], iterations)
+                rules.moving_average(average, weight, momentum, iterations)
                 for average, weight in zip(state["weight_average"], new_weights, strict=True)
             ]
         new_state["iterations"] = iterations + 1

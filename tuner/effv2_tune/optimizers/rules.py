@@ -227,6 +227,17 @@ def moving_average(average: Tensor, weight: Tensor, momentum: Tensor, iterations
     return average * kept + weight * (1.0 - kept)
 
 
+def warming_momentum(momentum: Tensor, iterations: Tensor) -> Tensor:
+    """What a moving average keeps while there is little to average over.
+
+    The smaller of `momentum` and (1 + n) / (10 + n) after n steps, as in TensorFlow's
+    `ExponentialMovingAverage(num_updates=n)`, with which EfficientNetV2 was trained: otherwise the
+    weights of the first steps stay in the average for some 1 / (1 - momentum) steps.
+    """
+    steps = ops.cast(iterations, "float32")
+    return ops.minimum(momentum, (1.0 + steps) / (10.0 + steps))
+
+
 def warmed_up(
     learning_rate: Tensor,
     *,

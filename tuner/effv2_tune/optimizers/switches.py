@@ -36,6 +36,8 @@ class Switches:
         nesterov: Whether SGD looks ahead.
         clip: Whether gradients are scaled to a global norm of at most `global_clipnorm`.
         average: Whether a moving average of the weights (EMA) is kept.
+        average_warms_up: Whether it keeps less of itself at first (`rules.warming_momentum`), which
+            that of Keras does not.
     """
 
     kind: OptimizerKind = "adabelief"
@@ -45,6 +47,7 @@ class Switches:
     nesterov: bool = False
     clip: bool = False
     average: bool = False
+    average_warms_up: bool = False
 
     def __post_init__(self) -> None:
         """Refuse unknown kinds, and switches that the kind does not have."""

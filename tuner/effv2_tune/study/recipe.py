@@ -108,7 +108,8 @@ class Settings(Value):
         nesterov: Nesterov's form of it.
         clip_norm: Largest norm of the whole gradient; ``null`` does not clip.
         ema: Evaluate an exponential moving average of the weights.
-        ema_momentum: Its decay per step.
+        ema_momentum: Its decay per step, which it takes on gradually: after n steps at most
+            (1 + n) / (10 + n).
         schedule: Shape of the learning rate over time.
         initial_learning_rate: The lower bound of the cycle; the start of the warm-up.
         maximal_learning_rate: The upper bound of the cycle; the rate of ``constant``.

@@ -30,6 +30,7 @@ def optimizer_switches(recipe: Recipe) -> Switches:
         nesterov=recipe.nesterov and recipe.optimizer == "sgd",
         clip=recipe.clip_norm is not None,
         average=recipe.ema,
+        average_warms_up=recipe.ema,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import multiprocessing
 import tempfile
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from sklearn import metrics
 
 from effv2_tune.errors import TuneError
+from effv2_tune.study.recipe import Recipe
 from effv2_tune.study.steps import steps_per_epoch
 from effv2_tune.study.trial import Times
 from effv2_tune.training.checkpoint import (
@@ -29,6 +31,7 @@ from effv2_tune.training.clock import MachineLock, measure_step
 from effv2_tune.training.memory import resident_bytes, tells_of_memory, usable_bytes
 from effv2_tune.training.order import epoch_order, evaluation_order
 from effv2_tune.training.scores import Counts, scores_of, standard_error, sum_counts
+from effv2_tune.training.trial_run import belongs_to
 
 if TYPE_CHECKING:
     from multiprocessing.synchronize import Event
@@ -224,6 +227,16 @@ def test_a_file_that_was_being_written_when_the_process_died_is_no_checkpoint(
 
     assert found is not None
     assert not torn.exists()
+
+
+def test_a_checkpoint_from_before_a_setting_existed_belongs_to_a_recipe_at_its_default() -> None:
+    recipe = Recipe(epochs=3)
+    settings = recipe.model_dump(mode="json")
+    before = {name: value for name, value in settings.items() if name != "cutout"}
+
+    assert belongs_to(Checkpoint({}, {"recipe": json.dumps(before)}), recipe)
+    assert not belongs_to(Checkpoint({}, {"recipe": json.dumps(before | {"epochs": 4})}), recipe)
+    assert not belongs_to(Checkpoint({}, {"recipe": json.dumps(before | {"gone": 1})}), recipe)
 
 
 # --- clock ----------------------------------------------------------------------------------------

@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import ValidationError
 
-from effv2_tune.study.recipe import quality_direction
+from effv2_tune.study.recipe import Recipe, quality_direction
 from effv2_tune.study.trial import Epoch, Scores, Times
 from effv2_tune.training.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from effv2_tune.study.recipe import Recipe
     from effv2_tune.training.steps import Sums
 
 Weights = dict[str, np.ndarray[Any, Any]]
@@ -151,5 +151,11 @@ def restore(checkpoint: Checkpoint, recipe: Recipe) -> TrialRun:
 
 
 def belongs_to(checkpoint: Checkpoint, recipe: Recipe) -> bool:
-    """Whether a checkpoint was written by a run of this very recipe."""
-    return bool(checkpoint.facts["recipe"] == recipe.model_dump_json())
+    """Whether a checkpoint was written by a run of this very recipe.
+
+    A setting that the checkpoint does not know, because it has come since, was at its default.
+    """
+    try:
+        return Recipe.model_validate_json(checkpoint.facts["recipe"]) == recipe
+    except ValidationError:
+        return False

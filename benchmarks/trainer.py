@@ -12,6 +12,8 @@ Each part runs in a process of its own; by default all of them do, on TensorFlow
   `keras.Model.fit`, of the same network at the same size; taken in turns, medians.
 * `resize`: 32 -> 224 px inside the step against Pillow on the host.
 * `stream`: images streamed from host memory against images on the device.
+* `augment`: a step with RandAugment, and one with random crops, against one with neither; images
+  stored at 32 px, B0 at 32 px.
 * `memory`: resident memory over 40 trials in one worker.
 
 Writes benchmarks/results/trainer.md when all parts are run.
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
     from effv2_tune.training.trainer import Trainer
 
 RESULTS = Path(__file__).parent / "results" / "trainer.md"
-PARTS = ("twelve", "step", "resize", "stream", "memory")
+PARTS = ("twelve", "step", "resize", "stream", "augment", "memory")
 TRIALS = 12
 IMAGES = 1280
 BATCH = 128
@@ -121,7 +123,13 @@ def _inside(part: str, backend: str, tuner_trials: int) -> list[Any]:
         return twelve_trials(backend)
     if part == "tuner":
         return keras_tuner_trials(tuner_trials)
-    parts = {"step": step, "resize": resize, "stream": stream, "memory": memory}
+    parts = {
+        "step": step,
+        "resize": resize,
+        "stream": stream,
+        "augment": augment,
+        "memory": memory,
+    }
     return parts[part](backend)
 
 
@@ -358,7 +366,7 @@ def enlarged(images: np.ndarray, side: int) -> np.ndarray:
     return np.stack([np.asarray(one) for one in resized])
 
 
-# --- resize, stream, memory -----------------------------------------------------------------------
+# --- resize, stream, augment, memory ------------------------------------------------------------
 
 PHOTO = 224
 PHOTO_BATCH = 16
@@ -410,6 +418,24 @@ def stream(backend: str) -> list[Row]:
     seconds = in_turns({"resident": resident, "streamed": streamed}, steps=2)
     ratio = seconds["streamed"] / seconds["resident"]
     return [("streamed against resident, 224 px", f"{ratio:.3f}", "1.05")]
+
+
+def augment(backend: str) -> list[Row]:
+    """A step with RandAugment, or random crops, against one without."""
+    digits = _at(load_dataset(RECIPE.data, base=Path()), SIDE, IMAGES)
+    changes: dict[str, dict[str, Any]] = {
+        "none": {},
+        "RandAugment, two changes": {"rand_augment": 9.0},
+        "random crops": {"random_crop": 0.5},
+    }
+    trainer = make_trainer(backend, digits)
+    runners = {name: _runner(trainer, RECIPE.with_numbers(**c)) for name, c in changes.items()}
+    seconds = in_turns(runners, steps=4)
+    return [
+        (f"step with {name}, against none", f"{seconds[name] / seconds['none']:.3f}", "")
+        for name in changes
+        if name != "none"
+    ]
 
 
 def memory(backend: str) -> list[Row]:

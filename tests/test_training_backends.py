@@ -1,7 +1,8 @@
-"""TensorFlow and JAX train alike; JAX on one device and on eight; exact resume after SIGKILL."""
+"""The backends train alike, on any number of devices, whatever was trained or killed before."""
 
 from __future__ import annotations
 
+import functools
 import json
 import signal
 import subprocess
@@ -37,6 +38,14 @@ trainer = Trainer(
     checkpoint_seconds=float(checkpoint_seconds),
     resident_bytes=None if limit is None else int(limit),
 )
+before = os.environ.get("BEFORE")
+if before is not None:
+    other = Recipe.model_validate_json(before)
+    assert trainer.bucket_key(other) == trainer.bucket_key(recipe)
+    order = Train(
+        trial=1, recipe=other, rungs=(), step_seconds=0.1, checkpoint=Path(folder) / "before"
+    )
+    assert trainer.train_trial(order, tell=lambda _: None, decide=lambda _: True).scores
 order = Train(trial=0, recipe=recipe, rungs=(), step_seconds=0.3, checkpoint=Path(folder))
 finished = trainer.train_trial(order, tell=lambda _: None, decide=lambda _: True)
 print(json.dumps({
@@ -75,10 +84,41 @@ RANDOM = PLAIN | {
     "crop_padding": 1,
     "random_crop": 0.8,
     "brightness": 0.1,
+    "rand_augment": 3.0,
     "cutout": 0.2,
     "mixup": 0.2,
     "select": "best",
     "epochs": 6,
+}
+
+#: In the same bucket, every number another one.
+OTHER = RANDOM | {
+    "epochs": 1,
+    "weight_decay": 1e-2,
+    "beta_1": 0.8,
+    "beta_2": 0.95,
+    "epsilon": 1e-5,
+    "sma_threshold": 4.5,
+    "ema_momentum": 0.5,
+    "initial_learning_rate": 1e-2,
+    "maximal_learning_rate": 2e-2,
+    "step_size_epochs": 0.5,
+    "dropout": 0.6,
+    "stochastic_depth": 0.6,
+    "label_smoothing": 0.3,
+    "crop_padding": 3,
+    "random_crop": 0.4,
+    "random_crop_aspect": 2.0,
+    "brightness": 0.4,
+    "contrast": 0.4,
+    "saturation": 0.4,
+    "hue": 0.2,
+    "rand_augment": 12.0,
+    "rand_augment_layers": 4,
+    "cutout": 0.5,
+    "mixup": 0.9,
+    "select": "last",
+    "seed": 7,
 }
 
 
@@ -175,12 +215,89 @@ def test_images_streamed_to_two_devices_train_like_resident_ones_on_one(
     assert _largest_difference(on_jax, streamed) < 1e-4
 
 
+@pytest.fixture(scope="module")
+def alone(trained: Callable[..., dict[str, Any]]) -> Callable[[str], dict[str, Any]]:
+    """The trial with everything on, in a fresh process of a backend."""
+    return functools.cache(lambda backend: trained(backend, RANDOM))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_a_trial_after_another_ends_as_it_does_in_a_fresh_process(
+    backend: str,
+    alone: Callable[[str], dict[str, Any]],
+    trained: Callable[..., dict[str, Any]],
+) -> None:
+    after_another = trained(backend, RANDOM, BEFORE=json.dumps(OTHER))
+
+    assert after_another["traces"] == 1
+    assert _largest_difference(after_another, alone(backend)) == 0
+    assert after_another["losses"] == alone(backend)["losses"]
+
+
+EVALUATE = """
+import json
+from pathlib import Path
+import jax
+import numpy as np
+from effv2_tune.data.dataset import Dataset, Split
+from effv2_tune.network import preprocess
+from effv2_tune.study.recipe import Recipe
+from effv2_tune.training.devices import open_device
+from effv2_tune.training.trainer import Trainer
+
+rng = np.random.default_rng(0)
+def split(count):
+    images = rng.integers(0, 256, (count, 8, 8, 3), np.uint8)
+    return Split(images, rng.integers(0, 10, count).astype(np.int32))
+dataset = Dataset(digest="noise", notes=(), classes=tuple("0123456789"), train=split(128),
+                  validation=split(5003), test=split(1))
+recipe = Recipe(variant="tiny", resolution=32, batch_size=128, epsilon=1e-7)
+trainer = Trainer(dataset, open_device("jax", hardware="cpu"))
+bucket = trainer.bucket(recipe)
+bucket.start(recipe)
+counts = bucket.steps.evaluate("validation")
+labels = dataset.validation.labels
+logits = np.concatenate([
+    np.asarray(bucket.network(preprocess(
+        part.astype(np.float32), 32, scaling=bucket.scaling, interpolation="bilinear"
+    ), training=False))
+    for part in np.array_split(dataset.validation.images, 10)
+])
+shifted = logits - logits.max(1, keepdims=True)
+losses = np.log(np.exp(shifted).sum(1)) - shifted[np.arange(5003), labels]
+right = np.bincount(labels[logits.argmax(1) == labels], minlength=10)
+print(json.dumps({
+    "devices": len(jax.devices()),
+    "support": [counts.support.tolist(), np.bincount(labels, minlength=10).tolist()],
+    "correct": [counts.correct.tolist(), right.tolist()],
+    "loss": [counts.loss_sum, float(losses.sum())],
+}))
+"""
+
+
+@pytest.mark.slow
+def test_eight_devices_count_each_of_5003_images_once_in_batches_of_128(
+    run_python: Callable[..., str],
+) -> None:
+    said = json.loads(run_python(EVALUATE, KERAS_BACKEND="jax", JAX_NUM_CPU_DEVICES="8"))
+
+    assert said["devices"] == 8
+    assert sum(said["support"][0]) == 5003
+    assert said["support"][0] == said["support"][1]
+    assert said["correct"][0] == said["correct"][1]
+    assert said["loss"][0] == pytest.approx(said["loss"][1], rel=1e-5)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_killed_at_random_moments_a_trial_ends_with_the_same_weights_bit_for_bit(
-    backend: str, trained: Callable[..., dict[str, Any]], tmp_path: Path
+    backend: str,
+    alone: Callable[[str], dict[str, Any]],
+    trained: Callable[..., dict[str, Any]],
+    tmp_path: Path,
 ) -> None:
-    whole = trained(backend, RANDOM)
+    whole = alone(backend)
     rng = np.random.default_rng(0)
     steps_seen = set()
     for _ in range(KILLS):

@@ -128,6 +128,9 @@ class Settings(Value):
         contrast: Likewise their contrast.
         saturation: Likewise the saturation of their colors.
         hue: Their colors are turned by up to this share of the color circle, either way.
+        rand_augment: Magnitude of RandAugment: each training image gets a few of 13 changes of
+            geometry and color. 10 is the scale's full strength; 0 changes nothing.
+        rand_augment_layers: How many changes.
         cutout: Side of the square that is blotted out of training images, as a share of theirs.
         mixup: Blend pairs of training images, labels too; both parameters of the Beta
             distribution that says how much. 0 does not.
@@ -181,6 +184,8 @@ class Settings(Value):
     contrast: Annotated[float, Field(ge=0, le=1)] = 0.0
     saturation: Annotated[float, Field(ge=0, le=1)] = 0.0
     hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    rand_augment: Annotated[float, Field(ge=0, le=30)] = 0.0
+    rand_augment_layers: Annotated[int, Field(ge=1, le=13)] = 2
     cutout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     mixup: Annotated[float, Field(ge=0)] = 0.0
     cutmix: Annotated[float, Field(ge=0)] = 0.0
@@ -254,6 +259,7 @@ def augmentation_kinds(settings: Settings) -> tuple[str, ...]:
         "crop": settings.crop_padding > 0,
         "random_crop": settings.random_crop < 1,
         "color": any(strength > 0 for strength in colors),
+        "rand_augment": settings.rand_augment > 0,
         "cutout": settings.cutout > 0,
         "mixup": settings.mixup > 0,
         "cutmix": settings.cutmix > 0,

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from keras import ops
 
+from effv2_tune.training.rand_augment import rand_augment
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -39,6 +41,8 @@ _STRENGTHS = (
     "contrast",
     "saturation",
     "hue",
+    "rand_augment",
+    "rand_augment_layers",
     "cutout",
 )
 
@@ -78,6 +82,8 @@ def augment(
         images = flip(images, draw)
     if "color" in kinds:
         images = jitter_colors(images, numbers, draw)
+    if "rand_augment" in kinds:
+        images = rand_augment(images, numbers["rand_augment"], numbers["rand_augment_layers"], draw)
     if "cutout" in kinds:
         images = cutout(images, numbers["cutout"], draw)
     return images

@@ -188,7 +188,7 @@ def main() -> None:
     ]
     for workers in results.workers:
         picture = file.with_name(f"{file.stem}_{workers}.png")
-        figure(results, workers).write_image(picture, scale=2)
+        figure(results, workers).write_image(picture, scale=1.25)
         noun = "worker" if workers == 1 else "workers"
         parts += ["", f"## {workers} {noun}", "", table(results, workers), ""]
         parts += [f"![Hypervolume over time, {workers} {noun}]({picture.name})"]

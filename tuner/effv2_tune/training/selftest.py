@@ -27,9 +27,10 @@ VALIDATION = 203
 _BATCH = 64
 EPOCH_STEPS = 5
 #: How far two trainings that should be one may end apart, as a share of the weights' norm: on a CPU
-#: not one bit; on an accelerator as far as sums in another order bring them. Thirty steps that lost
-#: the optimizer's state, or the state of dropout, end 5 to 50 % apart.
-TOLERANCE = {"cpu": 0.0, "gpu": 0.02, "tpu": 0.02}
+#: not one bit; on an accelerator as far as sums in another order bring them. Measured on a CPU with
+#: the recipe below: a rounding of one in a million grows to 3e-6, and going on without the first
+#: moments, the average, the state of dropout or the count of steps ends 3e-3 to 1.3e-2 apart.
+TOLERANCE = {"cpu": 0.0, "gpu": 1e-3, "tpu": 1e-3}
 #: Two measurements of one step further apart than this share: the machine is busy, or throttles.
 UNSTEADY = 0.1
 
@@ -61,7 +62,7 @@ def selftest_recipe(
         crop_padding=1,
         cutout=0.2,
         mixup=0.2,
-        select="best",
+        select="last",  # the weights of an early best epoch would tell nothing of what came after
         precision=precision,
         data=DataSpec(train=_BATCH * EPOCH_STEPS, validation=VALIDATION, test=100),
     )

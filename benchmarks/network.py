@@ -20,7 +20,10 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 RESULTS = Path(__file__).parent / "results" / "network.md"
 BATCH, PIXELS, CLASSES = 8, 64, 10
@@ -126,7 +129,14 @@ def measure_apart(backend: str, maker: str, variant: str) -> dict[str, float]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def write(rows: list[str]) -> None:
+def kept_rows() -> dict[tuple[str, ...], str]:
+    """The rows of the table as it is, by (backend, network, quantity)."""
+    lines = RESULTS.read_text().splitlines() if RESULTS.is_file() else []
+    cells = {line: tuple(cell.strip() for cell in line.split("|")[1:4]) for line in lines}
+    return {key: line for line, key in cells.items() if key[2:] and key[2] in QUANTITIES}
+
+
+def write(rows: Iterable[str]) -> None:
     """Put the rows under a heading that says where they were measured."""
     versions = ", ".join(f"{name} {version(name)}" for name in ("keras", "tensorflow", "jax"))
     place = f"on {os.cpu_count()} cores ({platform.machine()}), {versions}"
@@ -159,7 +169,7 @@ def main() -> None:
     if options.measure:
         print(json.dumps(measure(*options.measure)))
         return
-    rows = []
+    rows = kept_rows()
     for backend in options.backends:
         for variant in options.variants:
             runs: dict[str, list[dict[str, float]]] = {"ours": [], "keras.applications": []}
@@ -168,12 +178,13 @@ def main() -> None:
                     kept.append(measure_apart(backend, maker, variant))
             for quantity in QUANTITIES:
                 ours, theirs = (median(run[quantity] for run in kept) for kept in runs.values())
-                rows.append(
+                row = (
                     f"| {backend} | {variant} | {quantity} | {ours:.2f} | {theirs:.2f} "
                     f"| {ours / theirs:.2f} |"
                 )
-                print(rows[-1], flush=True)
-            write(rows)
+                rows[backend, variant, quantity] = row
+                print(row, flush=True)
+            write(rows.values())
 
 
 if __name__ == "__main__":

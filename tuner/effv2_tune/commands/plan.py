@@ -111,12 +111,14 @@ def _tell(bucket: BucketForecast, place: int, count: int) -> None:
 
 
 def _told(measured: Measured) -> None:
+    from effv2_tune.session.forecast_words import milliseconds
+
     if measured.step_seconds is None:
         click.echo(f"  {measured.reason}", err=True)
         return
     start = measured.build_seconds + measured.compile_seconds
     click.echo(
-        f"  {1000 * measured.step_seconds:.3g} ms a step, "
+        f"  {milliseconds(measured.step_seconds)} ms a step, "
         f"{measured.memory_bytes / 1e9:.2f} GB at most, {start:.0f} s to compile",
         err=True,
     )

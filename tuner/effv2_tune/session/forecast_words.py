@@ -133,7 +133,7 @@ def _table(forecast: StudyForecast) -> Iterator[str]:
                 f"{one.work.train_flops / _GIGA:.3f}",
                 _bytes(one.work.checkpoint_bytes),
                 _bytes(_needed(one)) + ("" if one.fits else " !"),
-                "" if time is None else f"{1000 * time.step_seconds:.3g}",
+                "" if time is None else milliseconds(time.step_seconds),
                 "" if trial is None else human_seconds(trial.epoch),
                 "" if trial is None else human_seconds(trial.whole),
                 "" if time is None else time.source,
@@ -290,6 +290,12 @@ def _sessions(number: int, cost: StudyCost) -> str:
 
 def _hours(hours: float) -> str:
     return human_seconds(hours * _HOUR)
+
+
+def milliseconds(seconds: float) -> str:
+    """Milliseconds, three digits of them or all before the point: 0.512, 40.1, 12,300."""
+    value = 1000 * seconds
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"  # noqa: PLR2004 - three digits
 
 
 def _bytes(nbytes: float) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +22,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # A shell that starts the tests in its background lets them, and all that they start, ignore Ctrl-C;
 # some facts are about Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# A law holds on a slow machine too: no example fails for the time that it took.
+settings.register_profile("laws", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("laws")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

@@ -217,7 +217,12 @@ def test_saved_after_any_step_and_loaded_it_goes_on_exactly(optimizer: Any, step
 
 
 def small_model(optimizer: Any, **compile_arguments: Any) -> Any:
-    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), keras.layers.Dense(1)])
+    drawn = keras.initializers.GlorotUniform
+    layers = [
+        keras.layers.Dense(3, kernel_initializer=drawn(seed=1)),
+        keras.layers.Dense(1, kernel_initializer=drawn(seed=2)),
+    ]
+    model = keras.Sequential([keras.Input((4,)), *layers])
     model.compile(optimizer, loss="mse", **compile_arguments)
     return model
 

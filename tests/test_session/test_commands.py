@@ -236,6 +236,14 @@ def test_a_warm_start_with_nothing_to_try_says_so(tune: Tune, study: Path) -> No
     assert not Path("large").exists()
 
 
+def test_a_page_is_not_written_under_the_name_of_a_picture(tune: Tune, study: Path) -> None:
+    done = tune("report", str(study), "-o", "front.png")
+
+    assert done.code == 2
+    assert "--picture front.png" in done.err
+    assert not Path("front.png").exists()
+
+
 # Interruptions.
 
 

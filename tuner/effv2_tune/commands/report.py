@@ -7,6 +7,9 @@ from pathlib import Path
 import click
 
 from effv2_tune.commands.place import study_place
+from effv2_tune.errors import TuneError
+
+_PICTURES = (".png", ".svg", ".pdf")
 
 
 @click.command(
@@ -35,6 +38,11 @@ def command(folder: str, *, name: str | None, output: Path | None, picture: Path
     """
     from effv2_tune.session.results import Results
 
+    if output is not None and output.suffix.lower() in _PICTURES:
+        raise TuneError(
+            f"{output} would be an HTML file with the name of a picture.",
+            hint=f"For a picture: --picture {output}.",
+        )
     results = Results(folder, name=name)
     if picture is not None:
         results.picture(picture)

@@ -177,8 +177,9 @@ class Benchmark:
 
     def trials(self) -> None:
         """All trials, by worker processes; what an earlier call has trained stays."""
-        sessions = self.found("sessions").get("seconds", [])
-        missing = 2 * TRIALS_EACH - len(self.trained())
+        sessions = self.found("sessions")
+        before = len(self.trained())
+        missing = 2 * TRIALS_EACH - before
         if not missing:
             return
         started = time.perf_counter()
@@ -189,7 +190,14 @@ class Benchmark:
         ]
         codes = [worker.wait() for worker in workers]
         seconds = time.perf_counter() - started
-        self.keep("sessions", {"seconds": [*sessions, seconds]})
+        trained = len(self.trained()) - before
+        self.keep(
+            "sessions",
+            {
+                "seconds": [*sessions.get("seconds", []), seconds],
+                "trials": [*sessions.get("trials", []), trained],
+            },
+        )
         print(f"{missing} trials in {seconds:.1f} s", flush=True)
         if any(codes):
             sys.exit(1)
@@ -286,6 +294,8 @@ class Benchmark:
         weights, extract, fit = (self.found(name) for name in ("weights", "extract", "fit"))
         sessions = self.found("sessions").get("seconds", [])
         trained = self.trained()
+        if sum(self.found("sessions").get("trials", [])) != len(trained):
+            sys.exit(f"A part was killed, its time is unknown: remove {self.work}/trial-*.json.")
         if not (weights and extract and fit) or len(trained) < 2 * TRIALS_EACH:
             sys.exit("Parts are missing; run them first.")
         extraction = sum(extract[str(side)]["wall"] for side in SIDES)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -14,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from effv2_tune import cli
 from effv2_tune.data import load_dataset
-from effv2_tune.errors import MistakesError, TuneError
-from effv2_tune.network import efficientnet_v2, noise
+from effv2_tune.errors import MistakesError
+from effv2_tune.network import efficientnet_v2
 from effv2_tune.study.bucket import CACHED_FEATURES
 from effv2_tune.study.messages import Compiled, Train
 from effv2_tune.study.plan import load_plan
@@ -25,7 +23,7 @@ from effv2_tune.study.recipe import DataSpec, Recipe
 from effv2_tune.training import extraction, train
 from effv2_tune.training.checkpoint import CheckpointFolder
 from effv2_tune.training.devices import open_device
-from effv2_tune.training.feature_cache import FeatureCache, FeatureFacts, FeatureKey
+from effv2_tune.training.feature_cache import FeatureCache, FeatureKey
 from effv2_tune.training.feature_store import FeatureFile
 from effv2_tune.training.trainer import Trainer
 
@@ -460,95 +458,3 @@ def test_where_images_change_the_backbone_runs_in_every_step_and_that_is_said(
     (note,) = compiled.notes
     assert note.startswith("features cannot be cached while images change (cutout): the frozen")
     assert cache.entries() == []
-
-
-def _written(cache: FeatureCache, key: FeatureKey, rows: int = 100) -> Path:
-    """A feature set on disk, as an extraction leaves it."""
-    facts = FeatureFacts(key=key, source="digits", weights_name="imagenet")
-    with cache.alone(facts, waits=lambda: None) as folder:
-        file = FeatureFile(folder, "train", count=rows, width=8, block=64)
-        gaps = file.missing()
-        with file.writing() as writer:
-            for start in gaps:
-                block = np.full((min(64, rows - start), 8), start, np.float32)
-                writer.write(start, block, 0.25)
-        file.finish()
-    return folder
-
-
-def test_the_least_recently_used_features_make_room_but_never_those_in_work(
-    tmp_path: Path,
-) -> None:
-    cache = FeatureCache(tmp_path, limit=12_000)
-    keys = [KEY.model_copy(update={"data": name}) for name in ("old", "new", "busy")]
-    folders = [_written(cache, key) for key in keys]
-    for age, place in enumerate((1, 0, 2)):  # the first one was used again since
-        os.utime(folders[place] / "features.json", (age, age))
-    facts = FeatureFacts(key=keys[1], source="digits", weights_name="imagenet")
-
-    with cache.alone(facts, waits=lambda: None):
-        os.utime(folders[1] / "features.json", (0, 0))
-        removed = cache.make_room(4_000, keep=keys[2])
-
-    assert [entry.folder for entry in removed] == [folders[0]]
-    assert sorted(entry.folder for entry in cache.entries()) == sorted(folders[1:])
-    with pytest.raises(TuneError, match=r"need 1000000\.0 GB; the disk of .* has"):
-        cache.make_room(10**15, keep=keys[2])
-
-
-def test_a_command_lists_features_and_clears_them(
-    cache: FeatureCache, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = _written(cache, KEY)
-    torn = folder / "validation.npy.part"
-    torn.write_bytes(b"begun")
-
-    assert cli.run(["features"]) == 0
-    listed = capsys.readouterr().out
-    assert "tiny@32  imagenet  digits  train, validation (unfinished)  0.000 GB" in listed
-    assert f"1 set, 0.00 of 20 GB, in {cache.folder}" in listed
-    assert cli.run(["doctor", "--json"]) == 0
-    (said,) = json.loads(capsys.readouterr().out)["features"]["sets"]
-    assert said["key"]["data"] == "d"
-    assert said["bytes"] == sum(path.stat().st_size for path in folder.iterdir())
-    assert cli.run(["features", "--clear"]) == 0
-    assert not folder.exists()
-    assert "0 sets, 0.00 of 20 GB" in capsys.readouterr().out
-
-
-def test_a_limit_that_is_no_number_is_told(
-    cache: FeatureCache, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert cache.limit == 20e9
-    monkeypatch.setenv("EFFV2_TUNE_FEATURES_GB", "plenty")
-
-    assert cli.run(["features"]) == 2
-    assert "EFFV2_TUNE_FEATURES_GB is 'plenty', and no number of gigabytes." in (
-        capsys.readouterr().err
-    )
-
-
-def test_hashed_noise_is_uniform_and_the_same_inside_xla() -> None:
-    import tensorflow as tf
-
-    def draw(step: Any) -> tuple[Any, Any]:
-        return noise.uniform((64, 1, 1, 1), 7, step), noise.uniform_table(128, 1280, 7, step)
-
-    inside = tf.function(draw, jit_compile=True, autograph=False)
-    tables = []
-    for step in range(8):
-        plain, compiled = draw(tf.constant(step)), inside(tf.constant(step))
-        assert all(np.array_equal(a, b) for a, b in zip(plain, compiled, strict=True))
-        tables.append(np.asarray(plain[1]))
-    table = np.stack(tables)
-
-    assert table.min() >= 0
-    assert table.max() < 1
-    # 1,310,720 numbers: the standard error of a tenth's share is 0.00026.
-    assert np.histogram(table, 10, (0, 1))[0] / table.size == pytest.approx(0.1, abs=0.0015)
-    # Rows, columns and steps are not alike: correlations as small as chance leaves them.
-    dropped = (table < 0.1).astype(float)
-    scaled = (dropped - 0.1) / 0.3
-    for other in (scaled[:, 1:] * scaled[:, :-1], scaled[:, :, 1:] * scaled[:, :, :-1]):
-        assert abs(other.mean()) < 5 / np.sqrt(other.size)
-    assert abs((scaled[1:] * scaled[:-1]).mean()) < 5 / np.sqrt(scaled[1:].size)

@@ -187,9 +187,7 @@ class TensorFlowSteps:
 
         def one(at: Any, loss: Any, correct: Any) -> tuple[Any, Any, Any]:
             step = first + at
-            # Not order[step]: XLA takes the place of a slice for a constant, and compiles anew.
-            now, mixes = tf.gather(order, step), tf.gather(mixing, step)
-            more_loss, more_correct = self._train(pixels, truth, now, mixes)
+            more_loss, more_correct = self._train(pixels, truth, order[step], mixing[step])
             return at + 1, loss + more_loss, correct + more_correct
 
         _, loss, correct = tf.while_loop(lambda at, *_: at < steps, one, (0, 0.0, 0.0))

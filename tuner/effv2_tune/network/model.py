@@ -11,7 +11,6 @@ from keras import ops
 from effv2_tune.catalog import Stage, Variant
 from effv2_tune.network.forward import extract_features
 from effv2_tune.network.layers import CLASSIFIER, LayerMaker, classifier_layer, trunk_layers
-from effv2_tune.network.noise import uniform_table
 from effv2_tune.network.parts import TrainableFrom, first_trained_stage, stage_of
 
 if TYPE_CHECKING:
@@ -43,13 +42,10 @@ class _Operations:
 _OPERATIONS = _Operations()
 
 
-def _keep_each(rates: Any, noise: Any) -> Any:
-    """0 where dropped, 1 / (1 - rate) where kept; exactly 1 everywhere at rate 0.
-
-    Args:
-        rates: From 0 to below 1.
-        noise: Uniform random numbers from [0, 1), so that rate 0 keeps everything.
-    """
+def _keep_each(rates: Any, shape: tuple[Any, ...], seed: Any) -> Any:
+    """0 where dropped, 1 / (1 - rate) where kept; exactly 1 everywhere at rate 0."""
+    # The noise lies in [0, 1), so that rate 0 keeps everything.
+    noise = keras.random.uniform(shape, dtype="float32", seed=seed)
     return ops.where(noise >= rates, 1 / (1 - rates), 0.0)
 
 
@@ -75,9 +71,11 @@ class _WithDropout(keras.Model):  # type: ignore[misc]  # Keras ships no types
     def classify(self, features: Any, *, training: bool) -> Any:
         """Features, with dropout where training, through the classifier."""
         if training:
-            rows, columns = ops.shape(features)
-            noise = uniform_table(rows, columns, *ops.unstack(self.seed_generator.next()))
-            features = features * _keep_each(ops.convert_to_tensor(self.rates["dropout"]), noise)
+            features = features * _keep_each(
+                ops.convert_to_tensor(self.rates["dropout"]),
+                ops.shape(features),
+                self.seed_generator,
+            )
         return self.get_layer(CLASSIFIER)(features)
 
 
@@ -164,9 +162,7 @@ class EfficientNetV2(_WithDropout):
         shares = ops.convert_to_tensor([place / len(blocks) for place in dropping], "float32")
         rates = ops.reshape(ops.convert_to_tensor(self.rates["stochastic_depth"]) * shares, (-1, 1))
         # One draw for all blocks: a draw each would make the compiled step a third longer.
-        shape = (len(dropping), batch)
-        noise = keras.random.uniform(shape, dtype="float32", seed=self.seed_generator)
-        keeps = _keep_each(rates, noise)
+        keeps = _keep_each(rates, (len(dropping), batch), self.seed_generator)
         return {
             position: ops.reshape(keeps[row], (-1, 1, 1, 1))
             for row, position in enumerate(dropping)

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from effv2_tune.cache import CACHE_VARIABLE, cache_folder
-from effv2_tune.catalog import Scaling
 from effv2_tune.errors import EXIT_FAILED, TuneError
 from effv2_tune.study.base import Value
 
@@ -57,7 +56,7 @@ class FeatureKey(Value):
     resolution: int
     resize: str
     weights: str
-    scaling: Scaling
+    scaling: str
     backend: str
     device_kind: str
     device_count: int

@@ -33,9 +33,9 @@ def efficientnet_v2(
     """An EfficientNetV2 (Tan and Le, arXiv 2104.00298) on any Keras backend.
 
     It takes images that are scaled as its weights expect (`preprocess`). Its layers are stock Keras
-    layers with the names and weights of the released files. Dropout and stochastic depth act in
-    training only; their rates are variables (`set_rates`). The same seed gives the same initial
-    weights on every backend.
+    layers, or subclasses that compute the same faster, with the names and weights of the released
+    files. Dropout and stochastic depth act in training only; their rates are variables
+    (`set_rates`). The same seed gives the same initial weights on every backend.
 
     Args:
         variant: A name in `catalog.VARIANTS`, `tiny`, or a variant of your own.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -31,6 +32,14 @@ CONVOLUTION_INITIALIZER = {"scale": 2.0, "mode": "fan_out", "distribution": "unt
 CLASSIFIER_INITIALIZER = {"scale": 1 / 3, "mode": "fan_out", "distribution": "uniform"}
 
 
+@dataclass(frozen=True)
+class LayerKinds:
+    """Classes of layers: stock ones, or subclasses that compute the same."""
+
+    depthwise: type = keras.layers.DepthwiseConv2D
+    batch_norm: type = keras.layers.BatchNormalization
+
+
 class LayerMaker:
     """Makes built layers, with zeros for weights; `initialise` or a weight file fills them.
 
@@ -39,11 +48,19 @@ class LayerMaker:
         dtype: Keras dtype policy, or its name.
         batch_norm_momentum: Share of the old moving average that each step keeps.
         batch_norm_epsilon: Added to the variance in batch normalization.
+        kinds: Classes for the layers that there is more than one of.
     """
 
     def __init__(
-        self, variant: Variant, *, dtype: Any, batch_norm_momentum: float, batch_norm_epsilon: float
+        self,
+        variant: Variant,
+        *,
+        dtype: Any,
+        batch_norm_momentum: float,
+        batch_norm_epsilon: float,
+        kinds: LayerKinds | None = None,
     ) -> None:
+        self._kinds = kinds or LayerKinds()
         self._symmetric = variant.padding == "symmetric"
         self._dtype = dtype
         self._batch_norm = {"momentum": batch_norm_momentum, "epsilon": batch_norm_epsilon}
@@ -67,7 +84,7 @@ class LayerMaker:
 
     def depthwise(self, name: str, width: int, *, stride: int) -> Any:
         """A 3x3 depthwise convolution without bias."""
-        layer = keras.layers.DepthwiseConv2D(
+        layer = self._kinds.depthwise(
             KERNEL_SIZE,
             strides=stride,
             padding=self._padding(stride),
@@ -81,7 +98,7 @@ class LayerMaker:
 
     def batch_norm(self, name: str, width: int) -> Any:
         """A batch normalization over channels, which come last."""
-        layer = keras.layers.BatchNormalization(
+        layer = self._kinds.batch_norm(
             **self._batch_norm,
             beta_initializer=_zeros,
             gamma_initializer=_ones,

@@ -10,8 +10,15 @@ from keras import ops
 
 from effv2_tune.catalog import Stage, Variant
 from effv2_tune.network.forward import extract_features
-from effv2_tune.network.layers import CLASSIFIER, LayerMaker, classifier_layer, trunk_layers
+from effv2_tune.network.layers import (
+    CLASSIFIER,
+    LayerKinds,
+    LayerMaker,
+    classifier_layer,
+    trunk_layers,
+)
 from effv2_tune.network.parts import TrainableFrom, first_trained_stage, stage_of
+from effv2_tune.network.quick_layers import QuickBatchNormalization, QuickDepthwiseConv2D
 
 if TYPE_CHECKING:
     from effv2_tune.catalog import Block
@@ -117,6 +124,7 @@ class EfficientNetV2(_WithDropout):
             dtype=self.dtype_policy,
             batch_norm_momentum=batch_norm_momentum,
             batch_norm_epsilon=batch_norm_epsilon,
+            kinds=LayerKinds(QuickDepthwiseConv2D, QuickBatchNormalization),
         )
         self.layers_by_name = {layer.name: layer for layer in trunk_layers(variant, make)}
         if classes is not None:

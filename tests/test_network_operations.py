@@ -54,7 +54,7 @@ def outputs(layer, images, upstream, training):
 
 def difference(kind, side, stride, variant, dtype):
     layers = []
-    # In bfloat16 the stock gradient of a single pixel is no measure: TensorFlow's is not always one.
+    # The stock gradient of a single pixel in bfloat16 is no measure: TensorFlow's may be anything.
     for kinds, precision in ((LayerKinds(), "float32"), (QUICK, dtype)):
         make = LayerMaker(find_variant(variant), dtype=precision, batch_norm_momentum=0.9,
                           batch_norm_epsilon=1e-3, kinds=kinds)

@@ -332,12 +332,17 @@ def test_test_images_are_counted_with_the_selected_weights(
 
 
 def test_the_average_of_the_weights_is_what_is_evaluated(trainer: Trainer, tmp_path: Path) -> None:
-    recipe = EVERYTHING_ON.with_numbers(ema_momentum=0.0, epochs=1)
+    recipe = EVERYTHING_ON.with_numbers(ema_momentum=0.0, epochs=3)
     plain = _train(trainer, recipe, tmp_path / "plain")
     averaged = _train(trainer, recipe.with_numbers(ema_momentum=0.99), tmp_path / "averaged")
 
-    assert plain.curve[0].train_loss == averaged.curve[0].train_loss
-    assert plain.curve[0].validation != averaged.curve[0].validation
+    assert [e.train_loss for e in plain.curve] == [e.train_loss for e in averaged.curve]
+    assert plain.curve[-1].validation.loss != averaged.curve[-1].validation.loss
+    # What was evaluated is what is kept: weights that moved less, and the same running statistics.
+    kept, moved = _weights(tmp_path / "averaged"), _weights(tmp_path / "plain")
+    assert np.abs(kept["network/post_bn/beta"]).max() < np.abs(moved["network/post_bn/beta"]).max()
+    statistics = "network/post_bn/moving_mean"
+    np.testing.assert_array_equal(kept[statistics], moved[statistics])
 
 
 def test_a_recipe_that_does_not_fit_is_infeasible_and_the_next_one_trains(

@@ -27,6 +27,7 @@ COMMANDS = {
     "export": "Turn a point of the front into a training run.",
     "train": "Carry out a standard training run.",
     "doctor": "Say what will be used here, and why.",
+    "features": "List or remove the cached features of frozen backbones.",
     "init": "Start a study file of your own.",
     "spaces": "List the shipped search spaces and studies.",
     "variants": "List the EfficientNetV2 variants.",

@@ -71,7 +71,9 @@ def command(
     nothing had happened, a step takes so long. Exits with 1 where one of these does not hold. The
     text at the end is for a bug report; no user name, home folder or machine name is in it.
     """
+    from effv2_tune.commands.features import as_facts, summary
     from effv2_tune.host import choose_hardware, probe_host, probe_packages
+    from effv2_tune.training.feature_cache import FeatureCache
 
     host, packages = probe_host(), probe_packages()
     chosen: Hardware | None = None
@@ -88,6 +90,7 @@ def command(
         name: found for name in _PACKAGES if (found := _version(name)) is not None
     }
     facts = {"use": verdict, "host": asdict(host), "versions": versions}
+    features = FeatureCache()
     if not as_json:
         click.echo(f"use       {verdict['why']}")
         click.echo(f"cpu       {host.cpu}, {host.cpu_count} processors")
@@ -95,11 +98,12 @@ def command(
         click.echo(f"tpu       {f'{host.tpu_chips} chips' if host.tpu_chips else 'none'}")
         for name, found in versions.items():
             click.echo(f"{name:<13} {found}")
+        click.echo(f"features      {summary(features)}")
     tested = None
     if selftest and chosen is not None:
         tested = _test(chosen, as_json=as_json)
     if as_json:
-        facts |= {"packages": asdict(packages)}
+        facts |= {"packages": asdict(packages), "features": as_facts(features)}
         click.echo(json.dumps(facts if tested is None else facts | {"selftest": tested}, indent=2))
     if chosen is None:
         return EXIT_WRONG_INPUT

@@ -21,9 +21,8 @@ from effv2_tune.optimizers import (
     CyclicalLearningRate,
 )
 from effv2_tune.study.plan import StudyPlan, load_plan
-from effv2_tune.training.compiled import weights_source
 from effv2_tune.training.loss import cross_entropies, soft_targets
-from effv2_tune.training.settings import network_arguments, optimizer_numbers
+from effv2_tune.training.settings import network_arguments, optimizer_numbers, weights_source
 
 if TYPE_CHECKING:
     from effv2_tune.study.recipe import Recipe

@@ -256,8 +256,7 @@ def trained_model(recipe: Recipe, facts: DataFacts, arrays: Any, *, base: Path) 
     """
     from effv2_tune.network import efficientnet_v2, stock_model
     from effv2_tune.network.weights import input_scaling
-    from effv2_tune.training.compiled import weights_source
-    from effv2_tune.training.settings import network_arguments
+    from effv2_tune.training.settings import network_arguments, weights_source
     from effv2_tune.training.steps import named_variables
 
     network = efficientnet_v2(

@@ -17,6 +17,7 @@ from effv2_tune.network.layers import (
     classifier_layer,
     trunk_layers,
 )
+from effv2_tune.network.noise import uniform_table
 from effv2_tune.network.parts import TrainableFrom, first_trained_stage, stage_of
 from effv2_tune.network.quick_layers import QuickBatchNormalization, QuickDepthwiseConv2D
 
@@ -49,10 +50,13 @@ class _Operations:
 _OPERATIONS = _Operations()
 
 
-def _keep_each(rates: Any, shape: tuple[Any, ...], seed: Any) -> Any:
-    """0 where dropped, 1 / (1 - rate) where kept; exactly 1 everywhere at rate 0."""
-    # The noise lies in [0, 1), so that rate 0 keeps everything.
-    noise = keras.random.uniform(shape, dtype="float32", seed=seed)
+def _keep_each(rates: Any, noise: Any) -> Any:
+    """0 where dropped, 1 / (1 - rate) where kept; exactly 1 everywhere at rate 0.
+
+    Args:
+        rates: From 0 to below 1.
+        noise: Uniform random numbers from [0, 1), so that rate 0 keeps everything.
+    """
     return ops.where(noise >= rates, 1 / (1 - rates), 0.0)
 
 
@@ -78,12 +82,14 @@ class _WithDropout(keras.Model):  # type: ignore[misc]  # Keras ships no types
     def classify(self, features: Any, *, training: bool) -> Any:
         """Features, with dropout where training, through the classifier."""
         if training:
-            features = features * _keep_each(
-                ops.convert_to_tensor(self.rates["dropout"]),
-                ops.shape(features),
-                self.seed_generator,
-            )
+            rate = ops.convert_to_tensor(self.rates["dropout"])
+            features = features * _keep_each(rate, self.dropout_noise(features))
         return self.get_layer(CLASSIFIER)(features)
+
+    def dropout_noise(self, features: Any) -> Any:
+        """Uniform random numbers from [0, 1) for each of the features; others at each call."""
+        rows, columns = ops.shape(features)
+        return uniform_table(rows, columns, *ops.unstack(self.seed_generator.next()))
 
 
 @keras.saving.register_keras_serializable(package="effv2_tune")
@@ -170,7 +176,9 @@ class EfficientNetV2(_WithDropout):
         shares = ops.convert_to_tensor([place / len(blocks) for place in dropping], "float32")
         rates = ops.reshape(ops.convert_to_tensor(self.rates["stochastic_depth"]) * shares, (-1, 1))
         # One draw for all blocks: a draw each would make the compiled step a third longer.
-        keeps = _keep_each(rates, (len(dropping), batch), self.seed_generator)
+        shape = (len(dropping), batch)
+        noise = keras.random.uniform(shape, dtype="float32", seed=self.seed_generator)
+        keeps = _keep_each(rates, noise)
         return {
             position: ops.reshape(keeps[row], (-1, 1, 1, 1))
             for row, position in enumerate(dropping)
@@ -225,3 +233,32 @@ class Classifier(_WithDropout):
     def call(self, inputs: Any, training: bool | None = None) -> Any:  # noqa: FBT001 - Keras' own
         """Pooled features [batch, head_width] to logits [batch, classes]."""
         return self.classify(inputs, training=bool(training))
+
+    def classify(self, features: Any, *, training: bool) -> Any:
+        """As in the whole network, with a product that is quick where it is most of a step."""
+        layer = self.get_layer(CLASSIFIER)
+        if not training:
+            return layer(features)
+        rate = ops.convert_to_tensor(self.rates["dropout"])
+        kept = ops.where(self.dropout_noise(features) >= rate, features, 0.0)
+        # Casting reads the variables here: TensorFlow would ask a custom gradient for theirs.
+        kernel, bias = (ops.cast(held, "float32") for held in (layer.kernel, layer.bias))
+        return layer.activation(_scaled_product(kept, kernel, 1 / (1 - rate)) + bias)
+
+
+@ops.custom_gradient  # type: ignore[untyped-decorator]  # Keras ships no types
+def _scaled_product(features: Any, kernel: Any, scale: Any) -> Any:
+    """``scale * features @ kernel``, for a number that is not differentiated.
+
+    The kernel's gradient is computed as a product of few rows: on a CPU, XLA takes 0.24 ms for
+    [1280, 128] x [128, 10], and 0.03 ms for [10, 128] x [128, 1280] (JAX 0.10.2). It would exchange
+    product and transposition if the scale did not stand between them.
+    """
+
+    def gradient(*given: Any, upstream: Any = None) -> tuple[Any, Any, Any]:
+        up = given[0] if upstream is None else upstream
+        to_features = scale * ops.matmul(up, ops.transpose(kernel))
+        to_kernel = ops.transpose(scale * ops.matmul(ops.transpose(up), features))
+        return to_features, to_kernel, ops.zeros_like(scale)
+
+    return scale * ops.matmul(features, kernel), gradient

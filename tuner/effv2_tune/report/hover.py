@@ -42,6 +42,7 @@ def _time_lines(times: Times) -> list[str]:
         "evaluation": times.evaluate,
         "compilation": times.compile,
         "building": times.build,
+        "extracting features": times.extract,
         "measuring": times.measure,
         "checkpoints": times.checkpoint,
     }

@@ -45,6 +45,7 @@ TIME_COLOURS = MappingProxyType(
         "training, other trials": "#56B4E9",
         "evaluation": "#009E73",
         "compilation": "#D55E00",
+        "extracting features": "#AA4466",
         "measuring step times": "#E69F00",
         "building networks": "#CC79A7",
         "checkpoints": "#C9B400",

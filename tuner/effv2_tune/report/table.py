@@ -144,6 +144,7 @@ def _row(trial: Trial, on_front: bool, parameters: Sequence[str]) -> dict[str, A
         "evaluate_seconds": times.evaluate,
         "compile_seconds": times.compile,
         "build_seconds": times.build,
+        "extract_seconds": times.extract,
         "measure_seconds": times.measure,
         "checkpoint_seconds": times.checkpoint,
         "step_bucket_milliseconds": times.step_bucket * MILLISECONDS,

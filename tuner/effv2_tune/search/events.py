@@ -86,12 +86,14 @@ class BucketCompiled(Value):
         label: The bucket's short name.
         step_seconds: The step time that counts for every trial of the bucket.
         fresh: Whether it was compiled just now.
+        notes: Sentences about what was done for it.
     """
 
     trial: int
     label: str
     step_seconds: float
     fresh: bool
+    notes: tuple[str, ...] = ()
 
 
 class EpochTrained(Value):

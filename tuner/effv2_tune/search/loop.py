@@ -387,6 +387,7 @@ class _Loop:
             label=measured.label,
             step_seconds=measured.step_seconds if held.cost is None else held.cost.step_seconds,
             fresh=message.fresh,
+            notes=message.notes,
         )
 
     def _advance(self, held: _Running, message: EpochEnded) -> Event:

@@ -88,6 +88,7 @@ class StudyNarrator:
         elif isinstance(event, happened.TrialStarted) and not self._bars.shown:
             yield f"trial {event.trial}: {_config(event.config)}"
         elif isinstance(event, happened.BucketCompiled) and event.fresh:
+            yield from event.notes
             yield f"compiled {event.label}: {1000 * event.step_seconds:.0f} ms a step"
         elif isinstance(event, happened.TrialEnded):
             self._told += 1
@@ -157,7 +158,9 @@ class EpochNarrator:
         self._bars.__exit__(kind, error, trace)
 
     def tell(self, event: Any) -> None:
-        """One message of the trainer; those without an epoch say nothing."""
+        """One message of the trainer: its notes, and its epoch if it has one."""
+        for note in getattr(event, "notes", ()):
+            self._console.print(note, markup=False, soft_wrap=True)
         epoch: Epoch | None = getattr(event, "epoch", None)
         if epoch is None or isinstance(epoch, int):
             return

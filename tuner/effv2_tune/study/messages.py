@@ -114,6 +114,7 @@ class Compiled(Value):
         step_seconds: Median time of one optimizer step, steady state.
         fresh: Whether it was compiled and measured just now.
         extraction_seconds: One pass of a frozen backbone over the images; 0 for any other.
+        notes: Sentences about what was done for it.
     """
 
     trial: int
@@ -121,6 +122,7 @@ class Compiled(Value):
     step_seconds: float
     fresh: bool
     extraction_seconds: float = 0.0
+    notes: tuple[str, ...] = ()
 
 
 class EpochEnded(Value):

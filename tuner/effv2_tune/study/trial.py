@@ -27,8 +27,9 @@ class Measurement(Value):
         quality: What the study compares, on the validation split (accuracy from 0 to 1 unless it
             says otherwise), for the weights that the recipe selects.
         train_seconds: Seconds of training that the standard run of the recipe takes on this
-            device kind: planned steps times the bucket's step time, without compilation,
-            evaluation, checkpoints and queueing.
+            device kind: planned steps times the bucket's step time, plus one extraction of
+            features where the backbone is frozen; without compilation, evaluation, checkpoints
+            and queueing.
     """
 
     quality: float
@@ -87,6 +88,8 @@ class Times(Value):
     Attributes:
         build: Building network and optimizer; 0 where the bucket was already compiled.
         compile: Tracing and compilation; 0 likewise.
+        extract: Having a frozen backbone's features, from the backbone or from disk; 0 where the
+            worker had them.
         measure: Measuring the bucket's step time; 0 where it was known.
         train: Training steps.
         evaluate: Validation passes.
@@ -98,6 +101,7 @@ class Times(Value):
 
     build: float = 0.0
     compile: float = 0.0
+    extract: float = 0.0
     measure: float = 0.0
     train: float = 0.0
     evaluate: float = 0.0

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from effv2_tune import catalog
-from effv2_tune.network import efficientnet_v2, initialise, load_weights, set_rates
+from effv2_tune.network import (
+    classifier,
+    efficientnet_v2,
+    initialise,
+    load_weights,
+    rate_variables,
+    set_rates,
+)
 from effv2_tune.network.weights import input_scaling
 from effv2_tune.optimizers.flat import FlatOptimizer
 from effv2_tune.training.clock import measure_step
+from effv2_tune.training.extraction import frozen_trunk
 from effv2_tune.training.order import epoch_mixing, epoch_order
 from effv2_tune.training.settings import (
     network_arguments,
@@ -19,15 +25,18 @@ from effv2_tune.training.settings import (
     step_numbers,
     step_plan,
     strengths,
+    weights_source,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from effv2_tune.data import Dataset
     from effv2_tune.study.bucket import BucketKey
     from effv2_tune.study.recipe import Recipe
     from effv2_tune.training.clock import MachineLock
+    from effv2_tune.training.extraction import FeatureSet
     from effv2_tune.training.feed import Feeds, Rows
     from effv2_tune.training.steps import Steps
 
@@ -62,40 +71,70 @@ class CompiledBucket:
         recipe: Any recipe of the bucket.
         key: The bucket.
         dataset: What is trained on.
-        feeds: How its images reach the device, from `place_rows`.
+        feeds: How its images, or features, reach the device, from `place_rows`.
         base: Folder that a relative weight file starts from.
+        features: What its classifier is trained on, alone; None where images come in.
 
     Attributes:
-        network: The Keras model; on JAX its variables are current only after `steps.finish`.
+        network: The Keras model that is trained, with features the classifier alone; on JAX its
+            variables are current only after `steps.finish`.
         steps: The compiled steps.
         scaling: How images are scaled for the network.
+        features: As given.
         step_seconds: Time of one step; None until it is measured or given.
         build_seconds: What building took.
         compile_seconds: What tracing and compilation took.
     """
 
     def __init__(
-        self, recipe: Recipe, key: BucketKey, dataset: Dataset, feeds: Feeds, *, base: Path
+        self,
+        recipe: Recipe,
+        key: BucketKey,
+        dataset: Dataset,
+        feeds: Feeds,
+        *,
+        base: Path,
+        features: FeatureSet | None = None,
     ) -> None:
         started = time.perf_counter()
         self._key = key
         self._dataset = dataset
+        self._base = base
+        self.features = features
         self.step_seconds: float | None = None
         self.compile_seconds = 0.0
-        self.network = efficientnet_v2(
-            recipe.variant,
-            **network_arguments(recipe, classes=key.classes, precision=key.precision),
-        )
+        self.network = self._build(recipe)
         weights = weights_source(recipe, base)
         self.scaling = input_scaling(recipe.variant, weights)
         self._pretrained = self._load(weights)
         self._optimizer = FlatOptimizer(optimizer_switches(recipe), self._numbers(recipe))
         self._optimizer.build(self.network.trainable_variables)
-        plan = step_plan(recipe, key, self.scaling, feature_shape=None)
+        shape = None if features is None else features.shape
+        plan = step_plan(recipe, key, self.scaling, feature_shape=shape)
         self.steps: Steps = _step_file(key.backend).make_steps(
             self.network, self._optimizer, plan, feeds, tuple(strengths(recipe))
         )
         self.build_seconds = time.perf_counter() - started
+
+    def _build(self, recipe: Recipe) -> Any:
+        """What is trained; the classifier alone starts as it does in the whole network."""
+        classes = self._key.classes
+        if self.features is not None:
+            return classifier(
+                recipe.variant, classes=classes, dropout=recipe.dropout, seed=recipe.seed
+            )
+        arguments = network_arguments(recipe, classes=classes, precision=self._key.precision)
+        return efficientnet_v2(recipe.variant, **arguments)
+
+    def whole_network(self, recipe: Recipe) -> tuple[Any, Any | None]:
+        """The network with its present weights, and its classifier if that is a model of its own.
+
+        Args:
+            recipe: Any of the bucket.
+        """
+        if self.features is None:
+            return self.network, None
+        return frozen_trunk(recipe, self._base, self._key.precision), self.network
 
     def _load(self, weights: str | None) -> list[tuple[Any, Any]]:
         """Each pretrained variable with its value."""
@@ -113,12 +152,18 @@ class CompiledBucket:
     def _numbers(self, recipe: Recipe) -> dict[str, float]:
         return optimizer_numbers(recipe, images=len(self._dataset.train), batch=self._key.batch)
 
+    @property
+    def extraction_seconds(self) -> float:
+        """What one run of the frozen backbone over the training images takes; 0 for any other."""
+        return 0.0 if self.features is None else self.features.extraction_seconds
+
     def start(self, recipe: Recipe) -> None:
         """Begin a trial: its initial weights, its numbers, nothing of the trial before."""
         initialise(self.network, seed=recipe.seed)
         for variable, value in self._pretrained:
             variable.assign(value)
-        set_rates(self.network, dropout=recipe.dropout, stochastic_depth=recipe.stochastic_depth)
+        rates = rate_variables(self.network)
+        set_rates(self.network, **{name: getattr(recipe, name) for name in rates})
         self._optimizer.set_numbers(self._numbers(recipe))
         self._optimizer.reset()
         self.steps.start(step_numbers(recipe, self._dataset))
@@ -154,12 +199,3 @@ class CompiledBucket:
         )
         self.steps.begin_epoch(order, mixing)
         return len(order)
-
-
-def weights_source(recipe: Recipe, base: Path) -> str | None:
-    """The recipe's weights as `load_weights` takes them; None for random ones."""
-    if recipe.weights == "none":
-        return None
-    if recipe.weights in (*catalog.WEIGHT_SETS, catalog.KERAS_WEIGHTS):
-        return recipe.weights
-    return str(base / Path(recipe.weights).expanduser())

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from effv2_tune.cache import CACHE_VARIABLE, cache_folder
+from effv2_tune.catalog import Scaling
 from effv2_tune.errors import EXIT_FAILED, TuneError
 from effv2_tune.study.base import Value
 
@@ -56,7 +57,7 @@ class FeatureKey(Value):
     resolution: int
     resize: str
     weights: str
-    scaling: str
+    scaling: Scaling
     backend: str
     device_kind: str
     device_count: int

@@ -70,13 +70,17 @@ class FeatureFile:
         return range(0, self.count, self.block)
 
     @property
-    def nbytes(self) -> int:
-        """Bytes of the finished file."""
-        return len(self._header()) + self.count * self.width * _FLOAT_BYTES
+    def block_bytes(self) -> int:
+        """Bytes of a block that is full."""
+        return self.block * self.width * _FLOAT_BYTES
 
     def is_begun(self) -> bool:
         """Whether anything of it is on disk."""
         return any(self._path(end).exists() for end in ("npy", "npy.part", "json"))
+
+    def is_finished(self) -> bool:
+        """Whether it was whole once; :meth:`read` tells whether it still is."""
+        return self._manifest() is not None
 
     def read(self) -> Features | None:
         """The features as a read-only memory map; None unless every block is there, unharmed."""
@@ -89,9 +93,16 @@ class FeatureFile:
 
     def seconds(self) -> float | None:
         """What one image takes: the median of the blocks that were measured; None for none."""
-        blocks = self._manifest() or self._journal()
-        measured = [block.seconds for block in blocks.values() if block.seconds is not None]
+        measured = self._measured()
         return statistics.median(measured) if measured else None
+
+    def measured_blocks(self) -> int:
+        """How many blocks have been measured."""
+        return len(self._measured())
+
+    def _measured(self) -> list[float]:
+        blocks = self._manifest() or self._journal()
+        return [block.seconds for block in blocks.values() if block.seconds is not None]
 
     def missing(self) -> list[int]:
         """Where blocks start that are to be computed, now that it is to be written.

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from effv2_tune.network.noise import uniform
 from effv2_tune.training.feed import Streamed, feeds_of
 from effv2_tune.training.inputs import evaluation_inputs, training_inputs
 from effv2_tune.training.loss import (
@@ -163,13 +164,12 @@ class JaxSteps:
 
     def _draw(self, seed: Any, iterations: Any) -> Any:
         """Random numbers from the seed, the step, and how many were drawn before."""
-        key = jax.random.fold_in(jax.random.key(seed), iterations)
         drawn = 0
 
         def draw(shape: tuple[int, ...]) -> Any:
             nonlocal drawn
             drawn += 1
-            return jax.random.uniform(jax.random.fold_in(key, drawn), shape)
+            return uniform(shape, seed, iterations, drawn)
 
         return draw
 

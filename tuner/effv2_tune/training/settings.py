@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import zlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from effv2_tune import catalog
 from effv2_tune.data import class_weights
 from effv2_tune.optimizers.switches import Switches
 from effv2_tune.study.steps import steps_per_epoch
@@ -124,3 +126,12 @@ def network_arguments(recipe: Recipe, *, classes: int, precision: str) -> dict[s
         "seed": recipe.seed,
         "dtype": precision,
     }
+
+
+def weights_source(recipe: Recipe, base: Path) -> str | None:
+    """The recipe's weights as `load_weights` takes them; None for random ones."""
+    if recipe.weights == "none":
+        return None
+    if recipe.weights in (*catalog.WEIGHT_SETS, catalog.KERAS_WEIGHTS):
+        return recipe.weights
+    return str(base / Path(recipe.weights).expanduser())

@@ -97,6 +97,9 @@ def run(
     counts = trainer.test(recipe, out / "checkpoints")
     steps = planned_steps(recipe, dataset.facts(), device.placement.device_count)
     metrics = _metrics(finished, counts, steps, device.environment.model_dump())
+    extraction = trainer.bucket(recipe).extraction_seconds
+    metrics["train_seconds"] += extraction
+    metrics["extraction_seconds"] = extraction
     metrics["data_digest"] = dataset.digest
     _save_model(trainer, recipe, out / _MODEL)
     _write_history(finished, out / _HISTORY)
@@ -148,7 +151,7 @@ def _save_model(trainer: Trainer, recipe: Recipe, path: Path) -> None:
     """Save the model in stock layers; it is at every moment absent or whole."""
     bucket = trainer.bucket(recipe)
     model = stock_model(
-        bucket.network,
+        *bucket.whole_network(recipe),
         image_shape=trainer.dataset.facts().image_shape,
         resolution=recipe.pixels,
         scaling=bucket.scaling,

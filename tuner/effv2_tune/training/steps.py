@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SplitName = Literal["train", "validation", "test"]
 
 #: Features that are evaluated at once: a classifier is done with them in a moment.
-_FEATURES_AT_ONCE = 4096
+_FEATURES_AT_ONCE = 1024
 
 #: The state of dropout and stochastic depth, beside the weights in `named_variables`.
 RANDOM_STATE = "network/random_state"

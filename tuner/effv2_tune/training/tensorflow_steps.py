@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
+from effv2_tune.network.noise import uniform
 from effv2_tune.training.feed import Streamed, feeds_of
 from effv2_tune.training.inputs import evaluation_inputs, training_inputs
 from effv2_tune.training.loss import (
@@ -77,7 +78,13 @@ class TensorFlowSteps:
         images = [tf.TensorSpec([None, *plan.image_shape], dtype), tf.TensorSpec([None], tf.int32)]
         batch = [*images, tf.TensorSpec([plan.batch], tf.int32)]
         mixing = tf.TensorSpec([4], tf.float32)
-        evaluated = [*images, tf.TensorSpec([plan.evaluation_batch], tf.int32)]
+        # Only training images have features of both sides.
+        shape = [None, *plan.image_shape[1:]] if plan.takes_features else plan.image_shape
+        evaluated = [
+            tf.TensorSpec([None, *shape], dtype),
+            tf.TensorSpec([None], tf.int32),
+            tf.TensorSpec([plan.evaluation_batch], tf.int32),
+        ]
         counted = tf.TensorSpec([plan.evaluation_batch], tf.float32)
         epoch = [
             *images,
@@ -124,16 +131,13 @@ class TensorFlowSteps:
 
     def _draw(self) -> Any:
         """Random numbers from the seed, the step, and how many were drawn before."""
-        iterations = tf.cast(self._iterations.value, tf.int64)
+        iterations = self._iterations.value
         drawn = 0
 
         def draw(shape: tuple[int, ...]) -> Any:
             nonlocal drawn
             drawn += 1
-            # The seed fills 32 bits; 8 bits above it tell the draws of one step apart.
-            return tf.random.stateless_uniform(
-                shape, seed=tf.stack([self._seed + (drawn << 32), iterations])
-            )
+            return uniform(shape, self._seed, iterations, drawn)
 
         return draw
 
@@ -183,7 +187,9 @@ class TensorFlowSteps:
 
         def one(at: Any, loss: Any, correct: Any) -> tuple[Any, Any, Any]:
             step = first + at
-            more_loss, more_correct = self._train(pixels, truth, order[step], mixing[step])
+            # Not order[step]: XLA takes the place of a slice for a constant, and compiles anew.
+            now, mixes = tf.gather(order, step), tf.gather(mixing, step)
+            more_loss, more_correct = self._train(pixels, truth, now, mixes)
             return at + 1, loss + more_loss, correct + more_correct
 
         _, loss, correct = tf.while_loop(lambda at, *_: at < steps, one, (0, 0.0, 0.0))

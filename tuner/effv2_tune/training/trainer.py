@@ -7,6 +7,7 @@ import logging
 import math
 import time
 from collections import OrderedDict
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,11 +15,13 @@ from effv2_tune.errors import TuneError
 from effv2_tune.optimizers.curves import SCHEDULE_NUMBERS, ScheduleSettings, learning_rate_at
 from effv2_tune.study.bucket import bucket_key
 from effv2_tune.study.messages import Compiled, EpochEnded, Finished, RungReached
+from effv2_tune.study.recipe import image_changes
 from effv2_tune.study.steps import steps_per_epoch
 from effv2_tune.training import memory
 from effv2_tune.training.checkpoint import Checkpoint, CheckpointFolder
 from effv2_tune.training.clock import WINDOW_SECONDS, MachineLock
 from effv2_tune.training.compiled import CompiledBucket, place_rows
+from effv2_tune.training.extraction import FeatureMaker
 from effv2_tune.training.feed import image_rows
 from effv2_tune.training.order import epoch_mixing, epoch_order
 from effv2_tune.training.scores import scores_of
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
     from effv2_tune.study.recipe import Recipe
     from effv2_tune.study.trial import Scores
     from effv2_tune.training.devices import Device
+    from effv2_tune.training.extraction import FeatureSet
+    from effv2_tune.training.feed import Feeds
     from effv2_tune.training.scores import Counts
     from effv2_tune.training.trial_run import Weights
 
@@ -83,9 +88,16 @@ class Trainer:
         self._base = base
         self._checkpoint_seconds = checkpoint_seconds
         self._lock = lock or MachineLock()
-        limit = device.image_bytes if resident_bytes is None else resident_bytes
-        self._feeds = place_rows(image_rows(dataset), device.placement.backend, limit)
+        self._limit = device.image_bytes if resident_bytes is None else resident_bytes
+        self._features = FeatureMaker(
+            dataset, lambda: self._images, device.placement, lock=self._lock, base=base
+        )
         self._buckets: OrderedDict[str, CompiledBucket] = OrderedDict()
+
+    @cached_property
+    def _images(self) -> Feeds:
+        """Placed when they are first needed: with cached features they never are."""
+        return place_rows(image_rows(self.dataset), self.device.placement.backend, self._limit)
 
     @property
     def traces(self) -> int:
@@ -148,10 +160,13 @@ class Trainer:
             raise TuneError(
                 f"The selected weights in {folder} are gone.", hint="Remove the folder, train anew."
             )
-        steps = self.bucket(recipe).steps
+        bucket = self.bucket(recipe)
+        if bucket.features is not None:
+            self._features.add_test(bucket.features, recipe)
+            self._place(bucket.features)
         with self._lock.training():
-            steps.finish(kept.arrays)
-            return steps.evaluate("test")
+            bucket.steps.finish(kept.arrays)
+            return bucket.steps.evaluate("test")
 
     def forget(self) -> None:
         """Drop all compiled buckets."""
@@ -171,11 +186,41 @@ class Trainer:
             self._buckets.popitem(last=False)
             gc.collect()
         steps_per_epoch(len(self.dataset.train), key.batch)  # refuses before anything is built
+        features = self._features_of(recipe, key)
+        feeds = self._images if features is None else features.feeds
         with self._lock.training():
-            bucket = CompiledBucket(recipe, key, self.dataset, self._feeds, base=self._base)
+            bucket = CompiledBucket(
+                recipe, key, self.dataset, feeds, base=self._base, features=features
+            )
             bucket.compile(recipe)
         self._buckets[key.digest] = bucket
         return bucket, True
+
+    def _features_of(self, recipe: Recipe, key: BucketKey) -> FeatureSet | None:
+        """What the bucket's classifier is trained on, on the device; None where images are."""
+        if not key.takes_features:
+            return None
+        features = self._features.features(recipe, key.precision)
+        if not features.feeds:
+            self._make_room(features.nbytes)
+            self._place(features)
+        return features
+
+    def _make_room(self, nbytes: int) -> None:
+        """Drop buckets until the features of those that stay leave room for so many bytes."""
+        while self._buckets:
+            held = [bucket.features for bucket in self._buckets.values()]
+            distinct = {id(one): one.nbytes for one in held if one is not None}
+            if sum(distinct.values()) + nbytes <= self._limit:
+                return
+            self._buckets.popitem(last=False)
+            gc.collect()
+
+    def _place(self, features: FeatureSet) -> None:
+        """Put on the device what of the features is not there yet."""
+        rows = {name: rows for name, rows in features.rows.items() if name not in features.feeds}
+        if rows:
+            features.feeds |= place_rows(rows, self.device.placement.backend, self._limit)
 
     def _attempt(self, order: Train, tell: Tell, decide: Decide) -> Finished:
         started = time.perf_counter()
@@ -191,8 +236,12 @@ class Trainer:
         bucket, compiled = self._compiled(order.recipe)
         run = TrialRun(order.recipe) if found is None else restore(found, order.recipe)
         measured = self._know_step_time(order, bucket, run)
+        notes: tuple[str, ...] = ()
         if compiled:
+            notes = _notes(order.recipe, bucket)
             run.add_time("build", bucket.build_seconds)
+            if bucket.features is not None:
+                run.add_time("extract", bucket.features.take_wall_seconds())
             run.add_time("compile", bucket.compile_seconds)
         key = self.bucket_key(order.recipe)
         tell(
@@ -201,6 +250,8 @@ class Trainer:
                 bucket=key,
                 step_seconds=_known(bucket.step_seconds),
                 fresh=compiled or measured,
+                extraction_seconds=bucket.extraction_seconds,
+                notes=notes,
             )
         )
         bucket.start(order.recipe)
@@ -402,3 +453,17 @@ def _known(step_seconds: float | None) -> float:
     if step_seconds is None:
         raise RuntimeError("The step time is measured before it is asked for.")
     return step_seconds
+
+
+def _notes(recipe: Recipe, bucket: CompiledBucket) -> tuple[str, ...]:
+    """What is worth saying of a bucket that was compiled just now."""
+    if bucket.features is not None:
+        return bucket.features.take_notes()
+    changes = ", ".join(image_changes(recipe))
+    if recipe.backbone == "frozen" and recipe.features == "auto" and changes:
+        sentence = (
+            f"features cannot be cached while images change ({changes}): the frozen backbone "
+            "runs in every step"
+        )
+        return (sentence,)
+    return ()

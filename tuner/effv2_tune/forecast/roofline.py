@@ -25,9 +25,9 @@ PASSES = 33.5
 #: Share of the peak speed at which convolutions multiply; fitted.
 SPEED_SHARE = 0.92
 #: Operations a second of one CPU core in a training step of ours, in float32: B0 at 32 px, batches
-#: of 128, 0.21 s a step on two cores of an AMD EPYC 9004 (TensorFlow; benchmarks/trainer.py). XLA's
-#: convolutions are that much slower there.
-CPU_FLOPS = {"tensorflow": 27e9, "jax": 11e9}
+#: of 128, 0.18 s a step on two cores of an AMD EPYC 9004 (TensorFlow). JAX takes 1.28 times as long
+#: (benchmarks/operations.py).
+CPU_FLOPS = {"tensorflow": 31e9, "jax": 24e9}
 #: A block of the network costs that long on a CPU, whatever it computes: the framework's own work.
 CPU_BLOCK_SECONDS = 0.002
 #: A block costs that long on a GPU or a TPU: some thirty kernels, a few microseconds each. Assumed;

@@ -532,23 +532,43 @@ def test_hashed_noise_is_uniform_and_the_same_inside_xla() -> None:
     import tensorflow as tf
 
     def draw(step: Any) -> tuple[Any, Any]:
-        return noise.uniform((64, 1, 1, 1), 7, step), noise.uniform_table(128, 1280, 7, step)
+        # One for each pair of a row and a column; 1,310,720 over eight steps.
+        return (
+            noise.uniform((128 * 1280,), 7, step),
+            noise.kept_of_table(128, 1280, tf.constant(0.1), 7, step),
+        )
 
     inside = tf.function(draw, jit_compile=True, autograph=False)
-    tables = []
+    numbers, tables = [], []
     for step in range(8):
         plain, compiled = draw(tf.constant(step)), inside(tf.constant(step))
         assert all(np.array_equal(a, b) for a, b in zip(plain, compiled, strict=True))
-        tables.append(np.asarray(plain[1]))
-    table = np.stack(tables)
+        numbers.append(np.asarray(plain[0]))
+        tables.append(~np.asarray(plain[1]))
+    uniform, dropped = np.stack(numbers), np.stack(tables).astype(float)
 
-    assert table.min() >= 0
-    assert table.max() < 1
-    # 1,310,720 numbers: the standard error of a tenth's share is 0.00026.
-    assert np.histogram(table, 10, (0, 1))[0] / table.size == pytest.approx(0.1, abs=0.0015)
+    assert uniform.min() >= 0
+    assert uniform.max() < 1
+    # The standard error of a tenth's share is 0.00026.
+    shares = np.histogram(uniform, 10, (0, 1))[0] / uniform.size
+    assert shares == pytest.approx(0.1, abs=0.0015)
+    assert dropped.mean() == pytest.approx(0.1, abs=0.0015)
     # Rows, columns and steps are not alike: correlations as small as chance leaves them.
-    dropped = (table < 0.1).astype(float)
     scaled = (dropped - 0.1) / 0.3
     for other in (scaled[:, 1:] * scaled[:, :-1], scaled[:, :, 1:] * scaled[:, :, :-1]):
         assert abs(other.mean()) < 5 / np.sqrt(other.size)
     assert abs((scaled[1:] * scaled[:-1]).mean()) < 5 / np.sqrt(scaled[1:].size)
+    # Nor is any row like any other, or any column: of all pairs none agrees more than by chance.
+    for rows in (scaled[0], scaled[0].T):
+        likeness = rows @ rows.T / rows.shape[1] - np.eye(len(rows))
+        assert np.abs(likeness[~np.eye(len(rows), dtype=bool)]).max() < 7 / np.sqrt(rows.shape[1])
+        assert np.std(likeness[~np.eye(len(rows), dtype=bool)]) == pytest.approx(
+            1 / np.sqrt(rows.shape[1]), rel=0.1
+        )
+
+
+def test_no_rate_keeps_everything_and_each_rate_its_share() -> None:
+    assert np.asarray(noise.kept_of_table(64, 640, 0.0, 3)).all()
+    for rate in (0.01, 0.5, 0.9):
+        kept = np.asarray(noise.kept_of_table(128, 1280, rate, 3)).mean()
+        assert kept == pytest.approx(1 - rate, abs=0.008)

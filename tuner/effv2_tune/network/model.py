@@ -17,7 +17,7 @@ from effv2_tune.network.layers import (
     classifier_layer,
     trunk_layers,
 )
-from effv2_tune.network.noise import uniform_table
+from effv2_tune.network.noise import kept_of_table
 from effv2_tune.network.parts import TrainableFrom, first_trained_stage, stage_of
 from effv2_tune.network.quick_layers import QuickBatchNormalization, QuickDepthwiseConv2D
 
@@ -82,14 +82,19 @@ class _WithDropout(keras.Model):  # type: ignore[misc]  # Keras ships no types
     def classify(self, features: Any, *, training: bool) -> Any:
         """Features, with dropout where training, through the classifier."""
         if training:
-            rate = ops.convert_to_tensor(self.rates["dropout"])
-            features = features * _keep_each(rate, self.dropout_noise(features))
+            features = ops.where(self.kept(features), features / (1 - self.dropout), 0.0)
         return self.get_layer(CLASSIFIER)(features)
 
-    def dropout_noise(self, features: Any) -> Any:
-        """Uniform random numbers from [0, 1) for each of the features; others at each call."""
+    @property
+    def dropout(self) -> Any:
+        """The present rate."""
+        return ops.convert_to_tensor(self.rates["dropout"])
+
+    def kept(self, features: Any) -> Any:
+        """Which of the features dropout keeps; others at each call."""
         rows, columns = ops.shape(features)
-        return uniform_table(rows, columns, *ops.unstack(self.seed_generator.next()))
+        numbers = ops.unstack(self.seed_generator.next())
+        return kept_of_table(rows, columns, self.dropout, *numbers)
 
 
 @keras.saving.register_keras_serializable(package="effv2_tune")
@@ -239,11 +244,10 @@ class Classifier(_WithDropout):
         layer = self.get_layer(CLASSIFIER)
         if not training:
             return layer(features)
-        rate = ops.convert_to_tensor(self.rates["dropout"])
-        kept = ops.where(self.dropout_noise(features) >= rate, features, 0.0)
+        kept = ops.where(self.kept(features), features, 0.0)
         # Casting reads the variables here: TensorFlow would ask a custom gradient for theirs.
         kernel, bias = (ops.cast(held, "float32") for held in (layer.kernel, layer.bias))
-        return layer.activation(_scaled_product(kept, kernel, 1 / (1 - rate)) + bias)
+        return layer.activation(_scaled_product(kept, kernel, 1 / (1 - self.dropout)) + bias)
 
 
 @ops.custom_gradient  # type: ignore[untyped-decorator]  # Keras ships no types

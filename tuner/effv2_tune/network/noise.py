@@ -14,6 +14,8 @@ from keras import ops
 
 #: 2**32 over the golden ratio: steps of it fill the range of 32 bits evenly.
 _STEP = 0x9E3779B1
+#: Shifts and factors of a good hash of 32 bits (github.com/skeeto/hash-prospector).
+_ROUNDS = ((16, 0x21F0AAAD), (15, 0xD35A2D97))
 
 
 def uniform(shape: tuple[int, ...], *numbers: Any) -> Any:
@@ -26,16 +28,23 @@ def uniform(shape: tuple[int, ...], *numbers: Any) -> Any:
     return ops.reshape(_as_share(_words(math.prod(shape), numbers)), shape)
 
 
-def uniform_table(rows: int, columns: int, *numbers: Any) -> Any:
-    """The same for [rows, columns], cheaper: each row and each column has a word, pairs are hashed.
+def kept_of_table(rows: int, columns: int, rate: Any, *numbers: Any) -> Any:
+    """Which of [rows, columns] stay where a share of ``rate`` is dropped at random: booleans.
+
+    Cheaper than uniform numbers: each row and each column has a word, the product of a pair is
+    hashed once, and compared as it is. Most of a classifier's step would go into it otherwise.
 
     Args:
         rows: Of the result.
         columns: Of the result.
+        rate: From 0, which keeps all, to below 1.
         numbers: As for :func:`uniform`.
     """
     words = ops.bitwise_or(_words(rows + columns, numbers), _word(1))
-    return _as_share(_scrambled(ops.expand_dims(words[:rows], 1) * words[rows:]))
+    products = ops.expand_dims(words[:rows], 1) * words[rows:]
+    (shift, factor), *_ = _ROUNDS
+    hashed = ops.bitwise_xor(products, ops.right_shift(products, _word(shift))) * _word(factor)
+    return hashed >= ops.cast(ops.cast(rate, "float32") * 2.0**32, "uint32")
 
 
 def _words(count: int, numbers: tuple[Any, ...]) -> Any:
@@ -47,8 +56,8 @@ def _words(count: int, numbers: tuple[Any, ...]) -> Any:
 
 
 def _scrambled(words: Any) -> Any:
-    """A hash of 32 bits to 32 bits, each a mix of all (github.com/skeeto/hash-prospector)."""
-    for shift, factor in ((16, 0x21F0AAAD), (15, 0xD35A2D97)):
+    """A hash of 32 bits to 32 bits, each a mix of all."""
+    for shift, factor in _ROUNDS:
         words = ops.bitwise_xor(words, ops.right_shift(words, _word(shift))) * _word(factor)
     return ops.bitwise_xor(words, ops.right_shift(words, _word(15)))
 

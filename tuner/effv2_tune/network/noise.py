@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 from keras import ops
 
 #: 2**32 over the golden ratio: steps of it fill the range of 32 bits evenly.
@@ -31,8 +32,10 @@ def uniform(shape: tuple[int, ...], *numbers: Any) -> Any:
 def kept_of_table(rows: int, columns: int, rate: Any, *numbers: Any) -> Any:
     """Which of [rows, columns] stay where a share of ``rate`` is dropped at random: booleans.
 
-    Cheaper than uniform numbers: each row and each column has a word, the product of a pair is
-    hashed once, and compared as it is. Most of a classifier's step would go into it otherwise.
+    Cheaper than uniform numbers: each row has a word, from which one step for each column leads
+    to a word of the pair (SplitMix: Steele, Lea and Flood, OOPSLA 2014); that is hashed once, and
+    compared as it is. The columns' words are constants, for a compiler that fuses all of it would
+    hash anything else anew for each pair. Most of a classifier's step would go into it otherwise.
 
     Args:
         rows: Of the result.
@@ -40,10 +43,10 @@ def kept_of_table(rows: int, columns: int, rate: Any, *numbers: Any) -> Any:
         rate: From 0, which keeps all, to below 1.
         numbers: As for :func:`uniform`.
     """
-    words = ops.bitwise_or(_words(rows + columns, numbers), _word(1))
-    products = ops.expand_dims(words[:rows], 1) * words[rows:]
-    (shift, factor), *_ = _ROUNDS
-    hashed = ops.bitwise_xor(products, ops.right_shift(products, _word(shift))) * _word(factor)
+    steps = ops.convert_to_tensor(np.arange(columns, dtype=np.uint32) * np.uint32(_STEP))
+    words = ops.expand_dims(_words(rows, numbers), 1) + steps
+    # Not scrambled to the end: the last shift leaves the upper half as it is, which decides.
+    hashed = _mixed(words)
     return hashed >= ops.cast(ops.cast(rate, "float32") * 2.0**32, "uint32")
 
 
@@ -57,9 +60,15 @@ def _words(count: int, numbers: tuple[Any, ...]) -> Any:
 
 def _scrambled(words: Any) -> Any:
     """A hash of 32 bits to 32 bits, each a mix of all."""
+    mixed = _mixed(words)
+    return ops.bitwise_xor(mixed, ops.right_shift(mixed, _word(15)))
+
+
+def _mixed(words: Any) -> Any:
+    """The same but for its last shift, which mixes into the lower bits alone."""
     for shift, factor in _ROUNDS:
         words = ops.bitwise_xor(words, ops.right_shift(words, _word(shift))) * _word(factor)
-    return ops.bitwise_xor(words, ops.right_shift(words, _word(15)))
+    return words
 
 
 def _as_share(words: Any) -> Any:

@@ -20,8 +20,10 @@ from effv2_tune.forecast.study import StudyForecast, forecast_study
 from effv2_tune.forecast.target import Target, target_of
 from effv2_tune.forecast.times import KnownTime, same_work
 from effv2_tune.forecast.work import Work, work_of
+from effv2_tune.host import Hardware
+from effv2_tune.session.forecast import target_here
 from effv2_tune.study.bucket import BucketKey, DataFacts, bucket_key
-from effv2_tune.study.plan import StudyPlan
+from effv2_tune.study.plan import StudyPlan, load_plan
 from effv2_tune.study.recipe import Recipe
 from effv2_tune.study.space import Space
 
@@ -50,14 +52,14 @@ TIMM = [
 
 #: Peak resident gigabytes of a worker that `plan --measure` has had train: docs/plan.md.
 RESIDENT = [
-    ("tensorflow", "tiny", 32, 128, 0.99),
-    ("tensorflow", "b0", 32, 32, 1.43),
-    ("tensorflow", "b0", 32, 128, 1.45),
-    ("tensorflow", "b0", 96, 64, 2.01),
-    ("tensorflow", "b0", 160, 32, 2.32),
-    ("tensorflow", "s", 96, 16, 2.16),
-    ("jax", "tiny", 32, 128, 0.95),
-    ("jax", "b0", 64, 32, 2.03),
+    ("tensorflow", "tiny", 32, 128, 0.98),
+    ("tensorflow", "b0", 32, 32, 1.41),
+    ("tensorflow", "b0", 32, 128, 1.46),
+    ("tensorflow", "b0", 96, 64, 1.99),
+    ("tensorflow", "b0", 160, 32, 2.28),
+    ("tensorflow", "s", 96, 16, 2.32),
+    ("jax", "tiny", 32, 128, 0.98),
+    ("jax", "b0", 64, 32, 1.99),
 ]
 
 
@@ -427,3 +429,15 @@ def test_disk_holds_three_checkpoints_of_each_worker_and_the_weights_that_are_ke
     assert disks["all"].kept_weights > 5 * disks["front"].kept_weights > 0
     # 3 (1 + 1/2 + ... + 1/100) = 15.6
     assert [kept_trials("front", trials) for trials in (1, 5, 100)] == [1, 5, 16]
+
+
+def test_workers_that_share_a_cpu_train_side_by_side_each_with_its_share(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
+    alone, _ = load_plan("quickstart")
+    four = alone.model_copy(update={"workers": 4})
+    cpu = Hardware(kind="cpu", backend="tensorflow", devices=1, why="")
+
+    assert target_here(alone, cpu).cores == 8
+    assert target_here(four, cpu).cores == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import multiprocessing
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -28,6 +29,7 @@ from effv2_tune.training.checkpoint import (
     write_checkpoint,
 )
 from effv2_tune.training.clock import MachineLock, measure_step
+from effv2_tune.training.devices import open_device
 from effv2_tune.training.memory import resident_bytes, tells_of_memory, usable_bytes
 from effv2_tune.training.order import epoch_order, evaluation_order
 from effv2_tune.training.scores import Counts, scores_of, standard_error, sum_counts
@@ -362,3 +364,19 @@ def test_an_error_of_memory_is_told_from_others(error: Exception, *, expected: b
 
 def test_a_process_has_less_memory_than_there_is() -> None:
     assert 0 < resident_bytes() < usable_bytes()
+
+
+@pytest.mark.parametrize("given", ["1", "0", "9999", "many", None])
+def test_an_environment_says_how_many_threads_compute(
+    given: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everything = len(os.sched_getaffinity(0))
+    if given is None:
+        monkeypatch.delenv("TF_NUM_INTRAOP_THREADS", raising=False)
+    else:
+        monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", given)
+
+    environment = open_device("tensorflow", hardware="cpu").environment
+
+    assert environment.threads == (1 if given == "1" else everything)
+    assert environment.hardware == "cpu"

@@ -53,7 +53,8 @@ def main() -> None:
         device_count=1,
         backend=prepare.backend,
         precision="float32",
-        threads=1,
+        threads=script.get("threads", 1),
+        hardware="cpu",
         host="here",
         versions={"python": "3"},
     )

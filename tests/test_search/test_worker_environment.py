@@ -19,6 +19,13 @@ def test_workers_share_the_processors() -> None:
     environment = worker_environment("tensorflow", "cpu", workers=3, cpu_count=8)
 
     assert environment["OMP_NUM_THREADS"] == environment["TF_NUM_INTRAOP_THREADS"] == "2"
+    assert environment["PJRT_NPROC"] == "2"
+
+
+def test_a_lone_worker_has_all_processors() -> None:
+    environment = worker_environment("jax", "cpu", workers=1, cpu_count=8)
+
+    assert not {"OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "PJRT_NPROC"} & environment.keys()
 
 
 def test_each_of_several_workers_sees_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

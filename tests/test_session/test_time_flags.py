@@ -94,3 +94,17 @@ def test_a_study_goes_on_only_on_its_own_kind_of_device(
     assert refused.code == 2
     assert "was measured on scripted, and this machine's device is other" in refused.err
     assert len(json.loads(tune("trials", "runs/small", "--format", "json").out)) == 1
+
+
+def test_a_study_on_a_cpu_goes_on_only_with_as_many_threads_for_a_worker(
+    tune: Tune, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert folder.is_dir()
+    tune("run", "study.yaml", "--trials", "1")
+    monkeypatch.setenv("SCRIPT", json.dumps({"threads": 2}))
+
+    refused = tune("run", "study.yaml")
+
+    assert refused.code == 2
+    assert "measured with 1 CPU threads for each worker, and here a worker has 2" in refused.err
+    assert len(json.loads(tune("trials", "runs/small", "--format", "json").out)) == 1

@@ -46,6 +46,7 @@ WRONG = [
     (("init", "quickstrat"), "did you mean 'quickstart'?"),
     (("spaces", "quickstrat"), "did you mean 'quickstart'?"),
     (("run", "study.yaml", "--trials", "0"), "0 is not in the range"),
+    (("run", "study.yaml", "--workers", "9999"), "asks for 9999 workers, and this machine has "),
 ]
 
 

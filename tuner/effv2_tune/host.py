@@ -18,6 +18,9 @@ from effv2_tune.errors import TuneError
 Kind = Literal["cpu", "gpu", "tpu"]
 Backend = Literal["tensorflow", "jax"]
 
+#: What tells a backend how many threads it may compute with.
+THREADS_VARIABLE: dict[Backend, str] = {"tensorflow": "TF_NUM_INTRAOP_THREADS", "jax": "PJRT_NPROC"}
+
 _GOOGLE_PCI_VENDOR = "0x1ae0"
 #: What JAX calls the chips of a PCI device number (jax/_src/hardware_utils.py).
 _TPU_KINDS = {
@@ -112,6 +115,11 @@ def probe_host(root: Path = Path("/")) -> Host:
         tpu_holders=_tpu_holders(root),
         tpu_kind=_tpu_kind(root),
     )
+
+
+def threads_each(cpu_count: int, workers: int) -> int:
+    """How many threads each of several workers computes with, where they share processors."""
+    return max(cpu_count // workers, 1)
 
 
 def probe_packages() -> Packages:

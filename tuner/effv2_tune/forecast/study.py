@@ -147,8 +147,8 @@ def _cost(
         return None
     starts = [None if one.timed is None else one.timed.start_seconds for one in buckets if one.fits]
     seconds = [start for start in starts if start is not None]
-    # Workers of one CPU share its cores; those of a host with GPUs have one each.
-    side_by_side = plan.workers if target.kind == "gpu" else 1
+    # Each has a GPU, or its share of the processors; a TPU has one worker.
+    side_by_side = 1 if target.kind == "tpu" else plan.workers
     return predict_cost(
         plan,
         trained,

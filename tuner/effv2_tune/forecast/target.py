@@ -28,7 +28,7 @@ class Target:
         accelerator: Its speed and memory; None for a CPU, or a device that is not in our table.
         memory: Bytes of one device: of an accelerator, or of the host where the CPU trains; None
             where it is not known.
-        cores: Of the host, where the CPU trains.
+        cores: Processors that one worker computes with, where the CPU trains.
     """
 
     placement: Placement
@@ -73,7 +73,7 @@ def target_of(
         count: Devices that one training uses.
         precision: As the study says.
         memory: Of the host, where the CPU trains.
-        cores: Of the host.
+        cores: Of one worker, where the CPU trains.
     """
     resolved: Literal["float32", "mixed_bfloat16"]
     resolved = "float32" if kind == "cpu" else "mixed_bfloat16"

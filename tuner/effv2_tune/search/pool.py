@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Protocol, Self
 
 from effv2_tune.errors import EXIT_FAILED, TuneError
+from effv2_tune.host import THREADS_VARIABLE, threads_each
 from effv2_tune.study.messages import Decision, FromWorker, Measure, Prepare, Ready, Train
 from effv2_tune.study.recipe import Recipe
 
@@ -264,7 +265,7 @@ def worker_environment(
         workers: How many share the machine.
         cpu_count: Processors that they share.
     """
-    threads = str(max(cpu_count // workers, 1))
+    threads = str(threads_each(cpu_count, workers))
     environment = {
         "KERAS_BACKEND": backend,
         "TF_CPP_MIN_LOG_LEVEL": "2",
@@ -273,7 +274,7 @@ def worker_environment(
     if workers > 1:
         environment |= {
             "OMP_NUM_THREADS": threads,
-            "TF_NUM_INTRAOP_THREADS": threads,
+            **dict.fromkeys(THREADS_VARIABLE.values(), threads),
             "TF_NUM_INTEROP_THREADS": "1",
         }
     if hardware == "cpu":

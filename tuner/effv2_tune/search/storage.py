@@ -254,12 +254,25 @@ class DatabaseStorage:
                 f"{ready.environment.device_kind}: times of two kinds of device share no axis.",
                 hint="Give this machine a study of its own: --out another folder.",
             )
+        if ready.environment.hardware == "cpu":
+            self._bind_threads(ready.environment.threads)
         data = self.keep_once("data", ready.data.model_dump(mode="json"))
         if data["digest"] != ready.data.digest:
             raise TuneError(
                 f"The images are not those that study {self.study_name} began with: their digest "
                 f"is {ready.data.digest[:12]}, and was {data['digest'][:12]}.",
                 hint="Put the images back, or begin a new study: --out another folder.",
+            )
+
+    def _bind_threads(self, threads: int) -> None:
+        """A CPU's steps take as long as it has threads for them."""
+        kept = self.keep_once("threads", threads)
+        if kept != threads:
+            raise TuneError(
+                f"Study {self.study_name} was measured with {kept} CPU threads for each worker, "
+                f"and here a worker has {threads}: their times share no axis.",
+                hint="Go on with as many workers, on as many processors, as before; or give these "
+                "a study of their own: --out another folder.",
             )
 
     def bucket_time(self, bucket: BucketKey) -> BucketTime | None:

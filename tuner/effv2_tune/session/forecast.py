@@ -15,7 +15,7 @@ from effv2_tune.forecast.accelerators import named, recognise
 from effv2_tune.forecast.study import forecast_study
 from effv2_tune.forecast.target import target_of
 from effv2_tune.forecast.times import same_work
-from effv2_tune.host import probe_host
+from effv2_tune.host import probe_host, threads_each
 from effv2_tune.session.known_times import as_known, keep_measured, known_times
 from effv2_tune.session.measuring import measure_buckets
 from effv2_tune.session.preflight import choose_device
@@ -78,7 +78,7 @@ class Forecaster:
         self._base = base
         self._out = out
         self._hardware: Hardware | None = None
-        self._threads = len(os.sched_getaffinity(0))
+        self._threads = threads_each(len(os.sched_getaffinity(0)), plan.workers)
         if device is None:
             self._hardware = choose_device(plan)
             self.target = target_here(plan, self._hardware)
@@ -157,7 +157,7 @@ def target_here(plan: StudyPlan, hardware: Hardware) -> Target:
             count=1,
             precision=precision,
             memory=usable_bytes(),
-            cores=host.cpu_count,
+            cores=threads_each(host.cpu_count, plan.workers),
         )
     name = host.tpu_kind if hardware.kind == "tpu" else host.gpus[0]
     return target_of(

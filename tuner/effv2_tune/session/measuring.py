@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import os
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from effv2_tune.errors import TuneError
-from effv2_tune.search.pool import WORKER_COMMAND, Died, ProcessPool, worker_environment
+from effv2_tune.search.pool import (
+    WORKER_COMMAND,
+    Died,
+    ProcessPool,
+    device_of_worker,
+    worker_environment,
+)
 from effv2_tune.study.messages import Measured, Prepare, Ready, Refused
 
 if TYPE_CHECKING:
@@ -54,8 +61,13 @@ def measure_buckets(
         quality=plan.quality,
     )
     environment = worker_environment(
-        hardware.backend, hardware.kind, workers=1, cpu_count=len(os.sched_getaffinity(0))
+        hardware.backend,
+        hardware.kind,
+        # Alone, but with the threads, or the one GPU, that it will have.
+        workers=plan.workers,
+        cpu_count=len(os.sched_getaffinity(0)),
     )
+    device_of = partial(device_of_worker, hardware=hardware.kind, workers=plan.workers)
     with tempfile.TemporaryDirectory(prefix="effv2-tune-") as folder:
         for share in shares:
             # A pool of its own for each: closed, its worker is gone, and so is its memory.
@@ -65,6 +77,7 @@ def measure_buckets(
                 out=Path(folder),
                 environment=environment,
                 command=worker_command,
+                device_of=device_of,
             ) as pool:
                 pool.start()
                 yield _measure(pool, share)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -112,6 +113,13 @@ def choose_device(plan: StudyPlan) -> Hardware:
             f"The study asks for {plan.workers} workers, and this machine has "
             f"{chosen.devices} {chosen.kind.upper()}s: they would fight for memory.",
             hint=f"Write 'workers: {chosen.devices}' at most.",
+        )
+    processors = len(os.sched_getaffinity(0))
+    if chosen.kind == "cpu" and plan.workers > processors:
+        raise TuneError(
+            f"The study asks for {plan.workers} workers, and this machine has {processors} "
+            "processors: they would wait for each other while they are timed.",
+            hint=f"Write 'workers: {processors}' at most.",
         )
     return chosen
 

@@ -122,7 +122,8 @@ class StudyPlan(Value):
         hours: How many hours of running in all; null for no limit.
         accelerator_hours: How many hours of holding devices in all: those of a worker times its
             devices, over all workers and machines; null for no limit.
-        workers: Worker processes on this machine.
+        workers: Worker processes on this machine; on a CPU they share its processors evenly, and
+            times are those of such a share.
         search: How the next config is found.
         enqueue: Configs to be tried first.
         stop_when: End when the front has stopped growing; null for never.

@@ -131,9 +131,11 @@ class Environment(Value):
         device_count: Devices used.
         backend: The Keras backend.
         precision: Of the computation.
-        threads: CPU threads; on a CPU they change the last bits.
+        threads: CPU threads that the backend computes with; on a CPU they change the last bits,
+            and the time of a step.
         host: The machine's name.
         versions: Of Python and the packages that numbers depend on.
+        hardware: The kind of device; None in records from before it was written down.
     """
 
     device_kind: str
@@ -143,6 +145,7 @@ class Environment(Value):
     threads: int
     host: str
     versions: dict[str, str]
+    hardware: Literal["cpu", "gpu", "tpu"] | None = None
 
 
 class Trial(Value):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from effv2_tune.errors import EXIT_FAILED, TuneError
-from effv2_tune.host import probe_host
+from effv2_tune.host import THREADS_VARIABLE, probe_host
 from effv2_tune.study.bucket import Placement
 from effv2_tune.study.trial import Environment
 from effv2_tune.training.memory import usable_bytes
@@ -69,11 +69,12 @@ def open_device(
     if precision != "auto":
         resolved = precision
     environment = Environment(
+        hardware=hardware,
         device_kind=kinds[0],
         device_count=len(kinds),
         backend=backend,
         precision=resolved,
-        threads=len(os.sched_getaffinity(0)),
+        threads=_threads(backend),
         host=socket.gethostname(),
         versions=_versions(),
     )
@@ -84,6 +85,14 @@ def open_device(
         precision=resolved,
     )
     return Device(hardware, environment, placement, _image_bytes(backend, hardware))
+
+
+def _threads(backend: Backend) -> int:
+    """How many CPU threads the backend computes with in this process."""
+    processors = len(os.sched_getaffinity(0))
+    given = os.environ.get(THREADS_VARIABLE[backend], "")
+    # Zero, and what is no number, leave it to the backend: it takes all.
+    return min(processors, int(given) or processors) if given.isdecimal() else processors
 
 
 def _check_backend(backend: Backend) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
@@ -45,10 +45,16 @@ def make_plan() -> Callable[..., StudyPlan]:
 def run_scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Event]]:
     """A function that runs a study with scripted workers, and returns what happened."""
 
-    def run(plan: StudyPlan, out: Path, *, script: dict[str, Any] | None = None) -> list[Event]:
+    def run(
+        plan: StudyPlan,
+        out: Path,
+        *,
+        script: dict[str, Any] | None = None,
+        backend: Literal["tensorflow", "jax"] = "tensorflow",
+    ) -> list[Event]:
         monkeypatch.setenv("SCRIPT", json.dumps(script or {}))
         with open_study(plan, out, base=out) as study:
-            story = study.run(hardware="cpu", backend="tensorflow", worker_command=SCRIPTED_WORKER)
+            story = study.run(hardware="cpu", backend=backend, worker_command=SCRIPTED_WORKER)
             return list(story)
 
     return run

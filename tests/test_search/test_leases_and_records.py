@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import signal
@@ -21,6 +22,7 @@ from effv2_tune.search import read_study
 from effv2_tune.search.leases import LeaseLostError, Owner
 from effv2_tune.search.optuna_engine import OptunaEngine
 from effv2_tune.search.reading import database_url
+from effv2_tune.search.records import seal, unseal
 from effv2_tune.search.storage import BudgetSpentError, DatabaseStorage, NumberTakenError
 from effv2_tune.search.supervisor import open_study
 from effv2_tune.study.space import Space
@@ -286,13 +288,13 @@ SUPERVISOR = """
 """
 
 
-def start_supervisor(plan: StudyPlan, out: Path, epoch_seconds: float) -> subprocess.Popen[str]:
+def start_supervisor(plan: StudyPlan, out: Path, **script: object) -> subprocess.Popen[str]:
     worker = str(__file__).replace("test_leases_and_records.py", "scripted_worker.py")
     command = [sys.executable, "-c", textwrap.dedent(SUPERVISOR)]
     arguments = [plan.model_dump_json(exclude_unset=True), str(out)]
     return subprocess.Popen(
         [*command, *arguments, json.dumps([sys.executable, worker])],
-        env=os.environ | {"SCRIPT": json.dumps({"epoch_seconds": epoch_seconds})},
+        env=os.environ | {"SCRIPT": json.dumps(script)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -312,7 +314,7 @@ def test_two_supervisors_share_a_study_and_lose_and_double_nothing(
     tmp_path: Path, make_plan: MakePlan
 ) -> None:
     plan = make_plan(trials=16)
-    both = [start_supervisor(plan, tmp_path, 0.01) for _ in range(2)]
+    both = [start_supervisor(plan, tmp_path, epoch_seconds=0.01) for _ in range(2)]
 
     endings = [process.communicate(timeout=60) for process in both]
 
@@ -330,7 +332,7 @@ def test_a_supervisor_ended_at_any_moment_is_continued_by_the_next_one(
     tmp_path: Path, make_plan: MakePlan, run_scripted: RunScripted, how: signal.Signals
 ) -> None:
     plan = make_plan(trials=4, search={"halving": {"enabled": False}})
-    process = start_supervisor(plan, tmp_path, 0.05)
+    process = start_supervisor(plan, tmp_path, epoch_seconds=0.05)
     wait_for(process, "EpochTrained", times=9)
     process.send_signal(how)
     process.communicate(timeout=30)
@@ -345,6 +347,35 @@ def test_a_supervisor_ended_at_any_moment_is_continued_by_the_next_one(
     assert [trial.attempts for trial in trials] == [1, 2, 1, 1]
     assert [epoch.epoch for epoch in trials[1].curve] == list(range(1, 7))
     assert trials[1].config == before.trials[1].config
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_deaths_that_a_supervisor_saw_count_after_its_own_end(
+    tmp_path: Path, make_plan: MakePlan, run_scripted: RunScripted, how: signal.Signals
+) -> None:
+    """Ends of the supervisor itself do not count: whoever stops it means no trial."""
+    plan = make_plan(trials=1)
+    deed = {"die_at": 2, "times": 99, "epoch_seconds": 0.5}
+    process = start_supervisor(plan, tmp_path, **{"0": deed})
+    wait_for(process, "WorkerDied", times=2)
+    process.send_signal(how)
+    process.communicate(timeout=30)
+    (before,) = read_study(tmp_path).trials
+    assert (before.state, before.deaths, before.death_step) == ("running", 2, 1)
+
+    run_scripted(plan, tmp_path, script={"0": deed})
+
+    (trial,) = read_study(tmp_path).trials
+    assert (trial.state, trial.deaths) == ("infeasible", 3)
+
+
+def test_a_record_of_before_deaths_were_counted_is_read(storage: DatabaseStorage) -> None:
+    trial = begin(storage)
+    written = json.loads(seal(trial)["trial"])
+    text = json.dumps({k: v for k, v in written.items() if k not in ("deaths", "death_step")})
+    old = {"sha256": hashlib.sha256(text.encode()).hexdigest(), "trial": text}
+
+    assert unseal(trial.number, old) == trial
 
 
 def test_a_trial_told_in_the_record_alone_is_told_to_optuna_by_the_next_run(

@@ -78,6 +78,20 @@ def test_run_says_one_line_for_each_event_and_prints_the_front(tune: Tune) -> No
     assert lines[-1] == "Next: effv2-tune export runs/small --pick knee -o train.yaml"
 
 
+def test_a_worker_that_has_grown_and_checkpoints_set_aside_are_told(
+    tune: Tune, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tune("run", "study.yaml", "--trials", "1")
+    (folder / "runs/small/study.db").unlink()
+    monkeypatch.setenv("SCRIPT", json.dumps({"1": {"memory_bytes": 12_340_000_000_000}}))
+
+    said = tune("run", "study.yaml").err
+
+    assert "\nworker 0 has grown to 12340.0 GB and is replaced\n" in said
+    assert "trial 0: begins anew; the checkpoints that lay in its folder are kept as " in said
+    assert (folder / "runs/small/checkpoints/trial-00000.before-1").is_dir()
+
+
 def test_run_with_json_prints_json_alone(tune: Tune) -> None:
     status = json.loads(tune("run", "study.yaml", "--json").out)
 

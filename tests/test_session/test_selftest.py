@@ -41,7 +41,10 @@ def test_two_devices_pass_and_the_command_loads_no_framework(tmp_path: Path) -> 
     figures = {check["name"]: check["figure"] for check in test["checks"]}
     assert test["passed"]
     assert list(figures) == NAMES
-    assert figures["dispatch"] == "5 steps in one call and one by one: the same weights"
+    assert figures["dispatch"] == (
+        "5 steps in one call and one by one: the same weights; "
+        "here each step is a call of its own anyway"
+    )
     assert figures["devices"] == "2 of 2 hold the weights, and the copies are equal"
     assert figures["evaluation"] == "203 of 203 images counted, in batches of 64"
     assert figures["resume"].endswith("of 6: the same weights")

@@ -117,6 +117,16 @@ def probe_host(root: Path = Path("/")) -> Host:
     )
 
 
+def usable_bytes() -> int:
+    """Memory that processes may use here: the machine's, or the container's where that is less."""
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
+    except OSError:
+        return machine
+    return machine if limit == "max" else min(machine, int(limit))
+
+
 def threads_each(cpu_count: int, workers: int) -> int:
     """How many threads each of several workers computes with, where they share processors."""
     return max(cpu_count // workers, 1)

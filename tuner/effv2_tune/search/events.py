@@ -155,6 +155,30 @@ class WorkerDied(Value):
     log_tail: str
 
 
+class WorkerReplaced(Value):
+    """A worker that has grown too large is ended after its trial, and another takes its place.
+
+    Attributes:
+        worker: Which.
+        memory_bytes: The resident memory that it had.
+    """
+
+    worker: int
+    memory_bytes: int
+
+
+class CheckpointsSetAside(Value):
+    """What lay in a trial's folder is not what the trial can go on from.
+
+    Attributes:
+        trial: Its number.
+        kept_as: The folder that it was moved to.
+    """
+
+    trial: int
+    kept_as: str
+
+
 class LeaseLost(Value):
     """Another supervisor has taken a trial over, because this one was silent for too long."""
 
@@ -183,6 +207,8 @@ Event = (
     | RungDecided
     | TrialEnded
     | WorkerDied
+    | WorkerReplaced
+    | CheckpointsSetAside
     | LeaseLost
     | StudyEnded
 )

@@ -32,7 +32,8 @@ from effv2_tune.study.messages import (
 from effv2_tune.study.trial import RungResult, Trial
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator
+    from pathlib import Path
 
     from effv2_tune.search.clock import Clock
     from effv2_tune.search.engine import Engine
@@ -43,8 +44,11 @@ if TYPE_CHECKING:
     from effv2_tune.study.messages import FromWorker
     from effv2_tune.study.plan import StudyPlan
 
-#: A trial whose workers died so often in a row, without a new epoch, does not fit.
+#: A trial whose workers died so often in a row, without a new checkpoint, does not fit.
 MOST_DEATHS = 3
+#: A worker that is above its limit from its first trial on is replaced only once it has this much
+#: more memory than after that trial: another one would be as large.
+_GROWTH = 1.2
 #: Configs asked for in a row that were all known: there is nothing new to find.
 MOST_DUPLICATES = 100
 #: A running trial's record is written at most so often, apart from rungs.
@@ -59,6 +63,8 @@ def run_study(
     storage: Storage,
     clock: Clock,
     workload: Workload,
+    memory_limit: int | None = None,
+    set_aside: Callable[[int], Path | None] = lambda _: None,
 ) -> Generator[Event]:
     """Yield what happens, in order, until the budget of ``plan`` is spent.
 
@@ -73,11 +79,15 @@ def run_study(
         storage: Holds what has come of it.
         clock: Tells the time.
         workload: Knows what training a config takes.
+        memory_limit: Bytes of resident memory above which a worker is replaced after its trial;
+            None for any number.
+        set_aside: Moves what lies in the folder of a trial's checkpoints out of the way, and
+            returns where it is then; None where nothing lies there.
 
     Raises:
         TuneError: A worker refuses to work, or works on another device or other images than before.
     """
-    loop = _Loop(plan, engine, pool, storage, clock, workload)
+    loop = _Loop(plan, engine, pool, storage, clock, workload, memory_limit, set_aside)
     try:
         yield from loop.run()
     finally:
@@ -99,8 +109,6 @@ class _Running:
     assigned_at: float = 0.0
     wall_before: float = 0.0
     saved_at: float = -math.inf
-    deaths: int = 0
-    died_after: int = -1
     stopping: RungResult | None = None
 
 
@@ -112,7 +120,10 @@ class _Loop:
     storage: Storage
     clock: Clock
     workload: Workload
+    memory_limit: int | None
+    set_aside: Callable[[int], Path | None]
     ready: Ready | None = None
+    first_bytes: dict[int, int] = field(default_factory=dict)
     idle: list[int] = field(default_factory=list)
     running: dict[int, _Running] = field(default_factory=dict)
     waiting: list[int] = field(default_factory=list)
@@ -239,6 +250,11 @@ class _Loop:
         if reason:
             yield from self._tell(held, ended(trial, "infeasible", reason))
             return
+        # A trial that was never trained has no checkpoints: these are of another study, whose
+        # database is gone.
+        kept_as = self.set_aside(trial.number)
+        if kept_as is not None:
+            yield events.CheckpointsSetAside(trial=trial.number, kept_as=str(kept_as))
         yield from self._assign(held)
 
     def _lacks_a_recorded_time(self, held: _Running) -> str:
@@ -326,6 +342,7 @@ class _Loop:
             self.storage.bind(message)
             self.ready = message
             self.budget.hold(worker, message.environment.device_count)
+            self.first_bytes.pop(worker, None)
             self.idle.append(worker)
             yield events.WorkerReady(
                 worker=worker,
@@ -347,14 +364,14 @@ class _Loop:
             if isinstance(message, RungReached):
                 self.pool.decide(worker, message.trial, go_on=False)
             elif isinstance(message, Finished):
-                self.idle.append(worker)
+                yield from self._free(worker, message)
             return
         try:
             yield from self._hear(held, worker, message)
         except LeaseLostError:
             yield from self._lose(message.trial)
             if isinstance(message, Finished):
-                self.idle.append(worker)
+                yield from self._free(worker, message)
             else:
                 self.pool.restart(worker)
 
@@ -442,6 +459,9 @@ class _Loop:
         )
 
     def _finish(self, held: _Running, worker: int, message: Finished) -> Iterator[Event]:
+        if message.outcome == "complete" and self._lacks_a_time(held):
+            yield from self._train_anew(held, worker)
+            return
         heard = {"curve": message.curve, "times": message.times}
         held.trial = trial = timed(held.trial.model_copy(update=heard), held.cost)
         reason = message.reason
@@ -459,8 +479,37 @@ class _Loop:
             rung = held.stopping
             trial = trial.model_copy(update={"rungs": (*trial.rungs, rung)})
             reason = f"stopped after epoch {rung.epoch}: too many trials ranked better there"
-        self.idle.append(worker)
         yield from self._tell(held, ended(trial, message.outcome, reason))
+        yield from self._free(worker, message)
+
+    def _free(self, worker: int, message: Finished) -> Iterator[Event]:
+        """A worker has nothing to do: it waits for the next trial, or has grown too large."""
+        size = message.memory_bytes
+        first = self.first_bytes.setdefault(worker, size)
+        if self.memory_limit is None or size <= max(self.memory_limit, _GROWTH * first):
+            self.idle.append(worker)
+            return
+        self.pool.restart(worker)
+        yield events.WorkerReplaced(worker=worker, memory_bytes=size)
+
+    def _lacks_a_time(self, held: _Running) -> bool:
+        """Whether a trial was complete before this database knew what its bucket costs."""
+        return held.trial.bucket is not None and held.cost is None
+
+    def _train_anew(self, held: _Running, worker: int) -> Iterator[Event]:
+        """Let a trial wait for its next attempt, which finds no checkpoint.
+
+        An older copy of the database was put in its place: what its folder holds came later.
+        """
+        number = held.trial.number
+        kept_as = self.set_aside(number)
+        if kept_as is None:
+            raise AssertionError("a worker that trains says first what the bucket costs")
+        held.trial = self._with_wall_time(held)
+        held.worker = None
+        self.idle.append(worker)
+        self.waiting.append(number)
+        yield events.CheckpointsSetAside(trial=number, kept_as=str(kept_as))
 
     def _tell(self, held: _Running, trial: Trial) -> Iterator[Event]:
         """Tell what became of a trial, and answer those that waited for it."""
@@ -487,6 +536,8 @@ class _Loop:
         held = next((one for one in self.running.values() if one.worker == worker), None)
         if worker in self.idle:
             self.idle.remove(worker)
+        # Written down at once: what kills a worker may end this process, or the machine, next.
+        is_ours = held is None or self._count_death(held, message.step)
         yield events.WorkerDied(
             worker=worker,
             trial=None if held is None else held.trial.number,
@@ -495,16 +546,34 @@ class _Loop:
         )
         if held is None:
             return
-        progress = len(held.trial.curve)
-        held.deaths = held.deaths + 1 if progress == held.died_after else 1
-        held.died_after = progress
-        held.trial = self._with_wall_time(held)
+        trial = held.trial
+        if not is_ours:
+            yield from self._lose(trial.number)
+        elif trial.deaths < MOST_DEATHS:
+            self.waiting.append(trial.number)
+        else:
+            reason = (
+                f"killed {trial.deaths} workers in a row, without a checkpoint after step "
+                f"{trial.death_step}: {message.cause}"
+            )
+            yield from self._tell(held, ended(trial, "infeasible", reason))
+
+    def _count_death(self, held: _Running, step: int) -> bool:
+        """Add a death to the record of a trial, whose newest checkpoint is of ``step``.
+
+        Returns:
+            Whether the trial is still this supervisor's.
+        """
+        trial = self._with_wall_time(held)
+        deaths = 1 if step > trial.death_step else trial.deaths + 1
+        changes = {"deaths": deaths, "death_step": max(step, trial.death_step)}
+        held.trial = trial.model_copy(update=changes)
         held.worker = None
-        if held.deaths < MOST_DEATHS:
-            self.waiting.append(held.trial.number)
-            return
-        reason = f"killed {MOST_DEATHS} workers in a row after epoch {progress}: {message.cause}"
-        yield from self._tell(held, ended(held.trial, "infeasible", reason))
+        try:
+            self.storage.save(held.trial)
+        except LeaseLostError:
+            return False
+        return True
 
     def _lose(self, number: int) -> Iterator[Event]:
         """Another supervisor has this trial now."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -14,7 +16,15 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 from effv2_tune.errors import EXIT_FAILED, TuneError
 from effv2_tune.host import THREADS_VARIABLE, threads_each
-from effv2_tune.study.messages import Decision, FromWorker, Measure, Prepare, Ready, Train
+from effv2_tune.study.messages import (
+    Decision,
+    FromWorker,
+    Measure,
+    Prepare,
+    Ready,
+    Refused,
+    Train,
+)
 from effv2_tune.study.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -27,6 +37,8 @@ if TYPE_CHECKING:
 WORKER_COMMAND = (sys.executable, "-m", "effv2_tune.training.worker")
 #: Workers that die so often in a row before they are ready: it is not the trials' fault.
 MOST_FALSE_STARTS = 3
+#: As ``training`` names the file of a checkpoint, by its step.
+_CHECKPOINT = re.compile(r"step-(\d+)\.checkpoint")
 _LOG_TAIL_BYTES = 4000
 _POLITE_SECONDS = 5.0
 
@@ -53,12 +65,14 @@ class Died:
     """A worker ended by itself.
 
     Attributes:
-        cause: Exit status or signal, in words.
+        cause: Exit status or signal, in words; or why it refused to work.
         log_tail: The last lines that it wrote.
+        step: Of the newest checkpoint of the trial that it was given last; 0 where it has none.
     """
 
     cause: str
     log_tail: str
+    step: int = 0
 
 
 class WorkerPool(Protocol):
@@ -85,7 +99,9 @@ class _Worker:
     process: subprocess.Popen[bytes]
     connection: Connection
     log: Path
+    is_replacement: bool
     is_ready: bool = False
+    trial: int | None = None
 
 
 class ProcessPool:
@@ -130,13 +146,14 @@ class ProcessPool:
     def start(self) -> None:
         """Start the workers; each says that it is ready."""
         for worker in range(self._count):
-            self._spawn(worker)
+            self._spawn(worker, is_replacement=False)
 
     def assign(self, worker: int, job: Job) -> None:
         """Give a trial to a worker that has nothing to do."""
         recipe = job.trial.recipe
         if recipe is None:
             raise ValueError(f"trial {job.trial.number} has no recipe")
+        self._workers[worker].trial = job.trial.number
         self._send(
             worker,
             Train(
@@ -158,8 +175,9 @@ class ProcessPool:
 
     def restart(self, worker: int) -> None:
         """Kill a worker and start another one in its place."""
-        self._end(self._workers.pop(worker), patience_seconds=0.0)
-        self._spawn(worker)
+        one = self._workers.pop(worker)
+        self._end(one, patience_seconds=0.0)
+        self._spawn(worker, is_replacement=one.is_ready or one.is_replacement)
 
     def kill(self, worker: int) -> None:
         """Kill a worker as a machine that runs out of memory does; :meth:`wait` tells of it."""
@@ -168,8 +186,10 @@ class ProcessPool:
     def wait(self, timeout_seconds: float) -> Sequence[tuple[int, FromWorker | Died]]:
         """What workers have said; a dead one is replaced before its death is reported.
 
+        One that refuses to take the place of one that worked is a dead one.
+
         Raises:
-            TuneError: Worker after worker died before it was ready.
+            TuneError: Worker after worker died, or refused to work, before it was ready.
         """
         by_connection = {one.connection: worker for worker, one in self._workers.items()}
         heard: list[tuple[int, FromWorker | Died]] = []
@@ -182,6 +202,10 @@ class ProcessPool:
             except (EOFError, OSError):
                 heard.append((worker, self._bury(worker)))
                 continue
+            if isinstance(message, Refused) and self._workers[worker].is_replacement:
+                # What it needs was there a moment ago, and may be there again.
+                heard.append((worker, self._bury(worker, message)))
+                continue
             if isinstance(message, Ready):
                 self._workers[worker].is_ready = True
                 self._false_starts = 0
@@ -191,6 +215,18 @@ class ProcessPool:
     def checkpoint(self, trial: int) -> Path:
         """Folder of a trial's checkpoints."""
         return self._out / "checkpoints" / f"trial-{trial:05d}"
+
+    def set_aside(self, trial: int) -> Path | None:
+        """Rename the folder of a trial's checkpoints, so that the trial begins at its beginning.
+
+        Returns:
+            Where its files lie now; None where there were none.
+        """
+        folder = self.checkpoint(trial)
+        if not folder.is_dir() or not any(folder.iterdir()):
+            return None
+        names = (folder.with_name(f"{folder.name}.before-{n}") for n in itertools.count(1))
+        return folder.rename(next(name for name in names if not name.exists()))
 
     def close(self) -> None:
         """End all workers: at first by closing their pipes, which they notice."""
@@ -202,7 +238,7 @@ class ProcessPool:
         for one in workers:
             self._end(one, patience_seconds=max(deadline - time.monotonic(), 0.0))
 
-    def _spawn(self, worker: int) -> None:
+    def _spawn(self, worker: int, *, is_replacement: bool) -> None:
         mine, theirs = socket.socketpair()
         log = self._out / "logs" / f"worker-{worker}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -217,7 +253,7 @@ class ProcessPool:
                 # Ctrl-C is for the supervisor, which ends its workers in an orderly way.
                 start_new_session=True,
             )
-        self._workers[worker] = _Worker(process, Connection(mine.detach()), log)
+        self._workers[worker] = _Worker(process, Connection(mine.detach()), log, is_replacement)
         self._send(worker, self._prepare)
 
     def _send(self, worker: int, message: ToWorker) -> None:
@@ -227,22 +263,21 @@ class ProcessPool:
             # It has just died: the next wait says so.
             return
 
-    def _bury(self, worker: int) -> Died:
+    def _bury(self, worker: int, refusal: Refused | None = None) -> Died:
         """Learn how a worker ended, and start another one."""
         one = self._workers.pop(worker)
         one.connection.close()
         self._end(one, patience_seconds=_POLITE_SECONDS)
-        died = Died(how_it_ended(one.process.returncode), _tail(one.log))
+        cause = how_it_ended(one.process.returncode)
+        if refusal is not None:
+            cause = f"it refused to work: {refusal.message}"
+        step = 0 if one.trial is None else newest_step(self.checkpoint(one.trial))
+        died = Died(cause, _tail(one.log), step)
         if not one.is_ready:
             self._false_starts += 1
             if self._false_starts >= MOST_FALSE_STARTS:
-                raise TuneError(
-                    f"{MOST_FALSE_STARTS} workers in a row died before they were ready "
-                    f"({died.cause}).",
-                    hint=f"Their log is {one.log}; it ends:\n{died.log_tail}",
-                    exit_code=EXIT_FAILED,
-                )
-        self._spawn(worker)
+                raise _never_ready(one.log, died, refusal)
+        self._spawn(worker, is_replacement=one.is_ready or one.is_replacement)
         return died
 
     def _end(self, one: _Worker, *, patience_seconds: float) -> None:
@@ -252,6 +287,23 @@ class ProcessPool:
         except subprocess.TimeoutExpired:
             one.process.kill()
             one.process.wait()
+
+
+def newest_step(folder: Path) -> int:
+    """The step of the newest checkpoint in a trial's folder; 0 where there is none."""
+    found = (_CHECKPOINT.fullmatch(path.name) for path in folder.glob("step-*"))
+    return max((int(one.group(1)) for one in found if one is not None), default=0)
+
+
+def _never_ready(log: Path, died: Died, refusal: Refused | None) -> TuneError:
+    """What is said when worker after worker did not get ready: in its own words, if it had any."""
+    if refusal is not None:
+        return TuneError(refusal.message, hint=refusal.hint, exit_code=refusal.exit_code)
+    return TuneError(
+        f"{MOST_FALSE_STARTS} workers in a row died before they were ready ({died.cause}).",
+        hint=f"Their log is {log}; it ends:\n{died.log_tail}",
+        exit_code=EXIT_FAILED,
+    )
 
 
 def worker_environment(

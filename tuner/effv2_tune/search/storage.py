@@ -103,7 +103,7 @@ class Storage(Protocol):
         """Let anyone take over at once what this supervisor has begun and not ended."""
 
     def bind(self, ready: Ready) -> None:
-        """Hold a worker's device and images against those of the trials before.
+        """Hold a worker's device, backend and images against those of the trials before.
 
         Raises:
             TuneError: They are others.
@@ -246,34 +246,55 @@ class DatabaseStorage:
         self._leases.release_all()
 
     def bind(self, ready: Ready) -> None:
-        """Hold a worker's device and images against those of the trials before."""
-        kind = self.keep_once("device_kind", ready.environment.device_kind)
-        if kind != ready.environment.device_kind:
-            raise TuneError(
-                f"Study {self.study_name} was measured on {kind}, and this machine's device is "
-                f"{ready.environment.device_kind}: times of two kinds of device share no axis.",
-                hint="Give this machine a study of its own: --out another folder.",
-            )
-        if ready.environment.hardware == "cpu":
-            self._bind_threads(ready.environment.threads)
-        data = self.keep_once("data", ready.data.model_dump(mode="json"))
-        if data["digest"] != ready.data.digest:
-            raise TuneError(
-                f"The images are not those that study {self.study_name} began with: their digest "
-                f"is {ready.data.digest[:12]}, and was {data['digest'][:12]}.",
-                hint="Put the images back, or begin a new study: --out another folder.",
-            )
-
-    def _bind_threads(self, threads: int) -> None:
-        """A CPU's steps take as long as it has threads for them."""
-        kept = self.keep_once("threads", threads)
-        if kept != threads:
-            raise TuneError(
-                f"Study {self.study_name} was measured with {kept} CPU threads for each worker, "
-                f"and here a worker has {threads}: their times share no axis.",
+        """Hold a worker's device, backend and images against those of the trials before."""
+        where, study = ready.environment, f"Study {self.study_name}"
+        kind = self.keep_once("device_kind", where.device_kind)
+        _refuse_another(
+            kind,
+            where.device_kind,
+            f"{study} was measured on {kind}, and this machine's device is {where.device_kind}: "
+            "times of two kinds of device share no axis.",
+            hint="Give this machine a study of its own: --out another folder.",
+        )
+        if where.hardware == "cpu":
+            # A CPU's steps take as long as it has threads for them.
+            threads = self.keep_once("threads", where.threads)
+            _refuse_another(
+                threads,
+                where.threads,
+                f"{study} was measured with {threads} CPU threads for each worker, and here a "
+                f"worker has {where.threads}: their times share no axis.",
                 hint="Go on with as many workers, on as many processors, as before; or give these "
                 "a study of their own: --out another folder.",
             )
+        data = self.keep_once("data", ready.data.model_dump(mode="json"))
+        _refuse_another(
+            data["digest"],
+            ready.data.digest,
+            f"The images are not those that study {self.study_name} began with: their digest is "
+            f"{ready.data.digest[:12]}, and was {data['digest'][:12]}.",
+            hint="Put the images back, or begin a new study: --out another folder.",
+        )
+        # A study of an earlier version has not kept these two. They come last, so that it does not
+        # take them from a machine that is refused.
+        count = self.keep_once("device_count", where.device_count)
+        backend = self.keep_once("backend", where.backend)
+        _refuse_another(
+            count,
+            where.device_count,
+            f"{study} was measured on {count} x {kind} for each worker, and here a worker has "
+            f"{where.device_count} x {kind}: their times share no axis.",
+            hint=f"Give each worker {count} of them, as before; or give these a study of their "
+            "own: --out another folder.",
+        )
+        _refuse_another(
+            backend,
+            where.backend,
+            f"{study} was measured with {backend}, and here workers train with {where.backend}: "
+            "their times share no axis.",
+            hint=f"Write 'backend: {backend}' in the study file; or begin a new study: --out "
+            "another folder.",
+        )
 
     def bucket_time(self, bucket: BucketKey) -> BucketTime | None:
         """What a bucket costs, if it has been measured."""
@@ -509,6 +530,16 @@ def quiet_optuna() -> Iterator[None]:
         yield
     finally:
         optuna.logging.set_verbosity(before)
+
+
+def _refuse_another(kept: object, found: object, sentence: str, *, hint: str) -> None:
+    """Refuse to go on where what is found is not what the study has kept.
+
+    Raises:
+        TuneError: It is another; with the sentence and the way out that are given.
+    """
+    if found != kept:
+        raise TuneError(sentence, hint=hint)
 
 
 def _without_password(url: str) -> str:

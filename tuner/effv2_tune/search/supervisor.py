@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import ValidationError
 
 from effv2_tune.errors import TuneError
+from effv2_tune.host import usable_bytes
 from effv2_tune.interruption import termination_interrupts
 from effv2_tune.search.clock import SystemClock
 from effv2_tune.search.events import PlanChanged, TrialEnded, WorkerReady
@@ -50,6 +51,9 @@ EVENTS = "events.jsonl"
 BACKUP = "study.db.backup"
 _FIRST = "first"
 _CLOCK = "clock"
+#: The share of the memory up to which workers keep what they have compiled, and how far beyond its
+#: part of that a worker may grow.
+_MEMORY_SHARE, _LEEWAY = 0.5, 1.2
 
 
 class OpenStudy:
@@ -121,6 +125,7 @@ class OpenStudy:
             # As the study began: stored at another size, the images would be other images.
             storage_size=self.storage.keep_once("storage_size", self.plan.largest_resolution),
             quality=self.plan.quality,
+            workers=self.plan.workers,
         )
         environment = worker_environment(
             backend,
@@ -139,6 +144,8 @@ class OpenStudy:
             ),
         )
         with termination_interrupts(), pool, self._engine() as engine:
+            # The run before may have been killed between a tell and what follows it.
+            self._tidy(pool)
             story = run_study(
                 self.plan,
                 engine=engine,
@@ -146,6 +153,8 @@ class OpenStudy:
                 storage=self.storage,
                 clock=SystemClock(),
                 workload=PlannedWorkload(self.plan),
+                memory_limit=int(_LEEWAY * _MEMORY_SHARE * usable_bytes() / self.plan.workers),
+                set_aside=pool.set_aside,
             )
             told = story if self._changes is None else itertools.chain([self._changes], story)
             with contextlib.closing(story):
@@ -179,7 +188,9 @@ class OpenStudy:
 
     def _tidy(self, pool: ProcessPool) -> None:
         """Remove the checkpoints of ended trials whose weights are not kept."""
-        for number in forgettable(self.storage.trials(), self.plan):
+        # What lies in the folder of a trial that no worker had is none of its own.
+        trained = [trial for trial in self.storage.trials() if trial.attempts]
+        for number in forgettable(trained, self.plan):
             shutil.rmtree(pool.checkpoint(number), ignore_errors=True)
 
     def _enqueued(self) -> list[Config]:

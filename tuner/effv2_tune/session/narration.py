@@ -77,6 +77,9 @@ class StudyNarrator:
         elif isinstance(event, happened.WorkerDied):
             yield f"worker {event.worker} ended: {event.cause}"
             yield from (f"  | {line}" for line in event.log_tail.splitlines()[-5:])
+        elif isinstance(event, happened.WorkerReplaced):
+            size = f"{event.memory_bytes / 1e9:.1f} GB"
+            yield f"worker {event.worker} has grown to {size} and is replaced"
         elif isinstance(event, happened.StudyEnded):
             yield event.reason
         else:
@@ -93,6 +96,11 @@ class StudyNarrator:
         elif isinstance(event, happened.TrialEnded):
             self._told += 1
             yield self._ended(event.trial)
+        elif isinstance(event, happened.CheckpointsSetAside):
+            yield (
+                f"trial {event.trial}: begins anew; the checkpoints that lay in its folder are "
+                f"kept as {event.kept_as}"
+            )
         elif isinstance(event, happened.LeaseLost):
             yield f"trial {event.trial}: taken over by another supervisor"
 

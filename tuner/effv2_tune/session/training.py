@@ -13,7 +13,7 @@ from rich.console import Console
 from effv2_tune.errors import TuneError
 from effv2_tune.host import choose_hardware, probe_host, probe_packages
 from effv2_tune.session.place import RUNS, check_folder, make_folder
-from effv2_tune.session.preflight import check_data
+from effv2_tune.session.preflight import check_training
 from effv2_tune.study.training_run import load_training_run
 
 if TYPE_CHECKING:
@@ -50,10 +50,10 @@ class TrainingSession:
         """Read a training run's file.
 
         Raises:
-            MistakesError: With everything that is wrong in it.
+            MistakesError: With everything that is wrong in it, or in what it names.
         """
         run, base = load_training_run(file)
-        check_data(file, run.data, base=base)
+        check_training(file, run, base=base)
         return cls(run, base=base, out=out)
 
     def run(self) -> dict[str, Any]:

@@ -24,6 +24,7 @@ class Prepare(Value):
             section says nothing.
         quality: What the study compares, for hints about the data.
         checkpoint_seconds: Of training between checkpoints; as the trainer likes if left out.
+        workers: How many share this machine, or its devices.
     """
 
     data: DataSpec
@@ -34,6 +35,7 @@ class Prepare(Value):
     storage_size: int | None = None
     quality: Quality = "accuracy"
     checkpoint_seconds: float | None = None
+    workers: int = 1
 
 
 class Ready(Value):
@@ -125,6 +127,16 @@ class Compiled(Value):
     notes: tuple[str, ...] = ()
 
 
+class Noted(Value):
+    """From a trainer: what else is worth saying.
+
+    Attributes:
+        notes: Sentences.
+    """
+
+    notes: tuple[str, ...]
+
+
 class EpochEnded(Value):
     """From a worker: one more epoch is trained."""
 
@@ -162,6 +174,7 @@ class Finished(Value):
         times: Where the time went, over all attempts.
         memory_bytes: The worker's resident memory.
         reason: A sentence unless complete.
+        traces: How often the worker has traced a training step, over the buckets that it keeps.
     """
 
     trial: int
@@ -172,6 +185,7 @@ class Finished(Value):
     times: Times
     memory_bytes: int
     reason: str = ""
+    traces: int = 0
 
 
 class Refused(Value):

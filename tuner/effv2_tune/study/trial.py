@@ -165,6 +165,8 @@ class Trial(Value):
         times: Where the time went.
         environment: What it ran on.
         attempts: How often it was handed to a worker.
+        deaths: Workers that it has killed since a checkpoint of it was last newer than all before.
+        death_step: Step of the newest checkpoint that any of its dead workers left.
         reason: A sentence for every state but ``running`` and ``complete``.
         started: When it was asked for, UTC.
         ended: When it was told, UTC.
@@ -184,6 +186,8 @@ class Trial(Value):
     times: Times = Times()
     environment: Environment | None = None
     attempts: int = 0
+    deaths: int = 0
+    death_step: int = 0
     reason: str = ""
     started: datetime | None = None
     ended: datetime | None = None

@@ -6,6 +6,16 @@ import contextlib
 import os
 from pathlib import Path
 
+from effv2_tune.host import usable_bytes
+
+__all__ = [
+    "forget_peak",
+    "peak_resident_bytes",
+    "resident_bytes",
+    "tells_of_memory",
+    "usable_bytes",
+]
+
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _SAYS_FULL = ("RESOURCE_EXHAUSTED", "OUT_OF_MEMORY", "out of memory", "Out of memory")
 #: Errors of the backends that may tell of memory: TensorFlow's, and JAX' old and new name.
@@ -13,8 +23,12 @@ _BACKEND_ERRORS = ("ResourceExhaustedError", "JaxRuntimeError", "XlaRuntimeError
 
 
 def resident_bytes() -> int:
-    """Resident memory of this process."""
-    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * _PAGE_BYTES
+    """Resident memory of this process, without the pages of files that it has mapped.
+
+    Those of a store of images, or of cached features, are the kernel's to take back.
+    """
+    resident, of_files = Path("/proc/self/statm").read_text(encoding="ascii").split()[1:3]
+    return (int(resident) - int(of_files)) * _PAGE_BYTES
 
 
 def forget_peak() -> None:
@@ -30,16 +44,6 @@ def peak_resident_bytes() -> int:
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
     return resident_bytes()
-
-
-def usable_bytes() -> int:
-    """Memory that processes may use here: the machine's, or the container's where that is less."""
-    machine = os.sysconf("SC_PHYS_PAGES") * _PAGE_BYTES
-    try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
-    except OSError:
-        return machine
-    return machine if limit == "max" else min(machine, int(limit))
 
 
 def tells_of_memory(error: BaseException) -> bool:

@@ -94,9 +94,11 @@ class Steps(Protocol):
 
     Attributes:
         traces: How often the training step was traced; 1 after any number of trials.
+        loops_on_device: Whether the steps of one `run` are one call, with its loop on the device.
     """
 
     traces: int
+    loops_on_device: bool
 
     def start(self, numbers: StepNumbers) -> None:
         """Begin a trial with the present weights of the network and of the optimizer."""

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import time
@@ -23,6 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from effv2_tune.host import probe_host
+from effv2_tune.search.pool import worker_environment
 
 RESULTS = Path(__file__).parent / "results" / "frozen.md"
 SIDES = (64, 96)
@@ -51,7 +53,8 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     bench = Benchmark(arguments)
     if arguments.worker is not None:
-        bench.train_trials(arguments.worker)
+        share = bench.extract_share if arguments.part == "extract" else bench.train_trials
+        share(arguments.worker)
         return
     for part in PARTS if arguments.part is None else [arguments.part]:
         getattr(bench, part)()
@@ -160,20 +163,27 @@ class Benchmark:
         self.keep("weights", {"accuracy": accuracy, "seconds": result.metrics["times"]["wall"]})
 
     def extract(self) -> None:
-        """Have the features of all images, by all cores; the test images' too."""
+        """Have the features of all images, side by side; the test images' too."""
+        if self.found("extract"):
+            return
+        started = time.perf_counter()
+        self.start_workers("extract")
+        wall = time.perf_counter() - started
+        self.keep(
+            "extract", {"wall": wall} | {str(side): self.found(f"set-{side}") for side in SIDES}
+        )
+        print(f"extraction: {wall:.1f} s", flush=True)
+
+    def extract_share(self, worker: int) -> None:
+        """What one worker extracts."""
         trainer = self.trainer()
-        facts = self.found("extract")
-        for side in SIDES:
-            if str(side) in facts:
-                continue
+        for side in SIDES[worker :: self.arguments.workers]:
             started = time.perf_counter()
             recipe = self.recipe(side)
             features = trainer._features.features(recipe, "float32")  # noqa: SLF001 - no trial yet
             trainer._features.add_test(features, recipe)  # noqa: SLF001
             wall = time.perf_counter() - started
-            facts[str(side)] = {"wall": wall, "counted": features.extraction_seconds}
-            self.keep("extract", facts)
-            print(f"extraction at {side} px: {wall:.1f} s", flush=True)
+            self.keep(f"set-{side}", {"wall": wall, "counted": features.extraction_seconds})
 
     def trials(self) -> None:
         """All trials, by worker processes; what an earlier call has trained stays."""
@@ -183,12 +193,7 @@ class Benchmark:
         if not missing:
             return
         started = time.perf_counter()
-        command = [sys.executable, __file__, *sys.argv[1:]]
-        workers = [
-            subprocess.Popen([*command, "--worker", str(number)])
-            for number in range(self.arguments.workers)
-        ]
-        codes = [worker.wait() for worker in workers]
+        codes = self.start_workers("trials")
         seconds = time.perf_counter() - started
         trained = len(self.trained()) - before
         self.keep(
@@ -201,6 +206,24 @@ class Benchmark:
         print(f"{missing} trials in {seconds:.1f} s", flush=True)
         if any(codes):
             sys.exit(1)
+
+    def start_workers(self, part: str) -> list[int]:
+        """Their exit codes. As `run --workers` has them: each with its share of the processors."""
+        given = [word for word in sys.argv[1:] if word != "--part" and word not in PARTS]
+        environment = worker_environment(
+            self.arguments.backend,
+            "cpu",
+            workers=self.arguments.workers,
+            cpu_count=len(os.sched_getaffinity(0)),
+        )
+        workers = [
+            subprocess.Popen(
+                [sys.executable, __file__, *given, "--part", part, "--worker", str(number)],
+                env=os.environ | environment,
+            )
+            for number in range(self.arguments.workers)
+        ]
+        return [worker.wait() for worker in workers]
 
     def train_trials(self, worker: int) -> None:
         """What one worker trains: its share, bucket after bucket."""
@@ -298,7 +321,7 @@ class Benchmark:
             sys.exit(f"A part was killed, its time is unknown: remove {self.work}/trial-*.json.")
         if not (weights and extract and fit) or len(trained) < 2 * TRIALS_EACH:
             sys.exit("Parts are missing; run them first.")
-        extraction = sum(extract[str(side)]["wall"] for side in SIDES)
+        extraction = extract["wall"]
         ours = extraction + sum(sessions)
         theirs = sum(fit[str(side)] for side in SIDES) * EPOCHS * TRIALS_EACH
         rows = []
@@ -315,14 +338,15 @@ class Benchmark:
         cores = len(os.sched_getaffinity(0))
         setting = (
             f"`python benchmarks/frozen.py --data cifar10.npz`, on {cores} cores "
-            f"({platform.machine()}), {self.arguments.backend}, {self.arguments.workers} workers "
+            f"({probe_host().cpu}), {self.arguments.backend}, {self.arguments.workers} workers "
             f"({len(sessions)} start). {2 * TRIALS_EACH} trials of {EPOCHS} epochs, batch {BATCH}, "
             "CIFAR-10 (60,000 images, from JPEG); weights trained here before, to a validation "
             f"accuracy of {weights['accuracy']:.3f}."
         )
         head = (
-            "| | extraction, s (60,000 images) | a trial in its worker, s (median) | step, ms "
-            "(median) | one epoch of `fit`, s | validation accuracy | test accuracy of the best |"
+            "| | extraction by one worker, s (60,000 images) | a trial in its worker, s (median) | "
+            "step, ms (median) | one epoch of `fit`, s | validation accuracy | "
+            "test accuracy of the best |"
         )
         total = (
             f"* All {2 * TRIALS_EACH} trials: **{ours:.0f} s**, of which extraction "

@@ -18,7 +18,7 @@ from scipy.stats import binom
 from effv2_tune import cli
 from effv2_tune.data import load_dataset
 from effv2_tune.errors import MistakesError, TuneError
-from effv2_tune.network import efficientnet_v2, noise
+from effv2_tune.network import efficientnet_v2, noise, preprocess
 from effv2_tune.study.bucket import CACHED_FEATURES
 from effv2_tune.study.messages import Compiled, Train
 from effv2_tune.study.plan import load_plan
@@ -164,6 +164,75 @@ def test_features_too_large_for_the_device_are_streamed_with_the_same_result(
     for name, weights in _head(tmp_path / "resident").items():
         streamed = _head(tmp_path / "streamed")[name]
         assert np.abs(streamed - weights).max() <= 1e-5 * np.abs(weights).max(), name
+
+
+@pytest.mark.slow
+def test_trials_on_features_share_one_trace_and_a_killed_one_goes_on_bit_for_bit(
+    recipe: Recipe, trainer: Callable[[], Trainer], cache: FeatureCache, tmp_path: Path
+) -> None:
+    assert cache.entries() == []
+    searched = recipe.with_numbers(flip=True, dropout=0.3, epochs=4)
+    other = searched.with_numbers(
+        dropout=0.0, weight_decay=1e-2, maximal_learning_rate=1e-2, label_smoothing=0.0, seed=9
+    )
+    whole = _train(trainer(), searched, tmp_path / "whole")[0]
+    eager = _trainer(recipe, checkpoint_seconds=0)
+    _train(eager, other, tmp_path / "other")
+    order = Train(trial=1, recipe=searched, rungs=(), step_seconds=0.1, checkpoint=tmp_path / "cut")
+
+    class KilledError(Exception):
+        pass
+
+    def kill(message: Any) -> None:
+        if getattr(getattr(message, "epoch", None), "epoch", 0) == 2:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        eager.train_trial(order, tell=kill, decide=lambda _: True)
+    found = CheckpointFolder(tmp_path / "cut").latest()
+    assert found is not None
+    # Seven steps an epoch, three of them a window: the end of the second was never saved.
+    assert (found.facts["epoch"], found.facts["step"]) == (1, 6)
+
+    resumed = eager.train_trial(order, tell=lambda _: None, decide=lambda _: True)
+
+    assert resumed.traces == 1
+    assert resumed.scores == whole.scores
+    for name, weights in _head(tmp_path / "whole").items():
+        assert np.array_equal(_head(tmp_path / "cut")[name], weights), name
+
+
+@pytest.mark.slow
+def test_a_backbone_whose_batch_does_not_fit_runs_on_smaller_ones_and_says_so(
+    recipe: Recipe,
+    trainer: Callable[[], Trainer],
+    cache: FeatureCache,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from effv2_tune.training.tensorflow_extraction import TensorFlowExtraction
+
+    run = TensorFlowExtraction.run
+
+    def run_what_fits(self: Any, split: Any, order: np.ndarray, *, mirrored: bool) -> np.ndarray:
+        if order.shape[1] > 2:
+            raise MemoryError("so many bytes")
+        return run(self, split, order, mirrored=mirrored)
+
+    monkeypatch.setattr(TensorFlowExtraction, "run", run_what_fits)
+
+    _, compiled = _train(trainer(), recipe, tmp_path)
+
+    assert compiled.notes[0].startswith("8 images at once do not fit for features of tiny@32: 4")
+    assert compiled.notes[1].startswith("4 images at once do not fit for features of tiny@32: 2")
+    monkeypatch.undo()
+    (entry,) = cache.entries()
+    features = FeatureFile(entry.folder, "train", count=500, width=32, block=8).read()
+    assert features is not None
+    dataset = load_dataset(recipe.data, base=Path())
+    trunk = extraction.frozen_trunk(recipe, Path(), "float32")
+    images = preprocess(dataset.train.images.astype("float32"), 32, scaling="tf")
+    assert np.abs(features - np.asarray(trunk(images, training=False))).max() < 1e-5
 
 
 @pytest.mark.slow
@@ -355,6 +424,41 @@ def _done_already(process: subprocess.Popen[str]) -> str:
 
 
 @pytest.mark.slow
+def test_on_jax_a_split_is_streamed_or_not_whatever_the_others_are(
+    recipe: Recipe, cache: FeatureCache, tmp_path: Path, run_python: Callable[..., str]
+) -> None:
+    assert cache.entries() == []
+    code = f"""
+from pathlib import Path
+from effv2_tune.data import load_dataset
+from effv2_tune.study.messages import Train
+from effv2_tune.study.recipe import Recipe
+from effv2_tune.training.devices import open_device
+from effv2_tune.training.trainer import Trainer
+recipe = Recipe.model_validate_json({recipe.with_numbers(epochs=2).model_dump_json()!r})
+dataset, device = load_dataset(recipe.data, base=Path()), open_device("jax", hardware="cpu")
+# Features of 500 training images take 64,000 bytes, those of 101 test images 12,928.
+for name, limit in (("resident", 10**9), ("streamed", 50_000)):
+    trainer = Trainer(dataset, device, resident_bytes=limit)
+    folder = Path({str(tmp_path)!r}) / name
+    order = Train(trial=0, recipe=recipe, rungs=(), step_seconds=0.01, checkpoint=folder)
+    trainer.train_trial(order, tell=lambda _: None, decide=lambda _: True)
+    counts = trainer.test(recipe, folder)
+    feeds = trainer.bucket(recipe).features.feeds
+    print(counts.images, int(counts.correct.sum()), *(type(feeds[n]).__name__ for n in
+          ("train", "test")))
+"""
+    resident, streamed = run_python(code, KERAS_BACKEND="jax").splitlines()
+
+    assert resident.split()[2:] == ["Resident", "Resident"]
+    assert streamed.split()[2:] == ["Streamed", "Resident"]
+    assert streamed.split()[:2] == resident.split()[:2]
+    for name, weights in _head(tmp_path / "resident").items():
+        difference = np.abs(_head(tmp_path / "streamed")[name] - weights).max()
+        assert difference <= 1e-5 * np.abs(weights).max(), name
+
+
+@pytest.mark.slow
 def test_on_jax_cached_features_train_the_classifier_that_the_images_train(
     recipe: Recipe, cache: FeatureCache, tmp_path: Path, run_python: Callable[..., str]
 ) -> None:
@@ -395,6 +499,8 @@ KEY = FeatureKey(
     backend="jax",
     device_kind="cpu",
     device_count=1,
+    threads=2,
+    version="0.10.2",
     precision="float32",
 )
 CHANGES: dict[str, Any] = {
@@ -407,6 +513,8 @@ CHANGES: dict[str, Any] = {
     "backend": "tensorflow",
     "device_kind": "TPU v5 lite",
     "device_count": 8,
+    "threads": 1,
+    "version": "0.11.0",
     "precision": "mixed_bfloat16",
     "format": 0,
 }

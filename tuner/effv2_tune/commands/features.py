@@ -65,22 +65,23 @@ def as_facts(cache: FeatureCache) -> dict[str, Any]:
 
 
 def _line(entry: Entry) -> str:
-    key = entry.facts.key
-    used = datetime.fromtimestamp(entry.used, UTC).strftime("%Y-%m-%d")
     arrays = ", ".join([*entry.arrays, *(f"{name} (unfinished)" for name in entry.unfinished)])
-    return (
-        f"{key.variant}@{key.resolution}  {entry.facts.weights_name}  {entry.facts.source}  "
-        f"{arrays}  {entry.nbytes / _GB:.3f} GB  {key.backend}, {key.device_kind}, "
-        f"{key.precision}  used {used}"
-    )
+    parts = [entry.label, arrays, f"{entry.nbytes / _GB:.3f} GB"]
+    if entry.facts is not None:
+        key = entry.facts.key
+        parts[1:1] = [entry.facts.weights_name, entry.facts.source]
+        parts.append(f"{key.backend}, {key.device_kind}, {key.precision}")
+    parts.append(f"used {datetime.fromtimestamp(entry.used, UTC):%Y-%m-%d}")
+    return "  ".join(filter(None, parts))
 
 
 def _as_json(entry: Entry) -> dict[str, Any]:
+    facts = entry.facts
     return {
         "folder": str(entry.folder),
-        "source": entry.facts.source,
-        "weights": entry.facts.weights_name,
-        "key": entry.facts.key.model_dump(),
+        "source": None if facts is None else facts.source,
+        "weights": None if facts is None else facts.weights_name,
+        "key": None if facts is None else facts.key.model_dump(),
         "bytes": entry.nbytes,
         "used": entry.used,
         "arrays": entry.arrays,

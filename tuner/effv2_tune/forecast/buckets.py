@@ -46,9 +46,10 @@ class BucketShare:
     fewest_epochs: float
 
     @property
-    def features(self) -> tuple[str, int, str]:
+    def features(self) -> tuple[str | int, ...]:
         """What buckets share whose features are the same, those of mirrored images apart."""
-        return self.key.variant, self.key.resolution, self.key.weights
+        key = self.key
+        return key.variant, key.resolution, key.weights, key.precision, self.recipe.resize
 
 
 def buckets_of(

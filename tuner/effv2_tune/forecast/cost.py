@@ -125,7 +125,7 @@ def predict_cost(
     total = sum(share.share for share, _ in buckets)
     longest = sum(share.share * trial.longest for share, trial in buckets) / total
     shortest = sum(share.share * trial.shortest for share, trial in buckets) / total
-    sets: dict[tuple[str, int, str], float] = {}
+    sets: dict[tuple[str | int, ...], float] = {}
     for share, trial in buckets:
         sets[share.features] = max(sets.get(share.features, 0.0), trial.extraction_once)
     once = sum(sets.values()) + (start_seconds or 0.0)

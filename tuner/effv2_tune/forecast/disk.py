@@ -88,7 +88,7 @@ def predict_disk(
     mean_weights = sum(share.share * work.weight_bytes for share, work in buckets)
     mean_epochs = sum(share.share * share.epochs for share, _ in buckets)
     kept = kept_trials(plan.keep, trials)
-    sets: dict[tuple[str, int, str], int] = {}
+    sets: dict[tuple[str | int, ...], int] = {}
     for share, work in buckets:
         if work.caches_features:
             most = max(sets.get(share.features, 0), feature_bytes(work, data))

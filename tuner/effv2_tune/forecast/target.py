@@ -26,8 +26,8 @@ class Target:
         placement: Backend, device kind, count and precision.
         kind: The kind of device.
         accelerator: Its speed and memory; None for a CPU, or a device that is not in our table.
-        memory: Bytes of one device: of an accelerator, or of the host where the CPU trains; None
-            where it is not known.
+        memory: Bytes of one device: of an accelerator, or a worker's share of the host's where the
+            CPU trains; None where it is not known.
         cores: Processors that one worker computes with, where the CPU trains.
     """
 
@@ -72,7 +72,7 @@ def target_of(
         device_kind: The device's name, as the backend reports it.
         count: Devices that one training uses.
         precision: As the study says.
-        memory: Of the host, where the CPU trains.
+        memory: Of the host, where the CPU trains: what one worker has of it.
         cores: Of one worker, where the CPU trains.
     """
     resolved: Literal["float32", "mixed_bfloat16"]

@@ -17,6 +17,7 @@ from effv2_tune.network import efficientnet_v2, load_weights
 from effv2_tune.network.weights import find_weights, input_scaling
 from effv2_tune.training.feature_cache import FeatureCache, FeatureFacts, FeatureKey
 from effv2_tune.training.feature_store import FeatureFile
+from effv2_tune.training.memory import tells_of_memory
 from effv2_tune.training.settings import weights_source
 from effv2_tune.training.steps import StepPlan
 
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from effv2_tune.data import Dataset
-    from effv2_tune.study.bucket import Placement
     from effv2_tune.study.recipe import Recipe
+    from effv2_tune.study.trial import Environment
     from effv2_tune.training.clock import MachineLock
     from effv2_tune.training.feature_store import Features
     from effv2_tune.training.feed import Feeds
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-#: Images that go through a backbone at once on each device: the original recipe's batch.
+#: Images that go through a backbone at once on each device, if they fit: the original's batch.
 DEVICE_BATCH = 128
 #: Batches of a block: what a kill may cost.
 BLOCK_BATCHES = 8
@@ -138,7 +139,7 @@ class FeatureMaker:
     Args:
         dataset: The images.
         images: Gives their feeds; asked only when something has to be computed.
-        placement: Where the backbone runs.
+        environment: Where the backbone runs, and with what.
         lock: Between the processes of this machine that train.
         base: Folder that relative paths of a recipe start from.
         cache: Where features are kept; this user's if left out.
@@ -148,7 +149,7 @@ class FeatureMaker:
         self,
         dataset: Dataset,
         images: Callable[[], Feeds],
-        placement: Placement,
+        environment: Environment,
         *,
         lock: MachineLock,
         base: Path,
@@ -156,7 +157,7 @@ class FeatureMaker:
     ) -> None:
         self._dataset = dataset
         self._images = images
-        self._placement = placement
+        self._environment = environment
         self._lock = lock
         self._base = base
         self._given = cache
@@ -203,12 +204,15 @@ class FeatureMaker:
     def add_test(self, features: FeatureSet, recipe: Recipe) -> None:
         """Give a feature set the features of the test images; raises as :meth:`features`."""
         if "test" not in features.rows:
-            test = _Work(self, recipe, features.facts).arrays(["test"])["test"]
+            work = _Work(self, recipe, features.facts)
+            test = work.arrays(["test"])["test"]
             features.rows["test"] = FeatureRows((test,), self._dataset.test.labels)
+            features.notes += work.notes
 
     def _facts(self, recipe: Recipe, precision: str) -> FeatureFacts:
         weights = _pretrained(recipe, self._base)
         path = find_weights(recipe.variant, weights)
+        where = self._environment
         key = FeatureKey(
             data=self._dataset.digest,
             variant=recipe.variant,
@@ -216,14 +220,16 @@ class FeatureMaker:
             resize=recipe.resize,
             weights=_file_digest(path),
             scaling=input_scaling(recipe.variant, weights),
-            backend=self._placement.backend,
-            device_kind=self._placement.device_kind,
-            device_count=self._placement.device_count,
+            backend=where.backend,
+            device_kind=where.device_kind,
+            device_count=where.device_count,
+            threads=where.threads if where.hardware == "cpu" else None,
+            version=where.versions.get(where.backend, ""),
             precision=precision,
         )
         data = recipe.data
-        where = "" if data.path is None else f" {(self._base / data.path).resolve()}"
-        return FeatureFacts(key=key, source=data.name + where, weights_name=recipe.weights)
+        folder = "" if data.path is None else f" {(self._base / data.path).resolve()}"
+        return FeatureFacts(key=key, source=data.name + folder, weights_name=recipe.weights)
 
 
 class _Work:
@@ -237,7 +243,8 @@ class _Work:
         self._recipe = recipe
         self._facts = facts
         self._made: Extraction | None = None
-        self._batch = DEVICE_BATCH * facts.key.device_count
+        self._most = DEVICE_BATCH * facts.key.device_count
+        self._batch = self._most
         self.notes: list[str] = []
         self.image_seconds = 0.0
 
@@ -277,10 +284,8 @@ class _Work:
             self._say(f"features of {self._label}: {whole - missing} of {whole} blocks were there")
         needed = sum(len(gaps[name]) * file.block_bytes for name, file in lacking.items())
         for removed in self._cache.make_room(needed, self._facts.key):
-            self._say(
-                f"features of {removed.facts.key.variant}@{removed.facts.key.resolution} were "
-                "removed: the least recently used beyond the limit"
-            )
+            why = "the least recently used beyond the limit"
+            self._say(f"features of {removed.label} were removed: {why}")
         started = time.perf_counter()
         made = {}
         for name, file in lacking.items():
@@ -298,16 +303,37 @@ class _Work:
         unmeasured = MEASURED_BLOCKS - file.measured_blocks() if name == "train" else 0
         with file.writing() as writer:
             for start in gaps:
-                order = self._order(start, min(start + self._block, file.count))
-                extraction = self._extraction(split)
+                images = np.arange(start, min(start + self._block, file.count), dtype=np.int32)
                 measures = unmeasured > 0
+                features, seconds = self._compute(
+                    split, images, mirrored=name == _MIRRORED, measures=measures
+                )
+                writer.write(start, features, seconds if measures else None)
+                unmeasured -= 1
+
+    def _compute(
+        self, split: SplitName, images: NDArray[np.int32], *, mirrored: bool, measures: bool
+    ) -> tuple[Features, float]:
+        """The features of a block's images, and the seconds of one; in batches that fit."""
+        while True:
+            try:
+                extraction = self._extraction(split)
+                order = self._order(int(images[0]), int(images[-1]) + 1)
                 with self._lock.measuring() if measures else self._lock.training():
                     before = time.perf_counter()
-                    features = extraction.run(split, order, mirrored=name == _MIRRORED)
+                    features = extraction.run(split, order, mirrored=mirrored)
                     seconds = (time.perf_counter() - before) / order.size
-                images = min(self._block, file.count - start)
-                writer.write(start, features[:images], seconds if measures else None)
-                unmeasured -= 1
+            except Exception as error:
+                if self._batch == self._facts.key.device_count or not tells_of_memory(error):
+                    raise
+                self._made = None
+                self._batch //= 2
+                self._say(
+                    f"{2 * self._batch} images at once do not fit for features of {self._label}: "
+                    f"{self._batch} are tried"
+                )
+            else:
+                return features[: len(images)], seconds
 
     def _order(self, start: int, stop: int) -> NDArray[np.int32]:
         """The images of a block, in batches of one size: the last is filled with the first."""
@@ -348,7 +374,7 @@ class _Work:
 
     @property
     def _block(self) -> int:
-        return self._batch * BLOCK_BATCHES
+        return self._most * BLOCK_BATCHES
 
     @property
     def _label(self) -> str:

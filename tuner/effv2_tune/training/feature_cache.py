@@ -7,7 +7,9 @@ import errno
 import fcntl
 import hashlib
 import json
+import math
 import os
+import re
 import shutil
 import time
 from dataclasses import dataclass
@@ -19,10 +21,12 @@ from effv2_tune.cache import CACHE_VARIABLE, cache_folder
 from effv2_tune.catalog import Scaling
 from effv2_tune.errors import EXIT_FAILED, TuneError
 from effv2_tune.study.base import Value
+from effv2_tune.training.feature_store import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+    from typing import IO
 
 #: Gigabytes that cached features may take on disk together.
 LIMIT_VARIABLE = "EFFV2_TUNE_FEATURES_GB"
@@ -32,6 +36,8 @@ DEFAULT_LIMIT_GB = 20.0
 _FORMAT = 1
 
 _FACTS = "features.json"
+#: The name of a set's folder: the digest of its key.
+_DIGEST = re.compile(r"[0-9a-f]{32}")
 _GB = 1e9
 
 
@@ -48,6 +54,8 @@ class FeatureKey(Value):
         backend: The Keras backend.
         device_kind: The accelerator's name as the backend reports it, or the CPU's.
         device_count: How many of them.
+        threads: Those that a CPU computes with; None where another device does.
+        version: Of the backend.
         precision: Of the computation; the features themselves are float32.
         format: Of this version's features.
     """
@@ -61,6 +69,8 @@ class FeatureKey(Value):
     backend: str
     device_kind: str
     device_count: int
+    threads: int | None
+    version: str
     precision: str
     format: int = _FORMAT
 
@@ -90,7 +100,7 @@ class Entry:
 
     Attributes:
         folder: Where it lies.
-        facts: What it is.
+        facts: What it is; None for one of an earlier version, and where that is damaged.
         nbytes: What it takes on disk.
         used: When it was last used, in seconds since 1970.
         arrays: Names of the arrays that are finished.
@@ -98,11 +108,18 @@ class Entry:
     """
 
     folder: Path
-    facts: FeatureFacts
+    facts: FeatureFacts | None
     nbytes: int
     used: float
     arrays: tuple[str, ...]
     unfinished: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        """The network and its resolution; its folder's name where nobody can tell them."""
+        if self.facts is None:
+            return f"{self.folder.name} (of an earlier version, or damaged)"
+        return f"{self.facts.key.variant}@{self.facts.key.resolution}"
 
 
 def limit_bytes() -> int:
@@ -116,7 +133,8 @@ def limit_bytes() -> int:
         limit = DEFAULT_LIMIT_GB if given is None else float(given)
     except ValueError:
         limit = -1.0
-    if not limit >= 0:
+    # In bytes: 1e300 is a number of gigabytes, but without end as bytes. No range holds nan.
+    if not 0 <= limit * _GB < math.inf:
         raise TuneError(
             f"{LIMIT_VARIABLE} is {given!r}, and no number of gigabytes.",
             hint=f"Set it to a number such as {DEFAULT_LIMIT_GB:g}, or unset it.",
@@ -142,7 +160,9 @@ class FeatureCache:
 
     def entries(self) -> list[Entry]:
         """All feature sets, the least recently used first."""
-        found = [_entry(path.parent) for path in self.folder.glob(f"*/{_FACTS}")]
+        # Whatever its facts: a set that nobody sees takes room for ever.
+        folders = [path for path in self.folder.glob("*") if _DIGEST.fullmatch(path.name)]
+        found = [_entry(folder) for folder in folders]
         return sorted((one for one in found if one is not None), key=lambda entry: entry.used)
 
     @contextlib.contextmanager
@@ -181,7 +201,8 @@ class FeatureCache:
         return [
             entry
             for entry in self.entries()
-            if entry.facts.source == facts.source
+            if entry.facts is not None
+            and entry.facts.source == facts.source
             and entry.facts.key != key
             and entry.facts.key.model_copy(update={"data": key.data}) == key
         ]
@@ -205,7 +226,7 @@ class FeatureCache:
         for entry in entries:
             if total <= self.limit:
                 break
-            if entry.facts.key != keep and self.remove(entry):
+            if entry.folder != self.place(keep) and self.remove(entry):
                 total -= entry.nbytes
                 removed.append(entry)
         free = shutil.disk_usage(self.folder).free
@@ -225,8 +246,10 @@ class FeatureCache:
         try:
             with lock.open("w") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(entry.folder, ignore_errors=True)
-                lock.unlink(missing_ok=True)
+                # Else another process removed the set, and what is there now was begun since.
+                if _is_at(lock, file):
+                    shutil.rmtree(entry.folder, ignore_errors=True)
+                    lock.unlink(missing_ok=True)
         except OSError as error:
             if error.errno in (errno.EWOULDBLOCK, errno.EACCES, errno.EROFS):
                 return False
@@ -235,18 +258,24 @@ class FeatureCache:
 
 
 def _entry(folder: Path) -> Entry | None:
-    """A feature set as it lies there; None where it goes away this moment, or is no such thing."""
+    """A feature set as it lies there; None where it goes away this moment, or is no folder."""
     try:
-        facts = FeatureFacts.model_validate_json((folder / _FACTS).read_text(encoding="utf-8"))
-        files = [(path.name, path.stat()) for path in folder.iterdir()]
-    except (OSError, ValidationError, ValueError):
+        changed = folder.stat().st_mtime
+        paths = list(folder.iterdir())
+    except OSError:
         return None
-    names = {name for name, _ in files}
+    files = {}
+    for path in paths:
+        # A process that is writing may rename one this moment.
+        with contextlib.suppress(FileNotFoundError):
+            files[path.name] = path.stat()
+    names = files.keys()
+    facts = _facts(folder / _FACTS)
     return Entry(
         folder=folder,
-        facts=facts,
-        nbytes=sum(stat.st_size for _, stat in files),
-        used=next((stat.st_mtime for name, stat in files if name == _FACTS), 0.0),
+        facts=facts if facts is not None and facts.key.digest == folder.name else None,
+        nbytes=sum(stat.st_size for stat in files.values()),
+        used=files[_FACTS].st_mtime if _FACTS in files else changed,
         arrays=tuple(
             sorted(
                 name.removesuffix(".npy")
@@ -260,8 +289,24 @@ def _entry(folder: Path) -> Entry | None:
     )
 
 
+def _facts(path: Path) -> FeatureFacts | None:
+    """What a feature set is; None where that is missing, damaged or of another version."""
+    try:
+        return FeatureFacts.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
 def _lock_of(folder: Path) -> Path:
     return folder.with_name(folder.name + ".lock")
+
+
+def _is_at(path: Path, lock: IO[str]) -> bool:
+    """Whether a lock is the file of that name: who held it may have removed it with the set."""
+    try:
+        return path.stat().st_ino == os.fstat(lock.fileno()).st_ino
+    except FileNotFoundError:
+        return False
 
 
 @contextlib.contextmanager
@@ -274,17 +319,14 @@ def _only_one(path: Path, waits: Callable[[], None]) -> Iterator[None]:
             except BlockingIOError:
                 waits()
                 fcntl.flock(lock, fcntl.LOCK_EX)
-            # Whoever held it may have removed it with the set: then this is nobody's lock.
-            if path.exists() and path.stat().st_ino == os.fstat(lock.fileno()).st_ino:
+            if _is_at(path, lock):
                 yield
                 return
 
 
 def _note(path: Path, facts: FeatureFacts) -> None:
     """Write down what a feature set is, and that it is used now."""
-    if not path.exists():
-        writing = path.with_name(path.name + ".writing")
-        writing.write_text(json.dumps(json.loads(facts.model_dump_json()), indent=2) + "\n")
-        writing.replace(path)
+    if _facts(path) != facts:
+        write_whole(path, json.dumps(json.loads(facts.model_dump_json()), indent=2) + "\n")
     now = time.time()
     os.utime(path, (now, now))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import re
 import statistics
@@ -15,17 +14,19 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from effv2_tune.errors import EXIT_FAILED, TuneError
+from effv2_tune.study.base import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     Features = NDArray[np.float32]
 
-#: A line of the journal: first image, SHA-256, seconds of an image. Without its end it is torn.
-_LINE = re.compile(r"(\d+) ([0-9a-f]{64}) (-|[0-9.e+-]+)\n")
+#: A line of the journal: first image, SHA-256, seconds of an image. Without its end it is torn;
+#: where its numbers are none, it is damaged.
+_LINE = re.compile(r"([0-9]{1,18}) ([0-9a-f]{64}) (-|[0-9]{1,9}(?:\.[0-9]+)?(?:e-[0-9]{1,3})?)\n")
 _FLOAT_BYTES = 4
 
 
@@ -42,13 +43,33 @@ class Block:
     seconds: float | None
 
 
+class _Manifest(Value):
+    """What ``<name>.json`` says of a file that is finished.
+
+    Attributes:
+        count: Images.
+        width: Features of an image.
+        block: Images of a block.
+        blocks: First image, digest and seconds of each, as in :class:`Block`.
+        seal: SHA-256 over all of this: no damage of it goes unseen.
+    """
+
+    count: int
+    width: int
+    block: int
+    blocks: tuple[tuple[int, str, float | None], ...]
+    seal: str
+
+
 @dataclass(frozen=True)
 class FeatureFile:
     """One array of features, float32 [count, width], in ``<name>.npy``.
 
     While it is written it is called ``<name>.npy.part``, and ``<name>.journal`` has one line for
     each block that is on disk, so that a kill costs one block. When all are there the file gets
-    its name, and then ``<name>.json``, written last, says that it is finished.
+    its name, and then ``<name>.json``, written last, says that it is finished. A file that is
+    mended goes the same way back: the journal is written before the manifest goes, so that the
+    blocks are on record at every moment.
 
     Attributes:
         folder: Where it lies.
@@ -79,8 +100,11 @@ class FeatureFile:
         return any(self._path(end).exists() for end in ("npy", "npy.part", "json"))
 
     def is_finished(self) -> bool:
-        """Whether it was whole once; :meth:`read` tells whether it still is."""
-        return self._manifest() is not None
+        """Whether it was whole once; :meth:`read` tells whether it still is.
+
+        A manifest that is damaged says so too: what it stood for was there, and is lost.
+        """
+        return self._path("json").exists()
 
     def read(self) -> Features | None:
         """The features as a read-only memory map; None unless every block is there, unharmed."""
@@ -115,16 +139,21 @@ class FeatureFile:
         with self._told():
             self.folder.mkdir(parents=True, exist_ok=True)
             blocks = self._manifest() or self._journal()
+            whole, part = self._path("npy"), self._path("npy.part")
+            # A kill, here or in `finish`, may have left the whole file without its manifest.
+            there = whole if whole.exists() else part
+            kept = self._intact(there, blocks) if there.exists() else set()
+            # Written anew: what is no longer true goes, and so does a line that was torn. Written
+            # first: with neither journal nor manifest, no block is on record.
+            write_whole(self._path("journal"), self._lines(blocks, kept))
+            # Gone before the file loses its name: nothing that has a manifest is a part.
             self._path("json").unlink(missing_ok=True)
-            if self._path("npy").exists():
-                self._path("npy").replace(self._path("npy.part"))
-            part = self._path("npy.part")
-            kept = self._intact(part, blocks) if part.exists() else set()
+            if there == whole:
+                whole.replace(part)
             if not kept:
                 part.write_bytes(self._header())
-            # Written anew: what is no longer true goes, and so does a line that was torn.
-            lines = [self._line(start, blocks[start]) for start in sorted(kept)]
-            _write_whole(self._path("journal"), "".join(lines))
+            # Blocks that are now written must not meet the old manifest after a power failure.
+            _sync_folder(self.folder)
             return [start for start in self.starts if start not in kept]
 
     @contextlib.contextmanager
@@ -150,23 +179,28 @@ class FeatureFile:
         blocks = self._journal()
         if blocks.keys() != set(self.starts):
             raise RuntimeError(f"{self.name} lacks blocks and cannot be finished")
-        manifest = {
-            "count": self.count,
-            "width": self.width,
-            "block": self.block,
-            "digest": self._whole_digest(blocks),
-            "blocks": [[start, blocks[start].digest, blocks[start].seconds] for start in blocks],
-        }
+        manifest = _Manifest(
+            count=self.count,
+            width=self.width,
+            block=self.block,
+            blocks=tuple((start, block.digest, block.seconds) for start, block in blocks.items()),
+            seal=self._seal(blocks),
+        )
         with self._told():
             self._path("npy.part").replace(self._path("npy"))
-            _write_whole(self._path("json"), json.dumps(manifest))
+            write_whole(self._path("json"), manifest.model_dump_json())
             self._path("journal").unlink()
         return self._map()
 
     def digest(self) -> str | None:
         """SHA-256 over the digests of all blocks of a finished file; None for any other."""
         blocks = self._manifest()
-        return None if blocks is None else self._whole_digest(blocks)
+        if blocks is None:
+            return None
+        whole = hashlib.sha256(self._header())
+        for start in self.starts:
+            whole.update(bytes.fromhex(blocks[start].digest))
+        return whole.hexdigest()
 
     def position(self, start: int) -> int:
         """Where in the file the block lies that begins with this image."""
@@ -175,6 +209,13 @@ class FeatureFile:
     def _line(self, start: int, block: Block) -> str:
         seconds = "-" if block.seconds is None else repr(block.seconds)
         return f"{start} {block.digest} {seconds}\n"
+
+    def _lines(self, blocks: dict[int, Block], starts: Iterable[int]) -> str:
+        return "".join(self._line(start, blocks[start]) for start in sorted(starts))
+
+    def _seal(self, blocks: dict[int, Block]) -> str:
+        lines = self._lines(blocks, blocks)
+        return hashlib.sha256(self._header() + f"{self.block}\n{lines}".encode()).hexdigest()
 
     def _path(self, ending: str) -> Path:
         return self.folder / f"{self.name}.{ending}"
@@ -193,32 +234,29 @@ class FeatureFile:
         return np.memmap(self._path("npy"), "<f4", "r", offset=len(self._header()), shape=shape)
 
     def _manifest(self) -> dict[int, Block] | None:
-        """The blocks of a finished file of this very shape."""
+        """The blocks of a finished file of this very shape; None if any of it is damaged."""
         try:
-            said = json.loads(self._path("json").read_text(encoding="utf-8"))
-            shape = (said["count"], said["width"], said["block"])
-            blocks = {start: Block(digest, seconds) for start, digest, seconds in said["blocks"]}
-        except (OSError, ValueError, KeyError, TypeError):
+            said = _Manifest.model_validate_json(self._path("json").read_bytes())
+        except (OSError, ValueError):
             return None
-        sound = shape == (self.count, self.width, self.block)
-        return blocks if sound and self._whole_digest(blocks) == said["digest"] else None
+        blocks = {start: Block(digest, seconds) for start, digest, seconds in said.blocks}
+        is_sound = (
+            (said.count, said.width, said.block) == (self.count, self.width, self.block)
+            and blocks.keys() == set(self.starts)
+            and said.seal == self._seal(blocks)
+        )
+        return blocks if is_sound else None
 
     def _journal(self) -> dict[int, Block]:
         try:
-            lines = self._path("journal").read_text(encoding="utf-8").splitlines(keepends=True)
-        except (OSError, ValueError):
+            said = self._path("journal").read_bytes().decode(errors="replace")
+        except OSError:
             return {}
         found = {}
-        for line in filter(None, map(_LINE.fullmatch, lines)):
+        for line in filter(None, map(_LINE.fullmatch, said.splitlines(keepends=True))):
             start, digest, seconds = line.groups()
             found[int(start)] = Block(digest, None if seconds == "-" else float(seconds))
         return {start: block for start, block in found.items() if start in self.starts}
-
-    def _whole_digest(self, blocks: dict[int, Block]) -> str:
-        whole = hashlib.sha256(self._header())
-        for start in sorted(blocks):
-            whole.update(bytes.fromhex(blocks[start].digest))
-        return whole.hexdigest()
 
     def _intact(self, path: Path, blocks: dict[int, Block]) -> set[int]:
         """Where blocks start whose bytes are still those on record."""
@@ -294,16 +332,20 @@ def _sync(file: BinaryIO) -> None:
     os.fsync(file.fileno())
 
 
-def _write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
     """Write a small file so that it is at every moment absent, the old one or the new."""
     writing = path.with_name(path.name + ".writing")
     with writing.open("wb") as file:
         file.write(text.encode())
         _sync(file)
     writing.replace(path)
-    descriptor = os.open(path.parent, os.O_RDONLY)
+    # The new name is on disk only when its folder is.
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        # The new name is on disk only when its folder is.
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -16,7 +16,7 @@ Each part runs in a process of its own; by default all of them do, on TensorFlow
   stored at 32 px, B0 at 32 px.
 * `memory`: resident memory over 40 trials in one worker.
 
-Writes benchmarks/results/trainer.md when all parts are run.
+Writes benchmarks/results/trainer.md, or trainer_jax.md, when all parts are run.
 """
 
 from __future__ import annotations
@@ -45,7 +45,10 @@ if TYPE_CHECKING:
 
     from effv2_tune.training.trainer import Trainer
 
-RESULTS = Path(__file__).parent / "results" / "trainer.md"
+RESULTS = {
+    "tensorflow": Path(__file__).parent / "results" / "trainer.md",
+    "jax": Path(__file__).parent / "results" / "trainer_jax.md",
+}
 PARTS = ("twelve", "step", "resize", "stream", "augment", "memory")
 TRIALS = 12
 IMAGES = 1280
@@ -81,10 +84,11 @@ def main() -> None:
     print(table)
     if tuple(options.parts) == PARTS:
         host = probe_host()
-        heading = "# The trainer\n\nWritten by `python benchmarks/trainer.py`; its first lines say "
+        command = f"python benchmarks/trainer.py --backend {options.backend}"
+        heading = f"# The trainer\n\nWritten by `{command}`; its first lines say "
         machine = f"{host.cpu}, {host.cpu_count} cores, {options.backend}."
         text = f"{heading}what is measured.\n\n{machine}\n\n{table}\n"
-        RESULTS.write_text(text, encoding="utf-8")
+        RESULTS[options.backend].write_text(text, encoding="utf-8")
 
 
 def _line(row: Row) -> str:

@@ -9,6 +9,7 @@ import pytest
 from keras import ops
 
 from effv2_tune.training import augmentation as at_random
+from effv2_tune.training.loss import cross_entropies, soft_targets
 from effv2_tune.training.order import epoch_mixing
 
 if TYPE_CHECKING:
@@ -148,6 +149,25 @@ def test_cutmix_pastes_a_rectangle_and_counts_what_is_seen_of_it(middle: float) 
     assert np.array_equal(images[0][pasted], IMAGES[-1][pasted])
     assert targets[0, 5] == pytest.approx(share, abs=0.02)
     assert targets.sum(axis=1) == pytest.approx(1)
+
+
+def test_each_part_of_a_mixture_counts_with_the_weight_of_its_own_class() -> None:
+    images, weights = IMAGES[:2], np.asarray([1.0, 20.0], np.float32)
+    logits = np.asarray([[0.3, -0.2], [0.1, 0.9]], np.float32)
+    kinds, mixing = ("mixup",), np.asarray([0.7, 1.0, 0.5, 0.5], np.float32)
+
+    def targets(weights: np.ndarray) -> np.ndarray:
+        soft = soft_targets(np.asarray([0, 1]), classes=2, smoothing=0.1, weights=weights)
+        return _array(at_random.mix(images, soft, kinds=kinds, mixing=mixing)[1])
+
+    plain = _array(soft_targets(np.asarray([0, 1]), classes=2, smoothing=0.1))
+    rows = targets(weights)
+
+    assert plain.sum(1) == pytest.approx([1, 1])
+    assert rows.sum(1) == pytest.approx([0.7 + 0.3 * 20, 0.7 * 20 + 0.3])
+    own, other = (_array(cross_entropies(logits, given)) for given in (plain, plain[::-1]))
+    expected = [0.7 * own[0] + 0.3 * 20 * other[0], 0.7 * 20 * own[1] + 0.3 * other[1]]
+    assert _array(cross_entropies(logits, rows)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_each_step_mixes_by_itself_and_does_one_of_the_two() -> None:

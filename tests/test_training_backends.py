@@ -31,6 +31,21 @@ from effv2_tune.training.trainer import Trainer
 
 backend, folder, checkpoint_seconds, settings = sys.argv[1:]
 limit = os.environ.get("RESIDENT_BYTES")
+window = int(os.environ.get("STEPS_IN_A_CALL", "1"))
+calls = []
+if window > 1:
+    from effv2_tune.training import jax_steps
+
+    class Looping(jax_steps.JaxSteps):
+        def __init__(self, *given):
+            super().__init__(*given)
+            self.loops_on_device = True
+
+        def _images_of(self, step):
+            calls.append(step)
+            return super()._images_of(step)
+
+    jax_steps.make_steps = Looping
 recipe = Recipe.model_validate_json(settings)
 trainer = Trainer(
     load_dataset(recipe.data, base=Path()),
@@ -46,13 +61,16 @@ if before is not None:
         trial=1, recipe=other, rungs=(), step_seconds=0.1, checkpoint=Path(folder) / "before"
     )
     assert trainer.train_trial(order, tell=lambda _: None, decide=lambda _: True).scores
-order = Train(trial=0, recipe=recipe, rungs=(), step_seconds=0.3, checkpoint=Path(folder))
+order = Train(
+    trial=0, recipe=recipe, rungs=(), step_seconds=0.3 / window, checkpoint=Path(folder)
+)
 finished = trainer.train_trial(order, tell=lambda _: None, decide=lambda _: True)
 print(json.dumps({
     "losses": [epoch.train_loss for epoch in finished.curve],
     "accuracy": finished.scores.accuracy,
     "validation_loss": finished.scores.loss,
     "traces": trainer.traces,
+    "calls": calls,
     "devices": trainer.device.environment.device_count,
     "tensorflow": any(name.split(".")[0] == "tensorflow" for name in sys.modules),
 }))
@@ -203,6 +221,20 @@ def test_eight_devices_train_like_one_and_evaluate_every_image_once(
     assert on_eight["validation_loss"] == pytest.approx(on_jax["validation_loss"], abs=1e-4)
     # 203 images: no multiple of 64, nor of 8.
     assert (on_eight["accuracy"] * 203) == pytest.approx(round(on_eight["accuracy"] * 203))
+
+
+@pytest.mark.slow
+def test_steps_in_one_call_on_the_device_train_like_one_call_for_each(
+    trained: Callable[..., dict[str, Any]], on_jax: dict[str, Any]
+) -> None:
+    """What a TPU or GPU does with images; on a CPU it is slow, and only here."""
+    in_one_call = trained("jax", PLAIN, STEPS_IN_A_CALL="3")
+
+    # The first one compiles; then five steps an epoch, three and two.
+    assert in_one_call["calls"] == [0, *[0, 3] * 4]
+    assert in_one_call["traces"] == 1
+    assert _largest_difference(on_jax, in_one_call) < 1e-4
+    assert in_one_call["losses"] == pytest.approx(on_jax["losses"], abs=1e-4)
 
 
 @pytest.mark.slow

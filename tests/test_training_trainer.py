@@ -12,7 +12,8 @@ from effv2_tune.data import load_dataset
 from effv2_tune.errors import TuneError
 from effv2_tune.study.messages import Compiled, EpochEnded, Finished, RungReached, Train
 from effv2_tune.study.recipe import DataSpec, Recipe
-from effv2_tune.training.checkpoint import CheckpointFolder
+from effv2_tune.training.checkpoint import Checkpoint, CheckpointFolder
+from effv2_tune.training.compiled import CompiledBucket
 from effv2_tune.training.devices import open_device
 from effv2_tune.training.trainer import Trainer
 
@@ -269,6 +270,50 @@ def test_checkpoints_of_another_recipe_are_not_continued(trainer: Trainer, tmp_p
 
     with pytest.raises(TuneError, match="are of another recipe"):
         _train(trainer, RECIPE.with_numbers(seed=1), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "other", "sentence"),
+    [
+        ("backend", "jax", "backend: jax then, tensorflow now"),
+        ("batch", 8, "batch: 8 then, 64 now"),
+        ("images", "of old", "images: of old then, "),
+    ],
+)
+def test_checkpoints_of_another_backend_batch_or_dataset_are_refused_in_a_sentence(
+    trainer: Trainer, tmp_path: Path, name: str, other: str | int, sentence: str
+) -> None:
+    _train(trainer, RECIPE, tmp_path)
+    folder = CheckpointFolder(tmp_path)
+    kept = folder.latest()
+    assert kept is not None
+    strange = dict(kept.facts) | {"origin": kept.facts["origin"] | {name: other}}
+    folder.save(10**6, Checkpoint(kept.arrays, strange))
+
+    with pytest.raises(TuneError, match=sentence):
+        _train(trainer, RECIPE, tmp_path)
+
+    # What an earlier version wrote says nothing of it.
+    silent = {key: value for key, value in kept.facts.items() if key != "origin"}
+    folder.save(10**6 + 1, Checkpoint(kept.arrays, silent))
+    assert _train(trainer, RECIPE, tmp_path).outcome == "complete"
+
+
+def test_a_bucket_that_fits_alone_gets_the_memory_of_the_only_other_one(
+    trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer.forget()
+    _train(trainer, RECIPE, tmp_path / "before")
+    compile_it = CompiledBucket.compile
+
+    def fits_alone(bucket: CompiledBucket, recipe: Recipe) -> None:
+        if len(trainer._buckets):
+            raise MemoryError("so many bytes")
+        compile_it(bucket, recipe)
+
+    monkeypatch.setattr(CompiledBucket, "compile", fits_alone)
+
+    assert _train(trainer, RECIPE.with_numbers(flip=True), tmp_path / "new").outcome == "complete"
 
 
 def test_a_trial_waits_at_its_rungs_and_ends_where_it_is_told_to(

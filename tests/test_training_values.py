@@ -366,6 +366,21 @@ def test_a_process_has_less_memory_than_there_is() -> None:
     assert 0 < resident_bytes() < usable_bytes()
 
 
+def test_pages_of_a_mapped_file_are_no_memory_of_the_process(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    np.ones(50_000_000, np.uint8).tofile(path)
+    before = resident_bytes()
+
+    mapped = np.memmap(path, np.uint8, "r")
+    assert mapped.sum() == 50_000_000
+    with_file = resident_bytes()
+    kept = np.array(mapped)
+
+    assert with_file - before < 25_000_000
+    assert resident_bytes() - with_file > 25_000_000
+    assert kept.sum() == mapped.sum()
+
+
 @pytest.mark.parametrize("given", ["1", "0", "9999", "many", None])
 def test_an_environment_says_how_many_threads_compute(
     given: str | None, monkeypatch: pytest.MonkeyPatch

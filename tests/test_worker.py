@@ -159,6 +159,7 @@ def test_the_memory_of_a_worker_stays_flat_over_forty_trials(
         while not isinstance(message := worker.hear(), Finished):
             pass
         assert message.outcome == "complete"
+        assert message.traces == 1
         sizes.append(message.memory_bytes)
 
     assert max(sizes[5:]) <= 1.05 * sizes[4]

@@ -156,7 +156,7 @@ def target_here(plan: StudyPlan, hardware: Hardware) -> Target:
             device_kind=host.cpu,
             count=1,
             precision=precision,
-            memory=usable_bytes(),
+            memory=usable_bytes() / plan.workers,
             cores=threads_each(host.cpu_count, plan.workers),
         )
     name = host.tpu_kind if hardware.kind == "tpu" else host.gpus[0]

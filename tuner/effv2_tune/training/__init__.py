@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from effv2_tune.host import Kind
-    from effv2_tune.study.messages import Compiled, EpochEnded
+    from effv2_tune.study.messages import Compiled, EpochEnded, Noted
     from effv2_tune.study.recipe import Recipe
     from effv2_tune.training.standard_run import TrainResult
 
@@ -43,7 +43,7 @@ def train(
     out: str | Path,
     base: str | Path = ".",
     hardware: Kind | None = None,
-    on_event: Callable[[Compiled | EpochEnded], None] | None = None,
+    on_event: Callable[[Compiled | EpochEnded | Noted], None] | None = None,
     data_digest: str | None = None,
 ) -> TrainResult:
     """Carry out the standard training run of a recipe, or go on with it.
@@ -58,7 +58,7 @@ def train(
             the checkpoints from which an interrupted run goes on.
         base: Folder that relative paths of the recipe start from.
         hardware: The kind of device that must be used; the best of this machine if left out.
-        on_event: Hears of the compilation and of every epoch.
+        on_event: Hears of the compilation, of every epoch, and what else is worth a sentence.
         data_digest: Of the images and splits that it must be trained on; any if left out.
 
     Returns:

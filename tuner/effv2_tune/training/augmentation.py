@@ -195,7 +195,7 @@ def mix(images: Any, targets: Any, *, kinds: tuple[str, ...], mixing: Any) -> tu
 
     Args:
         images: [batch, height, width, channels].
-        targets: [batch, classes], probabilities.
+        targets: [batch, classes], probabilities times the weight of each image.
         kinds: Which augmentations: of the bucket key.
         mixing: Share of the own image in mixup, and in CutMix; middle of CutMix' rectangle, as
             shares of height and width. From `effv2_tune.training.order.epoch_mixing`.

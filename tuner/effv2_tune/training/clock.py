@@ -63,11 +63,9 @@ def runtime_folder() -> Path:
     Raises:
         TuneError: The folder in the shared temporary folder belongs to somebody else.
     """
-    private = os.environ.get("XDG_RUNTIME_DIR")
-    if private and os.access(private, os.W_OK):
-        folder = Path(private) / "effv2-tune"
-    else:
-        folder = Path(tempfile.gettempdir()) / f"effv2-tune-{os.getuid()}"
+    # Not XDG_RUNTIME_DIR: a login shell has it, a service of the same user does not, and each
+    # would measure while the other trains.
+    folder = Path(tempfile.gettempdir()) / f"effv2-tune-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.is_symlink() or folder.stat().st_uid != os.getuid():
         raise TuneError(

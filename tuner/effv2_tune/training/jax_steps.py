@@ -97,9 +97,10 @@ class JaxSteps:
         self._everything = np.arange(plan.evaluation_batch, dtype=np.int32)
         # XLA runs convolutions inside a loop on the CPU 16 times slower (jax-ml/jax#12868).
         loops = jax.default_backend() != "cpu" or plan.takes_features
-        self._loops_on_device = loops and not self._streams
+        self.loops_on_device = loops and not self._streams
         self._train_steps = jax.jit(self._train_many, donate_argnums=0)
-        self._evaluation_step = jax.jit(self._evaluate)
+        # One split may be streamed while another lies on the device.
+        self._evaluation_step = jax.jit(self._evaluate, static_argnames="streams")
 
     def _train_many(
         self, state: State, inputs: Any, images: Any, order: Any, window: Any
@@ -115,7 +116,7 @@ class JaxSteps:
             state, (more_loss, more_correct) = self._train(state, inputs, images, now)
             return state, (loss + more_loss, correct + more_correct)
 
-        if not self._loops_on_device:
+        if not self.loops_on_device:
             return one(0, (state, zero))  # type: ignore[no-any-return]
         return jax.lax.fori_loop(0, steps, one, (state, zero))  # type: ignore[no-any-return]
 
@@ -123,10 +124,13 @@ class JaxSteps:
         self, state: State, inputs: Any, images: Any, now: tuple[Any, Any]
     ) -> tuple[State, tuple[Any, Any]]:
         indices, mixing = now
-        batch, labels = self._batch(images, indices)
+        batch, labels = self._batch(images, indices, streams=self._streams)
         strengths = dict(zip(self._names, jnp.unstack(inputs["strengths"]), strict=True))
         targets = soft_targets(
-            labels, classes=self._plan.classes, smoothing=strengths["label_smoothing"]
+            labels,
+            classes=self._plan.classes,
+            smoothing=strengths["label_smoothing"],
+            weights=inputs["class_weights"],
         )
         prepared, targets = training_inputs(
             batch,
@@ -136,13 +140,12 @@ class JaxSteps:
             draw=self._draw(inputs["seed"], state["optimizer"]["iterations"]),
             mixing=mixing,
         )
-        weights = inputs["class_weights"][labels]
 
         def loss_of(trained: list[Any]) -> tuple[Any, Any]:
             logits, others = self._network.stateless_call(
                 trained, state["others"], prepared, training=True
             )
-            return jnp.mean(weights * cross_entropies(logits, targets)), (logits, others)
+            return jnp.mean(cross_entropies(logits, targets)), (logits, others)
 
         (loss, (logits, others)), gradients = jax.value_and_grad(loss_of, has_aux=True)(
             state["trained"]
@@ -153,9 +156,9 @@ class JaxSteps:
         state = {"trained": trained, "others": others, "optimizer": optimizer}
         return state, (loss, count_correct(logits, labels))
 
-    def _batch(self, images: Any, indices: Any) -> tuple[Any, Any]:
+    def _batch(self, images: Any, indices: Any, *, streams: bool) -> tuple[Any, Any]:
         pixels, labels = images
-        if self._streams:
+        if streams:
             return pixels, labels
         return (
             jax.lax.with_sharding_constraint(pixels[indices], self._split),
@@ -174,9 +177,9 @@ class JaxSteps:
         return draw
 
     def _evaluate(
-        self, trained: Any, others: Any, images: Any, indices: Any, counted: Any
+        self, trained: Any, others: Any, images: Any, indices: Any, counted: Any, *, streams: bool
     ) -> dict[str, Any]:
-        batch, labels = self._batch(images, indices)
+        batch, labels = self._batch(images, indices, streams=streams)
         logits, _ = self._network.stateless_call(
             trained, others, evaluation_inputs(batch, self._plan), training=False
         )
@@ -226,7 +229,7 @@ class JaxSteps:
     def run(self, first: int, steps: int) -> Sums:
         """Train the steps from ``first`` on of this epoch, and wait until they are done."""
         calls = [(first, steps)]
-        if not self._loops_on_device:
+        if not self.loops_on_device:
             calls = [(at, 1) for at in range(first, first + steps)]
         done = []
         for at, count in calls:
@@ -250,12 +253,15 @@ class JaxSteps:
         trained = self._evaluated()
         counts = []
         for indices, counted in batches:
+            streams = isinstance(feed, Streamed)
             if isinstance(feed, Streamed):
                 images, positions = feed.gather(indices), self._everything
             else:
                 images, positions = (feed.pixels, feed.labels), indices
             counts.append(
-                self._evaluation_step(trained, self._state["others"], images, positions, counted)
+                self._evaluation_step(
+                    trained, self._state["others"], images, positions, counted, streams=streams
+                )
             )
         return sum_counts(jax.device_get(counts))
 

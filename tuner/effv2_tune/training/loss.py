@@ -9,20 +9,26 @@ from keras import ops
 from effv2_tune.training.scores import TOP
 
 
-def soft_targets(labels: Any, *, classes: int, smoothing: Any) -> Any:
-    """Labels as probabilities, with ``smoothing`` of them spread over all classes.
+def soft_targets(labels: Any, *, classes: int, smoothing: Any, weights: Any = None) -> Any:
+    """Labels as probabilities, with ``smoothing`` of them spread over all classes, and weighted.
 
-    Szegedy et al., arXiv 1512.00567, section 7.
+    Szegedy et al., arXiv 1512.00567, section 7. The weight of an image is a factor of its target
+    before images are mixed: so each part of a mixture counts as its own class does.
 
     Args:
         labels: [batch], int32.
         classes: Number of classes.
         smoothing: From 0 to 1, a scalar.
+        weights: Of each class [classes], float32; None for 1 each.
 
     Returns:
-        [batch, classes], float32.
+        [batch, classes], float32; each row sums to the weight of its class.
     """
-    return ops.one_hot(labels, classes, dtype="float32") * (1.0 - smoothing) + smoothing / classes
+    truth = ops.one_hot(labels, classes, dtype="float32")
+    smoothed = truth * (1.0 - smoothing) + smoothing / classes
+    if weights is None:
+        return smoothed
+    return smoothed * ops.expand_dims(ops.take(weights, labels), 1)
 
 
 def cross_entropies(logits: Any, targets: Any) -> Any:
@@ -30,7 +36,7 @@ def cross_entropies(logits: Any, targets: Any) -> Any:
 
     Args:
         logits: [batch, classes].
-        targets: [batch, classes], probabilities.
+        targets: [batch, classes], probabilities, or these times a weight.
 
     Returns:
         [batch], float32.

@@ -12,7 +12,7 @@ from effv2_tune.data import load_dataset
 from effv2_tune.errors import EXIT_FAILED, TuneError
 from effv2_tune.host import choose_hardware, probe_host, probe_packages
 from effv2_tune.network import stock_model
-from effv2_tune.study.messages import Train
+from effv2_tune.study.messages import Noted, Train
 from effv2_tune.study.steps import planned_steps
 from effv2_tune.study.trial import Scores
 from effv2_tune.training.devices import open_device
@@ -59,7 +59,7 @@ def run(
     out: Path,
     base: Path,
     hardware: Kind | None,
-    on_event: Callable[[Compiled | EpochEnded], None] | None,
+    on_event: Callable[[Compiled | EpochEnded | Noted], None] | None,
     data_digest: str | None,
 ) -> TrainResult:
     """See :func:`effv2_tune.training.train`."""
@@ -95,6 +95,10 @@ def run(
             exit_code=EXIT_FAILED,
         )
     counts = trainer.test(recipe, out / "checkpoints")
+    features = trainer.bucket(recipe).features
+    notes = () if features is None else features.take_notes()
+    if notes:
+        told(Noted(notes=notes))
     steps = planned_steps(recipe, dataset.facts(), device.placement.device_count)
     metrics = _metrics(finished, counts, steps, device.environment.model_dump())
     extraction = trainer.bucket(recipe).extraction_seconds

@@ -93,7 +93,7 @@ class TensorFlowSteps:
             tf.TensorSpec([2], tf.int32),
         ]
         # A classifier's step is over sooner than it is dispatched: the loop is the device's.
-        self._loops_on_device = plan.takes_features and not isinstance(feeds["train"], Streamed)
+        self.loops_on_device = plan.takes_features and not isinstance(feeds["train"], Streamed)
         # On the CPU, XLA takes minutes to compile the convolutions and runs them slower.
         compiling = {"autograph": False, "jit_compile": False}
         self._train_step = tf.function(self._train, input_signature=[*batch, mixing], **compiling)
@@ -110,7 +110,10 @@ class TensorFlowSteps:
         images, labels = tf.gather(pixels, indices), tf.gather(truth, indices)
         strengths = dict(zip(self._names, tf.unstack(self._strengths.value()), strict=True))
         targets = soft_targets(
-            labels, classes=self._plan.classes, smoothing=strengths["label_smoothing"]
+            labels,
+            classes=self._plan.classes,
+            smoothing=strengths["label_smoothing"],
+            weights=self._class_weights,
         )
         inputs, targets = training_inputs(
             images,
@@ -120,11 +123,10 @@ class TensorFlowSteps:
             draw=self._draw(),
             mixing=mixing,
         )
-        weights = tf.gather(self._class_weights, labels)
         trained = self._network.trainable_variables
         with tf.GradientTape() as tape:
             logits = self._network(inputs, training=True)
-            loss = tf.reduce_mean(weights * cross_entropies(logits, targets))
+            loss = tf.reduce_mean(cross_entropies(logits, targets))
         gradients = tape.gradient(loss, [variable.value for variable in trained])
         self._optimizer.apply(gradients, trained)
         return loss, count_correct(logits, labels)
@@ -162,7 +164,7 @@ class TensorFlowSteps:
 
     def run(self, first: int, steps: int) -> Sums:
         """Train the steps from ``first`` on of this epoch, and wait until they are done."""
-        if self._loops_on_device:
+        if self.loops_on_device:
             return self._run_on_device(first, steps)
         done = [
             self._train_step(*self._batch(at), self._mixing[at])

@@ -26,7 +26,7 @@ from effv2_tune.training.feed import image_rows
 from effv2_tune.training.order import epoch_mixing, epoch_order
 from effv2_tune.training.scores import scores_of
 from effv2_tune.training.settings import optimizer_numbers
-from effv2_tune.training.trial_run import TrialRun, belongs_to, restore
+from effv2_tune.training.trial_run import TrialRun, belongs_to, restore, strangeness
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from effv2_tune.training.extraction import FeatureSet
     from effv2_tune.training.feed import Feeds
     from effv2_tune.training.scores import Counts
-    from effv2_tune.training.trial_run import Weights
+    from effv2_tune.training.trial_run import Origin, Weights
 
     Tell = Callable[[Compiled | EpochEnded], None]
     Decide = Callable[[RungReached], bool]
@@ -50,7 +50,7 @@ _log = logging.getLogger(__name__)
 
 #: Seconds of training between checkpoints; one is written at least at the end.
 CHECKPOINT_SECONDS = 20.0
-#: Compiled buckets are kept while the process has no more than this share of the memory.
+#: Compiled buckets are kept while the process has no more than this share of its memory.
 _MEMORY_SHARE = 0.5
 
 
@@ -66,6 +66,7 @@ class Trainer:
         resident_bytes: How many bytes of images may lie on the device; more are streamed, with
             the same result. A share of the device's memory if left out.
         lock: Between the processes of this machine that train.
+        workers: How many have a share of this machine's memory.
 
     Attributes:
         dataset: As given.
@@ -81,6 +82,7 @@ class Trainer:
         checkpoint_seconds: float = CHECKPOINT_SECONDS,
         resident_bytes: int | None = None,
         lock: MachineLock | None = None,
+        workers: int = 1,
     ) -> None:
         self.dataset = dataset
         self._facts = dataset.facts()
@@ -88,9 +90,12 @@ class Trainer:
         self._base = base
         self._checkpoint_seconds = checkpoint_seconds
         self._lock = lock or MachineLock()
-        self._limit = device.image_bytes if resident_bytes is None else resident_bytes
+        # Workers share the memory of the host; of a GPU each has all.
+        own = device.image_bytes // (workers if device.kind == "cpu" else 1)
+        self._limit = own if resident_bytes is None else resident_bytes
+        self._most_memory = _MEMORY_SHARE * memory.usable_bytes() / workers
         self._features = FeatureMaker(
-            dataset, lambda: self._images, device.placement, lock=self._lock, base=base
+            dataset, lambda: self._images, device.environment, lock=self._lock, base=base
         )
         self._buckets: OrderedDict[str, CompiledBucket] = OrderedDict()
 
@@ -132,7 +137,9 @@ class Trainer:
             if not memory.tells_of_memory(error):
                 raise
             reason = f"{type(error).__name__}: {str(error).splitlines()[0][:300]}"
-        others = len(self._buckets) > 1
+        # A bucket that does not even compile is not among those that are kept.
+        own = self.bucket_key(order.recipe).digest
+        others = any(digest != own for digest in self._buckets)
         self.forget()
         if others:
             _log.warning("Out of memory; trying again without the other compiled buckets.")
@@ -163,6 +170,7 @@ class Trainer:
         bucket = self.bucket(recipe)
         if bucket.features is not None:
             self._features.add_test(bucket.features, recipe)
+            self._let_go_of_images()
             self._place(bucket.features)
         with self._lock.training():
             bucket.steps.finish(kept.arrays)
@@ -182,7 +190,7 @@ class Trainer:
         if key.digest in self._buckets:
             self._buckets.move_to_end(key.digest)
             return self._buckets[key.digest], False
-        while self._buckets and memory.resident_bytes() > _MEMORY_SHARE * memory.usable_bytes():
+        while self._buckets and memory.resident_bytes() > self._most_memory:
             self._buckets.popitem(last=False)
             gc.collect()
         steps_per_epoch(len(self.dataset.train), key.batch)  # refuses before anything is built
@@ -201,16 +209,26 @@ class Trainer:
         if not key.takes_features:
             return None
         features = self._features.features(recipe, key.precision)
+        self._let_go_of_images()
         if not features.feeds:
             self._make_room(features.nbytes)
             self._place(features)
         return features
 
+    def _let_go_of_images(self) -> None:
+        """Once their features are there, images need no place, unless a bucket trains on them."""
+        if all(bucket.features is not None for bucket in self._buckets.values()):
+            self.__dict__.pop("_images", None)
+
     def _make_room(self, nbytes: int) -> None:
-        """Drop buckets until the features of those that stay leave room for so many bytes."""
-        while self._buckets:
+        """Drop buckets until the features of those that stay leave room for so many bytes.
+
+        Features that take more than all of the room are streamed, and need none.
+        """
+        while self._buckets and nbytes <= self._limit:
             held = [bucket.features for bucket in self._buckets.values()]
-            distinct = {id(one): one.nbytes for one in held if one is not None}
+            placed = [one for one in held if one is not None and one.nbytes <= self._limit]
+            distinct = {id(one): one.nbytes for one in placed}
             if sum(distinct.values()) + nbytes <= self._limit:
                 return
             self._buckets.popitem(last=False)
@@ -231,6 +249,14 @@ class Trainer:
                 f"The checkpoints in {order.checkpoint} are of another recipe.",
                 hint="Remove them, or train into another folder.",
             )
+        key = self.bucket_key(order.recipe)
+        origin = self._origin(key)
+        strange = "" if found is None else strangeness(found, origin)
+        if strange:
+            raise TuneError(
+                f"The checkpoints in {order.checkpoint} cannot be continued here ({strange}).",
+                hint="Go on where they were written, or remove them and begin anew.",
+            )
         if found is not None and "finished" in found.facts:
             return Finished.model_validate_json(found.facts["finished"])
         bucket, compiled = self._compiled(order.recipe)
@@ -243,7 +269,6 @@ class Trainer:
             if bucket.features is not None:
                 run.add_time("extract", bucket.features.take_wall_seconds())
             run.add_time("compile", bucket.compile_seconds)
-        key = self.bucket_key(order.recipe)
         tell(
             Compiled(
                 trial=order.trial,
@@ -262,6 +287,10 @@ class Trainer:
             self, order, bucket=bucket, key=key, run=run, folder=folder, started=started
         )
         return attempt.train(tell, decide)
+
+    def _origin(self, key: BucketKey) -> Origin:
+        """What an optimizer's state and the place in an epoch mean something with."""
+        return {"backend": key.backend, "batch": key.batch, "images": self.dataset.digest}
 
     def _know_step_time(self, order: Train, bucket: CompiledBucket, run: TrialRun) -> bool:
         """Take the step time from the order, or measure it; whether it was measured."""
@@ -294,6 +323,7 @@ class Trainer:
             times=run.all_times(wall=wall, step_bucket=step_bucket),
             memory_bytes=memory.resident_bytes(),
             reason=reason,
+            traces=self.traces,
         )
 
 
@@ -318,13 +348,15 @@ class _Attempt:
         self._step_seconds = _known(bucket.step_seconds)
         self._run = run
         self._folder = folder
-        self._lock = trainer._lock  # noqa: SLF001 - the attempt is the trainer's own
+        self._origin = trainer._origin(key)  # noqa: SLF001 - the attempt is the trainer's own
+        self._lock = trainer._lock  # noqa: SLF001
         self._batch = key.batch
         self._images = len(trainer.dataset.train)
         self._epoch_steps = steps_per_epoch(self._images, key.batch)
         self._window = max(1, math.ceil(WINDOW_SECONDS / self._step_seconds))
         self._started = started
         self._saved = time.perf_counter()
+        self._saving_seconds = 0.0
 
     @property
     def _wall(self) -> float:
@@ -399,12 +431,17 @@ class _Attempt:
         return float(learning_rate_at(settings, last))
 
     def _save_if_due(self) -> None:
-        if time.perf_counter() - self._saved < self._trainer._checkpoint_seconds:  # noqa: SLF001
+        # A large network on a slow disk is saved less often: a twentieth of the time is enough.
+        patience = self._trainer._checkpoint_seconds * max(1.0, self._saving_seconds)  # noqa: SLF001
+        before = time.perf_counter()
+        if before - self._saved < patience:
             return
         with self._run.timed("checkpoint"):
             step = self._run.epoch * self._epoch_steps + self._run.step
-            self._folder.save(step, self._run.checkpoint(self._steps.read(), wall=self._wall))
+            state = self._steps.read()
+            self._folder.save(step, self._run.checkpoint(state, self._origin, wall=self._wall))
         self._saved = time.perf_counter()
+        self._saving_seconds = self._saved - before
 
     def _complete(self) -> Finished:
         run = self._run
@@ -421,6 +458,7 @@ class _Attempt:
         """Leave one last, small checkpoint: the selected weights, and what came of the trial."""
         facts = {
             "recipe": self._recipe.model_dump_json(),
+            "origin": self._origin,
             "finished": finished.model_dump_json(),
         }
         last = CheckpointFolder(self._order.checkpoint, kept=1)

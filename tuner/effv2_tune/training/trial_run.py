@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from effv2_tune.training.steps import Sums
 
 Weights = dict[str, np.ndarray[Any, Any]]
+Origin = dict[str, str | int]
+"""What a checkpoint depends on beside its recipe, by its name in a sentence."""
 
 _SELECTED = "selected/"
 
@@ -118,11 +120,14 @@ class TrialRun:
             step_bucket=step_bucket,
         )
 
-    def checkpoint(self, state: Mapping[str, np.ndarray[Any, Any]], *, wall: float) -> Checkpoint:
-        """All of it, with the state of the steps."""
+    def checkpoint(
+        self, state: Mapping[str, np.ndarray[Any, Any]], origin: Origin, *, wall: float
+    ) -> Checkpoint:
+        """All of it, with the state of the steps, and where it was trained."""
         best = {_SELECTED + name: array for name, array in self.best.items()}
         facts = {
             "recipe": self.recipe.model_dump_json(),
+            "origin": dict(origin),
             "epoch": self.epoch,
             "step": self.step,
             "loss": self.loss,
@@ -141,6 +146,7 @@ def restore(checkpoint: Checkpoint, recipe: Recipe) -> TrialRun:
     """The run that a checkpoint holds; its steps take the checkpoint's other arrays."""
     facts: dict[str, Any] = dict(checkpoint.facts)
     del facts["recipe"]
+    facts.pop("origin", None)
     facts["curve"] = [Epoch.model_validate_json(text) for text in facts["curve"]]
     best = {
         name.removeprefix(_SELECTED): array
@@ -159,3 +165,16 @@ def belongs_to(checkpoint: Checkpoint, recipe: Recipe) -> bool:
         return Recipe.model_validate_json(checkpoint.facts["recipe"]) == recipe
     except ValidationError:
         return False
+
+
+def strangeness(checkpoint: Checkpoint, origin: Origin) -> str:
+    """What a checkpoint was trained with that is another here, in words; empty for nothing.
+
+    One that an earlier version wrote says nothing of it, and is no stranger.
+    """
+    before = checkpoint.facts.get("origin", {})
+    return ", ".join(
+        f"{name}: {before[name]} then, {now} now"
+        for name, now in origin.items()
+        if name in before and before[name] != now
+    )

@@ -127,6 +127,7 @@ def _prepare(order: Prepare) -> Trainer:
         device,
         base=order.base,
         checkpoint_seconds=CHECKPOINT_SECONDS if seconds is None else seconds,
+        workers=order.workers,
     )
 
 

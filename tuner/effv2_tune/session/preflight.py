@@ -28,26 +28,6 @@ _READ_AT_ONCE = ("digits", "npz")
 _NAMED_WEIGHTS = ("none", NATIVE, *catalog.WEIGHT_SETS, catalog.KERAS_WEIGHTS)
 
 
-def check_data(file: str | Path, data: DataSpec, *, base: Path) -> None:
-    """Look at the outside of a dataset: what can be told without decoding or downloading it.
-
-    Args:
-        file: The file whose ``data:`` section names it, for messages.
-        data: That section.
-        base: Folder that its relative paths start from.
-
-    Raises:
-        MistakesError: With everything that is wrong, at the section's line.
-    """
-    from effv2_tune.data import check_dataset
-
-    found = check_dataset(data, base=base)
-    if not found:
-        return
-    line = _line_of(file, "data", "path")
-    raise MistakesError([Mistake(str(file), line, f"data: {sentence}") for sentence in found])
-
-
 def check_study(file: str | Path, plan: StudyPlan, *, base: Path, begun: bool = False) -> None:
     """Look at everything outside of a study file that it names.
 
@@ -60,11 +40,7 @@ def check_study(file: str | Path, plan: StudyPlan, *, base: Path, begun: bool = 
     Raises:
         MistakesError: With everything that is wrong, each at its line.
     """
-    mistakes: list[Mistake] = []
-    try:
-        check_data(file, plan.data, base=base)
-    except MistakesError as error:
-        mistakes += error.mistakes
+    mistakes = _data_mistakes(file, plan.data, base)
     if plan.clock != "measured" and not begun:
         from effv2_tune.search.recorded import recorded_study
 
@@ -91,11 +67,7 @@ def check_training(file: str | Path, run: TrainingRun, *, base: Path) -> None:
     Raises:
         MistakesError: With everything that is wrong, each at its line.
     """
-    mistakes: list[Mistake] = []
-    try:
-        check_data(file, run.data, base=base)
-    except MistakesError as error:
-        mistakes += error.mistakes
+    mistakes = _data_mistakes(file, run.data, base)
     for name, sentences in (
         ("weights", _absent([run.recipe.weights], base)),
         ("finetune_from", _beyond_the_last_stage([run.recipe])),
@@ -104,6 +76,13 @@ def check_training(file: str | Path, run: TrainingRun, *, base: Path) -> None:
         mistakes += _mistakes_at(place, sentences)
     if mistakes:
         raise MistakesError(mistakes)
+
+
+def _data_mistakes(file: str | Path, data: DataSpec, base: Path) -> list[Mistake]:
+    from effv2_tune.data import check_dataset
+
+    place = (str(file), _line_of(file, "data", "path"))
+    return _mistakes_at(place, (f"data: {one}" for one in check_dataset(data, base=base)))
 
 
 def _mistakes_at(place: tuple[str, int], sentences: Iterable[str]) -> list[Mistake]:

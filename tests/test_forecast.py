@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -287,6 +288,19 @@ def test_what_timm_trained_on_24_gigabytes_is_predicted_to_fit_and_four_times_th
         needed.append(predict_memory(work, key, where, DATA, tier="resident").total)
 
     assert needed[0] < 24e9 < needed[1]
+
+
+@pytest.mark.parametrize(("cores", "measured"), [(1, 0.22e-3), (2, 0.26e-3)])
+def test_a_classifiers_step_on_a_cpu_is_within_a_factor_of_three(
+    cores: int, measured: float
+) -> None:
+    # B0 in batches of 128 on an Intel Xeon: benchmarks/results/frozen.md, and with two threads.
+    where = replace(target(), cores=cores)
+    settings = {"variant": "b0", "resolution": 64, "backbone": "frozen", "weights": "imagenet"}
+    key, work = bucket(where, batch_size=128, **settings)
+
+    assert key.takes_features
+    assert measured / 3 < roofline.step_seconds(work, key, where) < measured * 3
 
 
 def test_a_frozen_network_keeps_nothing_and_a_batch_too_large_is_marked() -> None:

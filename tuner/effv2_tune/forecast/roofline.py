@@ -106,8 +106,9 @@ def _seconds(target: Target, key: BucketKey, *, flops: float, moved: float) -> f
 
 def _update(work: Work, target: Target) -> float:
     """Time of a step beside its images: the update, and what each block costs anyway."""
-    blocks = 1 if work.caches_features else work.blocks
     if target.accelerator is None:
-        return CPU_BLOCK_SECONDS * blocks
+        # A classifier's steps are one loop on the device, where nothing is dispatched.
+        return 0.0 if work.caches_features else CPU_BLOCK_SECONDS * work.blocks
+    blocks = 1 if work.caches_features else work.blocks
     moved = _UPDATE_PASSES * (2 + work.state_vectors) * work.trained * _FLOAT_BYTES
     return CHIP_BLOCK_SECONDS * blocks + moved / target.accelerator.bandwidth

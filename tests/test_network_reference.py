@@ -60,9 +60,23 @@ def test_l_and_xl_give_those_of_the_published_code(backend: str, shared: Path) -
 
 
 @pytest.mark.slow
-def test_l_and_xl_agree_on_the_reference_weights_in_float64(shared: Path) -> None:
-    """In float32 these weights amplify rounding to 0.3 to 0.6: see network_float64.json."""
-    check(compared("tensorflow", shared, "l", "xl", dtype="float64"), shared)
+def test_l_agrees_on_the_reference_weights_in_float64(shared: Path) -> None:
+    """In float32 these weights amplify rounding to 0.3 to 0.6: see network_float64.json.
+
+    XL's amplify a change of its images by 1e-15 to 0.57, so that not even float64 decides anything:
+    processors that add in another order disagree, and so does one with itself, image by image.
+    """
+    check(compared("tensorflow", shared, "l", dtype="float64"), shared)
+
+
+@pytest.mark.slow
+def test_l_and_xl_agree_in_float64_to_the_last_digits_where_rounding_is_not_amplified(
+    shared: Path,
+) -> None:
+    results = compared("tensorflow", shared, "l", "xl", dtype="float64", weights="calm")
+
+    check(results, shared)
+    assert all(found["features"] < 1e-12 for found in results.values()), results
 
 
 def test_the_reference_knows_the_nine_variants(shared: Path) -> None:

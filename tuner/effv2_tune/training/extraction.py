@@ -303,22 +303,22 @@ class _Work:
         unmeasured = MEASURED_BLOCKS - file.measured_blocks() if name == "train" else 0
         with file.writing() as writer:
             for start in gaps:
-                images = np.arange(start, min(start + self._block, file.count), dtype=np.int32)
+                stop = min(start + self._block, file.count)
                 measures = unmeasured > 0
                 features, seconds = self._compute(
-                    split, images, mirrored=name == _MIRRORED, measures=measures
+                    split, start, stop, mirrored=name == _MIRRORED, measures=measures
                 )
                 writer.write(start, features, seconds if measures else None)
                 unmeasured -= 1
 
     def _compute(
-        self, split: SplitName, images: NDArray[np.int32], *, mirrored: bool, measures: bool
+        self, split: SplitName, start: int, stop: int, *, mirrored: bool, measures: bool
     ) -> tuple[Features, float]:
         """The features of a block's images, and the seconds of one; in batches that fit."""
         while True:
             try:
                 extraction = self._extraction(split)
-                order = self._order(int(images[0]), int(images[-1]) + 1)
+                order = self._order(start, stop)
                 with self._lock.measuring() if measures else self._lock.training():
                     before = time.perf_counter()
                     features = extraction.run(split, order, mirrored=mirrored)
@@ -333,7 +333,7 @@ class _Work:
                     f"{self._batch} are tried"
                 )
             else:
-                return features[: len(images)], seconds
+                return features[: stop - start], seconds
 
     def _order(self, start: int, stop: int) -> NDArray[np.int32]:
         """The images of a block, in batches of one size: the last is filled with the first."""

@@ -95,15 +95,14 @@ def run(
             exit_code=EXIT_FAILED,
         )
     counts = trainer.test(recipe, out / "checkpoints")
-    features = trainer.bucket(recipe).features
-    notes = () if features is None else features.take_notes()
+    bucket = trainer.bucket(recipe)
+    notes = () if bucket.features is None else bucket.features.take_notes()
     if notes:
         told(Noted(notes=notes))
     steps = planned_steps(recipe, dataset.facts(), device.placement.device_count)
     metrics = _metrics(finished, counts, steps, device.environment.model_dump())
-    extraction = trainer.bucket(recipe).extraction_seconds
-    metrics["train_seconds"] += extraction
-    metrics["extraction_seconds"] = extraction
+    metrics["train_seconds"] += bucket.extraction_seconds
+    metrics["extraction_seconds"] = bucket.extraction_seconds
     metrics["data_digest"] = dataset.digest
     _save_model(trainer, recipe, out / _MODEL)
     _write_history(finished, out / _HISTORY)

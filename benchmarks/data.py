@@ -26,7 +26,7 @@ import numpy as np
 from PIL import Image
 
 from effv2_tune.data import load_dataset
-from effv2_tune.data.storing import available_cores
+from effv2_tune.data.storage_options import available_cores
 from effv2_tune.study.recipe import DataSpec
 
 RESULTS = Path(__file__).parent / "results" / "data.md"

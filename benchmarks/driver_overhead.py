@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any
 import optuna
 
 from effv2_tune.search.clock import SystemClock
+from effv2_tune.search.engines.optuna import OptunaEngine
 from effv2_tune.search.events import TrialEnded
 from effv2_tune.search.loop import run_study
-from effv2_tune.search.optuna_engine import OptunaEngine
 from effv2_tune.search.simulation import Curves, CurveWorkload, SimulatedPool
-from effv2_tune.search.storage import DatabaseStorage
+from effv2_tune.search.storage.database import DatabaseStorage
 from effv2_tune.study.plan import HalvingSpec, SearchSpec, StudyPlan
 from effv2_tune.study.space import Space
 

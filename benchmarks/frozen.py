@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from effv2_tune.host import probe_host
-from effv2_tune.search.pool import worker_environment
+from effv2_tune.workers.local import worker_environment
 
 RESULTS = Path(__file__).parent / "results" / "frozen.md"
 SIDES = (64, 96)
@@ -227,7 +227,7 @@ class Benchmark:
 
     def train_trials(self, worker: int) -> None:
         """What one worker trains: its share, bucket after bucket."""
-        from effv2_tune.study.messages import Train
+        from effv2_tune.workers.messages import Train
 
         everything = [(side, trial) for side in SIDES for trial in range(TRIALS_EACH)]
         trainer = self.trainer()

@@ -106,8 +106,8 @@ def inside() -> list[Row]:
 
 def quick_kinds() -> Any:
     """The layers that the networks here are made of."""
+    from effv2_tune.network.fast_layers import QuickBatchNormalization, QuickDepthwiseConv2D
     from effv2_tune.network.layers import LayerKinds
-    from effv2_tune.network.quick_layers import QuickBatchNormalization, QuickDepthwiseConv2D
 
     return LayerKinds(QuickDepthwiseConv2D, QuickBatchNormalization)
 
@@ -176,7 +176,7 @@ def whole_step(side: int, batch: int) -> Row:
     from effv2_tune.study.recipe import DataSpec, Recipe
     from effv2_tune.training.compiled import CompiledBucket, place_rows
     from effv2_tune.training.devices import open_device
-    from effv2_tune.training.feed import image_rows
+    from effv2_tune.training.inputs.pipeline import image_rows
     from effv2_tune.training.trainer import Trainer
 
     data = DataSpec(train=256, validation=128, test=300)

@@ -37,8 +37,8 @@ import numpy as np
 
 from effv2_tune.data import Dataset, Split, load_dataset
 from effv2_tune.host import probe_host
-from effv2_tune.study.messages import Train
 from effv2_tune.study.recipe import DataSpec, Recipe
+from effv2_tune.workers.messages import Train
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -253,7 +253,7 @@ def in_turns(candidates: dict[str, Callable[[int], Any]], steps: int) -> dict[st
 
 def _runner(trainer: Trainer, recipe: Recipe = RECIPE) -> Callable[[int], Any]:
     """The bucket's step, as a trial runs it."""
-    from effv2_tune.training.order import epoch_mixing, epoch_order
+    from effv2_tune.training.inputs.shuffling import epoch_mixing, epoch_order
 
     bucket = trainer.bucket(recipe)
     bucket.start(recipe)

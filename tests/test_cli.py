@@ -59,7 +59,7 @@ def test_a_wrong_study_file_is_refused_before_any_framework_is_loaded(
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
 def test_the_summary_of_a_command_is_the_first_line_of_its_help(name: str) -> None:
-    command = import_module(f"effv2_tune.commands.{name}").command
+    command = import_module(cli.MODULES[name]).command
 
     assert command.help.splitlines()[0] == cli.COMMANDS[name]
     assert command.name == "command"

@@ -14,7 +14,7 @@ import click
 import pytest
 
 import effv2_tune
-from effv2_tune.cli import COMMANDS, cli
+from effv2_tune.cli import COMMANDS, MODULES, cli
 from effv2_tune.study.plan import load_plan, parse_plan
 from effv2_tune.study.shipped import shipped_studies
 from effv2_tune.study.yaml_file import parse_yaml
@@ -92,7 +92,7 @@ def test_a_command_line_is_one_that_the_tool_takes(
         return
     name, *rest = arguments
     assert name in COMMANDS, f"{place}: no command {name!r}"
-    command = import_module(f"effv2_tune.commands.{name}").command
+    command = import_module(MODULES[name]).command
     try:
         with click.Context(cli) as parent:
             command.make_context(name, list(rest), parent=parent)

@@ -15,22 +15,40 @@ from effv2_tune.interruption import termination_interrupts
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# Each command's first line of help stands here too, so that `--help` loads none of their modules;
-# a test holds the two together.
-COMMANDS = {
-    "run": "Run a study, or continue it.",
-    "check": "Say whether a study file is right.",
-    "plan": "Say what a study will cost, before anything is trained.",
-    "status": "Show the front and what is running.",
-    "trials": "List every trial with all its numbers.",
-    "report": "Write the report: one HTML file.",
-    "export": "Turn a point of the front into a training run.",
-    "train": "Carry out a standard training run.",
-    "doctor": "Say what will be used here, and why.",
-    "features": "List or remove the cached features of frozen backbones.",
-    "init": "Start a study file of your own.",
-    "spaces": "List the shipped search spaces and studies.",
-    "variants": "List the EfficientNetV2 variants.",
+#: The commands of each group, which is the package that holds their modules. The first line of each
+#: command's help is repeated here, so that `--help` loads none of them; a test compares the two.
+GROUPS = {
+    "study": {
+        "run": "Run a study, or continue it.",
+        "check": "Say whether a study file is right.",
+        "plan": "Say what a study will cost, before anything is trained.",
+        "init": "Start a study file of your own.",
+        "spaces": "List the shipped search spaces and studies.",
+    },
+    "results": {
+        "status": "Show the front and what is running.",
+        "trials": "List every trial with all its numbers.",
+        "report": "Write the report: one HTML file.",
+        "export": "Turn a point of the front into a training run.",
+    },
+    "model": {
+        "train": "Carry out a standard training run.",
+        "variants": "List the EfficientNetV2 variants.",
+    },
+    "machine": {
+        "doctor": "Say what will be used here, and why.",
+        "features": "List or remove the cached features of frozen backbones.",
+    },
+}
+
+#: The first line of each command's help.
+COMMANDS = {name: line for commands in GROUPS.values() for name, line in commands.items()}
+
+#: The module of each command.
+MODULES = {
+    name: f"effv2_tune.commands.{group}.{name}"
+    for group, commands in GROUPS.items()
+    for name in commands
 }
 
 
@@ -49,13 +67,14 @@ class _Commands(click.Group):
         del ctx
         if cmd_name not in COMMANDS:
             return None
-        command = import_module(f"effv2_tune.commands.{cmd_name}").command
+        command = import_module(MODULES[cmd_name]).command
         return command if isinstance(command, click.Command) else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         del ctx
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+        for group, commands in GROUPS.items():
+            with formatter.section(f"{group.capitalize()} commands"):
+                formatter.write_dl(list(commands.items()))
 
 
 @click.group(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from effv2_tune.data.dataset import Images, Labels
-    from effv2_tune.data.storing import Storing
+    from effv2_tune.data.storage_options import Storing
 
 #: How the images and labels of each split may be called in an npz.
 _KEYS = (

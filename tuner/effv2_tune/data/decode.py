@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from effv2_tune.data.dataset import Images
-    from effv2_tune.data.storing import Fit
+    from effv2_tune.data.storage_options import Fit
 
 _SIXTEEN_BITS = 65535
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from effv2_tune.data.dataset import Images
     from effv2_tune.data.pool import Indices
-    from effv2_tune.data.storing import Storing
+    from effv2_tune.data.storage_options import Storing
 
 #: Endings of the files that are taken for images, in small letters.
 IMAGE_ENDINGS = frozenset(

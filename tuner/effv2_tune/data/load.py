@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from effv2_tune.cache import cache_folder
 from effv2_tune.data.arrays import check_npz, read_digits, read_npz
 from effv2_tune.data.dataset import Dataset, Split, dataset_digest
 from effv2_tune.data.folder import read_folder
-from effv2_tune.data.known import KNOWN, KnownDataset
 from effv2_tune.data.pool import Pool, check_classes
 from effv2_tune.data.progress import OnProgress, say_nothing
 from effv2_tune.data.published import check_published, read_published
+from effv2_tune.data.registry import KNOWN, KnownDataset
 from effv2_tune.data.splitting import split_pool
-from effv2_tune.data.storing import MEMORY_LIMIT_BYTES, Storing, available_cores
+from effv2_tune.data.storage_options import MEMORY_LIMIT_BYTES, Storing, available_cores
 from effv2_tune.data.table import read_table
 from effv2_tune.errors import TuneError
+from effv2_tune.files.cache import cache_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,7 +42,7 @@ def load_dataset(
         spec: The study's data section.
         base: Folder that a relative ``path:`` starts from: the study file's.
         cache: Folder for downloads and decoded images, instead of
-            :func:`~effv2_tune.cache.cache_folder`.
+            :func:`~effv2_tune.files.cache.cache_folder`.
         on_progress: Told now and then how far a download or a decoding is.
         storage_size: Side in pixels at which images of mixed sizes are stored where ``spec``
             says nothing: the largest resolution that the study searches.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from effv2_tune.data.dataset import Images, Labels
-    from effv2_tune.data.storing import Storing
+    from effv2_tune.data.storage_options import Storing
 
 #: Which split an image came in: codes in :attr:`Pool.origin`.
 TRAIN, VALIDATION, TEST = 0, 1, 2

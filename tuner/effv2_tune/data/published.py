@@ -15,17 +15,17 @@ from effv2_tune.data.folder import list_folder, read_folder
 from effv2_tune.data.formats import Part, read_batch, read_idx
 from effv2_tune.data.pool import TEST, TRAIN, Pool
 from effv2_tune.data.progress import Progress
-from effv2_tune.download import Digest, fetch
 from effv2_tune.errors import TuneError
+from effv2_tune.files.download import Digest, fetch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from effv2_tune.data.known import KnownDataset
     from effv2_tune.data.progress import OnProgress
-    from effv2_tune.data.storing import Storing
-    from effv2_tune.download import OnBytes
+    from effv2_tune.data.registry import KnownDataset
+    from effv2_tune.data.storage_options import Storing
+    from effv2_tune.files.download import OnBytes
 
 _OTHERWISE = (
     "Run the same command again, or fetch the file by other means and give its place as 'path:' "

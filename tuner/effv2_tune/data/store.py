@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from effv2_tune.cache import CACHE_VARIABLE
 from effv2_tune.data.dataset import Images, piece_digests
 from effv2_tune.errors import EXIT_FAILED, TuneError
+from effv2_tune.files.cache import CACHE_VARIABLE
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from effv2_tune.forecast.memory import feature_bytes
+from effv2_tune.forecast.memory_estimate import feature_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from effv2_tune.forecast.buckets import buckets_of
 from effv2_tune.forecast.cost import SESSION_HOURS, predict_cost, trial_seconds
 from effv2_tune.forecast.disk import predict_disk
-from effv2_tune.forecast.memory import image_bytes, image_tier, predict_memory
+from effv2_tune.forecast.memory_estimate import image_bytes, image_tier, predict_memory
 from effv2_tune.forecast.times import same_work, step_times
 from effv2_tune.forecast.work import work_of
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from effv2_tune.forecast.buckets import BucketShare
     from effv2_tune.forecast.cost import StudyCost, TrialSeconds
     from effv2_tune.forecast.disk import DiskForecast
-    from effv2_tune.forecast.memory import MemoryForecast, Tier
+    from effv2_tune.forecast.memory_estimate import MemoryForecast, Tier
     from effv2_tune.forecast.target import Target
     from effv2_tune.forecast.times import KnownTime, StepTime
     from effv2_tune.forecast.work import Work

@@ -12,17 +12,11 @@ from effv2_tune.errors import TuneError
 from effv2_tune.interop.parameters import config_of, to_hyperparameters
 from effv2_tune.network import efficientnet_v2, load_weights
 from effv2_tune.network.preprocessing import preprocess
-from effv2_tune.network.weights import input_scaling
-from effv2_tune.optimizers import (
-    SGD,
-    AdaBelief,
-    AdamW,
-    CosineLearningRate,
-    CyclicalLearningRate,
-)
+from effv2_tune.network.pretrained.weights import input_scaling
+from effv2_tune.optimizers import SGD, AdaBelief, AdamW, CosineLearningRate, CyclicalLearningRate
 from effv2_tune.study.plan import StudyPlan, load_plan
 from effv2_tune.training.loss import cross_entropies, soft_targets
-from effv2_tune.training.settings import network_arguments, optimizer_numbers, weights_source
+from effv2_tune.training.recipe_mapping import network_arguments, optimizer_numbers, weights_source
 
 if TYPE_CHECKING:
     from effv2_tune.study.recipe import Recipe

@@ -75,7 +75,7 @@ class OracleDrawer:
         A trial that ended without values counts as bad as the worst that has some.
         """
         from effv2_tune.interop.parameters import config_of_values
-        from effv2_tune.search.samplers import trial_seed
+        from effv2_tune.search.engines.samplers import trial_seed
 
         # Keras Tuner takes a seed of 0 for none.
         oracle = self._new_oracle(trial_seed(self.seed, number) % (2**31) + 1)

@@ -13,8 +13,8 @@ from optuna.trial import TrialState
 
 from effv2_tune.errors import TuneError
 from effv2_tune.interop.axes import axis_name, axis_of
-from effv2_tune.search.samplers import trial_seed
-from effv2_tune.search.storage import quiet_optuna
+from effv2_tune.search.engines.samplers import trial_seed
+from effv2_tune.search.storage.database import quiet_optuna
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

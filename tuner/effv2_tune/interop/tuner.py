@@ -13,7 +13,7 @@ from effv2_tune.errors import TuneError
 from effv2_tune.interop.json_file import write_json
 from effv2_tune.interop.optuna_oracle import OptunaOracle
 from effv2_tune.interop.parameters import config_of, to_hyperparameters
-from effv2_tune.search.trainer_client import TrainerClient, WorkerLostError
+from effv2_tune.search.single_worker import TrainerClient, WorkerLostError
 from effv2_tune.search.workload import BucketTime
 from effv2_tune.study.bucket import DataFacts
 from effv2_tune.study.plan import StudyPlan, load_plan
@@ -160,7 +160,7 @@ class EfficientNetV2Tuner(keras_tuner.Tuner):  # type: ignore[misc]  # Keras Tun
         Raises:
             TuneError: The trial's weights were not kept: it is not among the best.
         """
-        from effv2_tune.training.checkpoint import CheckpointFolder
+        from effv2_tune.files.checkpoint import CheckpointFolder
 
         recipe = self._recipe(trial)
         folder = TrainerClient(
@@ -255,9 +255,9 @@ def trained_model(recipe: Recipe, facts: DataFacts, arrays: Any, *, base: Path) 
         A model from uint8 [batch, height, width, channels] to probabilities [batch, classes].
     """
     from effv2_tune.network import efficientnet_v2, stock_model
-    from effv2_tune.network.weights import input_scaling
-    from effv2_tune.training.settings import network_arguments, weights_source
-    from effv2_tune.training.steps import named_variables
+    from effv2_tune.network.pretrained.weights import input_scaling
+    from effv2_tune.training.backends.base import named_variables
+    from effv2_tune.training.recipe_mapping import network_arguments, weights_source
 
     network = efficientnet_v2(
         recipe.variant,

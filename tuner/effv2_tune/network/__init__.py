@@ -33,22 +33,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from effv2_tune.network.build import (
-        classifier,
-        efficientnet_v2,
-        rate_variables,
-        set_rates,
-    )
-    from effv2_tune.network.initial import initialise
-    from effv2_tune.network.parts import stage_of, variables_by_stage
+    from effv2_tune.network.build import classifier, efficientnet_v2, rate_variables, set_rates
+    from effv2_tune.network.export_model import stock_model
+    from effv2_tune.network.initializers import initialise
     from effv2_tune.network.preprocessing import preprocess
-    from effv2_tune.network.stock import stock_model
-    from effv2_tune.network.weights import (
+    from effv2_tune.network.pretrained.weights import (
         LoadedWeights,
         find_weights,
         input_scaling,
         load_weights,
     )
+    from effv2_tune.network.stages import stage_of, variables_by_stage
 
 __all__ = [
     "LoadedWeights",
@@ -67,19 +62,19 @@ __all__ = [
 ]
 
 _HOMES = {
-    "LoadedWeights": "weights",
+    "LoadedWeights": "pretrained.weights",
     "classifier": "build",
     "efficientnet_v2": "build",
-    "find_weights": "weights",
-    "initialise": "initial",
-    "input_scaling": "weights",
-    "load_weights": "weights",
+    "find_weights": "pretrained.weights",
+    "initialise": "initializers",
+    "input_scaling": "pretrained.weights",
+    "load_weights": "pretrained.weights",
     "preprocess": "preprocessing",
     "rate_variables": "build",
     "set_rates": "build",
-    "stage_of": "parts",
-    "stock_model": "stock",
-    "variables_by_stage": "parts",
+    "stage_of": "stages",
+    "stock_model": "export_model",
+    "variables_by_stage": "stages",
 }
 
 

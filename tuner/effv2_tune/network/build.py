@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from effv2_tune.catalog import MIN_RESOLUTION, TOTAL_STRIDE, find_variant
 from effv2_tune.errors import TuneError
-from effv2_tune.network.initial import initialise
+from effv2_tune.network.initializers import initialise
 from effv2_tune.network.model import Classifier, EfficientNetV2
-from effv2_tune.network.weights import load_weights
+from effv2_tune.network.pretrained.weights import load_weights
 
 if TYPE_CHECKING:
     from effv2_tune.catalog import Variant
-    from effv2_tune.network.parts import TrainableFrom
+    from effv2_tune.network.stages import TrainableFrom
 
 
 def efficientnet_v2(

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from effv2_tune.network.taps import Axis
+from effv2_tune.network.conv_geometry import Axis
 
 
 def takes_depthwise(images: Any, stride: int) -> bool:  # noqa: ARG001 - of any size and stride

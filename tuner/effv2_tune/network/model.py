@@ -9,7 +9,9 @@ import keras
 from keras import ops
 
 from effv2_tune.catalog import Stage, Variant
-from effv2_tune.network.forward import extract_features
+from effv2_tune.network.architecture import extract_features
+from effv2_tune.network.fast_layers import QuickBatchNormalization, QuickDepthwiseConv2D
+from effv2_tune.network.hash_rng import kept_of_table
 from effv2_tune.network.layers import (
     CLASSIFIER,
     LayerKinds,
@@ -17,9 +19,7 @@ from effv2_tune.network.layers import (
     classifier_layer,
     trunk_layers,
 )
-from effv2_tune.network.noise import kept_of_table
-from effv2_tune.network.parts import TrainableFrom, first_trained_stage, stage_of
-from effv2_tune.network.quick_layers import QuickBatchNormalization, QuickDepthwiseConv2D
+from effv2_tune.network.stages import TrainableFrom, first_trained_stage, stage_of
 
 if TYPE_CHECKING:
     from effv2_tune.catalog import Block

@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from effv2_tune.network.taps import Axis
+from effv2_tune.network.conv_geometry import Axis
 
 #: Up to this height and width, oneDNN's gradient of a depthwise kernel loses against plain sums.
 _SMALL = 2

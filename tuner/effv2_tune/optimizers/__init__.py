@@ -27,18 +27,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from effv2_tune.optimizers.adabelief import AdaBelief
-    from effv2_tune.optimizers.adamw import AdamW
     from effv2_tune.optimizers.curves import ScheduleSettings, learning_rate_at
-    from effv2_tune.optimizers.flat import FlatOptimizer
-    from effv2_tune.optimizers.numbers import reset, set_numbers
+    from effv2_tune.optimizers.hyperparameters import reset, set_numbers
+    from effv2_tune.optimizers.keras_optimizers.adabelief import AdaBelief
+    from effv2_tune.optimizers.keras_optimizers.adamw import AdamW
+    from effv2_tune.optimizers.keras_optimizers.sgd import SGD
     from effv2_tune.optimizers.schedules import (
         ConstantLearningRate,
         CosineLearningRate,
         CyclicalLearningRate,
     )
-    from effv2_tune.optimizers.sgd import SGD
-    from effv2_tune.optimizers.switches import Switches
+    from effv2_tune.optimizers.static_config import Switches
+    from effv2_tune.optimizers.step_optimizer import FlatOptimizer
 
 __all__ = [
     "SGD",
@@ -56,18 +56,18 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AdaBelief": "adabelief",
-    "AdamW": "adamw",
+    "AdaBelief": "keras_optimizers.adabelief",
+    "AdamW": "keras_optimizers.adamw",
     "ConstantLearningRate": "schedules",
     "CosineLearningRate": "schedules",
     "CyclicalLearningRate": "schedules",
-    "FlatOptimizer": "flat",
-    "SGD": "sgd",
+    "FlatOptimizer": "step_optimizer",
+    "SGD": "keras_optimizers.sgd",
     "ScheduleSettings": "curves",
-    "Switches": "switches",
+    "Switches": "static_config",
     "learning_rate_at": "curves",
-    "reset": "numbers",
-    "set_numbers": "numbers",
+    "reset": "hyperparameters",
+    "set_numbers": "hyperparameters",
 }
 
 

@@ -1,9 +1,9 @@
 """Pure decisions over (quality, seconds): dominance, front, hypervolume, knee, halving, rungs."""
 
+from effv2_tune.pareto.extrapolation import expected_outcome
 from effv2_tune.pareto.front import dominates, pareto_front
 from effv2_tune.pareto.halving import HalvingDecision, decide, optimistic_gain
 from effv2_tune.pareto.hypervolume import hypervolume, reference_point, standard_reference
-from effv2_tune.pareto.outlook import expected_outcome
 from effv2_tune.pareto.picking import fastest, knee, most_accurate, within
 from effv2_tune.pareto.projection import project_seconds, training_seconds
 from effv2_tune.pareto.ranking import nondominated_ranks, rank_order

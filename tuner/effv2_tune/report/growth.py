@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from effv2_tune.pareto import hypervolume, pareto_front, reference_point
-from effv2_tune.report.findings import measurement_of
+from effv2_tune.report.analysis import measurement_of
 
 if TYPE_CHECKING:
-    from effv2_tune.report.findings import DeviceFindings
+    from effv2_tune.report.analysis import DeviceFindings
     from effv2_tune.study.trial import Measurement
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from effv2_tune.report.findings import network_of
+from effv2_tune.report.analysis import network_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

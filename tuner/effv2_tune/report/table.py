@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from effv2_tune.report.findings import (
+from effv2_tune.report.analysis import (
     device_of,
     network_of,
     pixels_of,
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table
 
-    from effv2_tune.report.findings import DeviceFindings, Findings
+    from effv2_tune.report.analysis import DeviceFindings, Findings
     from effv2_tune.study.trial import Trial
 
 MILLISECONDS = 1000.0

@@ -15,7 +15,7 @@
 * `simulation`: `simulate(space, curve, budget_seconds, ...)`: the same loop on a simulated clock.
 """
 
-from effv2_tune.search.reading import StudyRecord, read_study
 from effv2_tune.search.simulation import SimulatedTrial, run_simulation, simulate
+from effv2_tune.search.storage.snapshot import StudyRecord, read_study
 
 __all__ = ["SimulatedTrial", "StudyRecord", "read_study", "run_simulation", "simulate"]

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from effv2_tune.pareto import hypervolume
 from effv2_tune.search.events import StudyEnded
-from effv2_tune.search.records import is_duplicate
+from effv2_tune.search.storage.records import is_duplicate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from effv2_tune.search.clock import Clock
-    from effv2_tune.search.storage import Storage
+    from effv2_tune.search.storage.database import Storage
     from effv2_tune.study.plan import StudyPlan
     from effv2_tune.study.trial import Measurement, Trial
 

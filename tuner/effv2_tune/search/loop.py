@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING
 from effv2_tune.errors import TuneError
 from effv2_tune.search import events
 from effv2_tune.search.budget import Budget
-from effv2_tune.search.comparison import compare_at_rung
-from effv2_tune.search.engine import Exhausted
-from effv2_tune.search.leases import LeaseLostError
-from effv2_tune.search.outcome import answered, ended, measured, timed
-from effv2_tune.search.pool import Died, Job
-from effv2_tune.search.recorded import no_time_of
-from effv2_tune.search.records import duplicate_note
-from effv2_tune.search.storage import BudgetSpentError
-from effv2_tune.search.twins import Twins
+from effv2_tune.search.duplicates import Twins
+from effv2_tune.search.engines.base import Exhausted
+from effv2_tune.search.rung_decision import compare_at_rung
+from effv2_tune.search.storage.database import BudgetSpentError
+from effv2_tune.search.storage.leases import LeaseLostError
+from effv2_tune.search.storage.recorded_times import no_time_of
+from effv2_tune.search.storage.records import duplicate_note
+from effv2_tune.search.trial_updates import answered, ended, measured, timed
 from effv2_tune.search.workload import BucketTime, Outline
-from effv2_tune.study.messages import (
+from effv2_tune.study.trial import RungResult, Trial
+from effv2_tune.workers.local import Died, Job
+from effv2_tune.workers.messages import (
     Compiled,
     EpochEnded,
     Finished,
@@ -29,20 +30,19 @@ from effv2_tune.study.messages import (
     Refused,
     RungReached,
 )
-from effv2_tune.study.trial import RungResult, Trial
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
     from pathlib import Path
 
     from effv2_tune.search.clock import Clock
-    from effv2_tune.search.engine import Engine
+    from effv2_tune.search.engines.base import Engine
     from effv2_tune.search.events import Event
-    from effv2_tune.search.pool import WorkerPool
-    from effv2_tune.search.storage import Storage
+    from effv2_tune.search.storage.database import Storage
     from effv2_tune.search.workload import Workload
-    from effv2_tune.study.messages import FromWorker
     from effv2_tune.study.plan import StudyPlan
+    from effv2_tune.workers.local import WorkerPool
+    from effv2_tune.workers.messages import FromWorker
 
 #: A trial whose workers died so often in a row, without a new checkpoint, does not fit.
 MOST_DEATHS = 3

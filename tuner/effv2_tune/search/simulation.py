@@ -16,19 +16,19 @@ from effv2_tune.search.clock import SimulatedClock
 from effv2_tune.search.events import RungDecided, TrialEnded, TrialStarted
 from effv2_tune.search.workload import BucketTime, Outline
 from effv2_tune.study.bucket import BucketKey, DataFacts
-from effv2_tune.study.messages import EpochEnded, Finished, Ready, RungReached
 from effv2_tune.study.plan import HalvingSpec, SearchSpec, StudyPlan
 from effv2_tune.study.trial import Environment, Epoch, Scores, Times
+from effv2_tune.workers.messages import EpochEnded, Finished, Ready, RungReached
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from effv2_tune.search.events import Event
-    from effv2_tune.search.pool import Died, Job
-    from effv2_tune.study.messages import FromWorker
     from effv2_tune.study.plan import Direction
     from effv2_tune.study.space import Config, Space
     from effv2_tune.study.trial import Trial, TrialState
+    from effv2_tune.workers.local import Died, Job
+    from effv2_tune.workers.messages import FromWorker
 
 _NO_HALVING = HalvingSpec(enabled=False)
 #: Halving by itself, as in Syne Tune's MO-ASHA: no outlook ever saves a trial.
@@ -147,9 +147,9 @@ def run_simulation(
     time_scale: Callable[[float], float] = log_seconds,
 ) -> list[SimulatedTrial]:
     """Simulate a study with settings of its own; see :func:`simulate`."""
+    from effv2_tune.search.engines.optuna import OptunaEngine
     from effv2_tune.search.loop import run_study
-    from effv2_tune.search.memory import MemoryStorage
-    from effv2_tune.search.optuna_engine import OptunaEngine
+    from effv2_tune.search.storage.in_memory import MemoryStorage
 
     clock = SimulatedClock()
     curves = Curves(curve)

@@ -16,34 +16,34 @@ from effv2_tune.errors import TuneError
 from effv2_tune.host import usable_bytes
 from effv2_tune.interruption import termination_interrupts
 from effv2_tune.search.clock import SystemClock
+from effv2_tune.search.engines.keras_tuner import KERAS_TUNER_ENGINES, KerasTunerEngine
+from effv2_tune.search.engines.optuna import OptunaEngine
 from effv2_tune.search.events import PlanChanged, TrialEnded, WorkerReady
-from effv2_tune.search.keeping import forgettable
-from effv2_tune.search.keras_tuner_engine import KERAS_TUNER_ENGINES, KerasTunerEngine
 from effv2_tune.search.loop import run_study
-from effv2_tune.search.optuna_engine import OptunaEngine
-from effv2_tune.search.pool import (
+from effv2_tune.search.retention import forgettable
+from effv2_tune.search.space_migration import change_space
+from effv2_tune.search.storage.database import OURS, DatabaseStorage
+from effv2_tune.search.storage.recorded_times import recorded_study
+from effv2_tune.search.storage.records import find_studies
+from effv2_tune.search.storage.snapshot import DATABASE, database_url
+from effv2_tune.search.workload import PlannedWorkload
+from effv2_tune.study.batches import check_batches
+from effv2_tune.study.changes import forbidden_changes, plan_changes
+from effv2_tune.study.plan import StudyPlan
+from effv2_tune.workers.local import (
     WORKER_COMMAND,
     ProcessPool,
     device_of_worker,
     worker_environment,
 )
-from effv2_tune.search.reading import DATABASE, database_url
-from effv2_tune.search.recorded import recorded_study
-from effv2_tune.search.records import find_studies
-from effv2_tune.search.respacing import change_space
-from effv2_tune.search.storage import OURS, DatabaseStorage
-from effv2_tune.search.workload import PlannedWorkload
-from effv2_tune.study.batches import check_batches
-from effv2_tune.study.changes import forbidden_changes, plan_changes
-from effv2_tune.study.messages import Prepare
-from effv2_tune.study.plan import StudyPlan
+from effv2_tune.workers.messages import Prepare
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from effv2_tune.search.engine import Engine
+    from effv2_tune.search.engines.base import Engine
     from effv2_tune.search.events import Event
     from effv2_tune.study.space import Config
 

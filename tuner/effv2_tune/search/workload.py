@@ -13,11 +13,11 @@ from effv2_tune.study.steps import planned_steps
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from effv2_tune.study.messages import Ready
     from effv2_tune.study.plan import StudyPlan
     from effv2_tune.study.recipe import Recipe
     from effv2_tune.study.space import Config
     from effv2_tune.study.trial import Trial
+    from effv2_tune.workers.messages import Ready
 
 
 class BucketTime(Value):

@@ -1,6 +1,6 @@
 """A study in use, from the command line or a notebook."""
 
-from effv2_tune.session.own_loop import objective
+from effv2_tune.session.optuna_objective import objective
 from effv2_tune.session.study import Study
 
 __all__ = ["Study", "objective"]

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from effv2_tune.cache import cache_folder
+from effv2_tune.files.cache import cache_folder
 from effv2_tune.forecast.accelerators import named, recognise
 from effv2_tune.forecast.study import forecast_study
 from effv2_tune.forecast.target import target_of
 from effv2_tune.forecast.times import same_work
 from effv2_tune.host import probe_host, threads_each
+from effv2_tune.session.bucket_profiling import measure_buckets
 from effv2_tune.session.known_times import as_known, keep_measured, known_times
-from effv2_tune.session.measuring import measure_buckets
 from effv2_tune.session.preflight import choose_device
-from effv2_tune.training.feature_cache import limit_bytes
-from effv2_tune.training.memory import usable_bytes
+from effv2_tune.training.features.cache import limit_bytes
+from effv2_tune.training.process_memory import usable_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from effv2_tune.forecast.target import Target
     from effv2_tune.forecast.times import KnownTime
     from effv2_tune.host import Hardware
-    from effv2_tune.study.messages import Measured
     from effv2_tune.study.plan import StudyPlan
+    from effv2_tune.workers.messages import Measured
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import ValidationError
 
-from effv2_tune.cache import cache_folder
 from effv2_tune.errors import TuneError
+from effv2_tune.files.cache import cache_folder
 from effv2_tune.forecast.times import KnownTime, same_work
-from effv2_tune.session.place import RUNS
+from effv2_tune.session.location import RUNS
 from effv2_tune.study.base import Value
 from effv2_tune.study.bucket import BucketKey
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from effv2_tune.search.reading import StudyRecord
-    from effv2_tune.study.messages import Measured
+    from effv2_tune.search.storage.snapshot import StudyRecord
     from effv2_tune.study.trial import Environment
+    from effv2_tune.workers.messages import Measured
 
 #: What a step's time depends on beside the bucket.
 _PACKAGES = {
@@ -39,7 +39,7 @@ class MeasuredBucket(Value):
         bucket: The bucket.
         threads: Processors that it had.
         versions: Of what its time depends on.
-        step_seconds: As :class:`effv2_tune.study.messages.Measured`, like those below.
+        step_seconds: As :class:`effv2_tune.workers.messages.Measured`, like those below.
         start_seconds: Building and compiling.
         memory_bytes: The most in use.
         memory_of: Whose memory.
@@ -167,7 +167,7 @@ def _measured(backend: str, threads: int) -> Iterator[MeasuredBucket]:
 
 
 def _studies(folders: Iterable[Path]) -> Iterator[StudyRecord]:
-    from effv2_tune.search.reading import DATABASE, read_study
+    from effv2_tune.search.storage.snapshot import DATABASE, read_study
 
     for folder in folders:
         if not (folder / DATABASE).is_file():

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 from effv2_tune import pareto
 from effv2_tune.errors import TuneError, did_you_mean
-from effv2_tune.report.findings import find
+from effv2_tune.report.analysis import find
 from effv2_tune.report.quantities import human_seconds, in_words
-from effv2_tune.session.summary import report_input
+from effv2_tune.session.report_input import report_input
 from effv2_tune.study.recipe import WEIGHT_SUFFIXES
 from effv2_tune.study.training_run import Provenance, TrainingRun
 
 if TYPE_CHECKING:
-    from effv2_tune.report.findings import DeviceFindings
-    from effv2_tune.search.reading import StudyRecord
+    from effv2_tune.report.analysis import DeviceFindings
+    from effv2_tune.search.storage.snapshot import StudyRecord
     from effv2_tune.study import Measurement, Recipe, Trial
 
 _CHOOSE = {

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from effv2_tune import catalog
 from effv2_tune.errors import Mistake, MistakesError, TuneError
 from effv2_tune.host import choose_hardware, probe_host, probe_packages
-from effv2_tune.session.place import check_database, check_folder, database_exists, is_database
+from effv2_tune.session.location import check_database, check_folder, database_exists, is_database
 from effv2_tune.study.recipe import NATIVE
 from effv2_tune.study.space import values_of
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from effv2_tune.host import Hardware
-    from effv2_tune.search.reading import StudyRecord
+    from effv2_tune.search.storage.snapshot import StudyRecord
     from effv2_tune.study import DataSpec, Settings, Space, StudyPlan
     from effv2_tune.study.training_run import TrainingRun
 
@@ -42,7 +42,7 @@ def check_study(file: str | Path, plan: StudyPlan, *, base: Path, begun: bool = 
     """
     mistakes = _data_mistakes(file, plan.data, base)
     if plan.clock != "measured" and not begun:
-        from effv2_tune.search.recorded import recorded_study
+        from effv2_tune.search.storage.recorded_times import recorded_study
 
         try:
             recorded_study(plan.clock, base=base)
@@ -246,7 +246,7 @@ def earlier_runs(plan: StudyPlan, place: str | Path) -> StudyRecord | None:
         TuneError: Another study lies there, or this one with a plan that does not go with
             ``plan``; or the database cannot be read.
     """
-    from effv2_tune.search.reading import DATABASE, read_study
+    from effv2_tune.search.storage.snapshot import DATABASE, read_study
     from effv2_tune.study.changes import forbidden_changes
 
     if is_database(place):
@@ -277,8 +277,8 @@ def _knows(url: str, name: str) -> bool:
     """Whether a database holds a study of that name."""
     import sqlalchemy as sa
 
-    from effv2_tune.search.records import find_studies
-    from effv2_tune.session.place import shown
+    from effv2_tune.search.storage.records import find_studies
+    from effv2_tune.session.location import shown
 
     if not database_exists(url):
         return False

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from effv2_tune.errors import TuneError
-from effv2_tune.report.findings import find
-from effv2_tune.session.place import (
+from effv2_tune.report.analysis import find
+from effv2_tune.session.location import (
     RUNS,
     as_arguments,
     check_database,
@@ -20,14 +20,14 @@ from effv2_tune.session.place import (
     is_database,
     shown,
 )
-from effv2_tune.session.summary import report_input
+from effv2_tune.session.report_input import report_input
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from effv2_tune.report.findings import Findings
-    from effv2_tune.report.given import ReportInput
-    from effv2_tune.search.reading import StudyRecord
+    from effv2_tune.report.analysis import Findings
+    from effv2_tune.report.input import ReportInput
+    from effv2_tune.search.storage.snapshot import StudyRecord
 
 
 class Results:
@@ -48,7 +48,7 @@ class Results:
     @cached_property
     def record(self) -> StudyRecord:
         """Everything that the storage holds."""
-        from effv2_tune.search.reading import read_study
+        from effv2_tune.search.storage.snapshot import read_study
 
         self._look_at_the_place()
         try:
@@ -139,7 +139,7 @@ class Results:
         """What was searched, what runs, and the front, to stdout."""
         from rich.console import Console
 
-        from effv2_tune.report.words import search_sentence, state_sentence
+        from effv2_tune.report.text import search_sentence, state_sentence
 
         console = Console(highlight=False, soft_wrap=True)
         ended = self.record.ended_by
@@ -175,7 +175,7 @@ class Results:
 
     def report(self, path: Path) -> None:
         """Write the report to ``path``."""
-        from effv2_tune.report.page import write_report
+        from effv2_tune.report.html.page import write_report
 
         write_report(self.given, path)
 
@@ -204,7 +204,7 @@ class Results:
 
 def _is_half_a_study(folder: Path) -> bool:
     """Whether a study was run there with its storage elsewhere."""
-    from effv2_tune.search.reading import DATABASE
+    from effv2_tune.search.storage.snapshot import DATABASE
 
     return (folder / "events.jsonl").is_file() and not (folder / DATABASE).is_file()
 

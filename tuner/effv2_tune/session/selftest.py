@@ -15,11 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from effv2_tune.errors import EXIT_FAILED, TuneError
-from effv2_tune.search.pool import Died, Job, ProcessPool, how_it_ended, worker_environment
-from effv2_tune.study.messages import Check, EpochEnded, Finished, Prepare, Ready, Refused
+from effv2_tune.files.checkpoint import CheckpointFolder
 from effv2_tune.study.trial import Environment, Trial
-from effv2_tune.training.checkpoint import CheckpointFolder
-from effv2_tune.training.selftest import (
+from effv2_tune.training.device_checks import (
     EPOCH_STEPS,
     TOLERANCE,
     apart,
@@ -27,17 +25,19 @@ from effv2_tune.training.selftest import (
     selftest_recipe,
     trained_weights,
 )
+from effv2_tune.workers.local import Died, Job, ProcessPool, how_it_ended, worker_environment
+from effv2_tune.workers.messages import Check, EpochEnded, Finished, Prepare, Ready, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from effv2_tune.host import Hardware
-    from effv2_tune.study.messages import CheckName, FromWorker
     from effv2_tune.study.recipe import Recipe
+    from effv2_tune.workers.messages import CheckName, FromWorker
 
 Message = TypeVar("Message")
 
-SELFTEST_COMMAND = (sys.executable, "-m", "effv2_tune.training.selftest")
+SELFTEST_COMMAND = (sys.executable, "-m", "effv2_tune.training.device_checks")
 
 #: A device that is silent for so long hangs: the largest compilation here takes a minute or two.
 _PATIENCE_SECONDS = 300.0

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from effv2_tune.errors import TuneError
 from effv2_tune.report.quantities import counted
+from effv2_tune.session.location import RUNS, as_arguments, make_folder
 from effv2_tune.session.picking import pick_trial, to_training_run
-from effv2_tune.session.place import RUNS, as_arguments, make_folder
 from effv2_tune.session.preflight import (
     check_storage,
     check_study,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from effv2_tune.search.events import Event
-    from effv2_tune.search.reading import StudyRecord
+    from effv2_tune.search.storage.snapshot import StudyRecord
     from effv2_tune.study import Config, StudyPlan
     from effv2_tune.study.training_run import TrainingRun
 
@@ -138,7 +138,7 @@ class Study:
     @property
     def _begun(self) -> bool:
         """Whether it keeps what it began with, and needs the studies that it began from no more."""
-        from effv2_tune.search.reading import DATABASE
+        from effv2_tune.search.storage.snapshot import DATABASE
 
         return self._storage is None and (self.out / DATABASE).is_file()
 
@@ -188,7 +188,7 @@ class Study:
 
     def run(self) -> Study:
         """Run the study, or continue it, until its budget is spent; progress goes to stderr."""
-        from effv2_tune.session.narration import narrate
+        from effv2_tune.session.progress import narrate
 
         narrate(self.events(), self.plan)
         return self
@@ -227,7 +227,7 @@ class Study:
 
     def _repr_html_(self) -> str:
         """The front, drawn and listed, for Jupyter, Colab and Kaggle."""
-        from effv2_tune.report.notebook import study_html
+        from effv2_tune.report.html.notebook import study_html
 
         try:
             return study_html(self.results().given)

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from effv2_tune.errors import TuneError
 from effv2_tune.host import choose_hardware, probe_host, probe_packages
-from effv2_tune.session.place import RUNS, check_folder, make_folder
+from effv2_tune.session.location import RUNS, check_folder, make_folder
 from effv2_tune.session.preflight import check_training
 from effv2_tune.study.training_run import load_training_run
 
@@ -68,7 +68,7 @@ class TrainingSession:
         check_folder(self.out)
         _refuse_what_others_left(self.out)
         _take_backend(hardware)
-        from effv2_tune.session.narration import EpochNarrator
+        from effv2_tune.session.progress import EpochNarrator
 
         make_folder(self.out)
         with (
@@ -135,7 +135,7 @@ def _take_backend(hardware: Hardware) -> None:
             f"Keras is loaded already, and this run needs its {hardware.backend} backend.",
             hint=f"Start again with KERAS_BACKEND={hardware.backend} in the environment.",
         )
-    from effv2_tune.search.pool import worker_environment
+    from effv2_tune.workers.local import worker_environment
 
     os.environ |= worker_environment(
         hardware.backend, hardware.kind, workers=1, cpu_count=len(os.sched_getaffinity(0))

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from effv2_tune.host import Kind
-    from effv2_tune.study.messages import Compiled, EpochEnded, Noted
     from effv2_tune.study.recipe import Recipe
     from effv2_tune.training.standard_run import TrainResult
+    from effv2_tune.workers.messages import Compiled, EpochEnded, Noted
 
 __all__ = ["train"]
 

@@ -13,12 +13,11 @@ from effv2_tune.network import (
     rate_variables,
     set_rates,
 )
-from effv2_tune.network.weights import input_scaling
-from effv2_tune.optimizers.flat import FlatOptimizer
-from effv2_tune.training.clock import measure_step
-from effv2_tune.training.extraction import frozen_trunk
-from effv2_tune.training.order import epoch_mixing, epoch_order
-from effv2_tune.training.settings import (
+from effv2_tune.network.pretrained.weights import input_scaling
+from effv2_tune.optimizers.step_optimizer import FlatOptimizer
+from effv2_tune.training.features.extraction import frozen_trunk
+from effv2_tune.training.inputs.shuffling import epoch_mixing, epoch_order
+from effv2_tune.training.recipe_mapping import (
     network_arguments,
     optimizer_numbers,
     optimizer_switches,
@@ -27,6 +26,7 @@ from effv2_tune.training.settings import (
     strengths,
     weights_source,
 )
+from effv2_tune.training.step_timing import measure_step
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     from effv2_tune.data import Dataset
     from effv2_tune.study.bucket import BucketKey
     from effv2_tune.study.recipe import Recipe
-    from effv2_tune.training.clock import MachineLock
-    from effv2_tune.training.extraction import FeatureSet
-    from effv2_tune.training.feed import Feeds, Rows
-    from effv2_tune.training.steps import Steps
+    from effv2_tune.training.backends.base import Steps
+    from effv2_tune.training.features.extraction import FeatureSet
+    from effv2_tune.training.inputs.pipeline import Feeds, Rows
+    from effv2_tune.training.step_timing import MachineLock
 
 
 def place_rows(rows: Mapping[str, Rows], backend: str, limit: int) -> Feeds:
@@ -56,10 +56,10 @@ def place_rows(rows: Mapping[str, Rows], backend: str, limit: int) -> Feeds:
 def _step_file(backend: str) -> Any:
     # Only one of the two: a process has one backend, and a JAX worker never imports TensorFlow.
     if backend == "tensorflow":
-        from effv2_tune.training import tensorflow_steps
+        from effv2_tune.training.backends.tensorflow import steps as tensorflow_steps
 
         return tensorflow_steps
-    from effv2_tune.training import jax_steps
+    from effv2_tune.training.backends.jax import steps as jax_steps
 
     return jax_steps
 

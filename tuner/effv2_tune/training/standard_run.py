@@ -12,21 +12,21 @@ from effv2_tune.data import load_dataset
 from effv2_tune.errors import EXIT_FAILED, TuneError
 from effv2_tune.host import choose_hardware, probe_host, probe_packages
 from effv2_tune.network import stock_model
-from effv2_tune.study.messages import Noted, Train
 from effv2_tune.study.steps import planned_steps
 from effv2_tune.study.trial import Scores
 from effv2_tune.training.devices import open_device
 from effv2_tune.training.scores import scores_of, standard_error
 from effv2_tune.training.trainer import Trainer
+from effv2_tune.workers.messages import Noted, Train
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from effv2_tune.host import Kind
-    from effv2_tune.study.messages import Compiled, EpochEnded, Finished
     from effv2_tune.study.recipe import Recipe
     from effv2_tune.training.scores import Counts
+    from effv2_tune.workers.messages import Compiled, EpochEnded, Finished
 
 _METRICS, _HISTORY, _MODEL, _RECIPE = "metrics.json", "history.csv", "model.keras", "recipe.json"
 #: Characters of a digest that a person is shown.

@@ -12,21 +12,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from effv2_tune.errors import TuneError
+from effv2_tune.files.checkpoint import Checkpoint, CheckpointFolder
 from effv2_tune.optimizers.curves import SCHEDULE_NUMBERS, ScheduleSettings, learning_rate_at
 from effv2_tune.study.bucket import bucket_key
-from effv2_tune.study.messages import Compiled, EpochEnded, Finished, RungReached
 from effv2_tune.study.recipe import image_changes
 from effv2_tune.study.steps import steps_per_epoch
-from effv2_tune.training import memory
-from effv2_tune.training.checkpoint import Checkpoint, CheckpointFolder
-from effv2_tune.training.clock import WINDOW_SECONDS, MachineLock
+from effv2_tune.training import process_memory
 from effv2_tune.training.compiled import CompiledBucket, place_rows
-from effv2_tune.training.extraction import FeatureMaker
-from effv2_tune.training.feed import image_rows
-from effv2_tune.training.order import epoch_mixing, epoch_order
+from effv2_tune.training.features.extraction import FeatureMaker
+from effv2_tune.training.inputs.pipeline import image_rows
+from effv2_tune.training.inputs.shuffling import epoch_mixing, epoch_order
+from effv2_tune.training.recipe_mapping import optimizer_numbers
 from effv2_tune.training.scores import scores_of
-from effv2_tune.training.settings import optimizer_numbers
-from effv2_tune.training.trial_run import TrialRun, belongs_to, restore, strangeness
+from effv2_tune.training.step_timing import WINDOW_SECONDS, MachineLock
+from effv2_tune.training.trial_state import TrialRun, belongs_to, restore, strangeness
+from effv2_tune.workers.messages import Compiled, EpochEnded, Finished, RungReached
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 
     from effv2_tune.data import Dataset
     from effv2_tune.study.bucket import BucketKey
-    from effv2_tune.study.messages import Train
     from effv2_tune.study.recipe import Recipe
     from effv2_tune.study.trial import Scores
     from effv2_tune.training.devices import Device
-    from effv2_tune.training.extraction import FeatureSet
-    from effv2_tune.training.feed import Feeds
+    from effv2_tune.training.features.extraction import FeatureSet
+    from effv2_tune.training.inputs.pipeline import Feeds
     from effv2_tune.training.scores import Counts
-    from effv2_tune.training.trial_run import Origin, Weights
+    from effv2_tune.training.trial_state import Origin, Weights
+    from effv2_tune.workers.messages import Train
 
     Tell = Callable[[Compiled | EpochEnded], None]
     Decide = Callable[[RungReached], bool]
@@ -93,7 +93,7 @@ class Trainer:
         # Workers share the memory of the host; of a GPU each has all.
         own = device.image_bytes // (workers if device.kind == "cpu" else 1)
         self._limit = own if resident_bytes is None else resident_bytes
-        self._most_memory = _MEMORY_SHARE * memory.usable_bytes() / workers
+        self._most_memory = _MEMORY_SHARE * process_memory.usable_bytes() / workers
         self._features = FeatureMaker(
             dataset, lambda: self._images, device.environment, lock=self._lock, base=base
         )
@@ -134,7 +134,7 @@ class Trainer:
         try:
             return self._attempt(order, tell, decide)
         except Exception as error:
-            if not memory.tells_of_memory(error):
+            if not process_memory.tells_of_memory(error):
                 raise
             reason = f"{type(error).__name__}: {str(error).splitlines()[0][:300]}"
         # A bucket that does not even compile is not among those that are kept.
@@ -146,7 +146,7 @@ class Trainer:
             try:
                 return self._attempt(order, tell, decide)
             except Exception as error:
-                if not memory.tells_of_memory(error):
+                if not process_memory.tells_of_memory(error):
                     raise
             self.forget()
         return self._finished(
@@ -190,7 +190,7 @@ class Trainer:
         if key.digest in self._buckets:
             self._buckets.move_to_end(key.digest)
             return self._buckets[key.digest], False
-        while self._buckets and memory.resident_bytes() > self._most_memory:
+        while self._buckets and process_memory.resident_bytes() > self._most_memory:
             self._buckets.popitem(last=False)
             gc.collect()
         steps_per_epoch(len(self.dataset.train), key.batch)  # refuses before anything is built
@@ -321,7 +321,7 @@ class Trainer:
             selected_epoch=run.best_epoch if scores else None,
             curve=tuple(run.curve),
             times=run.all_times(wall=wall, step_bucket=step_bucket),
-            memory_bytes=memory.resident_bytes(),
+            memory_bytes=process_memory.resident_bytes(),
             reason=reason,
             traces=self.traces,
         )

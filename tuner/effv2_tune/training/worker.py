@@ -14,22 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from effv2_tune.data import describe
 from effv2_tune.errors import EXIT_DONE, EXIT_FAILED, TuneError
-from effv2_tune.study.messages import (
-    Decision,
-    Finished,
-    Measure,
-    Prepare,
-    Ready,
-    Refused,
-    Train,
-)
 from effv2_tune.study.trial import Times
+from effv2_tune.workers.messages import Decision, Finished, Measure, Prepare, Ready, Refused, Train
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from effv2_tune.study.messages import FromWorker, RungReached, ToWorker
     from effv2_tune.training.trainer import Trainer
+    from effv2_tune.workers.messages import FromWorker, RungReached, ToWorker
 
 
 class Line:
@@ -107,7 +99,7 @@ def serve(line: Line) -> int:
         if isinstance(order, Train):
             line.say(train_or_report(trainer, order, line))
         elif isinstance(order, Measure):
-            from effv2_tune.training.measuring import measure_bucket
+            from effv2_tune.training.profiling import measure_bucket
 
             line.say(measure_bucket(trainer, order.recipe))
         else:
@@ -133,7 +125,7 @@ def _prepare(order: Prepare) -> Trainer:
 
 def train_or_report(trainer: Trainer, order: Train, line: Line) -> Finished:
     """Train; an error becomes a trial that failed, with the reason."""
-    from effv2_tune.training.memory import resident_bytes
+    from effv2_tune.training.process_memory import resident_bytes
 
     try:
         return trainer.train_trial(order, tell=line.say, decide=line.ask)

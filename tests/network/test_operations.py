@@ -1,0 +1,122 @@
+"""Layers that compute faster in training give what Keras' own give, on both backends."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from effv2_tune.network.conv_geometry import Axis
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+COMPARE = """
+import itertools, json, sys
+import keras, numpy as np
+from keras import ops
+from effv2_tune.network.layers import LayerKinds, LayerMaker
+from effv2_tune.network.quick_layers import QuickBatchNormalization, QuickDepthwiseConv2D
+from effv2_tune.catalog import find_variant
+
+QUICK = LayerKinds(QuickDepthwiseConv2D, QuickBatchNormalization)
+rng = np.random.default_rng(0)
+
+def outputs(layer, images, upstream, training):
+    '''Result, gradients of images and weights, moving statistics.'''
+    said = {} if training is None else {"training": training}
+    if keras.backend.backend() == "jax":
+        import jax
+        state = [v.value for v in layer.trainable_variables], [
+            v.value for v in layer.non_trainable_variables]
+        def run(images, trained):
+            return layer.stateless_call(trained, state[1], images, **said)
+        (result, moved), back = jax.vjp(run, images, state[0])
+        nothing = jax.tree.map(jax.numpy.zeros_like, moved)
+        of_images, of_weights = back((upstream.astype(result.dtype), nothing))
+    else:
+        import tensorflow as tf
+        @tf.function(autograph=False)
+        def run(images):
+            with tf.GradientTape() as tape:
+                tape.watch(images)
+                result = layer(images, **said)
+            weights = [v.value for v in layer.trainable_variables]
+            return result, tape.gradient(
+                result, [images, *weights], tf.cast(upstream, result.dtype))
+        result, (of_images, *of_weights) = run(tf.constant(images))
+        moved = [v.value for v in layer.non_trainable_variables]
+    every = (result, of_images, *of_weights, *moved)
+    return [np.asarray(ops.cast(one, "float64")) for one in every]
+
+def difference(kind, side, stride, variant, dtype):
+    layers = []
+    # The stock gradient of a single pixel in bfloat16 is no measure: TensorFlow's may be anything.
+    for kinds, precision in ((LayerKinds(), "float32"), (QUICK, dtype)):
+        make = LayerMaker(find_variant(variant), dtype=precision, batch_norm_momentum=0.9,
+                          batch_norm_epsilon=1e-3, kinds=kinds)
+        layers.append(make.depthwise("one", 24, stride=stride) if kind == "depthwise"
+                      else make.batch_norm("one", 24))
+    weights = [rng.uniform(0.5, 2, v.shape) for v in layers[0].variables]
+    images = rng.normal(1, 2, (5, side, side, 24)).astype("float32")
+    for layer in layers:
+        layer.set_weights(weights)
+    shape = layers[0](images).shape
+    upstream = rng.normal(size=shape).astype("float32")
+    training = None if kind == "depthwise" else kind == "batch_norm"
+    theirs, mine = (outputs(layer, images, upstream, training) for layer in layers)
+    assert len(theirs) == len(mine) > (3 if training is not None else 2)
+    return max(np.abs(a - b).max() / np.abs(a).max() for a, b in zip(theirs, mine))
+
+worst = {}
+for dtype in ("float32", "mixed_bfloat16"):
+    for kind, side, stride, variant in [
+        *(("depthwise", side, stride, "b0") for side in (1, 2, 3, 6, 7) for stride in (1, 2)),
+        *(("depthwise", side, 2, "t") for side in (3, 4, 9)),
+        *(("batch_norm", side, 1, "b0") for side in (1, 5)),
+        ("inference", 5, 1, "b0"),
+    ]:
+        worst[f"{kind} {side} {stride} {variant} {dtype}"] = float(
+            difference(kind, side, stride, variant, dtype))
+print(json.dumps({"worst": worst, "tensorflow": "tensorflow" in sys.modules}))
+"""
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_results_gradients_and_statistics_are_those_of_the_stock_layers(
+    backend: str, run_python: Callable[..., str]
+) -> None:
+    said = json.loads(run_python(COMPARE, KERAS_BACKEND=backend).splitlines()[-1])
+
+    bound = {"float32": 2e-6, "mixed_bfloat16": 2e-2}  # 1/128 is the step of bfloat16 at 1
+    assert {n: w for n, w in said["worst"].items() if w > bound[n.split()[-1]]} == {}
+    assert len(said["worst"]) == 32
+    assert said["tensorflow"] == (backend == "tensorflow")
+
+
+@given(
+    size=st.integers(1, 12),
+    stride=st.integers(1, 3),
+    kernel=st.sampled_from([1, 3, 5]),
+    padding=st.sampled_from(["same", "valid"]),
+)
+def test_an_axis_pairs_the_same_pixels_with_and_without_the_zeros(
+    size: int, stride: int, kernel: int, padding: str
+) -> None:
+    assume(padding == "same" or size >= kernel)  # without a border the kernel must fit
+    axis = Axis.of(size, kernel=kernel, stride=stride, padding=padding)
+    padded: list[Any] = [None] * axis.before + list(range(size)) + [None] * axis.after
+    for tap in range(kernel):
+        met = padded[axis.padded(tap)]
+        pairs = [(pixel, out) for out, pixel in enumerate(met) if pixel is not None]
+        inside = axis.inside(tap)
+        expected = (
+            []
+            if inside is None
+            else list(zip(range(size)[inside[0]], range(axis.out)[inside[1]], strict=True))
+        )
+        assert pairs == expected
+        assert len(met) == axis.out

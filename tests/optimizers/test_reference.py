@@ -1,0 +1,249 @@
+"""The optimizers compute what the packages of the original work computed, and optax, and Keras."""
+
+from __future__ import annotations
+
+import json
+import os
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax.numpy as jnp
+import keras
+import numpy as np
+import optax
+import pytest
+from keras import ops
+
+from effv2_tune.optimizers import (
+    SGD,
+    AdaBelief,
+    AdamW,
+    CyclicalLearningRate,
+    FlatOptimizer,
+    Switches,
+)
+from effv2_tune.optimizers.rules import average_length, one_minus_power
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+SETTINGS: list[dict[str, Any]] = [
+    {},
+    {"rectify": False},
+    {"weight_decay": 0.01},
+    {"amsgrad": True},
+    {"amsgrad": True, "rectify": False, "weight_decay": 1e-4},
+    {"epsilon": 1e-8, "beta_1": 0.8, "beta_2": 0.99},
+    {"total_steps": 30, "warmup_proportion": 0.2, "min_lr": 1e-4},
+    {"sma_threshold": 4.0, "beta_2": 0.9},
+    {"clr": True, "weight_decay": 1e-5},
+]
+"""Those of the runs in adabelief.json."""
+
+
+@pytest.fixture(scope="session")
+def reference(shared: Path) -> dict[str, Any]:
+    return dict(json.loads((shared / "reference" / "adabelief.json").read_text()))
+
+
+def trajectory(optimizer: Any, weights: Any, gradients: Iterable[Any]) -> list[np.ndarray]:
+    """The weights after each step."""
+    variable = keras.Variable(np.asarray(weights, "float32"))
+    optimizer.build([variable])
+    after = []
+    for gradient in gradients:
+        optimizer.apply([ops.convert_to_tensor(np.asarray(gradient, "float32"))], [variable])
+        after.append(variable.numpy().copy())
+    return after
+
+
+def distance(found: Any, expected: Any) -> float:
+    """The norm of the difference over the norm of what is expected."""
+    expected = np.asarray(expected)
+    return float(np.linalg.norm(np.asarray(found) - expected) / np.linalg.norm(expected))
+
+
+def runs_with(reference: dict[str, Any], settings: dict[str, Any]) -> list[dict[str, Any]]:
+    return [run for run in reference["runs"] if run["settings"] == settings]
+
+
+def test_every_reference_run_is_in_the_table(reference: dict[str, Any]) -> None:
+    assert all(run["settings"] in SETTINGS for run in reference["runs"])
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def test_40_steps_agree_with_both_dead_packages(
+    reference: dict[str, Any], settings: dict[str, Any]
+) -> None:
+    own = {name: value for name, value in settings.items() if name != "clr"}
+    rate = CyclicalLearningRate.triangular2(1e-4, 5e-2, 6) if "clr" in settings else 1e-2
+    after = trajectory(AdaBelief(rate, **own), reference["initial_weights"], reference["gradients"])
+
+    runs = runs_with(reference, settings)
+    assert {run["implementation"] for run in runs} == {"tfa", "adabelief_tf"}
+    for run in runs:
+        for found, expected in zip(after, run["weights_after_each_step"], strict=True):
+            assert distance(found, expected) < 1e-5
+
+
+@pytest.mark.parametrize("settings", [s for s in SETTINGS if "total_steps" not in s], ids=str)
+def test_the_flat_update_agrees_with_them_too(
+    reference: dict[str, Any], settings: dict[str, Any]
+) -> None:
+    switches = Switches(
+        schedule="triangular2" if "clr" in settings else "constant",
+        rectify=settings.get("rectify", True),
+        amsgrad=settings.get("amsgrad", False),
+    )
+    rates = {"learning_rate": 1e-2}
+    if "clr" in settings:
+        rates = {"initial_learning_rate": 1e-4, "maximal_learning_rate": 5e-2, "step_size": 6}
+    numbers = {name: settings[name] for name in settings if name in switches.number_names}
+    after = trajectory(
+        FlatOptimizer(switches, rates | numbers),
+        reference["initial_weights"],
+        reference["gradients"],
+    )
+
+    for run in runs_with(reference, settings):
+        for found, expected in zip(after, run["weights_after_each_step"], strict=True):
+            assert distance(found, expected) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("settings", "steps", "expected"),
+    [
+        ({"rectify": False}, 100, 0.66724),
+        ({"rectify": False, "weight_decay": 0.01}, 100, 0.66637),
+        ({"rectify": False, "amsgrad": True}, 100, 0.67249),
+        (
+            {"rectify": False, "total_steps": 100, "warmup_proportion": 0.1, "min_lr": 1e-5},
+            100,
+            0.85635,
+        ),
+        ({}, 200, 0.78367),
+    ],
+    ids=str,
+)
+def test_the_constants_of_tensorflow_addons_own_tests_come_out(
+    settings: dict[str, Any], steps: int, expected: float
+) -> None:
+    after = trajectory(AdaBelief(1e-3, **settings), [1.0], [[0.1]] * steps)
+
+    assert after[-1][0] == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.02])
+def test_without_rectify_it_is_the_adabelief_of_optax(
+    reference: dict[str, Any], weight_decay: float
+) -> None:
+    found = trajectory(
+        AdaBelief(3e-3, epsilon=1e-14, rectify=False, weight_decay=weight_decay),
+        reference["initial_weights"],
+        reference["gradients"],
+    )[-1]
+
+    theirs = optax.chain(
+        optax.scale_by_belief(eps=1e-14, eps_root=1e-14),
+        optax.add_decayed_weights(weight_decay),
+        optax.scale_by_learning_rate(3e-3),
+    )
+    weights = jnp.asarray(reference["initial_weights"], "float32")
+    state = theirs.init(weights)
+    for gradient in reference["gradients"]:
+        change, state = theirs.update(jnp.asarray(gradient, "float32"), state, weights)
+        weights = optax.apply_updates(weights, change)
+    assert distance(found, weights) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (lambda: AdamW(2e-3, 0.01), lambda: keras.optimizers.AdamW(2e-3, 0.01)),
+        (
+            lambda: AdamW(2e-3, 0.01, 0.8, 0.95, 1e-5, amsgrad=True),
+            lambda: keras.optimizers.AdamW(2e-3, 0.01, 0.8, 0.95, 1e-5, amsgrad=True),
+        ),
+        (lambda: AdamW(2e-3, None), lambda: keras.optimizers.Adam(2e-3)),
+        (lambda: SGD(0.05), lambda: keras.optimizers.SGD(0.05)),
+        (
+            lambda: SGD(0.05, 0.9, weight_decay=1e-3),
+            lambda: keras.optimizers.SGD(0.05, 0.9, weight_decay=1e-3),
+        ),
+        (
+            lambda: SGD(0.05, 0.9, nesterov=True),
+            lambda: keras.optimizers.SGD(0.05, 0.9, nesterov=True),
+        ),
+    ],
+    ids=["adamw", "adamw-amsgrad", "adam", "sgd", "sgd-momentum", "sgd-nesterov"],
+)
+def test_adamw_and_sgd_are_those_of_keras(
+    reference: dict[str, Any], ours: Callable[[], Any], theirs: Callable[[], Any]
+) -> None:
+    start, gradients = reference["initial_weights"], reference["gradients"]
+
+    for found, expected in zip(
+        trajectory(ours(), start, gradients), trajectory(theirs(), start, gradients), strict=True
+    ):
+        assert distance(found, expected) < 1e-5
+
+
+@pytest.mark.parametrize("beta_2", [0.9, 0.99, 0.999, 0.9999, 0.99999])
+def test_steps_1_to_5_are_plain_momentum_and_step_6_is_adaptive(beta_2: float) -> None:
+    steps = np.arange(1, 8, dtype="float32")
+    found = ops.convert_to_numpy(average_length(ops.convert_to_tensor(np.float32(beta_2)), steps))
+
+    assert list(found >= 5) == [False] * 5 + [True] * 2
+
+
+@pytest.mark.parametrize("beta_2", [0.7, 0.9, 0.99, 0.999, 0.9999])
+def test_the_length_of_the_average_is_exact_in_float32(beta_2: float) -> None:
+    steps = np.asarray([1, 2, 5, 6, 10, 50, 100, 500, 1000, 5000, 100_000])
+    rounded = np.float64(np.float32(beta_2))
+    power = -np.expm1(steps * np.log(rounded))
+    expected = 2 / (1 - rounded) - 1 - 2 * steps * rounded**steps / power
+
+    found = average_length(ops.convert_to_tensor(np.float32(beta_2)), steps.astype("float32"))
+
+    assert ops.convert_to_numpy(found) == pytest.approx(expected, rel=3e-6)
+
+
+def test_the_bias_correction_of_the_first_steps_is_exact_in_float32() -> None:
+    steps = np.arange(1, 10)
+    expected = -np.expm1(steps * np.log(np.float64(np.float32(0.999))))
+
+    found = one_minus_power(ops.convert_to_tensor(np.float32(0.999)), steps.astype("float32"))
+
+    assert ops.convert_to_numpy(found) == pytest.approx(expected, rel=5e-7)
+
+
+def test_epsilon_0_stands_for_that_of_keras() -> None:
+    found = AdaBelief(epsilon=0)
+
+    assert found.numbers["epsilon"] == keras.config.epsilon()
+
+
+def test_a_gradient_that_never_changes_gives_long_finite_steps() -> None:
+    after = trajectory(AdaBelief(1e-3, beta_2=0.9), [1.0], [[1e-3]] * 400)
+
+    assert np.all(np.isfinite(after))
+    assert abs(after[-1][0] - after[-2][0]) > 1e-3
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("EFFV2_TUNE_FACTS" in os.environ, reason="runs the other tests, not itself")
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_every_fact_about_optimizers_and_schedules_holds_on_the_other_backends(
+    backend: str, run_python: Callable[..., str]
+) -> None:
+    if find_spec(backend) is None:
+        pytest.skip(f"needs {backend}, which is not installed")
+    here = Path(__file__).parent
+    files = here.rglob("test_*.py")
+    arguments = ["-q", "-p", "no:cacheprovider", "-m", "not slow", *map(str, sorted(files))]
+    code = f"import sys, pytest; sys.exit(pytest.main({arguments!r}))"
+
+    said = run_python(code, KERAS_BACKEND=backend, EFFV2_TUNE_FACTS="1")
+
+    assert " passed" in said

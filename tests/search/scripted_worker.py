@@ -1,0 +1,184 @@
+"""A worker that speaks the protocol and trains nothing: its numbers follow from the recipe.
+
+What it does wrong is told by the environment variable SCRIPT, JSON by trial number:
+``{"3": {"die_at": 2, "times": 1}}`` ends the process at the start of epoch 2, once, and a list of
+epochs in turn; ``{"3": {"keeps": false}}`` writes no checkpoint; ``{"4": {"outcome":
+"infeasible"}}`` ends the trial at once; ``refuse`` refuses to work at all, and a list of numbers in
+the processes that were started so late; ``memory_bytes`` is what the process has after a trial;
+``epoch_seconds`` is how long an epoch takes, of every trial or of one; ``pace`` is how long a step
+is measured to take, times 0.001 s a pixel; ``slower`` is how much longer those of a trial take.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from effv2_tune.study.bucket import DataFacts, Placement, bucket_key
+from effv2_tune.study.trial import Environment, Epoch, Scores, Times
+from effv2_tune.workers.messages import (
+    Compiled,
+    Decision,
+    EpochEnded,
+    Finished,
+    Prepare,
+    Ready,
+    Refused,
+    RungReached,
+    Train,
+)
+
+DATA = DataFacts(
+    classes=10, image_shape=(8, 8, 1), train=1000, validation=100, test=100, digest="d" * 64
+)
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("--fd", type=int)
+    connection: Connection = Connection(arguments.parse_args().fd)
+    script = json.loads(os.environ.get("SCRIPT", "{}"))
+    prepare = connection.recv()
+    assert isinstance(prepare, Prepare)
+    if refuses(script.get("refuse", False), prepare.base / "starts"):
+        connection.send(Refused(message="No images here.", hint="Bring some.", exit_code=2))
+        return
+    if "crash" in script:
+        raise SystemExit("cannot even start")
+    environment = Environment(
+        device_kind=script.get("device", "scripted"),
+        device_count=script.get("devices", 1),
+        backend=prepare.backend,
+        precision="float32",
+        threads=script.get("threads", 1),
+        hardware="cpu",
+        host="here",
+        versions={"python": "3"},
+    )
+    data = DATA.model_copy(update={"digest": script.get("digest", DATA.digest)})
+    connection.send(Ready(environment=environment, data=data))
+    while True:
+        try:
+            message = connection.recv()
+        except (EOFError, OSError):
+            return
+        connection.send(train(connection, message, environment, script))
+
+
+def refuses(when: bool | list[int], tally: Path) -> bool:  # noqa: FBT001 - as it is written
+    if isinstance(when, bool):
+        return when
+    with tally.open("a") as file:
+        file.write("x")
+    return len(tally.read_text()) - 1 in when
+
+
+def train(connection: Connection, order: Train, environment: Environment, script: dict) -> Finished:
+    recipe, deed = order.recipe, script.get(str(order.trial), {})
+    placement = Placement(
+        backend=environment.backend,
+        device_kind=environment.device_kind,
+        device_count=environment.device_count,
+        precision="float32",
+    )
+    step = order.step_seconds or 0.001 * script.get("pace", 1.0) * recipe.pixels
+    bucket = bucket_key(recipe, DATA, placement)
+    fresh = order.step_seconds is None
+    curve: list[Epoch] = []
+    times = Times(step_median=step * deed.get("slower", 1.0))
+
+    def finished(outcome: str, reason: str = "") -> Finished:
+        complete = outcome == "complete"
+        return Finished(
+            trial=order.trial,
+            outcome=outcome,
+            scores=scores(order, recipe.epochs) if complete else None,
+            selected_epoch=recipe.epochs if complete else None,
+            curve=tuple(curve),
+            times=times,
+            memory_bytes=deed.get("memory_bytes", 1),
+            reason=reason,
+        )
+
+    done = newest_epoch(order.checkpoint)
+    if done == recipe.epochs:
+        # As a real worker does with the last checkpoint of a trial: nothing need be compiled.
+        curve += [line(order, epoch) for epoch in range(1, done + 1)]
+        return finished("complete")
+    connection.send(
+        Compiled(
+            trial=order.trial,
+            bucket=bucket,
+            step_seconds=step,
+            fresh=fresh,
+            extraction_seconds=script.get("extraction_seconds", 0.0),
+        )
+    )
+    order.checkpoint.mkdir(parents=True, exist_ok=True)
+    if "outcome" in deed:
+        return finished(deed["outcome"], "as the script says")
+    curve += [line(order, epoch) for epoch in range(1, done + 1)]
+    for epoch in range(done + 1, recipe.epochs + 1):
+        die_on_cue(order, deed, epoch)
+        time.sleep(deed.get("epoch_seconds", script.get("epoch_seconds", 0.0)))
+        curve.append(line(order, epoch))
+        if deed.get("keeps", True):
+            (order.checkpoint / f"step-{epoch:09d}.checkpoint").touch()
+        connection.send(EpochEnded(trial=order.trial, epoch=curve[-1], times=times))
+        if epoch in order.rungs:
+            quality = curve[-1].validation.accuracy
+            connection.send(
+                RungReached(
+                    trial=order.trial, rung=order.rungs.index(epoch), epoch=epoch, quality=quality
+                )
+            )
+            decision = connection.recv()
+            assert isinstance(decision, Decision)
+            if not decision.go_on:
+                return finished("pruned")
+    return finished("complete")
+
+
+def newest_epoch(folder: Path) -> int:
+    """Its steps are whole epochs."""
+    steps = (path.stem.removeprefix("step-") for path in folder.glob("step-*.checkpoint"))
+    return max(map(int, steps), default=0)
+
+
+def die_on_cue(order: Train, deed: dict, epoch: int) -> None:
+    tally = Path(order.checkpoint) / "deaths"
+    deaths = int(tally.read_text()) if tally.is_file() else 0
+    cues = deed.get("die_at", [])
+    cues = cues if isinstance(cues, list) else [cues] * deed.get("times", 1)
+    if deaths < len(cues) and cues[deaths] == epoch:
+        tally.write_text(str(deaths + 1))
+        print("dying now", flush=True)  # noqa: T201 - into the log that the pool keeps
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def scores(order: Train, epoch: int) -> Scores:
+    share = epoch / order.recipe.epochs
+    accuracy = share * (0.5 + 4 * order.recipe.weight_decay)
+    return Scores(
+        accuracy=accuracy, balanced_accuracy=accuracy, macro_f1=accuracy, top5=1.0, loss=1.0
+    )
+
+
+def line(order: Train, epoch: int) -> Epoch:
+    return Epoch(
+        epoch=epoch,
+        learning_rate=0.1,
+        train_loss=1.0,
+        train_accuracy=0.5,
+        validation=scores(order, epoch),
+        seconds=0.01,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,160 @@
+"""Editing a study file between two runs: what may change, and what its trials are then worth."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from effv2_tune.errors import TuneError
+from effv2_tune.search.engines.optuna import OptunaEngine
+from effv2_tune.search.storage.database import DatabaseStorage
+from effv2_tune.search.storage.snapshot import database_url, read_study
+from effv2_tune.search.supervisor import open_study
+from effv2_tune.study import Measurement, Space, StudyPlan, Trial
+from effv2_tune.study.changes import forbidden_changes, plan_changes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SPACE: dict[str, Any] = {
+    "variant": {"type": "choice", "values": ["b0", "b1", "b2"]},
+    "epochs": {"type": "int", "low": 1, "high": 9},
+}
+
+
+def plan(**changes: Any) -> StudyPlan:
+    written = {"name": "mine", "search_space": SPACE, "trials": 3} | changes
+    return StudyPlan.model_validate_json(json.dumps(written))
+
+
+def told(storage: DatabaseStorage, space: Space, config: dict[str, Any], quality: float) -> int:
+    """Train a trial without training."""
+    asked = OptunaEngine(storage, space, sampler="random", enqueue=[config] * 9).ask()
+    assert asked.config == config
+    trial = Trial(
+        number=asked.number,
+        state="complete",
+        config=config,
+        measurement=Measurement(quality=quality, train_seconds=10.0 + asked.number),
+    )
+    storage.finish(trial)
+    return asked.number
+
+
+def study(out: Path, configs: list[dict[str, Any]]) -> None:
+    with open_study(plan(), out, base=out) as opened:
+        for index, config in enumerate(configs):
+            told(opened.storage, opened.plan.search_space, config, 0.5 + 0.1 * index)
+
+
+def states(out: Path) -> list[str]:
+    return [trial.state for trial in read_study(out, name="mine").trials]
+
+
+def test_a_change_is_told_with_its_old_and_its_new_value() -> None:
+    now = plan(trials=5, recipe={"epochs": 3}, search={"seed": 1})
+
+    assert plan_changes(plan(), now) == [
+        "recipe.epochs: 25 -> 3",
+        "trials: 3 -> 5",
+        "search.seed: 42 -> 1",
+    ]
+    assert forbidden_changes(plan(), now) == ["recipe.epochs: 25 -> 3"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"recipe": {"epochs": 3}}, {"data": {"name": "digits", "test": 0.3}}, {"quality": "loss"}],
+)
+def test_what_trials_mean_may_not_change(tmp_path: Path, changes: dict[str, Any]) -> None:
+    study(tmp_path, [{"variant": "b0", "epochs": 1}])
+
+    with pytest.raises(TuneError, match="its trials would mean something else") as caught:
+        open_study(plan(**changes), tmp_path, base=tmp_path)
+
+    assert f"--warm-start {tmp_path}" in (caught.value.hint or "")
+    assert states(tmp_path) == ["complete"]
+
+
+def test_trials_count_where_they_lie_in_the_edited_space(tmp_path: Path) -> None:
+    study(tmp_path, [{"variant": "b0", "epochs": 1}, {"variant": "b2", "epochs": 2}])
+    narrower = SPACE | {"variant": {"type": "choice", "values": ["b1", "b2"]}}
+
+    with open_study(plan(search_space=narrower), tmp_path, base=tmp_path) as opened:
+        trials = opened.storage.trials()
+        optuna_trials = opened.storage.optuna.get_all_trials(opened.storage._study_id)
+
+    assert [trial.state for trial in trials] == ["failed", "complete"]
+    assert trials[0].reason == "outside the search space since it was edited (it was complete)"
+    assert trials[0].config == {"variant": "b0", "epochs": 1}
+    assert read_study(tmp_path, name="mine").front() == [1]
+    assert optuna_trials[1].params == {"variant": "b2", "epochs": 2}
+    assert optuna_trials[1].values == [0.6, 11.0]
+    assert optuna_trials[1].distributions["variant"].choices == ("b1", "b2")
+
+
+def test_a_space_widened_again_brings_its_trials_back(tmp_path: Path) -> None:
+    study(tmp_path, [{"variant": "b0", "epochs": 1}, {"variant": "b2", "epochs": 9}])
+    before = read_study(tmp_path, name="mine").trials
+    narrower = SPACE | {"epochs": {"type": "int", "low": 2, "high": 4}}
+
+    open_study(plan(search_space=narrower), tmp_path, base=tmp_path).storage.close()
+    assert states(tmp_path) == ["failed", "failed"]
+    open_study(plan(), tmp_path, base=tmp_path).storage.close()
+
+    assert read_study(tmp_path, name="mine").trials == before
+
+
+def test_a_trial_outside_takes_no_place_in_the_budget(tmp_path: Path) -> None:
+    study(tmp_path, [{"variant": v, "epochs": 1} for v in ("b0", "b1", "b2")])
+    narrower = SPACE | {"variant": {"type": "choice", "values": ["b1", "b2"]}}
+
+    with open_study(plan(search_space=narrower), tmp_path, base=tmp_path) as opened:
+        space = opened.plan.search_space
+        number = told(opened.storage, space, {"variant": "b1", "epochs": 5}, 0.9)
+
+    assert number == 3
+    assert states(tmp_path) == ["failed", "complete", "complete", "complete"]
+
+
+def test_a_parameter_may_change_its_kind_and_its_scale(tmp_path: Path) -> None:
+    study(tmp_path, [{"variant": "b0", "epochs": 2}, {"variant": "b0", "epochs": 3}])
+    other = {
+        "variant": {"type": "fixed", "value": "b0"},
+        "epochs": {"type": "choice", "values": [2, 4]},
+    }
+
+    open_study(plan(search_space=other), tmp_path, base=tmp_path).storage.close()
+
+    assert states(tmp_path) == ["complete", "failed"]
+
+
+def test_a_study_that_is_running_keeps_its_space(tmp_path: Path) -> None:
+    with open_study(plan(), tmp_path, base=tmp_path) as running:
+        OptunaEngine(running.storage, plan().search_space, sampler="random").ask()
+        other = SPACE | {"epochs": {"type": "int", "low": 2, "high": 4}}
+
+        with pytest.raises(TuneError, match="its search space cannot change meanwhile"):
+            open_study(plan(search_space=other), tmp_path, base=tmp_path)
+
+
+def test_the_study_as_it_was_stays_in_the_database(tmp_path: Path) -> None:
+    study(tmp_path, [{"variant": "b0", "epochs": 1}])
+    narrower = SPACE | {"epochs": {"type": "int", "low": 2, "high": 4}}
+
+    open_study(plan(search_space=narrower), tmp_path, base=tmp_path).storage.close()
+
+    before = DatabaseStorage(database_url(tmp_path), "mine@0")
+    assert [trial.state for trial in before.trials()] == ["complete"]
+    before.close()
+
+
+def test_a_new_study_may_begin_with_configs_of_another(tmp_path: Path) -> None:
+    first = [{"variant": "b1", "epochs": 7}]
+
+    with open_study(plan(), tmp_path, base=tmp_path, first=first) as opened:
+        assert opened._enqueued() == first
+    with open_study(plan(), tmp_path, base=tmp_path) as again:
+        assert again._enqueued() == first

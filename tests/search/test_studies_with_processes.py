@@ -1,0 +1,497 @@
+"""Whole studies in real folders, with real worker processes that train nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sqlite3
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from effv2_tune.errors import TuneError
+from effv2_tune.files.checkpoint import Checkpoint, CheckpointFolder
+from effv2_tune.search import read_study
+from effv2_tune.search.events import (
+    CheckpointsSetAside,
+    EpochTrained,
+    StudyEnded,
+    TrialEnded,
+    TrialStarted,
+    WorkerDied,
+    WorkerReady,
+    WorkerReplaced,
+)
+from effv2_tune.search.supervisor import open_study
+from effv2_tune.workers.local import newest_step
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from effv2_tune.search.events import Event
+    from effv2_tune.study.plan import StudyPlan
+
+    MakePlan = Callable[..., StudyPlan]
+    RunScripted = Callable[..., list[Event]]
+
+SCRIPTED_WORKER = (sys.executable, str(Path(__file__).with_name("scripted_worker.py")))
+NO_HALVING = {"halving": {"enabled": False}}
+
+
+def folders(out: Path) -> list[int]:
+    """Numbers of the trials that have a folder of checkpoints."""
+    found = (out / "checkpoints").iterdir()
+    return sorted(int(path.name.removeprefix("trial-")) for path in found)
+
+
+def of_kind(kind: type[Any], events: Sequence[Event]) -> list[Any]:
+    return [event for event in events if isinstance(event, kind)]
+
+
+def test_a_study_ends_with_all_its_trials_told(
+    tmp_path: Path, make_plan: MakePlan, run_scripted: RunScripted
+) -> None:
+    events = run_scripted(make_plan(), tmp_path)
+
+    record = read_study(tmp_path)
+    assert isinstance(events[-1], StudyEnded)
+    assert record.ended_by == events[-1]
+    assert events[-1].kind == "trials"
+    assert [trial.number for trial in record.trials] == list(range(8))
+    assert {trial.state for trial in record.trials} <= {"complete", "pruned"}
+    assert record.front()
+    assert len(record.bucket_times) == 2
+
+
+def test_train_seconds_are_planned_steps_times_the_step_time_of_the_bucket(
+    tmp_path: Path, make_plan: MakePlan, run_scripted: RunScripted
+) -> None:
+    run_scripted(make_plan(trials=3), tmp_path)
+
+    trial = read_study(tmp_path).trials[0]
+    assert trial.measurement is not None
+    assert trial.recipe is not None
+    steps = 6 * (1000 // 128)
+    assert trial.measurement.train_seconds == pytest.approx(steps * 0.001 * trial.recipe.pixels)
+    assert trial.times.step_bucket == pytest.approx(0.001 * trial.recipe.pixels)
+
+
+def test_the_extraction_of_a_frozen_backbone_counts_once_in_every_trial(
+    tmp_path: Path, make_plan: MakePlan, run_scripted: RunScripted
+) -> None:
+    run_scripted(make_plan(search=NO_HALVING), tmp_path, script={"extraction_seconds": 5})
+
+    trials = read_study(tmp_path).trials
+    assert len({trial.bucket for trial in trials}) < len(trials)
+    for trial in trials:
+        assert trial.measurement is not None
+        assert trial.recipe is not None
+        steps = 6 * (1000 // 128) * 0.001 * trial.recipe.pixels
+        assert trial.measurement.train_seconds == pytest.approx(steps + 5)
+
+
+def test_the_same_command_again_adds_nothing_and_starts_no_worker(
+    tmp_path: Path, make_plan: MakePlan, run_scripted: RunScripted
+) -> None:
+    run_scripted(make_plan(), tmp_path)
+
+    again = run_scripted(make_plan(), tmp_path)
+
+    assert [type(event).__name__ for event in again] == ["StudyStarted", "StudyEnded"]
+
+
+def test_trials_are_a_total(tmp_path: Path, make_plan: MakePlan, run_scripted: RunScripted) -> None:
+    run_scripted(make_plan(trials=3), tmp_path)
+    run_scripted(make_plan(trials=5), tmp_path)
+
+    assert len(read_study(tmp_path).trials) == 5
+
+
+def test_a_dead_worker_costs_no_trial(
+    tmp_path: Path, make_plan: MakePlan, run_scripted: RunScripted
+) -> None:
+    script = {"1": {"die_at": 3, "times": 1}}
+    plan = make_plan(trials=3, search={"halving": {"enabled": False}})
+
+    events = run_scripted(plan, tmp_path, script=script)
+
+    died = [event for event in events if isinstance(event, WorkerDied)]
+    starts = [e for e in events if isinstance(e, TrialStarted) and e.trial == 1]
+    trial = read_study(tmp_path).trials[1]
+    assert [event.trial for event in died] == [1]
+    assert "SIGKILL" in died[0].cause
+    assert "dying now" in died[0].log_tail
+    assert [start.resumed_after for start in starts] == [0, 2]
+    assert (trial.state, trial.attempts) == ("complete", 2)
+    assert [epoch.epoch for epoch in trial.curve] == [1, 2, 3, 4, 5, 6]
+
+
+def test_three_deaths_at_one_place_make_a_trial_infeasible(
+    tmp_path: Path, make_plan: MakePlan, run_scripted: RunScripted
+) -> None:
+    script = {"1": {"die_at": 3, "times": 99}}
+    plan = make_plan(trials=3, search={"halving": {"enabled": False}})
+
+    run_scripted(plan, tmp_path, script=script)
+
+    states = [trial.state for trial in read_study(tmp_path).trials]
+    reason = read_study(tmp_path).trials[1].reason
+    assert states == ["complete", "infeasible", "complete"]
+    assert "killed 3 workers in a row, without a checkpoint after step 2" in reason
+
+
+def test_deaths_before_a_checkpoint_count_wherever_they_come(
+    tmp_path: Path, make_plan: MakePlan, run_scripted: RunScripted
+) -> None:
+    script = {"1": {"keeps": False, "die_at": [4, 2, 3, 1, 2, 3]}}
+
+    run_scripted(make_plan(trials=3, search=NO_HALVING), tmp_path, script=script)
+
+    trial = read_study(tmp_path).trials[1]
+    assert (trial.state, trial.attempts, trial.deaths) == ("infeasible", 3, 3)
+    assert "without a checkpoint after step 0" in trial.reason
+
+
+def test_every_new_checkpoint_gives_a_trial_three_more_deaths(
+    tmp_path: Path, make_plan: MakePlan, run_scripted: RunScripted
+) -> None:
+    script = {"1": {"die_at": [2, 2, 3, 3, 5, 6]}}
+
+    run_scripted(make_plan(trials=3, search=NO_HALVING), tmp_path, script=script)
+
+    trial = read_study(tmp_path).trials[1]
+    assert (trial.state, trial.attempts) == ("complete", 7)
+    assert (trial.deaths, trial.death_step) == (1, 5)
+
+
+def test_a_checkpoint_is_known_by_the_name_that_training_gives_it(tmp_path: Path) -> None:
+    assert newest_step(tmp_path) == 0
+    for step in (7, 1234567890):
+        CheckpointFolder(tmp_path).save(step, Checkpoint({}, {}))
+    (tmp_path / "step-9999999999.checkpoint.writing").touch()
+
+    assert newest_step(tmp_path) == 1234567890
+
+
+@pytest.mark.parametrize("outcome", ["infeasible", "diverged", "failed"])
+def test_what_goes_wrong_in_a_trial_is_recorded_as_what_it_is(
+    tmp_path: Path, make_plan: MakePlan, run_scripted: RunScripted, outcome: str
+) -> None:
+    run_scripted(make_plan(trials=2), tmp_path, script={"0": {"outcome": outcome}})
+
+    trial = read_study(tmp_path).trials[0]
+    assert trial.state == outcome
+    assert trial.reason == "as the script says"
+
+
+def test_trial_after_trial_failing_ends_the_study_with_the_reason(
+    tmp_path: Path, make_plan: MakePlan, run_scripted: RunScripted
+) -> None:
+    script = {str(number): {"outcome": "failed"} for number in range(20)}
+
+    events = run_scripted(make_plan(trials=20), tmp_path, script=script)
+
+    assert isinstance(events[-1], StudyEnded)
+    assert events[-1].kind == "failing"
+    assert "as the script says" in events[-1].reason
+    assert len(read_study(tmp_path).trials) == 5
+
+
+def test_a_refusal_is_an_error_with_the_workers_own_words(
+    tmp_path: Path, make_plan: MakePlan, run_scripted: RunScripted
+) -> None:
+    with pytest.raises(TuneError, match="No images here") as caught:
+        run_scripted(make_plan(), tmp_path, script={"refuse": True})
+
+    assert caught.value.hint == "Bring some."
+
+
+def test_a_replacement_that_refuses_is_replaced_too(
+    tmp_path: Path, make_plan: MakePlan, run_scripted: RunScripted
+) -> None:
+    script = {"refuse": [1, 2], "0": {"die_at": 3}}
+
+    events = run_scripted(make_plan(trials=2, search=NO_HALVING), tmp_path, script=script)
+
+    causes = [event.cause for event in of_kind(WorkerDied, events)]
+    assert [cause == "it refused to work: No images here." for cause in causes] == [0, 1, 1]
+    assert [trial.state for trial in read_study(tmp_path).trials] == ["complete"] * 2
+
+
+def test_the_third_replacement_that_refuses_ends_the_study_in_its_own_words(
+    tmp_path: Path, make_plan: MakePlan, run_scripted: RunScripted
+) -> None:
+    script = {"refuse": [1, 2, 3], "0": {"die_at": 3}}
+
+    with pytest.raises(TuneError, match="No images here") as caught:
+        run_scripted(make_plan(trials=2), tmp_path, script=script)
+
+    assert caught.value.hint == "Bring some."
+    assert (tmp_path / "starts").read_text() == "xxxx"
+
+
+def test_workers_that_never_get_ready_end_the_study_with_their_log(
+    tmp_path: Path, make_plan: MakePlan, run_scripted: RunScripted
+) -> None:
+    with pytest.raises(TuneError, match="3 workers in a row died") as caught:
+        run_scripted(make_plan(), tmp_path, script={"crash": True})
+
+    assert "cannot even start" in str(caught.value.hint)
+
+
+def test_another_device_is_refused(
+    tmp_path: Path, make_plan: MakePlan, run_scripted: RunScripted
+) -> None:
+    run_scripted(make_plan(trials=1), tmp_path)
+
+    with pytest.raises(TuneError, match=r"measured on scripted.*device is other"):
+        run_scripted(make_plan(trials=2), tmp_path, script={"device": "other"})
+
+
+def test_other_images_are_refused(
+    tmp_path: Path, make_plan: MakePlan, run_scripted: RunScripted
+) -> None:
+    run_scripted(make_plan(trials=1), tmp_path)
+
+    with pytest.raises(TuneError, match="images are not those"):
+        run_scripted(make_plan(trials=2), tmp_path, script={"digest": "e" * 64})
+
+
+def test_times_of_another_number_of_devices_are_refused(
+    tmp_path: Path, make_plan: MakePlan, run_scripted: RunScripted
+) -> None:
+    run_scripted(make_plan(trials=1), tmp_path)
+
+    with pytest.raises(TuneError, match=r"on 1 x scripted for each.* has 2 x scripted") as caught:
+        run_scripted(make_plan(trials=2), tmp_path, script={"devices": 2})
+
+    assert "Give each worker 1 of them" in str(caught.value.hint)
+
+
+def test_times_of_another_backend_are_refused(
+    tmp_path: Path, make_plan: MakePlan, run_scripted: RunScripted
+) -> None:
+    run_scripted(make_plan(trials=1), tmp_path)
+
+    with pytest.raises(
+        TuneError, match="with tensorflow, and here workers train with jax"
+    ) as caught:
+        run_scripted(make_plan(trials=2), tmp_path, backend="jax")
+
+    assert "Write 'backend: tensorflow'" in str(caught.value.hint)
+
+
+def test_a_study_of_before_takes_backend_and_devices_of_the_next_run(
+    tmp_path: Path, make_plan: MakePlan, run_scripted: RunScripted
+) -> None:
+    run_scripted(make_plan(trials=1), tmp_path)
+    forget = "DELETE FROM study_user_attributes WHERE key IN (?, ?)"
+    with contextlib.closing(sqlite3.connect(tmp_path / "study.db")) as database:
+        done = database.execute(forget, ("effv2_tune:backend", "effv2_tune:device_count"))
+        database.commit()
+    assert done.rowcount == 2
+
+    with pytest.raises(TuneError, match="images are not those"):
+        run_scripted(
+            make_plan(trials=2), tmp_path, script={"devices": 4, "digest": "e" * 64}, backend="jax"
+        )
+    run_scripted(make_plan(trials=2), tmp_path)
+
+    with pytest.raises(TuneError, match="share no axis"):
+        run_scripted(make_plan(trials=3), tmp_path, backend="jax")
+
+
+def test_another_plan_in_the_folder_is_refused_by_name(
+    tmp_path: Path, make_plan: MakePlan, run_scripted: RunScripted
+) -> None:
+    run_scripted(make_plan(trials=1), tmp_path)
+
+    with pytest.raises(TuneError, match=r"another plan[\s\S]*quality"):
+        run_scripted(make_plan(trials=1, quality="macro_f1"), tmp_path)
+    with pytest.raises(TuneError, match="another study, tiny"):
+        run_scripted(make_plan(trials=1, name="other"), tmp_path)
+
+
+def test_several_workers_share_the_trials(
+    tmp_path: Path, make_plan: MakePlan, run_scripted: RunScripted
+) -> None:
+    script = {"epoch_seconds": 0.02}
+
+    events = run_scripted(make_plan(trials=10, workers=3), tmp_path, script=script)
+
+    workers = {event.worker for event in events if isinstance(event, TrialStarted)}
+    assert workers == {0, 1, 2}
+    assert len(read_study(tmp_path).trials) == 10
+
+
+def test_a_known_config_is_answered_from_the_record(
+    tmp_path: Path, make_plan: MakePlan, run_scripted: RunScripted
+) -> None:
+    config = {"weight_decay": 0.001, "resolution": 32}
+    plan = make_plan(trials=3, enqueue=[config, config, {"weight_decay": 0.01, "resolution": 64}])
+
+    events = run_scripted(plan, tmp_path)
+
+    first, second, third, _ = read_study(tmp_path).trials
+    assert first.measurement is not None
+    assert second.measurement == first.measurement
+    assert second.notes == ("duplicate of trial 0",)
+    assert third.config == {"weight_decay": 0.01, "resolution": 64}
+    assert sum(isinstance(event, TrialEnded) for event in events) == 4
+
+
+def test_a_twin_of_a_running_trial_waits_for_its_answer(
+    tmp_path: Path, make_plan: MakePlan, run_scripted: RunScripted
+) -> None:
+    config = {"weight_decay": 0.001, "resolution": 32}
+    plan = make_plan(trials=2, workers=2, enqueue=[config, config])
+
+    events = run_scripted(plan, tmp_path, script={"epoch_seconds": 0.03})
+
+    trained = [event.trial for event in events if isinstance(event, TrialStarted)]
+    first, second, _ = read_study(tmp_path).trials
+    assert trained == [0, 2]
+    assert second.measurement == first.measurement
+
+
+def test_every_event_is_written_down(
+    tmp_path: Path, make_plan: MakePlan, run_scripted: RunScripted
+) -> None:
+    events = run_scripted(make_plan(trials=2), tmp_path)
+
+    lines = (tmp_path / "events.jsonl").read_text().splitlines()
+    assert len(lines) == len(events)
+    assert '"event": "StudyEnded"' in lines[-1]
+
+
+@pytest.mark.parametrize("keep", ["front", "all", "none"])
+def test_checkpoints_stay_as_the_plan_says(
+    tmp_path: Path, make_plan: MakePlan, run_scripted: RunScripted, keep: str
+) -> None:
+    plan = make_plan(trials=6, keep=keep, search=NO_HALVING)
+
+    run_scripted(plan, tmp_path, script={"2": {"outcome": "diverged"}})
+
+    front = sorted(read_study(tmp_path).front())
+    stay = {"front": front, "all": [0, 1, 3, 4, 5], "none": []}
+    assert 0 < len(front) < 5
+    assert folders(tmp_path) == stay[keep]
+    for number in folders(tmp_path):
+        assert newest_step(tmp_path / f"checkpoints/trial-{number:05d}") == 6
+
+
+def test_the_checkpoints_of_a_trial_that_goes_on_stay(
+    tmp_path: Path,
+    make_plan: MakePlan,
+    run_scripted: RunScripted,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plan = make_plan(trials=2, keep="none", search=NO_HALVING)
+    monkeypatch.setenv("SCRIPT", "{}")
+    with open_study(plan, tmp_path, base=tmp_path) as study:
+        story = study.run(hardware="cpu", backend="tensorflow", worker_command=SCRIPTED_WORKER)
+        trained = (event for event in story if isinstance(event, EpochTrained))
+        assert next(event.epoch.epoch for event in trained if event.trial == 1) == 1
+        story.close()
+    assert folders(tmp_path) == [1]
+
+    events = run_scripted(plan, tmp_path)
+
+    (start,) = of_kind(TrialStarted, events)
+    assert (start.trial, start.attempt, start.resumed_after > 0) == (1, 2, True)
+    assert folders(tmp_path) == []
+
+
+def test_checkpoints_that_a_killed_run_left_behind_are_removed_by_the_next(
+    tmp_path: Path, make_plan: MakePlan, run_scripted: RunScripted
+) -> None:
+    plan = make_plan(trials=5, search=NO_HALVING)
+    run_scripted(plan, tmp_path)
+    front = sorted(read_study(tmp_path).front())
+    beaten = next(number for number in range(5) if number not in front)
+    (tmp_path / f"checkpoints/trial-{beaten:05d}").mkdir()
+
+    run_scripted(plan, tmp_path)
+
+    assert folders(tmp_path) == front
+
+
+def test_a_new_trial_takes_nothing_over_and_nothing_is_lost(
+    tmp_path: Path, make_plan: MakePlan, run_scripted: RunScripted
+) -> None:
+    plan = make_plan(trials=3, keep="all", search=NO_HALVING)
+    run_scripted(plan, tmp_path)
+    for _ in range(2):
+        (tmp_path / "study.db").unlink()
+
+        events = run_scripted(plan, tmp_path)
+
+        moved = of_kind(CheckpointsSetAside, events)
+        assert [event.trial for event in moved] == [0, 1, 2]
+        assert [newest_step(Path(event.kept_as)) for event in moved] == [6, 6, 6]
+        assert [trial.state for trial in read_study(tmp_path).trials] == ["complete"] * 3
+    assert sorted(path.name for path in (tmp_path / "checkpoints").glob("trial-00000*")) == [
+        "trial-00000",
+        "trial-00000.before-1",
+        "trial-00000.before-2",
+    ]
+
+
+def test_a_trial_that_was_over_when_its_database_was_younger_is_trained_anew(
+    tmp_path: Path, make_plan: MakePlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = make_plan(trials=1, search=NO_HALVING)
+    monkeypatch.setenv("SCRIPT", "{}")
+
+    def run() -> Iterator[Event]:
+        with open_study(plan, tmp_path, base=tmp_path, expiry_seconds=0.2) as study:
+            for event in study.run(
+                hardware="cpu", backend="tensorflow", worker_command=SCRIPTED_WORKER
+            ):
+                if isinstance(event, TrialStarted) and event.attempt == 1:
+                    study.storage.back_up()
+                    shutil.copy(tmp_path / "study.db.backup", tmp_path / "older")
+                yield event
+
+    list(run())
+    (tmp_path / "older").rename(tmp_path / "study.db")
+
+    events = list(run())
+
+    (moved,) = of_kind(CheckpointsSetAside, events)
+    assert newest_step(Path(moved.kept_as)) == 6
+    assert [event.attempt for event in of_kind(TrialStarted, events)] == [2, 3]
+    assert [trial.state for trial in read_study(tmp_path).trials] == ["complete"]
+
+
+def test_a_worker_that_has_grown_is_replaced_after_its_trial(
+    tmp_path: Path, make_plan: MakePlan, run_scripted: RunScripted
+) -> None:
+    script = {"1": {"memory_bytes": 10**15}}
+
+    events = run_scripted(make_plan(trials=4, search=NO_HALVING), tmp_path, script=script)
+
+    kinds = [type(event).__name__ for event in events]
+    (replaced,) = of_kind(WorkerReplaced, events)
+    assert (replaced.worker, replaced.memory_bytes) == (0, 10**15)
+    assert (
+        kinds.index("WorkerReplaced")
+        == kinds.index("TrialEnded", kinds.index("TrialEnded") + 1) + 1
+    )
+    assert len(of_kind(WorkerReady, events)) == 2
+    assert not of_kind(WorkerDied, events)
+    trials = read_study(tmp_path).trials
+    assert [(trial.state, trial.attempts) for trial in trials] == [("complete", 1)] * 4
+
+
+def test_a_worker_that_was_as_large_after_its_first_trial_stays(
+    tmp_path: Path, make_plan: MakePlan, run_scripted: RunScripted
+) -> None:
+    script = {str(number): {"memory_bytes": 10**15 + number} for number in range(4)}
+
+    events = run_scripted(make_plan(trials=4, search=NO_HALVING), tmp_path, script=script)
+
+    assert not of_kind(WorkerReplaced, events)
+    assert len(of_kind(WorkerReady, events)) == 1

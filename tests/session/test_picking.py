@@ -1,0 +1,87 @@
+"""Which trial is picked from a front, and what becomes of it as a training run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from effv2_tune.errors import TuneError
+from effv2_tune.search import read_study
+from effv2_tune.session.picking import pick_trial, to_training_run
+from effv2_tune.study.recipe import DataSpec
+from effv2_tune.study.trial import Measurement
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from effv2_tune.search.storage.snapshot import StudyRecord
+    from effv2_tune.study import Trial
+
+
+def remade(trial: Trial, device: str, quality: float, seconds: float) -> Trial:
+    """A real trial's record with other figures, from another device."""
+    assert trial.environment is not None
+    where = trial.environment.model_copy(update={"device_kind": device})
+    measured = Measurement(quality=quality, train_seconds=seconds)
+    return trial.model_copy(update={"environment": where, "measurement": measured})
+
+
+@pytest.fixture
+def record(ended: Path) -> StudyRecord:
+    """Two trials on a slow kind of device, and two on a fast one."""
+    record = read_study(ended)
+    figures = [("old", 0.90, 900.0), ("old", 0.95, 1900.0), ("new", 0.80, 5.0), ("new", 0.85, 9.0)]
+    trials = [remade(t, *figure) for t, figure in zip(record.trials, figures, strict=True)]
+    return replace(record, trials=tuple(trials))
+
+
+@pytest.mark.parametrize(
+    ("device", "pick", "number"),
+    [("old", "fastest", 0), ("old", "most-accurate", 1), ("new", "most-accurate", 3)],
+)
+def test_a_point_is_picked_among_the_trials_of_one_kind_of_device(
+    record: StudyRecord, device: str, pick: str, number: int
+) -> None:
+    assert pick_trial(record, pick, device=device).number == number
+
+
+def test_times_of_two_kinds_of_device_are_never_compared(record: StudyRecord) -> None:
+    with pytest.raises(TuneError, match="2 kinds of device, whose times are not compared") as error:
+        pick_trial(record, "fastest")
+
+    assert "--device" in str(error.value.hint)
+    assert pick_trial(record, "trial=1").number == 1
+
+
+def test_limits_leave_points_out(record: StudyRecord) -> None:
+    assert pick_trial(record, "most-accurate", device="old", max_seconds=1000).number == 0
+    assert pick_trial(record, "fastest", device="old", min_quality=0.92).number == 1
+
+
+def test_a_training_run_finds_its_files_from_anywhere(record: StudyRecord, tmp_path: Path) -> None:
+    trial = record.trials[0]
+    assert trial.recipe is not None
+    recipe = trial.recipe.model_copy(
+        update={
+            "backbone": "finetune",
+            "weights": "mine.weights.h5",
+            "data": DataSpec(name="npz", path="images.npz"),
+        }
+    )
+    record = replace(record, base=tmp_path)
+
+    run = to_training_run(record, trial.model_copy(update={"recipe": recipe}), pick="knee")
+
+    assert run.recipe.weights == str(tmp_path / "mine.weights.h5")
+    assert run.data.path == str(tmp_path / "images.npz")
+
+
+def test_a_long_name_of_a_study_leaves_room_for_the_trial(record: StudyRecord) -> None:
+    plan = record.plan.model_copy(update={"name": "n" * 80})
+
+    run = to_training_run(replace(record, plan=plan), record.trials[3], pick="knee")
+
+    assert run.name == "n" * 72 + "-trial-3"
+    assert len(run.name) == 80

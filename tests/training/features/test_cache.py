@@ -1,0 +1,359 @@
+"""Features on disk: no damage and no kill costs more than the blocks it touched."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sys
+import tempfile
+from contextlib import ExitStack, contextmanager
+from itertools import count
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from effv2_tune import cli
+from effv2_tune.errors import TuneError
+from effv2_tune.training.features import files
+from effv2_tune.training.features.cache import FeatureCache, FeatureFacts, FeatureKey, limit_bytes
+from effv2_tune.training.features.files import FeatureFile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+KEY = FeatureKey(
+    data="d",
+    variant="tiny",
+    resolution=32,
+    resize="bilinear",
+    weights="w",
+    scaling="tf",
+    backend="jax",
+    device_kind="cpu",
+    device_count=1,
+    threads=2,
+    version="0.10.2",
+    precision="float32",
+)
+FACTS = FeatureFacts(key=KEY, source="digits", weights_name="imagenet")
+ROWS = np.arange(150 * 8, dtype=np.float32).reshape(150, 8)
+#: The middle one of three blocks: rows 64 to 127.
+HURT = 64
+
+
+def _file(folder: Path) -> FeatureFile:
+    return FeatureFile(folder, "train", count=150, width=8, block=64)
+
+
+def _fill(file: FeatureFile) -> None:
+    """What an extraction does once it has the lock."""
+    gaps = file.missing()
+    with file.writing() as writer:
+        for start in gaps:
+            writer.write(start, ROWS[start : start + 64], 0.25)
+    file.finish()
+
+
+def _written(cache: FeatureCache, key: FeatureKey = KEY) -> Path:
+    facts = FACTS.model_copy(update={"key": key})
+    with cache.alone(facts, waits=lambda: None) as folder:
+        _fill(_file(folder))
+    return folder
+
+
+def _flip(path: Path, place: int, change: int = 1) -> None:
+    content = bytearray(path.read_bytes())
+    content[place % len(content)] ^= change
+    path.write_bytes(content)
+
+
+def _hurt(file: FeatureFile) -> None:
+    _flip(file.folder / "train.npy", file.position(HURT) + 5)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FeatureCache:
+    monkeypatch.setenv("EFFV2_TUNE_CACHE", str(tmp_path / "cache"))
+    return FeatureCache()
+
+
+@contextmanager
+def _finished() -> Iterator[FeatureFile]:
+    with tempfile.TemporaryDirectory() as folder:
+        file = _file(Path(folder))
+        _fill(file)
+        yield file
+
+
+@given(place=st.integers(0, 400), change=st.integers(1, 255))
+@example(place=0, change=1)
+@example(place=-3, change=0x80)
+def test_no_damage_of_a_manifest_raises_or_passes_other_numbers(place: int, change: int) -> None:
+    with _finished() as file:
+        _flip(file.folder / "train.json", place, change)
+
+        read = file.read()
+
+        assert read is None or np.array_equal(read, ROWS)
+        assert file.is_finished()  # so that what is computed anew is called damaged
+        assert read is None or file.seconds() == 0.25
+        assert file.missing() == ([0, 64, 128] if read is None else [])
+        assert not file.is_finished()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "",
+        "7",
+        "[]",
+        "{}",
+        '{"count": 150, "width": 8, "block": 64}',
+        '{"count": 150, "width": 8, "block": 64, "blocks": 1, "seal": ""}',
+        '{"count": 150, "width": 8, "block": 64, "blocks": [["0", 1, "-"]], "seal": ""}',
+        '{"count": 150, "width": 8, "block": 64, "blocks": [[0, "xy", 0.1]], "seal": ""}',
+        '{"count": 150, "width": 8, "block": 64, "blocks": [[0, "xy", 0.1]], "digest": ""}',
+    ],
+)
+def test_a_manifest_of_any_other_form_is_a_damaged_one(said: str) -> None:
+    with _finished() as file:
+        (file.folder / "train.json").write_text(said)
+
+        assert file.is_finished()
+        assert file.read() is None
+        assert file.digest() is None
+        _fill(file)
+        assert np.array_equal(np.load(file.folder / "train.npy"), ROWS)
+
+
+@given(place=st.integers(0, 400), change=st.integers(1, 255))
+@example(place=70, change=0x80)
+def test_damage_of_a_journal_costs_the_blocks_of_its_lines(place: int, change: int) -> None:
+    with _finished() as file:
+        _hurt(file)
+        assert file.missing() == [HURT]
+        _flip(file.folder / "train.journal", place, change)
+
+        # Two where the end of a line is gone.
+        assert HURT in file.missing()
+        _fill(file)
+        assert np.array_equal(np.load(file.folder / "train.npy"), ROWS)
+
+
+class _KilledError(BaseException):
+    """Nothing in the store catches it."""
+
+
+def _is_killed(file: FeatureFile, moment: int) -> bool:
+    """Mend a file, killed before a line of the store; False if it ends before that."""
+    lines = count()
+
+    def trace(frame: Any, event: str, _: Any) -> Any:
+        if frame.f_code.co_filename != files.__file__:
+            return None
+        if event == "line" and next(lines) == moment:
+            raise _KilledError
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        _fill(file)
+    except _KilledError:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+# A kill between opening a file and the block that closes it.
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+def test_a_kill_at_any_moment_of_mending_costs_no_block_that_is_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # A kill leaves the disk's own memory alone, and waiting for the disk takes most of the time.
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+    moment = 0
+    states = set()
+    while True:
+        with _finished() as file:
+            _hurt(file)
+            if not _is_killed(file, moment):
+                break
+            states.add(frozenset(path.name for path in file.folder.iterdir()))
+
+            read = file.read()
+            assert read is None or np.array_equal(read, ROWS), moment
+            assert file.missing() in ([HURT], []), moment
+            _fill(file)
+            read = file.read()
+            assert read is not None
+            assert np.array_equal(read, ROWS), moment
+        moment += 1
+
+    whole, part = {"train.npy"}, {"train.npy.part"}
+    assert {
+        frozenset(whole | {"train.json", "train.journal"}),
+        frozenset(whole | {"train.journal"}),
+        frozenset(part | {"train.journal"}),
+    } <= states
+    assert frozenset(part | {"train.json"}) not in states
+
+
+def test_a_part_beside_a_manifest_keeps_its_blocks() -> None:
+    # No kill leaves these two, but a power failure may.
+    with _finished() as file:
+        _hurt(file)
+        (file.folder / "train.npy").rename(file.folder / "train.npy.part")
+
+        assert file.read() is None
+        assert file.missing() == [HURT]
+
+
+def test_a_disk_that_takes_no_journal_leaves_a_hurt_file_as_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with _finished() as file:
+        _hurt(file)
+        with monkeypatch.context() as full:
+            full.setattr(os, "fsync", refuse)
+            with pytest.raises(TuneError, match="No space left on device"):
+                file.missing()
+
+        assert file.is_finished()
+        assert file.missing() == [HURT]
+
+
+TORN = {
+    "missing": None,
+    "empty": "",
+    "torn": FACTS.model_dump_json()[:50],
+    "of other fields": json.dumps({"key": {"data": "d"}, "source": "digits"}),
+    "of another set": FACTS.model_copy(
+        update={"key": KEY.model_copy(update={"data": "e"})}
+    ).model_dump_json(),
+}
+
+
+def _tear(folder: Path, said: str | None) -> None:
+    path = folder / "features.json"
+    path.unlink()
+    if said is not None:
+        path.write_text(said)
+
+
+@pytest.mark.parametrize("said", TORN.values(), ids=TORN)
+def test_a_set_whose_facts_are_lost_is_counted_and_makes_room(
+    cache: FeatureCache, said: str | None
+) -> None:
+    lost = _written(cache)
+    other = _written(cache, KEY.model_copy(update={"data": "other"}))
+    _tear(lost, said)
+    for place in (lost, lost / "features.json"):
+        if place.exists():
+            os.utime(place, (0, 0))
+
+    one, two = cache.entries()
+    assert (one.folder, one.facts, one.arrays) == (lost, None, ("train",))
+    assert one.label == f"{lost.name} (of an earlier version, or damaged)"
+    assert one.nbytes == sum(path.stat().st_size for path in lost.iterdir())
+    assert (two.folder, two.label) == (other, "tiny@32")
+    assert [entry.folder for entry in cache.relatives(FACTS)] == [other]
+    cache.limit = one.nbytes + two.nbytes
+    (removed,) = cache.make_room(1, keep=KEY.model_copy(update={"data": "new"}))
+    assert removed == one
+    assert not lost.exists()
+
+
+def test_a_set_in_work_makes_no_room_though_its_facts_are_lost(cache: FeatureCache) -> None:
+    folder = _written(cache)
+    _tear(folder, "")
+    cache.limit = 0
+
+    assert cache.make_room(0, keep=KEY) == []
+    assert folder.exists()
+
+
+@pytest.mark.parametrize("said", TORN.values(), ids=TORN)
+def test_facts_that_are_lost_are_written_again_when_the_set_is_used(
+    cache: FeatureCache, monkeypatch: pytest.MonkeyPatch, said: str | None
+) -> None:
+    _tear(_written(cache), said)
+    synced = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.append(os.fstat(descriptor).st_ino)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with cache.alone(FACTS, waits=lambda: None) as folder:
+        (entry,) = cache.entries()
+
+    assert entry.facts == FACTS
+    assert synced == [(folder / "features.json").stat().st_ino, folder.stat().st_ino]
+    with cache.alone(FACTS, waits=lambda: None):
+        assert len(synced) == 2  # what says the same is left alone
+
+
+def test_a_command_lists_what_it_cannot_read_and_clears_it(
+    cache: FeatureCache, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = _written(cache)
+    _tear(folder, "")
+    (cache.folder / "notes").mkdir()  # no feature set
+
+    assert cli.run(["features"]) == 0
+    listed = capsys.readouterr().out
+    assert f"{folder.name} (of an earlier version, or damaged)  train  0.000 GB  used " in listed
+    assert "1 set, 0.00 of 20 GB" in listed
+    assert cli.run(["doctor", "--json"]) == 0
+    (said,) = json.loads(capsys.readouterr().out)["features"]["sets"]
+    assert (said["key"], said["source"], said["weights"]) == (None, None, None)
+    assert cli.run(["features", "--clear"]) == 0
+    assert not folder.exists()
+    assert "0 sets" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("given", ["inf", "-inf", "nan", "1e300", "-1", "plenty"])
+def test_a_limit_without_end_is_no_number_of_gigabytes(
+    monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    monkeypatch.setenv("EFFV2_TUNE_FEATURES_GB", given)
+
+    with pytest.raises(TuneError) as error:
+        limit_bytes()
+
+    assert str(error.value).startswith(
+        f"EFFV2_TUNE_FEATURES_GB is {given!r}, and no number of gigabytes."
+    )
+
+
+def test_a_set_that_was_removed_and_begun_anew_is_not_removed_again(
+    cache: FeatureCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = _written(cache)
+    (entry,) = cache.entries()
+    real = fcntl.flock
+
+    with ExitStack() as third:
+
+        def slow(file: IO[str], how: int) -> None:
+            # Between opening the lock and having it: another one removes, a third one begins.
+            monkeypatch.setattr(fcntl, "flock", real)
+            assert cache.remove(entry)
+            third.enter_context(cache.alone(FACTS, waits=lambda: None))
+            real(file, how)
+
+        monkeypatch.setattr(fcntl, "flock", slow)
+
+        assert not cache.remove(entry)
+        assert (folder / "features.json").exists()

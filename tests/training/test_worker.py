@@ -1,0 +1,175 @@
+"""A real worker process at the other end of a real pipe."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from multiprocessing import Pipe
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from effv2_tune.study.recipe import DataSpec, Recipe
+from effv2_tune.workers.messages import (
+    Compiled,
+    Decision,
+    EpochEnded,
+    Finished,
+    Prepare,
+    Ready,
+    Refused,
+    RungReached,
+    Train,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+PATIENCE_SECONDS = 120
+TINY = Recipe(variant="tiny", resolution=32, epochs=2, batch_size=128, epsilon=1e-7)
+
+
+class Worker:
+    def __init__(self) -> None:
+        self.pipe, theirs = Pipe()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "effv2_tune.training.worker", "--fd", str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            env=os.environ | {"KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": ""},
+        )
+        theirs.close()
+
+    def hear(self) -> Any:
+        assert self.pipe.poll(PATIENCE_SECONDS), "the worker says nothing"
+        return self.pipe.recv()
+
+    def prepare(self, folder: Path, **changes: Any) -> Any:
+        facts = {
+            "data": DataSpec(),
+            "base": folder,
+            "backend": "tensorflow",
+            "hardware": "cpu",
+            "precision": "auto",
+        }
+        self.pipe.send(Prepare(**(facts | changes)))
+        return self.hear()
+
+
+@pytest.fixture
+def worker() -> Iterator[Worker]:
+    worker = Worker()
+    yield worker
+    worker.pipe.close()
+    worker.process.kill()
+    worker.process.wait()
+
+
+def _order(folder: Path, recipe: Recipe = TINY, trial: int = 0, **changes: Any) -> Train:
+    facts = {
+        "trial": trial,
+        "recipe": recipe,
+        "rungs": (),
+        "step_seconds": 0.02,
+        "checkpoint": folder / f"trial-{trial}",
+    }
+    return Train(**(facts | changes))
+
+
+def test_a_worker_trains_reports_waits_at_rungs_and_outlives_a_recipe_that_cannot_be_trained(
+    worker: Worker, tmp_path: Path
+) -> None:
+    ready = worker.prepare(tmp_path)
+    assert isinstance(ready, Ready)
+    assert (ready.data.classes, ready.data.image_shape) == (10, (8, 8, 3))
+    assert ready.environment.backend == "tensorflow"
+    assert ready.environment.device_count == 1
+
+    worker.pipe.send(_order(tmp_path, rungs=(1,)))
+    compiled = worker.hear()
+    assert isinstance(compiled, Compiled)
+    assert compiled.fresh
+    assert compiled.step_seconds == 0.02
+    assert isinstance(worker.hear(), EpochEnded)
+    rung = worker.hear()
+    assert isinstance(rung, RungReached)
+    assert (rung.rung, rung.epoch) == (0, 1)
+    worker.pipe.send(Decision(trial=0, go_on=True))
+    assert isinstance(worker.hear(), EpochEnded)
+    finished = worker.hear()
+    assert isinstance(finished, Finished)
+    assert finished.outcome == "complete"
+    assert finished.scores == finished.curve[-1].validation
+    assert finished.memory_bytes > 50e6
+
+    worker.pipe.send(_order(tmp_path, trial=1, rungs=(1,)))
+    assert not worker.hear().fresh
+    worker.hear()
+    worker.hear()
+    worker.pipe.send(Decision(trial=1, go_on=False))
+    pruned = worker.hear()
+    assert (pruned.outcome, len(pruned.curve), pruned.scores) == ("pruned", 1, None)
+
+    worker.pipe.send(_order(tmp_path, TINY.with_numbers(batch_size=5000), trial=2))
+    failed = worker.hear()
+    assert failed.outcome == "failed"
+    assert "larger than the 1293 training images" in failed.reason
+
+    worker.pipe.send(_order(tmp_path, trial=3))
+    assert not worker.hear().fresh
+
+
+def test_a_worker_ends_at_once_when_the_pipe_closes_in_the_middle_of_training(
+    worker: Worker, tmp_path: Path
+) -> None:
+    worker.prepare(tmp_path)
+    worker.pipe.send(_order(tmp_path, TINY.with_numbers(epochs=10_000)))
+    worker.hear()
+    worker.hear()
+
+    worker.pipe.close()
+
+    assert worker.process.wait(PATIENCE_SECONDS) == 0  # long before its ten thousandth epoch
+
+
+def test_a_worker_that_cannot_have_its_device_refuses_with_a_sentence(
+    worker: Worker, tmp_path: Path
+) -> None:
+    refused = worker.prepare(tmp_path, hardware="gpu")
+
+    assert isinstance(refused, Refused)
+    assert refused.message == "TensorFlow finds no GPU in this process."
+    assert refused.exit_code == 1
+    assert worker.process.wait(PATIENCE_SECONDS) == 1
+
+
+@pytest.mark.slow
+def test_the_memory_of_a_worker_stays_flat_over_forty_trials(
+    worker: Worker, tmp_path: Path
+) -> None:
+    worker.prepare(tmp_path, data=DataSpec(train=128, validation=64, test=64))
+    recipe = TINY.with_numbers(
+        epochs=1, batch_size=64, ema=True, flip=True, select="best", data=DataSpec(train=128)
+    )
+    sizes = []
+    for trial in range(40):
+        worker.pipe.send(_order(tmp_path, recipe.with_numbers(seed=trial), trial))
+        while not isinstance(message := worker.hear(), Finished):
+            pass
+        assert message.outcome == "complete"
+        assert message.traces == 1
+        sizes.append(message.memory_bytes)
+
+    assert max(sizes[5:]) <= 1.05 * sizes[4]
+
+
+def test_a_killed_worker_closes_the_pipe(worker: Worker, tmp_path: Path) -> None:
+    worker.prepare(tmp_path)
+
+    worker.process.send_signal(signal.SIGKILL)
+
+    assert worker.pipe.poll(PATIENCE_SECONDS)
+    with pytest.raises(EOFError):
+        worker.pipe.recv()

@@ -1,0 +1,139 @@
+"""``effv2-tune doctor``: which device, backend and packages will be used here, and why."""
+
+from __future__ import annotations
+
+import json
+import platform
+import tempfile
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from effv2_tune.errors import EXIT_DONE, EXIT_FAILED, EXIT_WRONG_INPUT, TuneError
+
+if TYPE_CHECKING:
+    from effv2_tune.host import Hardware
+
+_PACKAGES = (
+    "effv2-tune",
+    "keras",
+    "tensorflow",
+    "jax",
+    "jaxlib",
+    "libtpu",
+    "optuna",
+    "keras-tuner",
+    "numpy",
+    "plotly",
+)
+
+
+@click.command(
+    epilog="\b\nExamples:\n"
+    "  effv2-tune doctor\n"
+    "  effv2-tune doctor --json\n"
+    "  effv2-tune doctor --selftest"
+)
+@click.option(
+    "--hardware",
+    type=click.Choice(["auto", "cpu", "gpu", "tpu"]),
+    default="auto",
+    show_default=True,
+    help="As in a study file.",
+)
+@click.option(
+    "--backend",
+    type=click.Choice(["auto", "tensorflow", "jax"]),
+    default="auto",
+    show_default=True,
+    help="As in a study file.",
+)
+@click.option("--selftest", is_flag=True, help="Train on the device for a minute or two.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(
+    *,
+    hardware: Literal["auto", "cpu", "gpu", "tpu"],
+    backend: Literal["auto", "tensorflow", "jax"],
+    selftest: bool,
+    as_json: bool,
+) -> int:
+    """Say what will be used here, and why.
+
+    Looks at this machine's devices and at the installed packages; starts no device. Exits with 2
+    where a study with such `hardware:` and `backend:` would be refused.
+
+    With --selftest, a small network is trained on the device in a process of its own: several steps
+    in one call end where single steps do, every device holds the same weights, losses are finite in
+    the precision that is used, an evaluation counts every image once, a killed trial goes on as if
+    nothing had happened, a step takes so long. Exits with 1 where one of these does not hold. The
+    text at the end is for a bug report; no user name, home folder or machine name is in it.
+    """
+    from effv2_tune.commands.machine.features import as_facts, summary
+    from effv2_tune.host import choose_hardware, probe_host, probe_packages
+    from effv2_tune.training.features.cache import FeatureCache
+
+    host, packages = probe_host(), probe_packages()
+    chosen: Hardware | None = None
+    try:
+        chosen = choose_hardware(hardware, backend, host, packages)
+        verdict: dict[str, str | None] = {
+            "kind": chosen.kind,
+            "backend": chosen.backend,
+            "why": chosen.why,
+        }
+    except TuneError as error:
+        verdict = {"kind": None, "backend": None, "why": str(error)}
+    versions = {"python": platform.python_version()} | {
+        name: found for name in _PACKAGES if (found := _version(name)) is not None
+    }
+    facts = {"use": verdict, "host": asdict(host), "versions": versions}
+    features = FeatureCache()
+    if not as_json:
+        click.echo(f"use       {verdict['why']}")
+        click.echo(f"cpu       {host.cpu}, {host.cpu_count} processors")
+        click.echo(f"gpu       {', '.join(host.gpus) or 'none'}")
+        click.echo(f"tpu       {f'{host.tpu_chips} chips' if host.tpu_chips else 'none'}")
+        for name, found in versions.items():
+            click.echo(f"{name:<13} {found}")
+        click.echo(f"features      {summary(features)}")
+    tested = None
+    if selftest and chosen is not None:
+        tested = _test(chosen, as_json=as_json)
+    if as_json:
+        facts |= {"packages": asdict(packages), "features": as_facts(features)}
+        click.echo(json.dumps(facts if tested is None else facts | {"selftest": tested}, indent=2))
+    if chosen is None:
+        return EXIT_WRONG_INPUT
+    return EXIT_DONE if tested is None or tested["passed"] else EXIT_FAILED
+
+
+def _test(chosen: Hardware, *, as_json: bool) -> dict[str, Any]:
+    """Test the device, tell each check as soon as it is done, and return what came of it."""
+    from effv2_tune.session.selftest import SelfTest, check_line, report_lines
+
+    def tell(sentence: str) -> None:
+        click.echo(f"... {sentence}", err=True)
+
+    with tempfile.TemporaryDirectory(prefix="effv2-tune-") as folder:
+        test = SelfTest(chosen, folder=Path(folder), tell=tell)
+        for check in test.run():
+            click.echo(check_line(check), err=as_json)
+        report = report_lines(test)
+    if not as_json:
+        click.echo("\n".join(["", *report]))
+    return {
+        "passed": test.passed,
+        "seconds": round(test.seconds, 1),
+        "checks": [check.model_dump() for check in test.checks],
+        "report": report,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,68 @@
+"""``effv2-tune export``: a point of the front as a training run."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import click
+
+from effv2_tune.commands.new_file import write_new
+from effv2_tune.commands.options import study_place
+
+
+@click.command(
+    epilog="\b\nExamples:\n"
+    "  effv2-tune export runs/quickstart --pick knee -o train.yaml\n"
+    "  effv2-tune export runs/quickstart --pick most-accurate --max-seconds 600 -o train.yaml\n"
+    "  effv2-tune export runs/quickstart --pick trial=7 -o train.yaml"
+)
+@study_place
+@click.option(
+    "--pick",
+    default="knee",
+    show_default=True,
+    metavar="POINT",
+    help="knee, most-accurate, fastest, or trial=N.",
+)
+@click.option("--max-seconds", type=float, help="Leave out points that take longer to train.")
+@click.option("--min-quality", type=float, help="Leave out points of lesser quality.")
+@click.option(
+    "--device",
+    metavar="KIND",
+    help="On which kind of device, where trials ran on several: their times are not compared.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("train.yaml"),
+    show_default=True,
+    help="The file to write; an existing one is never overwritten.",
+)
+def command(
+    folder: str,
+    *,
+    name: str | None,
+    pick: str,
+    max_seconds: float | None,
+    min_quality: float | None,
+    device: str | None,
+    output: Path,
+) -> None:
+    """Turn a point of the front into a training run.
+
+    Writes a complete recipe, every default filled in, with where it comes from. `effv2-tune
+    train` carries it out.
+    """
+    from effv2_tune.session.picking import pick_trial, to_training_run
+    from effv2_tune.session.results import Results
+
+    record = Results(folder, name=name).record
+    trial = pick_trial(
+        record, pick, max_seconds=max_seconds, min_quality=min_quality, device=device
+    )
+    text = to_training_run(record, trial, pick=pick).to_yaml()
+    write_new(output, text)
+    click.echo(str(output))
+    click.echo(f"Next: effv2-tune train {shlex.quote(str(output))}", err=True)

@@ -1,0 +1,54 @@
+"""``effv2-tune report``: the study as one HTML file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from effv2_tune.commands.options import study_place
+from effv2_tune.errors import TuneError
+
+_PICTURES = (".png", ".svg", ".pdf")
+
+
+@click.command(
+    epilog="\b\nExamples:\n"
+    "  effv2-tune report runs/quickstart\n"
+    "  effv2-tune report runs/quickstart --picture front.svg"
+)
+@study_place
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="The HTML file to write.  [default: report.html in FOLDER, or in runs/NAME]",
+)
+@click.option(
+    "--picture",
+    type=click.Path(path_type=Path),
+    help="Write the front as a picture instead: .png, .svg or .pdf (needs effv2-tune[images]).",
+)
+def command(folder: str, *, name: str | None, output: Path | None, picture: Path | None) -> None:
+    """Write the report: one HTML file.
+
+    The file needs no network: the front, learning curves, every trial in a table, and where the
+    accelerator's time went. FOLDER is the study's, such as runs/quickstart (or the URL of its
+    database); it may still be running.
+    """
+    from effv2_tune.session.results import Results
+
+    if output is not None and output.suffix.lower() in _PICTURES:
+        raise TuneError(
+            f"{output} would be an HTML file with the name of a picture.",
+            hint=f"For a picture: --picture {output}.",
+        )
+    results = Results(folder, name=name)
+    if picture is not None:
+        results.picture(picture)
+        click.echo(str(picture))
+        return
+    place = results.folder / "report.html" if output is None else output
+    results.report(place)
+    click.echo(str(place))
+    click.echo(f"Next: effv2-tune export {results.arguments} --pick knee -o train.yaml", err=True)

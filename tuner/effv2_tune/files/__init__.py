@@ -1,0 +1,1 @@
+"""Files that survive: atomic writes, locks, checkpoints, downloads and the cache folder."""

@@ -1,0 +1,1 @@
+"""Pretrained weights: found or downloaded, checked, read and loaded into a network."""

@@ -1,0 +1,1 @@
+"""The optimizers as Keras 3 optimizers whose hyperparameters are variables."""

@@ -1,0 +1,175 @@
+"""AdaBelief for Keras 3."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import keras
+from keras import ops
+
+from effv2_tune.optimizers import rules
+from effv2_tune.optimizers.checks import check_weight_dtype
+from effv2_tune.optimizers.keras_optimizers.tunable import TunableOptimizer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+@keras.saving.register_keras_serializable(package="effv2_tune")
+class AdaBelief(TunableOptimizer):
+    """AdaBelief: steps are large where gradients turn out as expected.
+
+    Zhuang et al., https://arxiv.org/abs/2010.07468. The numbers agree with adabelief-tf 0.2.1 and
+    with tensorflow-addons 0.23.0, whose defaults these are, on every Keras backend. Every number is
+    a variable: `set_numbers` changes it without a new trace.
+
+    With `rectify` (https://arxiv.org/abs/1908.03265) the first steps (five, for `beta_2` 0.999 and
+    `sma_threshold` 5) are plain momentum.
+
+    Args:
+        learning_rate: A float or a schedule.
+        beta_1: Decay of the first moment, from 0 and below 1.
+        beta_2: Decay of the second moment, from 0 and below 1; with `rectify` above 2/3.
+        epsilon: Added to the second moment in every step, and to its root. The authors advise 1e-7
+            where SGD does better than Adam (classification of images), 1e-14 where Adam does
+            better. 0 stands for `keras.config.epsilon()`, as in the original.
+        weight_decay: Decoupled, times the learning rate; None leaves the term out.
+        rectify: Whether to rectify the variance of the early steps.
+        amsgrad: Whether to divide by the largest second moment so far.
+        sma_threshold: A step is adaptive where the approximated length of the average is at least
+            this; at least 4.
+        total_steps: Steps of the warm-up and decay of the learning rate, on top of any schedule;
+            0 for none.
+        warmup_proportion: Share of `total_steps` that climbs, from 0 to 1.
+        min_lr: Learning rate at and after `total_steps`.
+        name: Name of the optimizer.
+        **kwargs: What every Keras optimizer takes: `clipnorm`, `clipvalue`, `global_clipnorm`,
+            `use_ema`, `ema_momentum`, `ema_overwrite_frequency`, `loss_scale_factor`,
+            `gradient_accumulation_steps`.
+
+    Raises:
+        TuneError: If a number is out of its range, `beta_2` leaves the rectified branch out of
+            reach, or `epsilon` is zero in the dtype of the weights.
+    """
+
+    def __init__(  # noqa: PLR0917 - the signature of the original
+        self,
+        learning_rate: float | keras.optimizers.schedules.LearningRateSchedule = 1e-3,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-14,
+        weight_decay: float | None = None,
+        rectify: bool = True,  # noqa: FBT001, FBT002 - the signature of the original
+        amsgrad: bool = False,  # noqa: FBT001, FBT002 - the signature of the original
+        sma_threshold: float = 5.0,
+        total_steps: float = 0,
+        warmup_proportion: float = 0.1,
+        min_lr: float = 0.0,
+        name: str | None = "adabelief",
+        **kwargs: Any,
+    ) -> None:
+        numbers: dict[str, float] = {"beta_1": beta_1, "beta_2": beta_2}
+        numbers["epsilon"] = _resolved(epsilon)
+        if rectify:
+            numbers["sma_threshold"] = sma_threshold
+        if total_steps != 0:
+            numbers["total_steps"] = total_steps
+            numbers["warmup_proportion"] = warmup_proportion
+            numbers["min_lr"] = min_lr
+        check_weight_dtype(numbers["epsilon"], keras.config.floatx())
+        super().__init__(
+            learning_rate,
+            own_numbers=numbers,
+            rectify=rectify,
+            weight_decay=weight_decay,
+            name=name,
+            **kwargs,
+        )
+        # As plain values: inside a trace, where `build` may run, variables cannot be read.
+        self._epsilon_now = numbers["epsilon"]
+        self._weight_dtypes: tuple[str, ...] = ()
+        self.rectify = rectify
+        self.amsgrad = amsgrad
+
+    def set_numbers(self, numbers: Mapping[str, float]) -> None:
+        """Give numbers new values; compiled steps use them without a new trace.
+
+        Raises:
+            TuneError: If a name is none of `numbers`, or a value is out of its range. Then none
+                has changed.
+        """
+        resolved = dict(numbers)
+        if "epsilon" in resolved:
+            resolved["epsilon"] = _resolved(resolved["epsilon"])
+            for dtype in self._weight_dtypes:
+                check_weight_dtype(resolved["epsilon"], dtype)
+        super().set_numbers(resolved)
+        self._epsilon_now = resolved.get("epsilon", self._epsilon_now)
+
+    @property
+    def moment_names(self) -> tuple[str, ...]:
+        """Names of the vectors kept for each weight."""
+        names = ("first_moment", "second_moment")
+        return (*names, "largest_second_moment") if self.amsgrad else names
+
+    def build(self, variables: Sequence[Any]) -> None:
+        """Create the moments of `variables`, float32 zeros.
+
+        Raises:
+            TuneError: If `epsilon` is zero in the dtype of one of the variables.
+        """
+        if self.built:
+            return
+        self._weight_dtypes = tuple({keras.backend.standardize_dtype(v.dtype) for v in variables})
+        for dtype in self._weight_dtypes:
+            check_weight_dtype(self._epsilon_now, dtype)
+        super().build(variables)
+
+    def coefficients(self, learning_rate: Any) -> rules.AdaBeliefCoefficients:
+        """Compute the scalars that the update of all weights shares."""
+        return rules.adabelief_coefficients(
+            step=self._step(),
+            learning_rate=ops.cast(learning_rate, "float32"),
+            beta_1=ops.convert_to_tensor(self.beta_1),
+            beta_2=ops.convert_to_tensor(self.beta_2),
+            epsilon=ops.convert_to_tensor(self.epsilon),
+            weight_decay=0.0
+            if self.weight_decay is None
+            else ops.convert_to_tensor(self.weight_decay),
+            sma_threshold=ops.convert_to_tensor(self.sma_threshold) if self.rectify else 0.0,
+            rectify=self.rectify,
+        )
+
+    def weight_change(
+        self, gradient: Any, moments: tuple[Any, ...], shared: Any
+    ) -> tuple[Any, tuple[Any, ...]]:
+        """Compute what to subtract from a weight (before decay), and its new moments."""
+        return rules.adabelief_step(gradient, moments, shared)
+
+    def _step(self) -> Any:
+        return ops.cast(self.iterations, "float32") + 1.0
+
+    def _get_current_learning_rate(self) -> Any:
+        rate = super()._get_current_learning_rate()
+        if "total_steps" not in self._number_names:
+            return rate
+        return rules.warmed_up(
+            ops.convert_to_tensor(rate),
+            step=self._step(),
+            total_steps=ops.convert_to_tensor(self.total_steps),
+            warmup_proportion=ops.convert_to_tensor(self.warmup_proportion),
+            min_lr=ops.convert_to_tensor(self.min_lr),
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Describe the optimizer, with the present values of its numbers, in plain values."""
+        defaults = {"sma_threshold": 5.0, "total_steps": 0, "warmup_proportion": 0.1, "min_lr": 0.0}
+        names = ("beta_1", "beta_2", "epsilon", *defaults)
+        numbers = defaults | self.numbers
+        switches = {"rectify": self.rectify, "amsgrad": self.amsgrad}
+        return super().get_config() | {name: numbers[name] for name in names} | switches
+
+
+def _resolved(epsilon: float) -> float:
+    """What an epsilon of 0 stands for: adabelief-tf and tensorflow-addons read it so."""
+    return float(keras.config.epsilon()) if epsilon == 0 else epsilon

@@ -1,0 +1,13 @@
+"""The report's figures by name: functions from findings to Plotly figures, and to a picture.
+
+Plotly takes a second to import, so that each function imports it when it is called.
+"""
+
+from __future__ import annotations
+
+from effv2_tune.report.figures.curves import curves_figure
+from effv2_tune.report.figures.front import front_figure
+from effv2_tune.report.figures.picture import write_picture
+from effv2_tune.report.figures.progress import growth_figure, time_figure
+
+__all__ = ["curves_figure", "front_figure", "growth_figure", "time_figure", "write_picture"]

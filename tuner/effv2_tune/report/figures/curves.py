@@ -1,0 +1,136 @@
+"""The learning curves of all trials as a Plotly figure."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING, Any, Literal
+
+from effv2_tune.report import analysis as found_in
+from effv2_tune.report.figures.palette import INK, QUIET, variant_colour
+from effv2_tune.report.figures.theme import layout
+from effv2_tune.report.quantities import in_words
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import plotly.graph_objects as go
+
+    from effv2_tune.report.analysis import Findings
+    from effv2_tune.study.trial import Trial
+
+CROWD = 30  # curves; from there on markers hide more than they show
+Curve = Literal["quality", "validation_loss", "train_loss"]
+
+
+def curves_figure(findings: Findings, curve: Curve = "quality") -> go.Figure:
+    """The learning curves of all trials, those of the front on top and named at their ends."""
+    import plotly.graph_objects as go
+
+    quality = findings.given.quality
+    figure = go.Figure(layout=layout(hovermode="closest"))
+    trained = [trial for trial in findings.given.trials if trial.curve]
+    front = [trial for trial in trained if trial.number in findings.front]
+    others = [trial for trial in trained if trial.number not in findings.front]
+    complete = [trial for trial in others if trial.state == "complete"]
+    unfinished = [trial for trial in others if trial.state != "complete"]
+    for name, members, dash in (
+        ("not completed", unfinished, "dot"),
+        ("complete, not on the front", complete, "solid"),
+    ):
+        if members:
+            figure.add_trace(_background_curves(name, members, dash, curve, quality))
+    labels = _end_labels(front, curve, quality)
+    for trial in front:
+        figure.add_trace(_front_curve(trial, curve, quality, labels.get(trial.number, "")))
+    figure.update_xaxes(title="epoch", rangemode="tozero", tickformat=",d")
+    figure.update_yaxes(title=curve_title(curve, quality))
+    return figure
+
+
+def curve_title(curve: Curve, quality: str) -> str:
+    """What a learning curve shows, in words."""
+    names = {
+        "quality": f"validation {in_words(quality)}",
+        "validation_loss": "validation loss",
+        "train_loss": "training loss",
+    }
+    return names[curve]
+
+
+def curve_values(trial: Trial, curve: Curve, quality: str) -> list[float]:
+    """One number for each epoch trained."""
+    match curve:
+        case "quality":
+            return [getattr(epoch.validation, quality) for epoch in trial.curve]
+        case "validation_loss":
+            return [epoch.validation.loss for epoch in trial.curve]
+        case "train_loss":
+            return [epoch.train_loss for epoch in trial.curve]
+
+
+def _background_curves(
+    name: str, members: Sequence[Trial], dash: str, curve: Curve, quality: str
+) -> Any:
+    """All of them as one trace with gaps: a thousand traces would be slow to draw."""
+    import plotly.graph_objects as go
+
+    epochs: list[int | None] = []
+    values: list[float | None] = []
+    texts: list[str] = []
+    for trial in members:
+        epochs += [*(epoch.epoch for epoch in trial.curve), None]
+        values += [*curve_values(trial, curve, quality), None]
+        label = html.escape(f"trial {trial.number}, {found_in.network_of(trial)}")
+        texts += [label] * (len(trial.curve) + 1)
+    return go.Scatter(
+        name=name,
+        x=epochs,
+        y=values,
+        mode="lines+markers" if len(members) < CROWD else "lines",
+        line={"color": QUIET, "width": 1, "dash": dash},
+        marker={"size": 3},
+        opacity=0.35 if len(members) < 3 * CROWD else 0.15,
+        text=texts,
+        hovertemplate="%{text}, epoch %{x}: %{y:.4f}<extra></extra>",
+        connectgaps=False,
+    )
+
+
+def _end_labels(front: Sequence[Trial], curve: Curve, quality: str) -> dict[int, str]:
+    """Numbers at the curves' ends; curves that end together share the label of the topmost."""
+    values = {trial.number: curve_values(trial, curve, quality) for trial in front}
+    everything = [value for numbers in values.values() for value in numbers]
+    if not everything:
+        return {}
+    near = 0.03 * (max(everything) - min(everything))
+    labels: dict[int, str] = {}
+    topmost: tuple[int, float, int] | None = None  # epochs, value and number of a label's owner
+    for epochs, end, number in sorted(
+        ((len(numbers), numbers[-1], number) for number, numbers in values.items()), reverse=True
+    ):
+        if topmost is not None and topmost[0] == epochs and topmost[1] - end < near:
+            labels[topmost[2]] += f", {number}"
+        else:
+            topmost = (epochs, end, number)
+            labels[number] = str(number)
+    return labels
+
+
+def _front_curve(trial: Trial, curve: Curve, quality: str, label_at_end: str) -> Any:
+    import plotly.graph_objects as go
+
+    name = f"trial {trial.number}"
+    label = html.escape(f"{name}, {found_in.network_of(trial)}")
+    return go.Scatter(
+        name=label,
+        x=[epoch.epoch for epoch in trial.curve],
+        y=curve_values(trial, curve, quality),
+        mode="lines+markers+text",
+        line={"color": variant_colour(found_in.variant_of(trial)), "width": 2.6},
+        marker={"size": 5},
+        text=[*[""] * (len(trial.curve) - 1), f" {label_at_end}"],
+        textposition="middle right",
+        textfont={"color": INK, "size": 12},
+        hovertemplate=f"{label}, epoch %{{x}}: %{{y:.4f}}<extra></extra>",
+        cliponaxis=False,
+    )

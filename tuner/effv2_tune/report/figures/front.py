@@ -1,0 +1,183 @@
+"""The Pareto front as a Plotly figure."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING, Any, Literal
+
+from effv2_tune.report import analysis as found_in
+from effv2_tune.report.figures.hover import hover_text
+from effv2_tune.report.figures.palette import INK, PAPER, QUIET, resolution_symbols, variant_colour
+from effv2_tune.report.figures.theme import TimeScale, layout
+from effv2_tune.report.quantities import in_words
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+    from effv2_tune.report.analysis import DeviceFindings, Findings
+
+FEWEST_TO_ZOOM = 4  # points; with fewer there is nothing to leave out
+
+
+def front_figure(
+    findings: Findings, device: DeviceFindings, *, near_front: bool = False
+) -> go.Figure:
+    """Quality against training time on one device, with the front as a staircase.
+
+    Args:
+        findings: Of the whole study.
+        device: The device whose trials are drawn.
+        near_front: Draw only the range of qualities in which the front and the better half of
+            the complete trials lie; others are there, beyond the edge.
+    """
+    import plotly.graph_objects as go
+
+    given = findings.given
+    seconds = [found_in.seconds_of(trial) for trial in device.complete]
+    seconds += [trial.rungs[-1].projected_seconds for trial in device.pruned]
+    scale = TimeScale(seconds)
+    figure = go.Figure(layout=layout(hovermode="closest"))
+    figure.add_traces(
+        [
+            *_pruned_traces(device, scale, given.quality),
+            *_staircase_traces(device, scale),
+            *_complete_traces(findings, device, scale),
+            *_knee_traces(device, scale),
+        ]
+    )
+    figure.update_xaxes(title=f"training time{scale.suffix}", **scale.axis)
+    figure.update_yaxes(title=f"validation {in_words(given.quality)}")
+    bounds = quality_bounds(device, given.quality_direction) if near_front else None
+    bounds = bounds or _bounds_of_one_quality(device)
+    if bounds is not None:
+        figure.update_yaxes(range=bounds)
+    return figure
+
+
+def quality_bounds(
+    device: DeviceFindings, direction: Literal["maximize", "minimize"]
+) -> tuple[float, float] | None:
+    """The range of qualities near the front, if leaving the rest out makes the front clearer.
+
+    It holds the front and the better half of the complete trials. Nothing is returned where
+    that range is more than half of the whole, or where there are too few trials to leave any out.
+    """
+    qualities = sorted(map(found_in.quality_of, device.complete), reverse=direction == "maximize")
+    everything = [*qualities, *(trial.rungs[-1].quality for trial in device.pruned)]
+    if len(everything) < FEWEST_TO_ZOOM or not device.front:
+        return None
+    best = max(everything) if direction == "maximize" else min(everything)
+    near = [best, *qualities[: (len(qualities) + 1) // 2], *map(found_in.quality_of, device.front)]
+    low, high = min(near), max(near)
+    whole = max(everything) - min(everything)
+    if high == low or (high - low) > 0.5 * whole:
+        return None
+    pad = 0.12 * (high - low)
+    return (low - pad, high + pad)
+
+
+def _bounds_of_one_quality(device: DeviceFindings) -> tuple[float, float] | None:
+    """A narrow range around the only quality there is: left alone, Plotly takes one of 2."""
+    qualities = {found_in.quality_of(trial) for trial in device.complete}
+    qualities |= {trial.rungs[-1].quality for trial in device.pruned}
+    only = min(qualities, default=0.0)
+    return (only - 0.02, only + 0.02) if len(qualities) == 1 else None
+
+
+def _pruned_traces(device: DeviceFindings, scale: TimeScale, quality: str) -> list[Any]:
+    import plotly.graph_objects as go
+
+    if not device.pruned:
+        return []
+    return [
+        go.Scatter(
+            name="stopped early: quality so far, projected time; not completed",
+            x=[scale(trial.rungs[-1].projected_seconds) for trial in device.pruned],
+            y=[trial.rungs[-1].quality for trial in device.pruned],
+            mode="markers",
+            marker={"symbol": "x-thin", "size": 8, "line": {"width": 1.4, "color": QUIET}},
+            opacity=0.45,
+            text=[hover_text(trial, quality) for trial in device.pruned],
+            hoverinfo="text",
+        )
+    ]
+
+
+def _staircase_traces(device: DeviceFindings, scale: TimeScale) -> list[Any]:
+    import plotly.graph_objects as go
+
+    if not device.front[1:]:
+        return []
+    return [
+        go.Scatter(
+            name="Pareto front",
+            x=[scale(found_in.seconds_of(trial)) for trial in device.front],
+            y=[found_in.quality_of(trial) for trial in device.front],
+            mode="lines",
+            # With a trial's quality up to the next slower trial: what a time budget buys.
+            line={"shape": "hv", "color": INK, "width": 1.6},
+            opacity=0.75,
+            hoverinfo="skip",
+        )
+    ]
+
+
+def _complete_traces(findings: Findings, device: DeviceFindings, scale: TimeScale) -> list[Any]:
+    import plotly.graph_objects as go
+
+    symbols = resolution_symbols({found_in.pixels_of(trial) for trial in device.trials})
+    networks = sorted(
+        {(found_in.variant_of(trial), found_in.pixels_of(trial)) for trial in device.complete}
+    )
+    traces = []
+    for variant, pixels in networks:
+        members = [
+            trial
+            for trial in device.complete
+            if (found_in.variant_of(trial), found_in.pixels_of(trial)) == (variant, pixels)
+        ]
+        on_front = [trial.number in findings.front for trial in members]
+        traces.append(
+            go.Scatter(
+                name=html.escape(found_in.network_of(members[0])),
+                x=[scale(found_in.seconds_of(trial)) for trial in members],
+                y=[found_in.quality_of(trial) for trial in members],
+                mode="markers",
+                marker={
+                    "color": variant_colour(variant),
+                    "symbol": symbols[pixels],
+                    "size": [13 if front else 9 for front in on_front],
+                    "opacity": [1.0 if front else 0.7 for front in on_front],
+                    "line": {
+                        "color": [INK if front else PAPER for front in on_front],
+                        "width": [1.6 if front else 0.8 for front in on_front],
+                    },
+                },
+                text=[hover_text(trial, findings.given.quality) for trial in members],
+                hoverinfo="text",
+                cliponaxis=False,
+            )
+        )
+    return traces
+
+
+def _knee_traces(device: DeviceFindings, scale: TimeScale) -> list[Any]:
+    import plotly.graph_objects as go
+
+    if device.knee is None:
+        return []
+    return [
+        go.Scatter(
+            name="knee",
+            x=[scale(found_in.seconds_of(device.knee))],
+            y=[found_in.quality_of(device.knee)],
+            mode="markers+text",
+            marker={"symbol": "circle-open", "size": 24, "color": INK, "line": {"width": 2}},
+            text=["knee"],
+            # At the right end there is no room on the right.
+            textposition="bottom left" if device.knee is device.front[-1] else "bottom right",
+            textfont={"color": INK, "size": 14},
+            hoverinfo="skip",
+            cliponaxis=False,
+        )
+    ]

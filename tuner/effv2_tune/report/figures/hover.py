@@ -1,0 +1,63 @@
+"""What a point says of its trial: full config and every time, as Plotly's hover text."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING
+
+from effv2_tune.report.analysis import STATE_WORDS, network_of
+from effv2_tune.report.quantities import counted, human_seconds, in_words, short
+
+if TYPE_CHECKING:
+    from effv2_tune.study.trial import Times, Trial
+
+LONGEST_VALUE = 48  # characters; a longer one would push the text off a small screen
+
+
+def hover_text(trial: Trial, quality: str) -> str:
+    """Lines about a trial, joined by ``<br>``; every text of the study is escaped."""
+    lines = [f"<b>Trial {trial.number}</b>, {_plain(network_of(trial))}"]
+    if trial.measurement is not None and trial.state == "complete":
+        lines.append(
+            f"{in_words(quality)} <b>{trial.measurement.quality:.4f}</b> in "
+            f"<b>{human_seconds(trial.measurement.train_seconds)}</b>"
+        )
+    elif trial.rungs:
+        rung = trial.rungs[-1]
+        lines += [
+            f"{STATE_WORDS[trial.state]}, <b>not completed</b>",
+            f"{in_words(quality)} {rung.quality:.4f} after {counted(rung.epoch, 'epoch')}",
+            f"projected time {human_seconds(rung.projected_seconds)}",
+        ]
+    lines.append("")
+    lines += [f"{_plain(in_words(key))}: {_plain(short(v))}" for key, v in trial.config.items()]
+    lines += ["", *_time_lines(trial.times)]
+    lines += [f"<i>{_plain(note)}</i>" for note in trial.notes]
+    return "<br>".join(lines)
+
+
+def _time_lines(times: Times) -> list[str]:
+    spent = {
+        "training": times.train,
+        "evaluation": times.evaluate,
+        "compilation": times.compile,
+        "building": times.build,
+        "extracting features": times.extract,
+        "measuring": times.measure,
+        "checkpoints": times.checkpoint,
+    }
+    parts = [f"{name} {human_seconds(amount)}" for name, amount in spent.items() if amount > 0]
+    lines = [f"wall {human_seconds(times.wall)}: {', '.join(parts[:3])}"]
+    if parts[3:]:
+        lines.append(", ".join(parts[3:]))
+    if times.step_bucket > 0:
+        lines.append(
+            f"step {1000 * times.step_bucket:.3g} ms (bucket), "
+            f"{1000 * times.step_median:.3g} ms (own median)"
+        )
+    return lines
+
+
+def _plain(text: str) -> str:
+    cut = text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}…"
+    return html.escape(cut, quote=False)

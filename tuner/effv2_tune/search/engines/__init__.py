@@ -1,0 +1,1 @@
+"""Engines and samplers: where the next config comes from."""

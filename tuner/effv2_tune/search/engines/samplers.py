@@ -1,0 +1,186 @@
+"""Samplers by name, each made for one trial."""
+
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import optuna
+from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
+
+from effv2_tune.errors import TuneError
+from effv2_tune.search.engines.base import Exhausted
+from effv2_tune.study.space import ChoiceParameter, FloatParameter, IntParameter
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from optuna.distributions import BaseDistribution
+    from optuna.study import Study
+    from optuna.trial import FrozenTrial
+
+    from effv2_tune.study.space import Dimension, Space
+
+#: Points of a grid along a range of numbers.
+GRID_POINTS = 5
+LARGEST_GRID = 10_000
+
+
+class FixedSampler(BaseSampler):
+    """Gives a trial the values that it is made with.
+
+    Args:
+        values: One for each parameter that will be asked for.
+    """
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = values
+
+    def infer_relative_search_space(
+        self,
+        study: Study,  # noqa: ARG002 - Optuna's protocol
+        trial: FrozenTrial,  # noqa: ARG002 - Optuna's protocol
+    ) -> dict[str, BaseDistribution]:
+        """Nothing is drawn together."""
+        return {}
+
+    def sample_relative(
+        self,
+        study: Study,  # noqa: ARG002 - Optuna's protocol
+        trial: FrozenTrial,  # noqa: ARG002 - Optuna's protocol
+        search_space: dict[str, BaseDistribution],  # noqa: ARG002 - Optuna's protocol
+    ) -> dict[str, Any]:
+        """Nothing is drawn together."""
+        return {}
+
+    def sample_independent(
+        self,
+        study: Study,  # noqa: ARG002 - Optuna's protocol
+        trial: FrozenTrial,  # noqa: ARG002 - Optuna's protocol
+        param_name: str,
+        param_distribution: BaseDistribution,  # noqa: ARG002 - Optuna's protocol
+    ) -> Any:
+        """The value of this parameter."""
+        return self._values[param_name]
+
+
+def trial_seed(seed: int, number: int) -> int:
+    """The seed of one trial's sampler, from the study's and the trial's number."""
+    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+
+
+def choice_labels(dimension: Dimension) -> list[bool | int | float | str | None]:
+    """What Optuna calls the values of a choice.
+
+    The values themselves where it can store them and tell them apart (to it, True equals 1), and
+    their JSON otherwise.
+    """
+    if not isinstance(dimension.parameter, ChoiceParameter):
+        return []
+    values = dimension.parameter.values
+    labels = [json.dumps(value) if isinstance(value, dict) else value for value in values]
+    if any(labels.count(label) > 1 for label in labels):
+        return [json.dumps(value) for value in values]
+    return labels
+
+
+class MakeSampler(Protocol):
+    """Makes the sampler of one trial."""
+
+    def __call__(self, number: int, seed: int) -> BaseSampler:
+        """The sampler of trial ``number``.
+
+        Raises:
+            Exhausted: There is nothing left to try.
+        """
+
+
+def sampler_maker(name: str, space: Space, seed: int) -> MakeSampler:
+    """How the sampler of a trial is made."""
+    if name == "grid":
+        points = _grid(space)
+        order = np.random.default_rng(seed).permutation(len(points))
+
+        def next_point(number: int, seed: int) -> BaseSampler:  # noqa: ARG001 - one protocol
+            if number >= len(points):
+                raise Exhausted
+            return FixedSampler(points[order[number]])
+
+        return next_point
+    if name == "qmc":
+        return lambda number, seed_: FixedSampler(_sobol_point(space, seed, number))  # noqa: ARG005
+    if name == "gp":
+        if find_spec("torch") is None:
+            raise TuneError(
+                "The engine 'gp' needs PyTorch, which is not installed.",
+                hint="pip install torch, or take 'engine: tpe'.",
+            )
+        return lambda number, seed: optuna.samplers.GPSampler(seed=seed)  # noqa: ARG005
+    makers = {"tpe": TPESampler, "random": RandomSampler, "nsga2": NSGAIISampler}
+    if name not in makers:
+        raise TuneError(f"No engine is called {name!r}.", hint=f"There are {', '.join(makers)}.")
+    return lambda number, seed: makers[name](seed=seed)  # noqa: ARG005
+
+
+def _sobol_point(space: Space, seed: int, number: int) -> dict[str, Any]:
+    """Point ``number`` of a scrambled Sobol sequence, on the scales of the space."""
+    from scipy.stats import qmc  # type: ignore[import-untyped]
+
+    dimensions = space.dimensions()
+    sequence = qmc.Sobol(len(dimensions), rng=np.random.default_rng(seed))
+    point = sequence.fast_forward(number).random(1)[0] if number else sequence.random(1)[0]
+    return {d.name: _at_share(d, float(share)) for d, share in zip(dimensions, point, strict=True)}
+
+
+def _at_share(dimension: Dimension, share: float) -> Any:
+    """The value at ``share`` from 0 to 1 (below 1) of a dimension, on its scale, as labelled."""
+    parameter = dimension.parameter
+    if isinstance(parameter, ChoiceParameter):
+        labels = choice_labels(dimension)
+        return labels[min(int(share * len(labels)), len(labels) - 1)]
+    low, high = float(parameter.low), float(parameter.high)
+    if isinstance(parameter, IntParameter):
+        # Each whole number stands for as much of the scale as lies nearest to it.
+        low, high = low - parameter.step / 2, high + parameter.step / 2
+    if parameter.scale == "log":
+        value = float(np.exp(np.log(low) + share * (np.log(high) - np.log(low))))
+    else:
+        value = low + share * (high - low)
+    if isinstance(parameter, FloatParameter):
+        return parameter.clip(value)
+    steps = round((value - parameter.low) / parameter.step)
+    last = (parameter.high - parameter.low) // parameter.step
+    return parameter.low + parameter.step * min(max(steps, 0), last)
+
+
+def _grid(space: Space) -> list[dict[str, Any]]:
+    """Every point of the grid, in labels; inactive dimensions make no difference."""
+    points: list[tuple[dict[str, Any], dict[str, Any]]] = [({}, {})]
+    for dimension in space.dimensions():
+        axis = _grid_axis(dimension)
+        wider = []
+        for drawn, point in points:
+            if dimension.is_active(space.decode(drawn)):
+                wider += [
+                    (drawn | {dimension.name: value}, point | {dimension.name: label})
+                    for value, label in axis
+                ]
+            else:
+                wider.append((drawn, point))
+        if len(wider) > LARGEST_GRID:
+            raise TuneError(
+                f"A grid over this search space has more than {LARGEST_GRID:,} points.",
+                hint="Take 'engine: tpe', or search fewer parameters.",
+            )
+        points = wider
+    return [point for _, point in points]
+
+
+def _grid_axis(dimension: Dimension) -> list[tuple[Any, Any]]:
+    """The values of a dimension with their labels: all of a choice, a few of a range."""
+    if isinstance(dimension.parameter, ChoiceParameter):
+        return list(zip(dimension.parameter.values, choice_labels(dimension), strict=True))
+    values = [_at_share(dimension, share) for share in np.linspace(0, 1, GRID_POINTS).tolist()]
+    return [(value, value) for value in dict.fromkeys(values)]

@@ -1,0 +1,241 @@
+"""Trials trained one after another by one worker process, for a loop that is somebody else's."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from effv2_tune.errors import EXIT_FAILED, TuneError
+from effv2_tune.host import choose_hardware, probe_host, probe_packages
+from effv2_tune.pareto import training_seconds
+from effv2_tune.search.storage.recorded_times import no_time_of, recorded_study
+from effv2_tune.search.workload import BucketTime, Outline, PlannedWorkload
+from effv2_tune.study.steps import planned_steps
+from effv2_tune.study.trial import Trial
+from effv2_tune.workers.local import Died, Job, ProcessPool, worker_environment
+from effv2_tune.workers.messages import Compiled, Finished, Prepare, Ready, Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from effv2_tune.study.bucket import BucketKey
+    from effv2_tune.study.plan import StudyPlan
+    from effv2_tune.study.recipe import Recipe
+    from effv2_tune.study.space import Config
+
+_PATIENCE_SECONDS = 60.0
+_MOST_DEATHS = 3
+
+
+class WorkerLostError(TuneError):
+    """A trial ended its worker again and again: most likely the memory does not suffice for it."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What came of a config.
+
+    Attributes:
+        recipe: What was trained.
+        finished: What the worker says of it.
+        values: Quality, and training seconds of the standard run; None unless complete.
+    """
+
+    recipe: Recipe
+    finished: Finished
+    values: tuple[float, float] | None
+
+
+class TrainerClient:
+    """Trains configs of a study in one worker process, which keeps what it has compiled.
+
+    The worker starts with the first trial. Close it, or use it as a context manager, to end it.
+
+    Args:
+        plan: What a config means, on which data; its budget, workers and halving are not used.
+        base: Folder that the plan's relative paths start from.
+        folder: For the worker's log, and the checkpoints of trials.
+        times: What buckets are known to cost, by digest.
+    """
+
+    def __init__(
+        self,
+        plan: StudyPlan,
+        *,
+        base: Path,
+        folder: Path,
+        times: Mapping[str, BucketTime] | None = None,
+    ) -> None:
+        self._plan = plan
+        self._base = base
+        self._folder = folder
+        self._pool: ProcessPool | None = None
+        self._times = dict(times or {})
+        if plan.clock != "measured":
+            self._times |= recorded_study(plan.clock, base=base).bucket_times
+        self.ready: Ready | None = None
+
+    @property
+    def logs(self) -> Path:
+        """Folder of the worker's log."""
+        return self._folder / "logs"
+
+    @property
+    def times(self) -> Mapping[str, BucketTime]:
+        """What each bucket costs that was trained so far, by its digest."""
+        return self._times
+
+    def checkpoint(self, number: int) -> Path:
+        """Folder of a trial's checkpoints."""
+        return self._folder / "checkpoints" / f"trial-{number:05d}"
+
+    def train(self, number: int, config: Config) -> Trained:
+        """Train a config to the end, through the deaths of workers; goes on from a checkpoint.
+
+        Args:
+            number: Of the trial; it names the folder of its checkpoints, which stays.
+            config: One value for each parameter.
+
+        Raises:
+            WorkerLostError: The worker died again and again.
+            TuneError: The worker cannot work here; or step times are replayed, and the config's
+                bucket has none.
+        """
+        recipe = self._plan.recipe_for(config)
+        finished = self._train(number, config, recipe)
+        values = None if finished.scores is None else self._values(recipe, finished)
+        return Trained(recipe, finished, values)
+
+    def forget(self, number: int) -> None:
+        """Remove a trial's checkpoints."""
+        shutil.rmtree(self.checkpoint(number), ignore_errors=True)
+
+    def close(self) -> None:
+        """End the worker."""
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
+
+    def __enter__(self) -> Self:
+        """The worker starts with the first trial."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the worker."""
+        self.close()
+
+    def start(self) -> None:
+        """Start the worker now, unless it works already.
+
+        Raises:
+            TuneError: The device or the data cannot be used.
+        """
+        self._working_pool()
+
+    def _values(self, recipe: Recipe, finished: Finished) -> tuple[float, float]:
+        cost = self._cost(recipe)
+        if self.ready is None or cost is None:
+            raise AssertionError("a bucket is timed before its first trial ends")
+        quality = float(getattr(finished.scores, self._plan.quality))
+        seconds = training_seconds(
+            planned_steps(recipe, self.ready.data, self.ready.environment.device_count),
+            cost.step_seconds,
+            extraction_seconds=cost.extraction_seconds,
+        )
+        return quality, seconds
+
+    def _train(self, number: int, config: Config, recipe: Recipe) -> Finished:
+        pool = self._working_pool()
+        self._check_time(recipe)
+        record = Trial(number=number, state="running", config=config, recipe=recipe)
+        cost = self._cost(recipe)
+        job = Job(record, recipe.epochs, (), None if cost is None else cost.step_seconds)
+        pool.assign(0, job)
+        deaths = 0
+        while True:
+            for _, message in pool.wait(_PATIENCE_SECONDS):
+                if isinstance(message, Compiled):
+                    self._note_cost(message)
+                elif isinstance(message, Died):
+                    deaths += 1
+                    if deaths == _MOST_DEATHS:
+                        raise WorkerLostError(
+                            f"Trial {number} ended its worker {deaths} times ({message.cause}).",
+                            hint=message.log_tail,
+                            exit_code=EXIT_FAILED,
+                        )
+                    self._await_ready(pool)
+                    pool.assign(0, job)
+                elif isinstance(message, Finished):
+                    return message
+
+    def _check_time(self, recipe: Recipe) -> None:
+        """Refuse what has no step time, where times are replayed."""
+        clock, bucket = self._plan.clock, self._bucket(recipe)
+        if clock != "measured" and bucket is not None and bucket.digest not in self._times:
+            raise TuneError(f"There is {no_time_of(bucket, clock)}.")
+
+    def _note_cost(self, message: Compiled) -> None:
+        time = BucketTime(
+            label=message.bucket.label,
+            step_seconds=message.step_seconds,
+            extraction_seconds=message.extraction_seconds,
+        )
+        # The first measurement holds: all trials of a bucket are told with the same step time.
+        self._times.setdefault(message.bucket.digest, time)
+
+    def _cost(self, recipe: Recipe) -> BucketTime | None:
+        """The bucket's step time, once it was measured."""
+        bucket = self._bucket(recipe)
+        return None if bucket is None else self._times.get(bucket.digest)
+
+    def _bucket(self, recipe: Recipe) -> BucketKey | None:
+        """The recipe's bucket, once the worker has said what it trains on."""
+        if self.ready is None:
+            return None
+        outline = Outline(recipe, recipe.epochs, {})
+        return PlannedWorkload(self._plan).bucket(outline, self.ready)
+
+    def _working_pool(self) -> ProcessPool:
+        """One worker."""
+        if self._pool is None:
+            plan = self._plan
+            hardware = choose_hardware(plan.hardware, plan.backend, probe_host(), probe_packages())
+            self._pool = ProcessPool(
+                Prepare(
+                    data=plan.data,
+                    base=self._base,
+                    backend=hardware.backend,
+                    hardware=hardware.kind,
+                    precision=plan.recipe.precision,
+                    storage_size=plan.largest_resolution,
+                    quality=plan.quality,
+                ),
+                count=1,
+                out=self._folder,
+                environment=worker_environment(
+                    hardware.backend,
+                    hardware.kind,
+                    workers=1,
+                    cpu_count=len(os.sched_getaffinity(0)),
+                ),
+            )
+            self._pool.start()
+            try:
+                self._await_ready(self._pool)
+            except BaseException:
+                self.close()
+                raise
+        return self._pool
+
+    def _await_ready(self, pool: ProcessPool) -> None:
+        while True:
+            for _, message in pool.wait(_PATIENCE_SECONDS):
+                if isinstance(message, Ready):
+                    self.ready = message
+                    return
+                if isinstance(message, Refused):
+                    raise TuneError(message.message, hint=message.hint, exit_code=message.exit_code)

@@ -1,0 +1,1 @@
+"""Where trials are stored and who holds their leases."""

@@ -1,0 +1,43 @@
+"""Step times that an earlier study has stored, for one that measures none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from effv2_tune.errors import TuneError
+from effv2_tune.search.storage.snapshot import read_study
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from effv2_tune.search.storage.snapshot import StudyRecord
+    from effv2_tune.study.bucket import BucketKey
+    from effv2_tune.study.plan import RecordedClock
+
+
+def recorded_study(clock: RecordedClock, *, base: Path) -> StudyRecord:
+    """The study whose times are replayed.
+
+    Args:
+        clock: Names its folder.
+        base: Folder that a relative one starts from.
+
+    Raises:
+        TuneError: There is no study, or it has timed nothing.
+    """
+    record = read_study(base / clock.recorded)
+    if not record.bucket_times:
+        raise TuneError(
+            f"The study in {clock.recorded} has stored no step time yet.",
+            hint="Run it first, or name another one; 'clock: measured' measures anew.",
+        )
+    return record
+
+
+def no_time_of(bucket: BucketKey, clock: RecordedClock) -> str:
+    """Why a recipe of this bucket cannot be trained under a recorded clock."""
+    return (
+        f"no step time of {bucket.label} ({bucket.optimizer[0]}, {bucket.schedule}) on "
+        f"{bucket.device_count} x {bucket.device_kind} with {bucket.backend} is recorded in "
+        f"{clock.recorded}; 'clock: measured' would measure it"
+    )

@@ -1,0 +1,169 @@
+"""A study as it lies in its storage, read without taking part in it."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+from pydantic import ValidationError
+
+from effv2_tune.errors import TuneError
+from effv2_tune.pareto import pareto_front
+from effv2_tune.search.events import StudyEnded
+from effv2_tune.search.storage.records import RecordReader, find_studies, read_attributes
+from effv2_tune.search.workload import BucketTime
+from effv2_tune.study.bucket import DataFacts
+from effv2_tune.study.plan import StudyPlan
+from effv2_tune.study.trial import Measurement
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any
+
+    from effv2_tune.study.trial import Trial
+
+#: The database in a study's folder.
+DATABASE = "study.db"
+OURS = "effv2_tune:"
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """Everything that a storage holds of a study.
+
+    Attributes:
+        plan: As of its last run.
+        base: Folder that the plan's relative paths start from.
+        trials: Every trial by number, in whatever state.
+        ended_by: Why it ended; None while it runs, or was interrupted.
+        device_kind: What it was measured on; None before the first worker was ready.
+        data: What the images are; likewise.
+        bucket_times: What each measured bucket costs, by the bucket's digest.
+        reference: The worst corner of the hypervolume.
+        seconds: How long it has run, over all runs.
+    """
+
+    plan: StudyPlan
+    base: Path
+    trials: tuple[Trial, ...]
+    ended_by: StudyEnded | None
+    device_kind: str | None
+    data: DataFacts | None
+    bucket_times: Mapping[str, BucketTime]
+    reference: Measurement
+    seconds: float
+
+    def front(self) -> list[int]:
+        """Numbers of the trials that no other beats on quality and time, fastest first."""
+        complete = [
+            (trial.number, trial.measurement)
+            for trial in self.trials
+            if trial.state == "complete" and trial.measurement is not None
+        ]
+        marks = pareto_front(
+            [measurement for _, measurement in complete],
+            quality_direction=self.plan.directions[0],
+        )
+        front = [one for one, on_front in zip(complete, marks, strict=True) if on_front]
+        return [number for number, _ in sorted(front, key=lambda o: (o[1].train_seconds, o[0]))]
+
+
+def read_study(place: Path | str, *, name: str | None = None) -> StudyRecord:
+    """Read a study from its folder or its database, whether it runs or not.
+
+    Args:
+        place: The study's folder, or a database URL.
+        name: Of the study, where the database holds several.
+
+    Raises:
+        TuneError: There is no study, or a record in it is damaged.
+    """
+    with _connected(place) as engine:
+        studies = _studies(engine, place)
+        chosen = _choose(studies, place, name)
+        attributes = read_attributes(engine, studies[chosen])
+        trials = RecordReader(engine, studies[chosen]).trials()
+    facts = {
+        key.removeprefix(OURS): value for key, value in attributes.items() if key.startswith(OURS)
+    }
+    return _record(facts, tuple(trials), place, chosen)
+
+
+def database_url(folder: Path) -> str:
+    """The address of the database in a study's folder."""
+    return f"sqlite:///{folder.resolve() / DATABASE}"
+
+
+def _record(
+    facts: Mapping[str, Any], trials: tuple[Trial, ...], place: Path | str, name: str
+) -> StudyRecord:
+    if "plan" not in facts:
+        raise _no_study(place, f"study {name!r} there was not made by effv2-tune")
+    ended, data = facts.get("ended_by"), facts.get("data")
+    costs = {k: v for k, v in facts.items() if k.startswith("bucket:")}
+    try:
+        return StudyRecord(
+            plan=StudyPlan.model_validate_json(facts["plan"]),
+            base=Path(facts.get("base", ".")),
+            trials=trials,
+            ended_by=None if ended is None else StudyEnded.model_validate(ended),
+            device_kind=facts.get("device_kind"),
+            data=None if data is None else DataFacts.model_validate(data, strict=False),
+            bucket_times={
+                key.removeprefix("bucket:"): BucketTime.model_validate(value)
+                for key, value in costs.items()
+            },
+            reference=Measurement.model_validate(facts["reference"]),
+            seconds=sum(v for k, v in facts.items() if k.startswith("seconds:")),
+        )
+    except (ValidationError, KeyError) as error:
+        raise TuneError(
+            f"Study {name} in {place} was written by another version, or is damaged: "
+            f"{str(error).splitlines()[0]}",
+            hint="Use the version that wrote it, or put a copy (study.db.backup) in its place.",
+        ) from error
+
+
+@contextlib.contextmanager
+def _connected(place: Path | str) -> Iterator[sa.Engine]:
+    if isinstance(place, str) and "://" in place:
+        url = place
+    else:
+        file = Path(place) / DATABASE
+        if not file.is_file():
+            raise _no_study(place, f"it has no {DATABASE}")
+        # Opened for reading alone: SQLite then never writes, and never waits to.
+        url = f"sqlite:///file:{file.resolve()}?mode=ro&uri=true"
+    engine = sa.create_engine(url)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def _studies(engine: sa.Engine, place: Path | str) -> dict[str, int]:
+    try:
+        return find_studies(engine)
+    except sa.exc.SQLAlchemyError as error:
+        raise _no_study(place, str(error).splitlines()[0]) from error
+
+
+def _choose(studies: Mapping[str, int], place: Path | str, name: str | None) -> str:
+    if name is not None and name in studies:
+        return name
+    if name is None and len(studies) == 1:
+        return next(iter(studies))
+    if not studies:
+        raise _no_study(place, "its database is empty")
+    what = "several studies" if name is None else f"no study {name!r}"
+    raise TuneError(f"{place} holds {what}.", hint=f"It holds: {', '.join(sorted(studies))}.")
+
+
+def _no_study(place: Path | str, why: str) -> TuneError:
+    return TuneError(
+        f"There is no study in {place}: {why}.",
+        hint="Give the folder that 'effv2-tune run' wrote to (runs/NAME unless --out said other).",
+    )

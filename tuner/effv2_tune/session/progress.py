@@ -1,0 +1,240 @@
+"""What happens, told on stderr: bars on a terminal, one line for each event otherwise."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from effv2_tune.report.analysis import STATE_WORDS
+from effv2_tune.report.quantities import counted, human_seconds, in_words, short
+from effv2_tune.search import events as happened
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+    from types import TracebackType
+
+    from rich.progress import TaskID
+
+    from effv2_tune.search.events import Event
+    from effv2_tune.study import StudyPlan
+    from effv2_tune.study.trial import Epoch, Trial
+
+
+def narrate(events: Generator[Event], plan: StudyPlan, console: Console | None = None) -> None:
+    """Tell the events of a study as they come, to the end.
+
+    Args:
+        events: From :meth:`effv2_tune.session.study.Study.events`.
+        plan: Of that study.
+        console: Where to; stderr if left out.
+    """
+    console = Console(stderr=True, highlight=False) if console is None else console
+    with closing(events), _Bars(console) as bars:
+        narrator = StudyNarrator(plan, console, bars)
+        for event in events:
+            narrator.tell(event)
+
+
+class StudyNarrator:
+    """Turns events into lines and bars.
+
+    Args:
+        plan: Of the study.
+        console: Where lines go.
+        bars: Where bars go; they show only on a terminal.
+    """
+
+    def __init__(self, plan: StudyPlan, console: Console, bars: _Bars) -> None:
+        self._plan = plan
+        self._console = console
+        self._bars = bars
+        self._told = 0
+
+    def tell(self, event: Event) -> None:
+        """One event."""
+        for line in self._lines(event):
+            self._console.print(line, markup=False, soft_wrap=True)
+        self._move_bars(event)
+
+    def _lines(self, event: Event) -> Iterator[str]:
+        if isinstance(event, happened.StudyStarted):
+            self._told = event.known
+            yield f"{event.study}: {_beginning(event)}"
+        elif isinstance(event, happened.PlanChanged):
+            yield from (f"changed: {line}" for line in event.lines)
+            if event.inside is not None:
+                yield (
+                    f"{event.inside} trials lie in the edited space and count; "
+                    f"{event.outside} do not"
+                )
+        elif isinstance(event, happened.WorkerReady):
+            yield f"worker {event.worker}: {_equipment(event)}"
+            if event.worker == 0:
+                yield from (f"  {line}" for line in event.summary)
+        elif isinstance(event, happened.WorkerDied):
+            yield f"worker {event.worker} ended: {event.cause}"
+            yield from (f"  | {line}" for line in event.log_tail.splitlines()[-5:])
+        elif isinstance(event, happened.WorkerReplaced):
+            size = f"{event.memory_bytes / 1e9:.1f} GB"
+            yield f"worker {event.worker} has grown to {size} and is replaced"
+        elif isinstance(event, happened.StudyEnded):
+            yield event.reason
+        else:
+            yield from self._trial_lines(event)
+
+    def _trial_lines(self, event: Event) -> Iterator[str]:
+        if isinstance(event, happened.TrialStarted) and event.attempt > 1:
+            yield f"trial {event.trial}: continues after epoch {event.resumed_after}"
+        elif isinstance(event, happened.TrialStarted) and not self._bars.shown:
+            yield f"trial {event.trial}: {_config(event.config)}"
+        elif isinstance(event, happened.BucketCompiled) and event.fresh:
+            yield from event.notes
+            yield f"compiled {event.label}: {1000 * event.step_seconds:.0f} ms a step"
+        elif isinstance(event, happened.TrialEnded):
+            self._told += 1
+            yield self._ended(event.trial)
+        elif isinstance(event, happened.CheckpointsSetAside):
+            yield (
+                f"trial {event.trial}: begins anew; the checkpoints that lay in its folder are "
+                f"kept as {event.kept_as}"
+            )
+        elif isinstance(event, happened.LeaseLost):
+            yield f"trial {event.trial}: taken over by another supervisor"
+
+    def _ended(self, trial: Trial) -> str:
+        total = "" if self._plan.trials is None else f"/{self._plan.trials}"
+        words = [f"[{self._told}{total}] trial {trial.number}", STATE_WORDS[trial.state]]
+        quality = in_words(self._plan.quality)
+        if trial.measurement is not None:
+            seconds = human_seconds(trial.measurement.train_seconds)
+            words.append(f"{quality} {trial.measurement.quality:.4f} in {seconds} of training")
+        elif trial.rungs:
+            rung = trial.rungs[-1]
+            words.append(f"{quality} {rung.quality:.4f} after epoch {rung.epoch}")
+        words.append(_config(trial.config))
+        if trial.state not in ("complete", "pruned") and trial.reason:
+            words.append(trial.reason)
+        words += trial.notes
+        return ": ".join([words[0], ", ".join(words[1:])])
+
+    def _move_bars(self, event: Event) -> None:
+        if isinstance(event, happened.StudyStarted):
+            self._bars.start("study", "trials", self._plan.trials, done=event.known)
+        elif isinstance(event, happened.TrialStarted):
+            label = f"trial {event.trial}"
+            self._bars.start(label, f"{label} epochs", event.epochs, done=event.resumed_after)
+        elif isinstance(event, happened.EpochTrained):
+            self._bars.move(f"trial {event.trial}", event.epoch.epoch)
+        elif isinstance(event, happened.TrialEnded):
+            self._bars.end(f"trial {event.trial.number}")
+            self._bars.move("study", self._told)
+        elif isinstance(event, happened.WorkerDied) and event.trial is not None:
+            self._bars.end(f"trial {event.trial}")
+
+
+class EpochNarrator:
+    """Tells the epochs of one training run.
+
+    Args:
+        epochs: Of the whole run.
+        quality: The score to show.
+        console: Where to; stderr if left out.
+    """
+
+    def __init__(self, epochs: int, quality: str, console: Console | None = None) -> None:
+        self._epochs = epochs
+        self._quality = quality
+        self._console = Console(stderr=True, highlight=False) if console is None else console
+        self._bars = _Bars(self._console)
+
+    def __enter__(self) -> Self:
+        """Show the bar."""
+        self._bars.__enter__()
+        self._bars.start("run", "epochs", self._epochs, done=0)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Leave the bar as it is."""
+        self._bars.__exit__(kind, error, trace)
+
+    def tell(self, event: Any) -> None:
+        """One message of the trainer: its notes, and its epoch if it has one."""
+        for note in getattr(event, "notes", ()):
+            self._console.print(note, markup=False, soft_wrap=True)
+        epoch: Epoch | None = getattr(event, "epoch", None)
+        if epoch is None or isinstance(epoch, int):
+            return
+        quality = getattr(epoch.validation, self._quality)
+        self._console.print(
+            f"epoch {epoch.epoch}/{self._epochs}: loss {epoch.train_loss:.4f}, "
+            f"validation loss {epoch.validation.loss:.4f}, {in_words(self._quality)} "
+            f"{quality:.4f}, {epoch.seconds:.1f} s",
+            markup=False,
+            soft_wrap=True,
+        )
+        self._bars.move("run", epoch.epoch)
+
+
+class _Bars:
+    """Progress bars by name; nothing at all where the console is no terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self.shown = console.is_terminal
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+            disable=not self.shown,
+            transient=True,
+        )
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Self:
+        self._progress.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.__exit__(kind, error, trace)
+
+    def start(self, name: str, label: str, total: int | None, *, done: int) -> None:
+        self.end(name)
+        self._tasks[name] = self._progress.add_task(label, total=total, completed=done)
+
+    def move(self, name: str, done: int) -> None:
+        if name in self._tasks:
+            self._progress.update(self._tasks[name], completed=done)
+
+    def end(self, name: str) -> None:
+        if name in self._tasks:
+            self._progress.remove_task(self._tasks.pop(name))
+
+
+def _beginning(event: happened.StudyStarted) -> str:
+    if not (event.known or event.unfinished):
+        return "starts"
+    unfinished = f"; {event.unfinished} unfinished go on" if event.unfinished else ""
+    return f"continues after {counted(event.known, 'trial')}{unfinished}"
+
+
+def _equipment(event: happened.WorkerReady) -> str:
+    where = event.environment
+    return f"{where.device_count} x {where.device_kind}, {where.backend}, {where.precision}"
+
+
+def _config(config: dict[str, Any]) -> str:
+    return ", ".join(f"{in_words(name)} {short(value)}" for name, value in config.items())

@@ -1,0 +1,68 @@
+"""A study's record as the report takes it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from effv2_tune.report.input import ReportInput
+
+if TYPE_CHECKING:
+    from effv2_tune.search.storage.snapshot import StudyRecord
+    from effv2_tune.study import StudyPlan
+
+
+def report_input(record: StudyRecord, *, folder: str, written: str = "") -> ReportInput:
+    """The values that page, table and notebook are made from.
+
+    Args:
+        record: The study as it lies in the storage.
+        folder: Its folder as the person typed it.
+        written: When the report is written; empty leaves it out.
+    """
+    plan = record.plan
+    ended = record.ended_by
+    return ReportInput(
+        name=plan.name,
+        quality=plan.quality,
+        quality_direction=plan.directions[0],
+        trials=record.trials,
+        facts=_facts(record),
+        ended_by="" if ended is None else ended.reason,
+        folder=folder,
+        written=written,
+    )
+
+
+def _facts(record: StudyRecord) -> dict[str, str]:
+    plan = record.plan
+    facts = {"data": plan.data.name if plan.data.path is None else str(plan.data.path)}
+    if record.data is not None:
+        data = record.data
+        facts["images"] = (
+            f"{data.train:,} to train, {data.validation:,} to validate, {data.test:,} to test; "
+            f"{data.classes} classes"
+        )
+    searched = (one.name.removesuffix("_position") for one in plan.search_space.dimensions())
+    facts["searched"] = ", ".join(searched)
+    halving = plan.search.halving
+    stops = "with multi-objective halving" if halving.enabled else "every trial trained in full"
+    facts["engine"] = f"{plan.search.engine}, {stops}"
+    facts["budget"] = _budget(plan)
+    facts["seed"] = str(plan.search.seed)
+    return facts
+
+
+def _budget(plan: StudyPlan) -> str:
+    parts = []
+    if plan.trials is not None:
+        parts.append(f"{plan.trials} trials")
+    if plan.hours is not None:
+        parts.append(f"{plan.hours:g} hours")
+    if plan.accelerator_hours is not None:
+        parts.append(f"{plan.accelerator_hours:g} accelerator-hours")
+    if plan.stop_when is not None:
+        parts.append(
+            f"until the hypervolume grows by less than {100 * plan.stop_when.growth:g} % "
+            f"in {plan.stop_when.trials} trials"
+        )
+    return ", ".join(parts)

@@ -1,0 +1,1 @@
+"""One implementation of the training steps for each backend, behind one protocol."""

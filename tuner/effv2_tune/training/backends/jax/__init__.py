@@ -1,0 +1,1 @@
+"""The training steps, extraction and devices on JAX."""

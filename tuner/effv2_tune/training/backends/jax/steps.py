@@ -1,0 +1,330 @@
+"""Training and evaluation steps on JAX: all devices, state carried from step to step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from effv2_tune.network.hash_rng import uniform
+from effv2_tune.training.backends.base import Sums, named_variables
+from effv2_tune.training.inputs.pipeline import Streamed, feeds_of
+from effv2_tune.training.inputs.preparation import evaluation_inputs, training_inputs
+from effv2_tune.training.inputs.shuffling import evaluation_order
+from effv2_tune.training.loss import (
+    count_correct,
+    cross_entropies,
+    evaluation_counts,
+    soft_targets,
+)
+from effv2_tune.training.scores import sum_counts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from effv2_tune.optimizers.step_optimizer import FlatOptimizer
+    from effv2_tune.training.backends.base import SplitName, StepNumbers, StepPlan
+    from effv2_tune.training.inputs.pipeline import Feeds, Rows
+    from effv2_tune.training.scores import Counts
+
+State = dict[str, Any]
+
+#: The axis of the mesh over which a batch is split.
+BATCH = "batch"
+
+
+def device_mesh() -> Mesh:
+    """All devices in a row, over which a batch is split."""
+    return Mesh(np.asarray(jax.devices()), (BATCH,))
+
+
+def place_rows(rows: Mapping[str, Rows], limit: int) -> Feeds:
+    """Images or features by split: all on every device if they have at most ``limit`` bytes."""
+    everywhere = NamedSharding(device_mesh(), PartitionSpec())
+    split = NamedSharding(device_mesh(), PartitionSpec(BATCH))
+
+    def place_all(pixels: Any, labels: Any) -> tuple[Any, Any]:
+        placed: tuple[Any, Any] = jax.device_put((pixels, labels), everywhere)
+        return placed
+
+    def place_batch(pixels: Any, labels: Any) -> tuple[Any, Any]:
+        placed: tuple[Any, Any] = jax.device_put((pixels, labels), split)
+        return placed
+
+    return feeds_of(rows, limit=limit, place_all=place_all, place_batch=place_batch)
+
+
+class JaxSteps:
+    """See :class:`effv2_tune.training.backends.base.Steps`.
+
+    Batches are split over all devices; weights and optimizer are the same on each.
+
+    Args:
+        network: From `efficientnet_v2`, giving logits; from `classifier` for features.
+        optimizer: Built for the network's trainable variables.
+        plan: What is compiled in.
+        feeds: From `place_rows`.
+        strengths: Names of the numbers that `StepNumbers.strengths` will hold.
+    """
+
+    def __init__(
+        self,
+        network: Any,
+        optimizer: FlatOptimizer,
+        plan: StepPlan,
+        feeds: Feeds,
+        strengths: tuple[str, ...],
+    ) -> None:
+        self.traces = 0
+        self._network = network
+        self._optimizer = optimizer
+        self._plan = plan
+        self._feeds = feeds
+        self._streams = isinstance(feeds["train"], Streamed)
+        self._names = strengths
+        mesh = device_mesh()
+        self._everywhere = NamedSharding(mesh, PartitionSpec())
+        self._split = NamedSharding(mesh, PartitionSpec(BATCH))
+        self._inputs: dict[str, Any] = {}
+        self._state: State = {}
+        self._averages = plan.averaged
+        self._order: Any = None
+        self._everything = np.arange(plan.evaluation_batch, dtype=np.int32)
+        # XLA runs convolutions inside a loop on the CPU 16 times slower (jax-ml/jax#12868).
+        loops = jax.default_backend() != "cpu" or plan.takes_features
+        self.loops_on_device = loops and not self._streams
+        self._train_steps = jax.jit(self._train_many, donate_argnums=0)
+        # One split may be streamed while another lies on the device.
+        self._evaluation_step = jax.jit(self._evaluate, static_argnames="streams")
+
+    def _train_many(
+        self, state: State, inputs: Any, images: Any, order: Any, window: Any
+    ) -> tuple[State, Any]:
+        """Train a window: its first step, and how many: one compilation serves all lengths."""
+        self.traces += 1
+        first, steps = window
+        zero = (jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32))
+
+        def one(at: Any, carried: Any) -> Any:
+            state, (loss, correct) = carried
+            now = jax.tree.map(lambda rows: rows[first + at], order)
+            state, (more_loss, more_correct) = self._train(state, inputs, images, now)
+            return state, (loss + more_loss, correct + more_correct)
+
+        if not self.loops_on_device:
+            return one(0, (state, zero))  # type: ignore[no-any-return]
+        return jax.lax.fori_loop(0, steps, one, (state, zero))  # type: ignore[no-any-return]
+
+    def _train(
+        self, state: State, inputs: Any, images: Any, now: tuple[Any, Any]
+    ) -> tuple[State, tuple[Any, Any]]:
+        indices, mixing = now
+        batch, labels = self._batch(images, indices, streams=self._streams)
+        strengths = dict(zip(self._names, jnp.unstack(inputs["strengths"]), strict=True))
+        targets = soft_targets(
+            labels,
+            classes=self._plan.classes,
+            smoothing=strengths["label_smoothing"],
+            weights=inputs["class_weights"],
+        )
+        prepared, targets = training_inputs(
+            batch,
+            targets,
+            plan=self._plan,
+            numbers=strengths,
+            draw=self._draw(inputs["seed"], state["optimizer"]["iterations"]),
+            mixing=mixing,
+        )
+
+        def loss_of(trained: list[Any]) -> tuple[Any, Any]:
+            logits, others = self._network.stateless_call(
+                trained, state["others"], prepared, training=True
+            )
+            return jnp.mean(cross_entropies(logits, targets)), (logits, others)
+
+        (loss, (logits, others)), gradients = jax.value_and_grad(loss_of, has_aux=True)(
+            state["trained"]
+        )
+        trained, optimizer = self._optimizer.stateless_apply(
+            state["optimizer"], gradients, state["trained"]
+        )
+        state = {"trained": trained, "others": others, "optimizer": optimizer}
+        return state, (loss, count_correct(logits, labels))
+
+    def _batch(self, images: Any, indices: Any, *, streams: bool) -> tuple[Any, Any]:
+        pixels, labels = images
+        if streams:
+            return pixels, labels
+        return (
+            jax.lax.with_sharding_constraint(pixels[indices], self._split),
+            jax.lax.with_sharding_constraint(labels[indices], self._split),
+        )
+
+    def _draw(self, seed: Any, iterations: Any) -> Any:
+        """Random numbers from the seed, the step, and how many were drawn before."""
+        drawn = 0
+
+        def draw(shape: tuple[int, ...]) -> Any:
+            nonlocal drawn
+            drawn += 1
+            return uniform(shape, seed, iterations, drawn)
+
+        return draw
+
+    def _evaluate(
+        self, trained: Any, others: Any, images: Any, indices: Any, counted: Any, *, streams: bool
+    ) -> dict[str, Any]:
+        batch, labels = self._batch(images, indices, streams=streams)
+        logits, _ = self._network.stateless_call(
+            trained, others, evaluation_inputs(batch, self._plan), training=False
+        )
+        return evaluation_counts(logits, labels, counted)
+
+    def start(self, numbers: StepNumbers) -> None:
+        """Begin a trial with the present weights of the network and of the optimizer."""
+        self._averages = self._plan.averaged
+        strengths = [numbers.strengths[name] for name in self._names]
+        self._inputs = self._place(
+            {
+                "seed": np.uint32(numbers.seed),
+                "strengths": np.asarray(strengths, np.float32),
+                "class_weights": numbers.class_weights,
+            }
+        )
+        self._take_network()
+        # Not copied: the optimizer's own variables are empty until it is reset.
+        state = self._optimizer.initial_state()
+        self._state["optimizer"] = jax.device_put(state, self._everywhere)
+
+    def _take_network(self) -> None:
+        # By way of NumPy: donated buffers must not be those of the network's own variables.
+        self._state["trained"] = self._place([np.asarray(v) for v in self._trained_variables])
+        self._state["others"] = self._place([np.asarray(v) for v in self._other_variables])
+
+    @property
+    def _trained_variables(self) -> list[Any]:
+        return list(self._network.trainable_variables)
+
+    @property
+    def _other_variables(self) -> list[Any]:
+        return list(self._network.non_trainable_variables)
+
+    def _place(self, values: Any) -> Any:
+        # jnp.array copies: on the CPU device_put may share NumPy's memory, which is then donated.
+        return jax.device_put(jax.tree.map(jnp.array, values), self._everywhere)
+
+    def begin_epoch(self, order: NDArray[np.int32], mixing: NDArray[np.float32]) -> None:
+        """Give the images of each step [steps, batch] of the coming epoch, and how they mix."""
+        feed = self._feeds["train"]
+        if isinstance(feed, Streamed):
+            feed.begin(order)
+            order = np.broadcast_to(self._everything[: self._plan.batch], order.shape)
+        self._order = jax.device_put((order, mixing), self._everywhere)
+
+    def run(self, first: int, steps: int) -> Sums:
+        """Train the steps from ``first`` on of this epoch, and wait until they are done."""
+        calls = [(first, steps)]
+        if not self.loops_on_device:
+            calls = [(at, 1) for at in range(first, first + steps)]
+        done = []
+        for at, count in calls:
+            images = self._images_of(at)
+            window = (np.int32(at), np.int32(count))
+            self._state, sums = self._train_steps(
+                self._state, self._inputs, images, self._order, window
+            )
+            done.append(sums)
+        losses, correct = np.asarray(jax.device_get(done), np.float64).T
+        return Sums(loss=float(losses.sum()), correct=float(correct.sum()), steps=steps)
+
+    def _images_of(self, step: int) -> tuple[Any, Any]:
+        feed = self._feeds["train"]
+        return feed.take(step) if isinstance(feed, Streamed) else (feed.pixels, feed.labels)
+
+    def evaluate(self, split: SplitName) -> Counts:
+        """Count over every image of a split once, with the averaged weights if there are any."""
+        feed = self._feeds[split]
+        batches = zip(*evaluation_order(len(feed), self._plan.evaluation_batch), strict=True)
+        trained = self._evaluated()
+        counts = []
+        for indices, counted in batches:
+            streams = isinstance(feed, Streamed)
+            if isinstance(feed, Streamed):
+                images, positions = feed.gather(indices), self._everything
+            else:
+                images, positions = (feed.pixels, feed.labels), indices
+            counts.append(
+                self._evaluation_step(
+                    trained, self._state["others"], images, positions, counted, streams=streams
+                )
+            )
+        return sum_counts(jax.device_get(counts))
+
+    def _evaluated(self) -> list[Any]:
+        if not self._averages:
+            return list(self._state["trained"])
+        return self._optimizer.averaged_weights(self._state["optimizer"])
+
+    def read(self) -> dict[str, np.ndarray[Any, Any]]:
+        """All state, by name."""
+        optimizer = jax.device_get(self._state["optimizer"])
+        return self._read_network(self._state["trained"]) | {
+            name: np.asarray(array)
+            for name, array in zip(_names(optimizer), jax.tree.leaves(optimizer), strict=True)
+        }
+
+    def _read_network(self, trained: list[Any]) -> dict[str, np.ndarray[Any, Any]]:
+        held = [*self._trained_variables, *self._other_variables]
+        values = jax.device_get([*trained, *self._state["others"]])
+        by_variable = {id(variable): value for variable, value in zip(held, values, strict=True)}
+        return {
+            name: np.asarray(by_variable[id(variable)])
+            for name, variable in named_variables(self._network).items()
+        }
+
+    def write(self, state: Mapping[str, np.ndarray[Any, Any]]) -> None:
+        """Take back all state that :meth:`read` gave."""
+        self._write_network(state)
+        optimizer = self._state["optimizer"]
+        arrays = [state[name] for name in _names(optimizer)]
+        self._state["optimizer"] = self._place(
+            jax.tree.unflatten(jax.tree.structure(optimizer), arrays)
+        )
+
+    def _write_network(self, state: Mapping[str, np.ndarray[Any, Any]]) -> None:
+        for name, variable in named_variables(self._network).items():
+            variable.assign(state[name])
+        self._take_network()
+
+    def copies(self) -> list[NDArray[np.float32]]:
+        """All trained weights in one row, as each device of the mesh holds them."""
+        by_device: dict[Any, list[Any]] = {}
+        for array in self._state["trained"]:
+            for shard in array.addressable_shards:
+                by_device.setdefault(shard.device, []).append(np.asarray(shard.data).ravel())
+        return [np.concatenate(arrays) for arrays in by_device.values()]
+
+    def evaluated_weights(self) -> dict[str, np.ndarray[Any, Any]]:
+        """The network's weights that :meth:`evaluate` uses, by name."""
+        return self._read_network(self._evaluated())
+
+    def finish(self, weights: Mapping[str, np.ndarray[Any, Any]]) -> None:
+        """End the trial: these weights go into the network, and :meth:`evaluate` uses them."""
+        self._averages = False
+        self._write_network(weights)
+
+
+def _names(optimizer: Any) -> list[str]:
+    """A name for each array of the optimizer's state, in the order of its leaves."""
+    paths = jax.tree_util.tree_leaves_with_path(optimizer)
+    return [
+        "optimizer/" + jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in paths
+    ]
+
+
+make_steps = JaxSteps

@@ -1,0 +1,70 @@
+"""A frozen network's features on TensorFlow: one device, as the steps compute them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from effv2_tune.training.inputs.pipeline import Streamed
+from effv2_tune.training.inputs.preparation import prepared
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from effv2_tune.training.backends.base import SplitName, StepPlan
+    from effv2_tune.training.inputs.pipeline import Feeds
+
+
+class TensorFlowExtraction:
+    """See :class:`effv2_tune.training.features.extraction.Extraction`.
+
+    Args:
+        trunk: From `efficientnet_v2`, without a classifier.
+        plan: What is compiled in.
+        feeds: Of the images, from `place_rows`.
+    """
+
+    def __init__(self, trunk: Any, plan: StepPlan, feeds: Feeds) -> None:
+        self._trunk = trunk
+        self._plan = plan
+        self._feeds = feeds
+        self._everything = np.arange(plan.batch, dtype=np.int32)
+        self._step = tf.function(
+            self._extract,
+            input_signature=[
+                tf.TensorSpec([None, *plan.image_shape], tf.uint8),
+                tf.TensorSpec([plan.batch], tf.int32),
+                tf.TensorSpec([], tf.bool),
+            ],
+            autograph=False,
+            # On the CPU, XLA takes minutes to compile the convolutions and runs them slower.
+            jit_compile=False,
+        )
+
+    def _extract(self, pixels: Any, indices: Any, mirrored: Any) -> Any:
+        images = tf.cast(tf.gather(pixels, indices), tf.float32)
+        images = tf.where(mirrored, ops.flip(images, axis=2), images)
+        return self._trunk(prepared(images, self._plan), training=False)
+
+    def run(
+        self, split: SplitName, order: NDArray[np.int32], *, mirrored: bool
+    ) -> NDArray[np.float32]:
+        """The features of these images, batch after batch."""
+        feed = self._feeds[split]
+        if isinstance(feed, Streamed):
+            feed.begin(order)
+        batches = []
+        for step, indices in enumerate(order):
+            pixels, at = (
+                (feed.take(step)[0], self._everything)
+                if isinstance(feed, Streamed)
+                else (feed.pixels, indices)
+            )
+            batches.append(self._step(pixels, at, mirrored))
+        return np.concatenate([batch.numpy() for batch in batches])
+
+
+make_extraction = TensorFlowExtraction

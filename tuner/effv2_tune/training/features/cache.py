@@ -1,0 +1,332 @@
+"""The folder of cached features: what lies there, who may write, how much is kept."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import math
+import os
+import re
+import shutil
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from effv2_tune.catalog import Scaling
+from effv2_tune.errors import EXIT_FAILED, TuneError
+from effv2_tune.files.cache import CACHE_VARIABLE, cache_folder
+from effv2_tune.study.base import Value
+from effv2_tune.training.features.files import write_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+    from typing import IO
+
+#: Gigabytes that cached features may take on disk together.
+LIMIT_VARIABLE = "EFFV2_TUNE_FEATURES_GB"
+#: Enough for all nine networks on 60,000 images with flips (6 GB), and for a few other data sets.
+DEFAULT_LIMIT_GB = 20.0
+#: Part of every key: another number makes all features of earlier versions strangers.
+_FORMAT = 1
+
+_FACTS = "features.json"
+#: The name of a set's folder: the digest of its key.
+_DIGEST = re.compile(r"[0-9a-f]{32}")
+_GB = 1e9
+
+
+class FeatureKey(Value):
+    """Everything that decides the numbers of a feature set, and what computing them costs.
+
+    Attributes:
+        data: Digest of all pixels, labels and splits.
+        variant: The network.
+        resolution: Side in pixels that images are resized to.
+        resize: How.
+        weights: SHA-256 of the weight file.
+        scaling: Of the numbers that go into the network.
+        backend: The Keras backend.
+        device_kind: The accelerator's name as the backend reports it, or the CPU's.
+        device_count: How many of them.
+        threads: Those that a CPU computes with; None where another device does.
+        version: Of the backend.
+        precision: Of the computation; the features themselves are float32.
+        format: Of this version's features.
+    """
+
+    data: str
+    variant: str
+    resolution: int
+    resize: str
+    weights: str
+    scaling: Scaling
+    backend: str
+    device_kind: str
+    device_count: int
+    threads: int | None
+    version: str
+    precision: str
+    format: int = _FORMAT
+
+    @property
+    def digest(self) -> str:
+        """Thirty-two characters that two keys share only if they are equal."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:32]
+
+
+class FeatureFacts(Value):
+    """What is written beside a feature set, for people and for finding relatives.
+
+    Attributes:
+        key: What the features are of.
+        source: Where the images came from, in the words of the study.
+        weights_name: What the study calls the weights.
+    """
+
+    key: FeatureKey
+    source: str
+    weights_name: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A feature set on disk.
+
+    Attributes:
+        folder: Where it lies.
+        facts: What it is; None for one of an earlier version, and where that is damaged.
+        nbytes: What it takes on disk.
+        used: When it was last used, in seconds since 1970.
+        arrays: Names of the arrays that are finished.
+        unfinished: Names of those that are not.
+    """
+
+    folder: Path
+    facts: FeatureFacts | None
+    nbytes: int
+    used: float
+    arrays: tuple[str, ...]
+    unfinished: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        """The network and its resolution; its folder's name where nobody can tell them."""
+        if self.facts is None:
+            return f"{self.folder.name} (of an earlier version, or damaged)"
+        return f"{self.facts.key.variant}@{self.facts.key.resolution}"
+
+
+def limit_bytes() -> int:
+    """What all feature sets may take together: ``$EFFV2_TUNE_FEATURES_GB``, or 20 GB.
+
+    Raises:
+        TuneError: The variable holds no number.
+    """
+    given = os.environ.get(LIMIT_VARIABLE)
+    try:
+        limit = DEFAULT_LIMIT_GB if given is None else float(given)
+    except ValueError:
+        limit = -1.0
+    # In bytes: 1e300 is a number of gigabytes, but without end as bytes. No range holds nan.
+    if not 0 <= limit * _GB < math.inf:
+        raise TuneError(
+            f"{LIMIT_VARIABLE} is {given!r}, and no number of gigabytes.",
+            hint=f"Set it to a number such as {DEFAULT_LIMIT_GB:g}, or unset it.",
+        )
+    return int(limit * _GB)
+
+
+class FeatureCache:
+    """The feature sets of this user.
+
+    Args:
+        folder: Where they lie; those of `effv2_tune.files.cache` if left out.
+        limit: Bytes that they may take together; as :func:`limit_bytes` if left out.
+    """
+
+    def __init__(self, folder: Path | None = None, *, limit: int | None = None) -> None:
+        self.folder = cache_folder("features") if folder is None else folder
+        self.limit = limit_bytes() if limit is None else limit
+
+    def place(self, key: FeatureKey) -> Path:
+        """Folder of one feature set."""
+        return self.folder / key.digest
+
+    def entries(self) -> list[Entry]:
+        """All feature sets, the least recently used first."""
+        # Whatever its facts: a set that nobody sees takes room for ever.
+        folders = [path for path in self.folder.glob("*") if _DIGEST.fullmatch(path.name)]
+        found = [_entry(folder) for folder in folders]
+        return sorted((one for one in found if one is not None), key=lambda entry: entry.used)
+
+    @contextlib.contextmanager
+    def alone(self, facts: FeatureFacts, waits: Callable[[], None]) -> Iterator[Path]:
+        """Keep other processes that want the same features waiting.
+
+        Args:
+            facts: Of the feature set; it counts as used now.
+            waits: Called if another process has it.
+
+        Yields:
+            Its folder.
+
+        Raises:
+            TuneError: The folder cannot be written.
+        """
+        folder = self.place(facts.key)
+        with contextlib.ExitStack() as held:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                held.enter_context(_only_one(_lock_of(folder), waits))
+                folder.mkdir(exist_ok=True)
+                _note(folder / _FACTS, facts)
+            except OSError as error:
+                raise TuneError(
+                    f"The features cannot be kept in {folder}: {error.strerror or error}.",
+                    hint=f"Set {CACHE_VARIABLE} to a folder on a disk with room, or write "
+                    "'features: off' to run the backbone in every step.",
+                    exit_code=EXIT_FAILED,
+                ) from error
+            yield folder
+
+    def relatives(self, facts: FeatureFacts) -> list[Entry]:
+        """Feature sets that differ in the data alone, and come from the same place."""
+        key = facts.key
+        return [
+            entry
+            for entry in self.entries()
+            if entry.facts is not None
+            and entry.facts.source == facts.source
+            and entry.facts.key != key
+            and entry.facts.key.model_copy(update={"data": key.data}) == key
+        ]
+
+    def make_room(self, needed: int, keep: FeatureKey) -> list[Entry]:
+        """Remove the least recently used sets until ``needed`` more bytes are within the limit.
+
+        Args:
+            needed: Bytes that are about to be written.
+            keep: A set that stays, whatever it takes.
+
+        Returns:
+            What was removed. A set that some process is writing stays.
+
+        Raises:
+            TuneError: The disk has not so many bytes left.
+        """
+        entries = self.entries()
+        total = needed + sum(entry.nbytes for entry in entries)
+        removed = []
+        for entry in entries:
+            if total <= self.limit:
+                break
+            if entry.folder != self.place(keep) and self.remove(entry):
+                total -= entry.nbytes
+                removed.append(entry)
+        free = shutil.disk_usage(self.folder).free
+        if free < needed:
+            raise TuneError(
+                f"The features need {needed / _GB:.1f} GB; the disk of {self.folder} has "
+                f"{free / _GB:.1f} GB left.",
+                hint=f"Make room ('effv2-tune features --clear' removes all features), set "
+                f"{CACHE_VARIABLE} to a folder on another disk, or write 'features: off'.",
+                exit_code=EXIT_FAILED,
+            )
+        return removed
+
+    def remove(self, entry: Entry) -> bool:
+        """Remove a feature set, unless a process is writing it; whether it is gone."""
+        lock = _lock_of(entry.folder)
+        try:
+            with lock.open("w") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # Else another process removed the set, and what is there now was begun since.
+                if _is_at(lock, file):
+                    shutil.rmtree(entry.folder, ignore_errors=True)
+                    lock.unlink(missing_ok=True)
+        except OSError as error:
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES, errno.EROFS):
+                return False
+            raise
+        return not entry.folder.exists()
+
+
+def _entry(folder: Path) -> Entry | None:
+    """A feature set as it lies there; None where it goes away this moment, or is no folder."""
+    try:
+        changed = folder.stat().st_mtime
+        paths = list(folder.iterdir())
+    except OSError:
+        return None
+    files = {}
+    for path in paths:
+        # A process that is writing may rename one this moment.
+        with contextlib.suppress(FileNotFoundError):
+            files[path.name] = path.stat()
+    names = files.keys()
+    facts = _facts(folder / _FACTS)
+    return Entry(
+        folder=folder,
+        facts=facts if facts is not None and facts.key.digest == folder.name else None,
+        nbytes=sum(stat.st_size for stat in files.values()),
+        used=files[_FACTS].st_mtime if _FACTS in files else changed,
+        arrays=tuple(
+            sorted(
+                name.removesuffix(".npy")
+                for name in names
+                if name.endswith(".npy") and name.removesuffix("npy") + "json" in names
+            )
+        ),
+        unfinished=tuple(
+            sorted(name.removesuffix(".npy.part") for name in names if name.endswith(".part"))
+        ),
+    )
+
+
+def _facts(path: Path) -> FeatureFacts | None:
+    """What a feature set is; None where that is missing, damaged or of another version."""
+    try:
+        return FeatureFacts.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+def _lock_of(folder: Path) -> Path:
+    return folder.with_name(folder.name + ".lock")
+
+
+def _is_at(path: Path, lock: IO[str]) -> bool:
+    """Whether a lock is the file of that name: who held it may have removed it with the set."""
+    try:
+        return path.stat().st_ino == os.fstat(lock.fileno()).st_ino
+    except FileNotFoundError:
+        return False
+
+
+@contextlib.contextmanager
+def _only_one(path: Path, waits: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock ``path``; the kernel lets go of it when this process dies."""
+    while True:
+        with path.open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                waits()
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            if _is_at(path, lock):
+                yield
+                return
+
+
+def _note(path: Path, facts: FeatureFacts) -> None:
+    """Write down what a feature set is, and that it is used now."""
+    if _facts(path) != facts:
+        write_whole(path, json.dumps(json.loads(facts.model_dump_json()), indent=2) + "\n")
+    now = time.time()
+    os.utime(path, (now, now))

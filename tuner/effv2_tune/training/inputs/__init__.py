@@ -1,0 +1,1 @@
+"""How images reach the network: order, transfer to the device, augmentation, resizing."""

@@ -1,0 +1,68 @@
+"""From a batch as it is stored, images or cached features, to what the network takes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from keras import ops
+
+from effv2_tune.network import preprocess
+from effv2_tune.training.inputs.augmentation import augment, is_mirrored, mix
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from effv2_tune.training.backends.base import StepPlan
+    from effv2_tune.training.inputs.augmentation import Draw
+
+
+def training_inputs(
+    batch: Any,
+    targets: Any,
+    *,
+    plan: StepPlan,
+    numbers: Mapping[str, Any],
+    draw: Draw,
+    mixing: Any,
+) -> tuple[Any, Any]:
+    """What the network is trained on in one step, and what it should say.
+
+    Args:
+        batch: uint8 images [batch, height, width, channels]; or features [batch, sides, width],
+            where the second side is that of the mirrored image.
+        targets: [batch, classes], probabilities.
+        plan: What is compiled in.
+        numbers: Strengths of the augmentations, as scalars.
+        draw: Gives uniform random numbers from [0, 1).
+        mixing: As `augmentation.mix` takes it.
+
+    Returns:
+        Prepared images, or features [batch, width]; and the targets. The same random numbers
+        mirror the same images, whether they are images or features.
+    """
+    if plan.takes_features:
+        if "flip" not in plan.augmentations:
+            return batch[:, 0], targets
+        mirrored = ops.reshape(is_mirrored(batch.shape[0], draw), (-1, 1))
+        return ops.where(mirrored, batch[:, 1], batch[:, 0]), targets
+    images = augment(
+        ops.cast(batch, "float32"),
+        kinds=plan.augmentations,
+        numbers=numbers,
+        draw=draw,
+        resolution=plan.resolution,
+    )
+    images, targets = mix(images, targets, kinds=plan.augmentations, mixing=mixing)
+    return prepared(images, plan), targets
+
+
+def evaluation_inputs(batch: Any, plan: StepPlan) -> Any:
+    """What the network is evaluated on: a batch as it is stored, changed by nothing random."""
+    return batch[:, 0] if plan.takes_features else prepared(batch, plan)
+
+
+def prepared(images: Any, plan: StepPlan) -> Any:
+    """Images resized and scaled for the network."""
+    return preprocess(
+        images, plan.resolution, scaling=plan.scaling, interpolation=plan.interpolation
+    )

@@ -1,0 +1,137 @@
+"""From a recipe to what is compiled into its steps, and to the numbers that go in."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from effv2_tune import catalog
+from effv2_tune.data import class_weights
+from effv2_tune.optimizers.static_config import Switches
+from effv2_tune.study.steps import steps_per_epoch
+from effv2_tune.training.backends.base import StepNumbers, StepPlan
+from effv2_tune.training.inputs.augmentation import augmentation_numbers
+
+if TYPE_CHECKING:
+    from effv2_tune.catalog import Scaling
+    from effv2_tune.data import Dataset
+    from effv2_tune.study.bucket import BucketKey
+    from effv2_tune.study.recipe import Recipe
+
+
+def optimizer_switches(recipe: Recipe) -> Switches:
+    """What of the optimizer is compiled in."""
+    return Switches(
+        kind=recipe.optimizer,
+        schedule=recipe.schedule,
+        rectify=recipe.rectify,
+        amsgrad=recipe.amsgrad and recipe.optimizer != "sgd",
+        nesterov=recipe.nesterov and recipe.optimizer == "sgd",
+        clip=recipe.clip_norm is not None,
+        average=recipe.ema,
+        average_warms_up=recipe.ema,
+    )
+
+
+def optimizer_numbers(recipe: Recipe, *, images: int, batch: int) -> dict[str, float]:
+    """The numbers of optimizer and schedule, by the optimizer's names for them.
+
+    Args:
+        recipe: Its durations are in epochs.
+        images: Training images.
+        batch: Images per step; with ``images`` it makes steps of epochs.
+    """
+    epoch = steps_per_epoch(images, batch)
+    warmup = recipe.warmup_epochs * epoch
+    available = {
+        "learning_rate": recipe.maximal_learning_rate,
+        "initial_learning_rate": recipe.initial_learning_rate,
+        "maximal_learning_rate": recipe.maximal_learning_rate,
+        "step_size": recipe.step_size_epochs * epoch,
+        "gamma": recipe.gamma,
+        "warmup_steps": warmup,
+        "decay_steps": max(1.0, recipe.epochs * epoch - warmup),
+        "weight_decay": recipe.weight_decay,
+        "beta_1": recipe.beta_1,
+        "beta_2": recipe.beta_2,
+        "epsilon": recipe.epsilon,
+        "sma_threshold": recipe.sma_threshold,
+        "momentum": recipe.momentum,
+        "global_clipnorm": recipe.clip_norm,
+        "ema_momentum": recipe.ema_momentum,
+    }
+    taken = {name: available[name] for name in optimizer_switches(recipe).number_names}
+    return {name: float(value) for name, value in taken.items() if value is not None}
+
+
+def step_plan(
+    recipe: Recipe, key: BucketKey, scaling: Scaling, *, feature_shape: tuple[int, int] | None
+) -> StepPlan:
+    """What of the steps is compiled in.
+
+    Args:
+        recipe: Any of the bucket.
+        key: The bucket.
+        scaling: Of the numbers that go into the network.
+        feature_shape: Sides and width of features; None where images come in.
+    """
+    return StepPlan(
+        batch=key.batch,
+        classes=key.classes,
+        image_shape=feature_shape or key.image_shape,
+        resolution=key.resolution,
+        interpolation=recipe.resize,
+        scaling=scaling,
+        augmentations=key.augmentation,
+        averaged=recipe.ema,
+        takes_features=feature_shape is not None,
+    )
+
+
+def strengths(recipe: Recipe) -> dict[str, float]:
+    """Label smoothing and the strengths of the augmentations, by name."""
+    return {"label_smoothing": recipe.label_smoothing} | augmentation_numbers(recipe)
+
+
+def step_numbers(recipe: Recipe, dataset: Dataset) -> StepNumbers:
+    """What goes into the steps of one trial.
+
+    Raises:
+        TuneError: A class weight names a class that the data do not have.
+    """
+    weights = np.ones(len(dataset.classes), np.float32)
+    if recipe.class_weight != "none":
+        weights = class_weights(dataset.train.labels, dataset.classes, recipe.class_weight)
+    # Dropout starts from the seed itself: augmentation has random numbers of its own.
+    seed = zlib.crc32(f"augmentation {recipe.seed}".encode())
+    return StepNumbers(seed=seed, strengths=strengths(recipe), class_weights=weights)
+
+
+def network_arguments(recipe: Recipe, *, classes: int, precision: str) -> dict[str, Any]:
+    """What `efficientnet_v2` takes beside the variant."""
+    trainable_from: Any = 0
+    if recipe.backbone == "finetune":
+        trainable_from = recipe.finetune_from
+    if recipe.backbone == "frozen":
+        trainable_from = "head"
+    return {
+        "classes": classes,
+        "resolution": recipe.pixels,
+        "dropout": recipe.dropout,
+        "stochastic_depth": recipe.stochastic_depth,
+        "trainable_from": trainable_from,
+        "seed": recipe.seed,
+        "dtype": precision,
+    }
+
+
+def weights_source(recipe: Recipe, base: Path) -> str | None:
+    """The recipe's weights as `load_weights` takes them; None for random ones."""
+    if recipe.weights == "none":
+        return None
+    if recipe.weights in (*catalog.WEIGHT_SETS, catalog.KERAS_WEIGHTS):
+        return recipe.weights
+    return str(base / Path(recipe.weights).expanduser())

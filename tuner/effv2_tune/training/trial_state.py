@@ -1,0 +1,180 @@
+"""One trial in training: what has happened so far, and how it goes into a checkpoint and back."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from effv2_tune.files.checkpoint import Checkpoint
+from effv2_tune.study.recipe import Recipe, quality_direction
+from effv2_tune.study.trial import Epoch, Scores, Times
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from effv2_tune.training.backends.base import Sums
+
+Weights = dict[str, np.ndarray[Any, Any]]
+Origin = dict[str, str | int]
+"""What a checkpoint depends on beside its recipe, by its name in a sentence."""
+
+_SELECTED = "selected/"
+
+
+@dataclass
+class TrialRun:
+    """A trial's progress; all of it is in its checkpoint.
+
+    Attributes:
+        recipe: What is trained.
+        epoch: Epochs that are over.
+        step: Steps of the present epoch that are done.
+        loss: Sum of the present epoch's step losses.
+        correct: Training images of the present epoch that were taken for their class.
+        seconds: Time of the present epoch's steps.
+        step_times: Seconds per step of the present epoch's windows.
+        epoch_step_times: Median of these, for each epoch that is over.
+        curve: One entry for each epoch that is over.
+        best_epoch: Epoch of the weights that are selected so far, from 1; 0 for none.
+        best: Those weights; empty where the last ones are selected.
+        times: Where the time went, over all attempts.
+    """
+
+    recipe: Recipe
+    epoch: int = 0
+    step: int = 0
+    loss: float = 0.0
+    correct: float = 0.0
+    seconds: float = 0.0
+    step_times: list[float] = field(default_factory=list)
+    epoch_step_times: list[float] = field(default_factory=list)
+    curve: list[Epoch] = field(default_factory=list)
+    best_epoch: int = 0
+    best: Weights = field(default_factory=dict)
+    times: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def timed(self, what: str) -> Iterator[None]:
+        """Add the time that passes to ``times``."""
+        before = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add_time(what, time.perf_counter() - before)
+
+    def add_time(self, what: str, seconds: float) -> None:
+        """Add to one entry of ``times``."""
+        self.times[what] = self.times.get(what, 0.0) + seconds
+
+    def count_window(self, sums: Sums, seconds: float) -> None:
+        """Take in a window of training steps."""
+        self.step += sums.steps
+        self.loss += sums.loss
+        self.correct += sums.correct
+        self.seconds += seconds
+        self.step_times.append(seconds / sums.steps)
+        self.add_time("train", seconds)
+
+    def end_epoch(self, validation: Scores, *, batch: int, learning_rate: float) -> Epoch:
+        """Close the present epoch; its scores become the newest of the curve."""
+        ended = Epoch(
+            epoch=self.epoch + 1,
+            learning_rate=learning_rate,
+            train_loss=self.loss / self.step,
+            train_accuracy=self.correct / (self.step * batch),
+            validation=validation,
+            seconds=self.seconds,
+        )
+        self.curve.append(ended)
+        self.epoch_step_times.append(statistics.median(self.step_times))
+        self.epoch, self.step = self.epoch + 1, 0
+        self.loss, self.correct, self.seconds, self.step_times = 0.0, 0.0, 0.0, []
+        return ended
+
+    @property
+    def selects_newest(self) -> bool:
+        """Whether the newest epoch's weights are the ones that the recipe selects so far."""
+        if self.recipe.select == "last" or not self.best_epoch:
+            return True
+        newest, best = self.curve[-1].validation, self.curve[self.best_epoch - 1].validation
+        name = "loss" if self.recipe.select == "val_loss" else self.recipe.quality
+        now, before = getattr(newest, name), getattr(best, name)
+        return bool(now > before if quality_direction(name) == "maximize" else now < before)
+
+    def select(self, weights: Weights) -> None:
+        """Keep these weights as those of the newest epoch."""
+        self.best_epoch, self.best = self.epoch, weights
+
+    def all_times(self, *, wall: float, step_bucket: float) -> Times:
+        """The times so far; ``wall`` is that of this attempt alone."""
+        medians = self.epoch_step_times or self.step_times
+        return Times(
+            **(self.times | {"wall": self.times.get("wall", 0.0) + wall}),
+            step_median=statistics.median(medians) if medians else 0.0,
+            step_bucket=step_bucket,
+        )
+
+    def checkpoint(
+        self, state: Mapping[str, np.ndarray[Any, Any]], origin: Origin, *, wall: float
+    ) -> Checkpoint:
+        """All of it, with the state of the steps, and where it was trained."""
+        best = {_SELECTED + name: array for name, array in self.best.items()}
+        facts = {
+            "recipe": self.recipe.model_dump_json(),
+            "origin": dict(origin),
+            "epoch": self.epoch,
+            "step": self.step,
+            "loss": self.loss,
+            "correct": self.correct,
+            "seconds": self.seconds,
+            "step_times": self.step_times,
+            "epoch_step_times": self.epoch_step_times,
+            "curve": [epoch.model_dump_json() for epoch in self.curve],
+            "best_epoch": self.best_epoch,
+            "times": self.times | {"wall": self.times.get("wall", 0.0) + wall},
+        }
+        return Checkpoint({**state, **best}, facts)
+
+
+def restore(checkpoint: Checkpoint, recipe: Recipe) -> TrialRun:
+    """The run that a checkpoint holds; its steps take the checkpoint's other arrays."""
+    facts: dict[str, Any] = dict(checkpoint.facts)
+    del facts["recipe"]
+    facts.pop("origin", None)
+    facts["curve"] = [Epoch.model_validate_json(text) for text in facts["curve"]]
+    best = {
+        name.removeprefix(_SELECTED): array
+        for name, array in checkpoint.arrays.items()
+        if name.startswith(_SELECTED)
+    }
+    return TrialRun(recipe=recipe, best=best, **facts)
+
+
+def belongs_to(checkpoint: Checkpoint, recipe: Recipe) -> bool:
+    """Whether a checkpoint was written by a run of this very recipe.
+
+    A setting that the checkpoint does not know, because it has come since, was at its default.
+    """
+    try:
+        return Recipe.model_validate_json(checkpoint.facts["recipe"]) == recipe
+    except ValidationError:
+        return False
+
+
+def strangeness(checkpoint: Checkpoint, origin: Origin) -> str:
+    """What a checkpoint was trained with that is another here, in words; empty for nothing.
+
+    One that an earlier version wrote says nothing of it, and is no stranger.
+    """
+    before = checkpoint.facts.get("origin", {})
+    return ", ".join(
+        f"{name}: {before[name]} then, {now} now"
+        for name, now in origin.items()
+        if name in before and before[name] != now
+    )

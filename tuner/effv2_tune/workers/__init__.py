@@ -1,0 +1,1 @@
+"""Worker processes and the messages exchanged with them; loads no framework."""

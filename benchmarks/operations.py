@@ -174,9 +174,9 @@ def whole_step(side: int, batch: int) -> Row:
     from effv2_tune.network import model
     from effv2_tune.network.layers import LayerKinds
     from effv2_tune.study.recipe import DataSpec, Recipe
-    from effv2_tune.training.compiled import CompiledBucket, place_rows
+    from effv2_tune.training.compiled import CompiledBucket, place_sources
     from effv2_tune.training.devices import open_device
-    from effv2_tune.training.inputs.pipeline import image_rows
+    from effv2_tune.training.inputs.pipeline import image_sources
     from effv2_tune.training.trainer import Trainer
 
     data = DataSpec(train=256, validation=128, test=300)
@@ -184,7 +184,7 @@ def whole_step(side: int, batch: int) -> Row:
     dataset = load_dataset(data, base=Path())
     backend = keras.backend.backend()
     trainer = Trainer(dataset, open_device(backend, hardware="cpu"))
-    feeds = place_rows(image_rows(dataset), backend, 1 << 30)
+    feeds = place_sources(image_sources(dataset), backend, 1 << 30)
     calls = []
     for kinds in (LayerKinds(), quick_kinds()):
         model.LayerKinds = lambda *_, kinds=kinds: kinds  # type: ignore[assignment,misc]

@@ -61,8 +61,8 @@ def optimizers() -> dict[str, Callable[[], Any]]:
         AdaBelief,
         AdamW,
         CyclicalLearningRate,
-        FlatOptimizer,
-        Switches,
+        StaticConfig,
+        StepOptimizer,
     )
 
     def schedule() -> CyclicalLearningRate:
@@ -73,8 +73,8 @@ def optimizers() -> dict[str, Callable[[], Any]]:
         "Keras' AdamW, our schedule": lambda: keras.optimizers.AdamW(schedule(), weight_decay=1e-5),
         "AdamW": lambda: AdamW(schedule(), weight_decay=1e-5),
         "AdaBelief": lambda: AdaBelief(schedule(), weight_decay=1e-5),
-        "FlatOptimizer, AdaBelief": lambda: FlatOptimizer(
-            Switches(schedule="triangular2"), CYCLE | {"weight_decay": 1e-5}
+        "StepOptimizer, AdaBelief": lambda: StepOptimizer(
+            StaticConfig(schedule="triangular2"), CYCLE | {"weight_decay": 1e-5}
         ),
     }
 

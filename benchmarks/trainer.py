@@ -168,7 +168,7 @@ def twelve_trials(backend: str) -> list[Any]:
     trainer = make_trainer(backend)
     best = 0.0
     for number, rate in enumerate(learning_rates()):
-        recipe = RECIPE.with_numbers(
+        recipe = RECIPE.with_settings(
             initial_learning_rate=1e-5, maximal_learning_rate=rate, schedule="constant"
         )
         best = max(best, train(trainer, recipe, number).scores.accuracy)
@@ -374,7 +374,7 @@ def enlarged(images: np.ndarray, side: int) -> np.ndarray:
 
 PHOTO = 224
 PHOTO_BATCH = 16
-PHOTO_RECIPE = RECIPE.with_numbers(resolution=PHOTO, batch_size=PHOTO_BATCH, variant="b0")
+PHOTO_RECIPE = RECIPE.with_settings(resolution=PHOTO, batch_size=PHOTO_BATCH, variant="b0")
 
 
 def _at(dataset: Dataset, side: int, count: int) -> Dataset:
@@ -433,7 +433,7 @@ def augment(backend: str) -> list[Row]:
         "random crops": {"random_crop": 0.5},
     }
     trainer = make_trainer(backend, digits)
-    runners = {name: _runner(trainer, RECIPE.with_numbers(**c)) for name, c in changes.items()}
+    runners = {name: _runner(trainer, RECIPE.with_settings(**c)) for name, c in changes.items()}
     seconds = in_turns(runners, steps=4)
     return [
         (f"step with {name}, against none", f"{seconds[name] / seconds['none']:.3f}", "")
@@ -447,7 +447,7 @@ def memory(backend: str) -> list[Row]:
     trainer = make_trainer(backend)
     sizes = []
     for number in range(40):
-        recipe = RECIPE.with_numbers(variant="tiny", epochs=1, seed=number)
+        recipe = RECIPE.with_settings(variant="tiny", epochs=1, seed=number)
         sizes.append(train(trainer, recipe, number).memory_bytes)
     ratio = sizes[-1] / sizes[7]
     return [("resident memory after 40 trials, against that after 8", f"{ratio:.3f}", "1.05")]

@@ -27,7 +27,7 @@ from effv2_tune.data import check_dataset, load_dataset
 from effv2_tune.data.formats import read_batch
 from effv2_tune.data.registry import KNOWN, KnownDataset, RemoteFile
 from effv2_tune.errors import EXIT_FAILED, TuneError
-from effv2_tune.files.download import Digest, Patience
+from effv2_tune.files.download import Digest, RetryPolicy
 from effv2_tune.files.download import fetch as fetch_file
 from effv2_tune.study.recipe import DataSpec
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 OTHERWISE = "Name its place as 'path:'."
 CIFAR10 = DataSpec(name="cifar10", path="data", stratify=False)
-IMPATIENT = Patience(attempts=2, timeout_seconds=5, pause_seconds=0)
+IMPATIENT = RetryPolicy(attempts=2, timeout_seconds=5, pause_seconds=0)
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
 RIGHT = Digest("md5", hashlib.md5(CONTENT).hexdigest())  # noqa: S324 - what publishers state
 
@@ -47,7 +47,7 @@ def fetch(
     urls: list[str],
     destination: Path,
     *,
-    patience: Patience = IMPATIENT,
+    patience: RetryPolicy = IMPATIENT,
     on_bytes: OnBytes = lambda *_: None,
 ) -> Path:
     return fetch_file(

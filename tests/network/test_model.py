@@ -13,11 +13,11 @@ from effv2_tune.catalog import TINY, find_variant
 from effv2_tune.errors import TuneError
 from effv2_tune.network import (
     classifier,
+    drop_rate_variables,
     efficientnet_v2,
     initialise,
     preprocess,
-    rate_variables,
-    set_rates,
+    set_drop_rates,
     stage_of,
     variables_by_stage,
 )
@@ -106,19 +106,19 @@ def test_new_rates_compile_nothing_anew() -> None:
 
     outputs = []
     for rate in (0.0, 0.3, 0.6):
-        set_rates(network, dropout=rate, stochastic_depth=rate)
+        set_drop_rates(network, dropout=rate, stochastic_depth=rate)
         outputs.append(numbers(step(tf.constant(IMAGES))))
 
     assert len(traces) == 1
     assert not np.allclose(outputs[0], outputs[1])
-    assert set(rate_variables(network)) == {"dropout", "stochastic_depth"}
-    assert not any(rate.trainable for rate in rate_variables(network).values())
+    assert set(drop_rate_variables(network)) == {"dropout", "stochastic_depth"}
+    assert not any(rate.trainable for rate in drop_rate_variables(network).values())
 
 
 def test_on_jax_too_and_with_the_same_initial_weights(run_python: Any) -> None:
     code = """
 import json, jax, numpy as np
-from effv2_tune.network import efficientnet_v2, rate_variables, set_rates
+from effv2_tune.network import efficientnet_v2, drop_rate_variables, set_drop_rates
 network = efficientnet_v2("tiny", classes=10, dropout=0.0, stochastic_depth=0.0)
 images = np.random.default_rng(0).normal(size=(4, 32, 32, 3)).astype("float32")
 traces = []
@@ -133,7 +133,7 @@ def run():
         variable.assign(value)
     return np.asarray(outputs)
 plain = run()
-set_rates(network, dropout=0.5, stochastic_depth=0.5)
+set_drop_rates(network, dropout=0.5, stochastic_depth=0.5)
 first, second = run(), run()
 print(json.dumps([len(traces), plain.tolist(), bool(np.allclose(first, second)),
                   np.asarray(network.seed_generator.state).tolist()]))
@@ -151,9 +151,9 @@ def test_a_rate_out_of_range_or_unknown_is_refused() -> None:
     with pytest.raises(TuneError, match="dropout 1 is not a rate"):
         tiny(dropout=1.0)
     with pytest.raises(TuneError, match=r"stochastic_depth -0\.1 is not a rate"):
-        set_rates(tiny(), stochastic_depth=-0.1)
+        set_drop_rates(tiny(), stochastic_depth=-0.1)
     with pytest.raises(TuneError, match="no rate called 'stochastic_depth'"):
-        set_rates(classifier("tiny", classes=2), stochastic_depth=0.1)
+        set_drop_rates(classifier("tiny", classes=2), stochastic_depth=0.1)
 
 
 # --- stages ---------------------------------------------------------------------------------------

@@ -18,10 +18,10 @@ from effv2_tune.optimizers import (
     AdamW,
     CosineLearningRate,
     CyclicalLearningRate,
-    FlatOptimizer,
-    Switches,
+    StaticConfig,
+    StepOptimizer,
     reset,
-    set_numbers,
+    set_hyperparameters,
 )
 
 if TYPE_CHECKING:
@@ -85,9 +85,11 @@ PAIRS: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
         lambda: SGD(3e-2, 0.0, nesterov=True, weight_decay=1e-2),
     ),
     "flat-adabelief": (
-        lambda: FlatOptimizer(Switches(schedule="triangular2", clip=True, average=True), SCHEDULE),
-        lambda: FlatOptimizer(
-            Switches(schedule="triangular2", clip=True, average=True),
+        lambda: StepOptimizer(
+            StaticConfig(schedule="triangular2", clip=True, average=True), SCHEDULE
+        ),
+        lambda: StepOptimizer(
+            StaticConfig(schedule="triangular2", clip=True, average=True),
             {
                 "initial_learning_rate": 2e-3,
                 "maximal_learning_rate": 2e-1,
@@ -103,9 +105,9 @@ PAIRS: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
         ),
     ),
     "flat-sgd": (
-        lambda: FlatOptimizer(Switches("sgd", nesterov=True), {"learning_rate": 1e-2}),
-        lambda: FlatOptimizer(
-            Switches("sgd", nesterov=True),
+        lambda: StepOptimizer(StaticConfig("sgd", nesterov=True), {"learning_rate": 1e-2}),
+        lambda: StepOptimizer(
+            StaticConfig("sgd", nesterov=True),
             {"learning_rate": 3e-2, "momentum": 0.9, "weight_decay": 0.1},
         ),
     ),
@@ -137,7 +139,7 @@ def assert_same(found: Sequence[Any], expected: Sequence[Any]) -> None:
 
 @pairs
 def test_the_pairs_differ_in_every_number(pair: tuple[Any, Any]) -> None:
-    one, other = (make().numbers for make in pair)
+    one, other = (make().hyperparameters for make in pair)
 
     assert one.keys() == other.keys()
     assert all(one[name] != other[name] for name in one)
@@ -150,12 +152,12 @@ def test_new_numbers_and_a_reset_make_it_a_new_optimizer(pair: tuple[Any, Any]) 
     one.build(variables)
     train(one, variables)
 
-    set_numbers(one, other.numbers)
+    set_hyperparameters(one, other.hyperparameters)
     reset(one)
     for variable, start in zip(variables, START, strict=True):
         variable.assign(start)
 
-    assert one.numbers == other.numbers
+    assert one.hyperparameters == other.hyperparameters
     assert_same(train(one, variables), trained(other))
 
 
@@ -176,7 +178,7 @@ def test_tensorflow_traces_once_for_all_numbers(pair: tuple[Any, Any]) -> None:
 
     for gradients in GRADIENTS:
         step(*map(tf.constant, gradients))
-    set_numbers(one, other.numbers)
+    set_hyperparameters(one, other.hyperparameters)
     reset(one)
     for variable, start in zip(variables, START, strict=True):
         variable.assign(start)
@@ -221,7 +223,7 @@ def test_jax_lowers_both_to_the_same_program(pair: tuple[Any, Any]) -> None:
         optimizer.build(variables)
         carried = (
             optimizer.initial_state()
-            if isinstance(optimizer, FlatOptimizer)
+            if isinstance(optimizer, StepOptimizer)
             else [variable.value for variable in optimizer.variables]
         )
 
@@ -236,7 +238,7 @@ def test_jax_lowers_both_to_the_same_program(pair: tuple[Any, Any]) -> None:
 
 
 def test_a_number_reads_as_it_was_written() -> None:
-    assert AdaBelief(0.1, weight_decay=1e-5).numbers == {
+    assert AdaBelief(0.1, weight_decay=1e-5).hyperparameters == {
         "learning_rate": 0.1,
         "weight_decay": 1e-5,
         "beta_1": 0.9,
@@ -266,9 +268,9 @@ def test_numbers_of_any_size_are_taken(
     }
     optimizer = AdaBelief(weight_decay=0.0)
 
-    set_numbers(optimizer, given_numbers)
+    set_hyperparameters(optimizer, given_numbers)
 
-    found = optimizer.numbers
+    found = optimizer.hyperparameters
     assert {name: np.float32(n) for name, n in given_numbers.items()} == {
         name: np.float32(found[name]) for name in given_numbers
     }
@@ -279,7 +281,7 @@ def test_the_learning_rate_can_be_set_as_keras_callbacks_do() -> None:
 
     optimizer.learning_rate = 0.01
 
-    assert optimizer.numbers["learning_rate"] == 0.01
+    assert optimizer.hyperparameters["learning_rate"] == 0.01
     with pytest.raises(TuneError, match="learning_rate must be at least 0"):
         optimizer.learning_rate = -1.0
 
@@ -289,7 +291,7 @@ def test_a_schedule_gives_way_to_another_of_its_kind_only() -> None:
 
     optimizer.learning_rate = CyclicalLearningRate.triangular2(2e-3, 2e-1, 4)
 
-    assert optimizer.numbers["step_size"] == 4.0
+    assert optimizer.hyperparameters["step_size"] == 4.0
     assert float(optimizer.learning_rate) == pytest.approx(2e-3)
     with pytest.raises(TuneError, match="is a schedule 'triangular2', and cannot become a number"):
         optimizer.learning_rate = 0.1
@@ -333,17 +335,17 @@ WRONG: list[tuple[Callable[[], Any], str]] = [
     (lambda: AdaBelief(use_ema=True, ema_momentum=1.2), "ema_momentum must be at least 0 and at"),
     (lambda: AdamW(epsilon=0.0), "epsilon must be above 0 and finite, found 0."),
     (lambda: SGD(momentum=1.0), "momentum must be at least 0 and below 1"),
-    (lambda: Switches("adam"), "There is no optimizer 'adam', did you mean 'adamw'?"),
-    (lambda: Switches(schedule="triangle"), "There is no schedule 'triangle', did you mean"),
-    (lambda: Switches("adamw", nesterov=True), "adamw has no nesterov."),
-    (lambda: Switches("sgd", amsgrad=True), "sgd has no amsgrad."),
-    (lambda: FlatOptimizer(Switches(), {}), "The schedule 'constant' needs learning_rate."),
+    (lambda: StaticConfig("adam"), "There is no optimizer 'adam', did you mean 'adamw'?"),
+    (lambda: StaticConfig(schedule="triangle"), "There is no schedule 'triangle', did you mean"),
+    (lambda: StaticConfig("adamw", nesterov=True), "adamw has no nesterov."),
+    (lambda: StaticConfig("sgd", amsgrad=True), "sgd has no amsgrad."),
+    (lambda: StepOptimizer(StaticConfig(), {}), "The schedule 'constant' needs learning_rate."),
     (
-        lambda: FlatOptimizer(Switches(), {"learning_rate": 1, "beta1": 0.9}),
+        lambda: StepOptimizer(StaticConfig(), {"learning_rate": 1, "beta1": 0.9}),
         "no number called 'beta1', did you mean 'beta_1'?",
     ),
     (
-        lambda: FlatOptimizer(Switches(), {"learning_rate": 1, "beta_2": 0.5}),
+        lambda: StepOptimizer(StaticConfig(), {"learning_rate": 1, "beta_2": 0.5}),
         "beta_2 0.5 is at or below 0.6667",
     ),
 ]
@@ -367,21 +369,21 @@ def test_without_rectify_a_small_beta_2_is_fine() -> None:
 @pairs
 def test_a_refused_number_changes_nothing(pair: tuple[Any, Any]) -> None:
     optimizer = pair[0]()
-    before = optimizer.numbers
+    before = optimizer.hyperparameters
 
     with pytest.raises(TuneError, match=r"weight_decay must be|no number called"):
-        set_numbers(optimizer, dict(reversed(before.items())) | {"weight_decay": -1.0})
+        set_hyperparameters(optimizer, dict(reversed(before.items())) | {"weight_decay": -1.0})
     with pytest.raises(TuneError, match="no number called 'bete_1'"):
-        set_numbers(optimizer, {"bete_1": 0.5})
+        set_hyperparameters(optimizer, {"bete_1": 0.5})
 
-    assert optimizer.numbers == before
+    assert optimizer.hyperparameters == before
 
 
 def test_an_epsilon_that_is_0_in_float16_is_refused_for_float16_weights() -> None:
     half = keras.Variable(np.ones(3, "float16"), dtype="float16")
     single = keras.Variable(np.ones(3, "float32"))
 
-    for optimizer in (AdaBelief(), FlatOptimizer(Switches(), {"learning_rate": 0.1})):
+    for optimizer in (AdaBelief(), StepOptimizer(StaticConfig(), {"learning_rate": 0.1})):
         with pytest.raises(TuneError, match="epsilon 1e-14 underflows to 0 in float16"):
             optimizer.build([single, half])
     AdaBelief(epsilon=1e-7).build([single, half])

@@ -20,8 +20,8 @@ from effv2_tune.optimizers import (
     AdaBelief,
     AdamW,
     CyclicalLearningRate,
-    FlatOptimizer,
-    Switches,
+    StaticConfig,
+    StepOptimizer,
 )
 from effv2_tune.optimizers.rules import average_length, one_minus_power
 
@@ -91,7 +91,7 @@ def test_40_steps_agree_with_both_dead_packages(
 def test_the_flat_update_agrees_with_them_too(
     reference: dict[str, Any], settings: dict[str, Any]
 ) -> None:
-    switches = Switches(
+    config = StaticConfig(
         schedule="triangular2" if "clr" in settings else "constant",
         rectify=settings.get("rectify", True),
         amsgrad=settings.get("amsgrad", False),
@@ -99,9 +99,11 @@ def test_the_flat_update_agrees_with_them_too(
     rates = {"learning_rate": 1e-2}
     if "clr" in settings:
         rates = {"initial_learning_rate": 1e-4, "maximal_learning_rate": 5e-2, "step_size": 6}
-    numbers = {name: settings[name] for name in settings if name in switches.number_names}
+    hyperparameters = {
+        name: settings[name] for name in settings if name in config.hyperparameter_names
+    }
     after = trajectory(
-        FlatOptimizer(switches, rates | numbers),
+        StepOptimizer(config, rates | hyperparameters),
         reference["initial_weights"],
         reference["gradients"],
     )
@@ -221,7 +223,7 @@ def test_the_bias_correction_of_the_first_steps_is_exact_in_float32() -> None:
 def test_epsilon_0_stands_for_that_of_keras() -> None:
     found = AdaBelief(epsilon=0)
 
-    assert found.numbers["epsilon"] == keras.config.epsilon()
+    assert found.hyperparameters["epsilon"] == keras.config.epsilon()
 
 
 def test_a_gradient_that_never_changes_gives_long_finite_steps() -> None:

@@ -20,7 +20,7 @@ from effv2_tune.optimizers import (
     ScheduleSettings,
     learning_rate_at,
 )
-from effv2_tune.optimizers.curves import SCHEDULE_NUMBERS
+from effv2_tune.optimizers.curves import SCHEDULE_HYPERPARAMETERS
 from effv2_tune.optimizers.schedules import schedule_from
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ steps = st.integers(0, 10**9)
 @st.composite
 def schedules(draw: st.DrawFn) -> ScheduleSettings:
     """Any schedule between two bounds."""
-    kind = draw(st.sampled_from([kind for kind in SCHEDULE_NUMBERS if kind != "constant"]))
+    kind = draw(st.sampled_from([kind for kind in SCHEDULE_HYPERPARAMETERS if kind != "constant"]))
     low, high = sorted([draw(rates), draw(rates)])
     available = {
         "initial_learning_rate": low,
@@ -46,7 +46,9 @@ def schedules(draw: st.DrawFn) -> ScheduleSettings:
         "warmup_steps": draw(st.floats(0, 2.0**20, width=32)),
         "decay_steps": draw(step_sizes),
     }
-    return ScheduleSettings(kind, {name: available[name] for name in SCHEDULE_NUMBERS[kind]})
+    return ScheduleSettings(
+        kind, {name: available[name] for name in SCHEDULE_HYPERPARAMETERS[kind]}
+    )
 
 
 def at(schedule: Any, step: Any) -> float:
@@ -115,7 +117,8 @@ def test_a_constant_rate_is_constant() -> None:
 @given(schedules(), steps)
 def test_a_schedule_never_leaves_its_bounds(schedule: ScheduleSettings, step: int) -> None:
     low, high = (
-        schedule.numbers[name] for name in ("initial_learning_rate", "maximal_learning_rate")
+        schedule.hyperparameters[name]
+        for name in ("initial_learning_rate", "maximal_learning_rate")
     )
 
     assert low <= at(schedule_from(schedule), step) <= high
@@ -126,13 +129,13 @@ def test_a_schedule_never_leaves_its_bounds(schedule: ScheduleSettings, step: in
 @given(rates, rates, st.integers(1, 5000), st.integers(1, 12))
 def test_peaks_halve(one: float, other: float, step_size: int, cycle: int) -> None:
     low, high = sorted([one, other])
-    numbers = {
+    hyperparameters = {
         "initial_learning_rate": low,
         "maximal_learning_rate": high,
         "step_size": float(step_size),
     }
     peaks = step_size * (2 * np.asarray([cycle, cycle + 1]) - 1)
-    first, second = learning_rate_at(ScheduleSettings("triangular2", numbers), peaks)
+    first, second = learning_rate_at(ScheduleSettings("triangular2", hyperparameters), peaks)
 
     assert first - low == pytest.approx((high - low) / 2 ** (cycle - 1), rel=1e-6, abs=1e-12)
     assert second - low == pytest.approx((first - low) / 2, rel=1e-6, abs=1e-12)
@@ -144,26 +147,26 @@ def test_every_cycle_begins_at_the_lower_bound(
     one: float, other: float, step_size: int, cycles: int
 ) -> None:
     low, high = sorted([one, other])
-    numbers = {
+    hyperparameters = {
         "initial_learning_rate": low,
         "maximal_learning_rate": high,
         "step_size": float(step_size),
     }
 
     for kind in ("triangular", "triangular2"):
-        found = learning_rate_at(ScheduleSettings(kind, numbers), 2 * step_size * cycles)
+        found = learning_rate_at(ScheduleSettings(kind, hyperparameters), 2 * step_size * cycles)
         assert found == pytest.approx(low)
 
 
 @settings(deadline=None)
 @given(schedules(), st.integers(0, 20_000))
 def test_numpy_and_keras_compute_the_same(schedule: ScheduleSettings, step: int) -> None:
-    numbers = schedule.numbers
-    low, high = numbers["initial_learning_rate"], numbers["maximal_learning_rate"]
-    half_cycles = step / numbers.get("step_size", numbers.get("decay_steps", 1.0))
+    hyperparameters = schedule.hyperparameters
+    low, high = hyperparameters["initial_learning_rate"], hyperparameters["maximal_learning_rate"]
+    half_cycles = step / hyperparameters.get("step_size", hyperparameters.get("decay_steps", 1.0))
     # float32 knows a place in the cycle to one part in 2**23 of the cycles that have passed, and
     # a gamma near 1 to 6e-8, step after step.
-    tolerance = 1e-6 + 5e-7 * min(half_cycles, 1e7) + 1e-6 * step * ("gamma" in numbers)
+    tolerance = 1e-6 + 5e-7 * min(half_cycles, 1e7) + 1e-6 * step * ("gamma" in hyperparameters)
 
     found, expected = at(schedule_from(schedule), step), float(learning_rate_at(schedule, step))
 
@@ -223,7 +226,7 @@ def test_a_wrong_schedule_is_refused_in_a_sentence(make: Callable[[], Any], sent
 def test_the_plain_function_loads_no_framework(run_python: Callable[..., str]) -> None:
     code = """
 import sys
-from effv2_tune.optimizers import ScheduleSettings, Switches, learning_rate_at
+from effv2_tune.optimizers import ScheduleSettings, StaticConfig, learning_rate_at
 numbers = {"initial_learning_rate": 0.1, "maximal_learning_rate": 1.0, "step_size": 30.0}
 print(learning_rate_at(ScheduleSettings("triangular2", numbers), [0, 30, 90]).tolist())
 print([name for name in ("keras", "tensorflow", "jax") if name in sys.modules])

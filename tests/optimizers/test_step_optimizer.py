@@ -15,8 +15,8 @@ from effv2_tune.optimizers import (
     AdamW,
     CosineLearningRate,
     CyclicalLearningRate,
-    FlatOptimizer,
-    Switches,
+    StaticConfig,
+    StepOptimizer,
 )
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ COSINE = {
 
 TWINS: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
     "adabelief": (
-        lambda: FlatOptimizer(
-            Switches(schedule="triangular2", clip=True, average=True),
+        lambda: StepOptimizer(
+            StaticConfig(schedule="triangular2", clip=True, average=True),
             CYCLE | {"weight_decay": 0.1, "global_clipnorm": 2.0, "ema_momentum": 0.8},
         ),
         lambda: AdaBelief(
@@ -52,16 +52,17 @@ TWINS: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
         ),
     ),
     "adabelief-amsgrad": (
-        lambda: FlatOptimizer(Switches(rectify=False, amsgrad=True), {"learning_rate": 1e-2}),
+        lambda: StepOptimizer(StaticConfig(rectify=False, amsgrad=True), {"learning_rate": 1e-2}),
         lambda: AdaBelief(1e-2, rectify=False, amsgrad=True),
     ),
     "adamw": (
-        lambda: FlatOptimizer(Switches("adamw", "cosine"), COSINE | {"weight_decay": 0.004}),
+        lambda: StepOptimizer(StaticConfig("adamw", "cosine"), COSINE | {"weight_decay": 0.004}),
         lambda: AdamW(CosineLearningRate(1e-3, 5e-2, 7, 3)),
     ),
     "adamw-amsgrad": (
-        lambda: FlatOptimizer(
-            Switches("adamw", "exponential", amsgrad=True), CYCLE | {"gamma": 0.9, "beta_1": 0.7}
+        lambda: StepOptimizer(
+            StaticConfig("adamw", "exponential", amsgrad=True),
+            CYCLE | {"gamma": 0.9, "beta_1": 0.7},
         ),
         lambda: AdamW(
             CyclicalLearningRate.exponential(1e-3, 5e-2, 4, gamma=0.9),
@@ -71,12 +72,12 @@ TWINS: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
         ),
     ),
     "sgd": (
-        lambda: FlatOptimizer(Switches("sgd"), {"learning_rate": 1e-2, "momentum": 0.9}),
+        lambda: StepOptimizer(StaticConfig("sgd"), {"learning_rate": 1e-2, "momentum": 0.9}),
         lambda: SGD(1e-2, 0.9),
     ),
     "sgd-nesterov": (
-        lambda: FlatOptimizer(
-            Switches("sgd", nesterov=True),
+        lambda: StepOptimizer(
+            StaticConfig("sgd", nesterov=True),
             {"learning_rate": 1e-2, "momentum": 0.9, "weight_decay": 0.2},
         ),
         lambda: SGD(1e-2, 0.9, nesterov=True, weight_decay=0.2),
@@ -113,14 +114,14 @@ def test_it_computes_the_numbers_of_the_keras_optimizer(
         train(optimizer, theirs, [step])
 
     assert_close([v.numpy() for v in ours], [v.numpy() for v in theirs])
-    if flat.switches.average:
+    if flat.config.average:
         averages = optimizer._model_variables_moving_average
         found = [ops.convert_to_numpy(average) for average in flat.averaged_weights()]
         assert_close(found, [average.numpy() for average in averages])
 
 
 def test_weights_that_do_not_decay_are_left_out() -> None:
-    flat = FlatOptimizer(Switches(), {"learning_rate": 1e-2, "weight_decay": 0.5})
+    flat = StepOptimizer(StaticConfig(), {"learning_rate": 1e-2, "weight_decay": 0.5})
     optimizer = AdaBelief(1e-2, weight_decay=0.5)
     optimizer.exclude_from_weight_decay(var_names=["bias"])
     ours, theirs = new_variables(), new_variables()
@@ -134,7 +135,7 @@ def test_weights_that_do_not_decay_are_left_out() -> None:
 
 
 def test_one_variable_alone_is_updated() -> None:
-    flat = FlatOptimizer(Switches("sgd"), {"learning_rate": 0.5})
+    flat = StepOptimizer(StaticConfig("sgd"), {"learning_rate": 0.5})
     variable = keras.Variable([1.0, 2.0])
     flat.build([variable])
 
@@ -144,8 +145,8 @@ def test_one_variable_alone_is_updated() -> None:
 
 
 def test_an_average_that_warms_up_soon_forgets_the_first_steps() -> None:
-    slow = FlatOptimizer(
-        Switches("sgd", average=True, average_warms_up=True),
+    slow = StepOptimizer(
+        StaticConfig("sgd", average=True, average_warms_up=True),
         {"learning_rate": 1.0, "momentum": 0.0, "ema_momentum": 0.4},
     )
     variable = keras.Variable([0.0])
@@ -164,7 +165,7 @@ def test_an_average_that_warms_up_soon_forgets_the_first_steps() -> None:
 
 def test_half_precision_weights_have_float32_moments() -> None:
     variable = keras.Variable(np.ones(3), dtype="bfloat16")
-    flat = FlatOptimizer(Switches(average=True), {"learning_rate": 0.1})
+    flat = StepOptimizer(StaticConfig(average=True), {"learning_rate": 0.1})
     flat.build([variable])
 
     flat.apply([ops.ones(3, dtype="bfloat16")], [variable])
@@ -175,12 +176,12 @@ def test_half_precision_weights_have_float32_moments() -> None:
 
 
 def test_its_variables_have_names_of_their_own_that_never_change() -> None:
-    flat = FlatOptimizer(Switches(amsgrad=True, average=True), {"learning_rate": 0.1})
+    flat = StepOptimizer(StaticConfig(amsgrad=True, average=True), {"learning_rate": 0.1})
     flat.build(new_variables())
     names = [held.name for held in flat.variables]
 
     assert len(set(names)) == len(names)
-    assert names[:2] == ["iterations", "numbers"]
+    assert names[:2] == ["iterations", "hyperparameters"]
     vectors = ["first_moment", "second_moment", "largest_second_moment", "weight_average"]
     if BACKEND == "jax":
         vectors = [f"{name}_{position}" for name in vectors for position in range(len(SHAPES))]
@@ -249,7 +250,7 @@ def test_its_graph_is_smaller_and_hardly_grows() -> None:
         return len(step.get_concrete_function().graph.get_operations())
 
     def flat() -> Any:
-        return FlatOptimizer(Switches(), {"learning_rate": 0.1})
+        return StepOptimizer(StaticConfig(), {"learning_rate": 0.1})
 
     few, many = operations(flat(), 10), operations(flat(), 50)
     assert many < operations(keras.optimizers.AdamW(0.1), 50) / 2

@@ -109,9 +109,9 @@ def test_time_spent_is_the_walls_and_adds_up_over_buckets(
 def test_what_stopping_spared_is_projected_less_spent(trial_maker: Callable[..., Trial]) -> None:
     stopped, whole = trial_maker(0, state="pruned"), trial_maker(1, state="complete")
 
-    spared = spared_seconds([stopped, whole])
+    saved = spared_seconds([stopped, whole])
 
-    assert spared == pytest.approx(stopped.rungs[-1].projected_seconds - stopped.times.train)
+    assert saved == pytest.approx(stopped.rungs[-1].projected_seconds - stopped.times.train)
 
 
 def test_the_first_sentences_say_what_where_and_how_many(

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from effv2_tune.report.figures.static_svg import even_ticks
 from effv2_tune.report.quantities import (
-    counted,
     human_seconds,
-    in_words,
+    label_of,
     ladder_ticks,
+    pluralized,
     short,
     spans_decades,
     time_unit,
@@ -88,5 +88,5 @@ def test_settings_are_short_and_keep_their_meaning() -> None:
         "b0",
         "per_device: 16",
     ]
-    assert in_words("maximal_learning_rate") == "maximal learning rate"
-    assert (counted(1, "trial"), counted(1200, "trial")) == ("1 trial", "1,200 trials")
+    assert label_of("maximal_learning_rate") == "maximal learning rate"
+    assert (pluralized(1, "trial"), pluralized(1200, "trial")) == ("1 trial", "1,200 trials")

@@ -7,7 +7,7 @@ from typing import Literal
 
 import pytest
 
-from effv2_tune.search.retention import forgettable
+from effv2_tune.search.retention import expired_checkpoints
 from effv2_tune.study import Measurement, StudyPlan, Trial
 
 
@@ -41,7 +41,7 @@ TRIALS = [
 def test_a_running_trial_keeps_its_checkpoints_and_others_as_the_study_says(
     keep: str, forgotten: list[int]
 ) -> None:
-    assert forgettable(TRIALS, plan(keep)) == forgotten
+    assert expired_checkpoints(TRIALS, plan(keep)) == forgotten
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ def test_a_finished_run_is_not_repeated_and_not_overwritten(out: Path) -> None:
 
     again = effv2_tune.train(RECIPE, out=out, hardware="cpu")
     with pytest.raises(TuneError, match="holds a training run of another recipe"):
-        effv2_tune.train(RECIPE.with_numbers(seed=1), out=out, hardware="cpu")
+        effv2_tune.train(RECIPE.with_settings(seed=1), out=out, hardware="cpu")
 
     assert again.metrics == _metrics(out)
     assert again.model_path == out / "model.keras"
@@ -124,7 +124,7 @@ def test_other_images_than_the_search_saw_are_refused_before_anything_is_written
 
 
 def test_a_run_that_diverges_says_so(tmp_path: Path) -> None:
-    recipe = RECIPE.with_numbers(optimizer="sgd", maximal_learning_rate=1e30, ema=False)
+    recipe = RECIPE.with_settings(optimizer="sgd", maximal_learning_rate=1e30, ema=False)
 
     with pytest.raises(TuneError, match="ended diverged: The loss was no number in epoch 1"):
         effv2_tune.train(recipe, out=tmp_path, hardware="cpu")

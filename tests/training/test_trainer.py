@@ -79,7 +79,7 @@ def _equal(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
     )
 
 
-EVERYTHING_ON = RECIPE.with_numbers(
+EVERYTHING_ON = RECIPE.with_settings(
     optimizer="adabelief",
     schedule="triangular2",
     ema=True,
@@ -128,7 +128,7 @@ EVERY_NUMBER_OTHER = {
 
 def test_it_learns_the_digits(trainer: Trainer, tmp_path: Path) -> None:
     heard: list[Compiled | EpochEnded] = []
-    recipe = RECIPE.with_numbers(epochs=8, dropout=0.0, stochastic_depth=0.0, batch_size=32)
+    recipe = RECIPE.with_settings(epochs=8, dropout=0.0, stochastic_depth=0.0, batch_size=32)
 
     finished = _train(trainer, recipe, tmp_path, heard=heard)
 
@@ -146,7 +146,7 @@ def test_it_learns_the_digits(trainer: Trainer, tmp_path: Path) -> None:
 def test_trials_that_differ_in_every_number_share_one_trace_and_leak_nothing(
     fresh: Callable[..., Trainer], tmp_path: Path
 ) -> None:
-    other = EVERYTHING_ON.with_numbers(**EVERY_NUMBER_OTHER)
+    other = EVERYTHING_ON.with_settings(**EVERY_NUMBER_OTHER)
     shared, alone = fresh(), fresh()
 
     _train(shared, EVERYTHING_ON, tmp_path / "first")
@@ -207,7 +207,7 @@ def test_every_number_has_an_effect(
     tmp_path: Path,
     change: dict[str, Any],
 ) -> None:
-    _train(trainer, EVERYTHING_ON.with_numbers(**change), tmp_path)
+    _train(trainer, EVERYTHING_ON.with_settings(**change), tmp_path)
 
     assert not _equal(with_everything_on, _weights(tmp_path))
 
@@ -222,7 +222,7 @@ def test_a_trial_that_is_cut_off_anywhere_goes_on_bit_for_bit(
         if isinstance(message, EpochEnded) and message.epoch.epoch == 2:
             raise CutOffError
 
-    recipe = EVERYTHING_ON.with_numbers(epochs=4, select="best")
+    recipe = EVERYTHING_ON.with_settings(epochs=4, select="best")
     whole = _train(trainer, recipe, tmp_path / "whole")
     eager = fresh(checkpoint_seconds=0)
     order = Train(trial=0, recipe=recipe, rungs=(), step_seconds=0.2, checkpoint=tmp_path / "cut")
@@ -269,7 +269,7 @@ def test_checkpoints_of_another_recipe_are_not_continued(trainer: Trainer, tmp_p
     _train(trainer, RECIPE, tmp_path)
 
     with pytest.raises(TuneError, match="are of another recipe"):
-        _train(trainer, RECIPE.with_numbers(seed=1), tmp_path)
+        _train(trainer, RECIPE.with_settings(seed=1), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -313,7 +313,7 @@ def test_a_bucket_that_fits_alone_gets_the_memory_of_the_only_other_one(
 
     monkeypatch.setattr(CompiledBucket, "compile", fits_alone)
 
-    assert _train(trainer, RECIPE.with_numbers(flip=True), tmp_path / "new").outcome == "complete"
+    assert _train(trainer, RECIPE.with_settings(flip=True), tmp_path / "new").outcome == "complete"
 
 
 def test_a_trial_waits_at_its_rungs_and_ends_where_it_is_told_to(
@@ -325,7 +325,7 @@ def test_a_trial_waits_at_its_rungs_and_ends_where_it_is_told_to(
         asked.append(rung)
         return rung.rung == 0
 
-    recipe = RECIPE.with_numbers(epochs=4, quality="loss")
+    recipe = RECIPE.with_settings(epochs=4, quality="loss")
     finished = _train(trainer, recipe, tmp_path, rungs=(1, 3), decide=stop_at_second)
 
     assert [(rung.rung, rung.epoch) for rung in asked] == [(0, 1), (1, 3)]
@@ -340,7 +340,7 @@ def test_a_trial_waits_at_its_rungs_and_ends_where_it_is_told_to(
 def test_a_loss_that_is_no_number_ends_the_trial_as_diverged(
     trainer: Trainer, tmp_path: Path
 ) -> None:
-    recipe = RECIPE.with_numbers(optimizer="sgd", maximal_learning_rate=1e30)
+    recipe = RECIPE.with_settings(optimizer="sgd", maximal_learning_rate=1e30)
 
     finished = _train(trainer, recipe, tmp_path)
 
@@ -353,7 +353,7 @@ def test_a_loss_that_is_no_number_ends_the_trial_as_diverged(
 def test_the_selected_weights_are_those_of_the_best_epoch(
     trainer: Trainer, tmp_path: Path, select: str, score: str
 ) -> None:
-    recipe = RECIPE.with_numbers(select=select, epochs=5, maximal_learning_rate=0.05, seed=3)
+    recipe = RECIPE.with_settings(select=select, epochs=5, maximal_learning_rate=0.05, seed=3)
 
     finished = _train(trainer, recipe, tmp_path)
 
@@ -377,9 +377,9 @@ def test_test_images_are_counted_with_the_selected_weights(
 
 
 def test_the_average_of_the_weights_is_what_is_evaluated(trainer: Trainer, tmp_path: Path) -> None:
-    recipe = EVERYTHING_ON.with_numbers(ema_momentum=0.0, epochs=3)
+    recipe = EVERYTHING_ON.with_settings(ema_momentum=0.0, epochs=3)
     plain = _train(trainer, recipe, tmp_path / "plain")
-    averaged = _train(trainer, recipe.with_numbers(ema_momentum=0.99), tmp_path / "averaged")
+    averaged = _train(trainer, recipe.with_settings(ema_momentum=0.99), tmp_path / "averaged")
 
     assert [e.train_loss for e in plain.curve] == [e.train_loss for e in averaged.curve]
     assert plain.curve[-1].validation.loss != averaged.curve[-1].validation.loss
@@ -414,7 +414,7 @@ def test_a_batch_larger_than_the_training_split_is_refused_before_anything_is_bu
     trainer: Trainer, tmp_path: Path
 ) -> None:
     with pytest.raises(TuneError, match="A batch of 1000 is larger than the 320 training images"):
-        _train(trainer, RECIPE.with_numbers(batch_size=1000), tmp_path)
+        _train(trainer, RECIPE.with_settings(batch_size=1000), tmp_path)
 
 
 @pytest.mark.parametrize("stage", [1, 3])
@@ -426,7 +426,7 @@ def test_frozen_stages_keep_their_weights_and_statistics(
     source = efficientnet_v2("tiny", classes=10, resolution=32, seed=5)
     path = tmp_path / "source.weights.h5"
     source.save_weights(path)
-    recipe = RECIPE.with_numbers(
+    recipe = RECIPE.with_settings(
         backbone="finetune", weights=str(path), finetune_from=stage, epochs=1
     )
 

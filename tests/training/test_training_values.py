@@ -30,7 +30,7 @@ from effv2_tune.study.steps import steps_per_epoch
 from effv2_tune.study.trial import Times
 from effv2_tune.training.devices import open_device
 from effv2_tune.training.inputs.shuffling import epoch_order, evaluation_order
-from effv2_tune.training.process_memory import resident_bytes, tells_of_memory, usable_bytes
+from effv2_tune.training.process_memory import is_out_of_memory, resident_bytes, usable_bytes
 from effv2_tune.training.scores import Counts, scores_of, standard_error, sum_counts
 from effv2_tune.training.step_timing import MachineLock, measure_step
 from effv2_tune.training.trial_state import belongs_to
@@ -290,11 +290,14 @@ def test_a_step_longer_than_all_the_budget_is_measured_in_three_windows() -> Non
 
 
 def test_a_trial_strays_from_a_tenth_on() -> None:
-    own = [Times(step_bucket=1.0, step_median=own).strays for own in (1.11, 0.89, 1.09, 0.91)]
+    own = [
+        Times(step_bucket=1.0, step_median=own).is_timing_outlier
+        for own in (1.11, 0.89, 1.09, 0.91)
+    ]
 
     assert own == [True, True, False, False]
-    assert not Times(step_bucket=1.0).strays
-    assert not Times(step_median=1.0).strays
+    assert not Times(step_bucket=1.0).is_timing_outlier
+    assert not Times(step_median=1.0).is_timing_outlier
 
 
 def _train(folder: Path, inside: Event, leave: Event) -> None:
@@ -359,7 +362,7 @@ class JaxRuntimeError(Exception):
     ],
 )
 def test_an_error_of_memory_is_told_from_others(error: Exception, *, expected: bool) -> None:
-    assert tells_of_memory(error) is expected
+    assert is_out_of_memory(error) is expected
 
 
 def test_a_process_has_less_memory_than_there_is() -> None:

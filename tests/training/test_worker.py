@@ -112,7 +112,7 @@ def test_a_worker_trains_reports_waits_at_rungs_and_outlives_a_recipe_that_canno
     pruned = worker.hear()
     assert (pruned.outcome, len(pruned.curve), pruned.scores) == ("pruned", 1, None)
 
-    worker.pipe.send(_order(tmp_path, TINY.with_numbers(batch_size=5000), trial=2))
+    worker.pipe.send(_order(tmp_path, TINY.with_settings(batch_size=5000), trial=2))
     failed = worker.hear()
     assert failed.outcome == "failed"
     assert "larger than the 1293 training images" in failed.reason
@@ -125,7 +125,7 @@ def test_a_worker_ends_at_once_when_the_pipe_closes_in_the_middle_of_training(
     worker: Worker, tmp_path: Path
 ) -> None:
     worker.prepare(tmp_path)
-    worker.pipe.send(_order(tmp_path, TINY.with_numbers(epochs=10_000)))
+    worker.pipe.send(_order(tmp_path, TINY.with_settings(epochs=10_000)))
     worker.hear()
     worker.hear()
 
@@ -150,12 +150,12 @@ def test_the_memory_of_a_worker_stays_flat_over_forty_trials(
     worker: Worker, tmp_path: Path
 ) -> None:
     worker.prepare(tmp_path, data=DataSpec(train=128, validation=64, test=64))
-    recipe = TINY.with_numbers(
+    recipe = TINY.with_settings(
         epochs=1, batch_size=64, ema=True, flip=True, select="best", data=DataSpec(train=128)
     )
     sizes = []
     for trial in range(40):
-        worker.pipe.send(_order(tmp_path, recipe.with_numbers(seed=trial), trial))
+        worker.pipe.send(_order(tmp_path, recipe.with_settings(seed=trial), trial))
         while not isinstance(message := worker.hear(), Finished):
             pass
         assert message.outcome == "complete"

@@ -18,7 +18,7 @@ import pytest
 from effv2_tune import catalog
 from effv2_tune.catalog import TINY, WeightFile
 from effv2_tune.errors import EXIT_FAILED, TuneError
-from effv2_tune.files.download import Patience
+from effv2_tune.files.download import RetryPolicy
 from effv2_tune.network import (
     efficientnet_v2,
     find_weights,
@@ -117,7 +117,7 @@ def fetch(file: WeightFile, cache: Path, seen: list[Any] | None = None) -> Path:
         file,
         cache=cache,
         progress=lambda *at: seen.append(at) if seen is not None else None,
-        patience=Patience(pause_seconds=0),
+        patience=RetryPolicy(pause_seconds=0),
     )
 
 

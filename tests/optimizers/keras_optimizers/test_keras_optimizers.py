@@ -134,7 +134,7 @@ def test_a_decay_far_below_float32_resolution_of_1_still_decays() -> None:
     zero = ops.zeros(1)
     before = float(variable.numpy()[0])
 
-    optimizer.set_numbers({"weight_decay": 1e-4})
+    optimizer.set_hyperparameters({"weight_decay": 1e-4})
     optimizer.apply([zero], [variable])
 
     assert float(variable.numpy()[0]) == pytest.approx(before * (1 - 1e-7), rel=7e-8)
@@ -207,7 +207,7 @@ def test_saved_after_any_step_and_loaded_it_goes_on_exactly(optimizer: Any, step
     for variable, weight in zip(copies, weights, strict=True):
         variable.assign(weight)
 
-    assert again.numbers == optimizer.numbers
+    assert again.hyperparameters == optimizer.hyperparameters
     for found, expected in zip(
         train(again, copies, GRADIENTS[steps:]),
         train(optimizer, variables, GRADIENTS[steps:]),
@@ -250,7 +250,9 @@ def fit(model: Any, epochs: int = 1) -> None:
 def test_a_keras_file_continues_with_the_same_next_step(make: Any, tmp_path: Path) -> None:
     model = small_model(make())
     fit(model)
-    model.optimizer.set_numbers({"beta_1": 0.7} if "beta_1" in model.optimizer.numbers else {})
+    model.optimizer.set_hyperparameters(
+        {"beta_1": 0.7} if "beta_1" in model.optimizer.hyperparameters else {}
+    )
     model.save(tmp_path / "model.keras")
 
     again = keras.models.load_model(tmp_path / "model.keras")
@@ -288,7 +290,7 @@ def test_the_trace_of_fit_survives_new_numbers() -> None:
     function = model.train_function
     before = model.get_weights()
 
-    optimizer.set_numbers({"initial_learning_rate": 0.0, "maximal_learning_rate": 0.0})
+    optimizer.set_hyperparameters({"initial_learning_rate": 0.0, "maximal_learning_rate": 0.0})
     fit(model)
 
     assert model.train_function is function
@@ -313,13 +315,13 @@ def test_embeddings_train() -> None:
 
 def test_an_unknown_schedule_number_is_named() -> None:
     with pytest.raises(TuneError, match="no number called 'step_size'"):
-        AdaBelief(0.1).set_numbers({"step_size": 3})
+        AdaBelief(0.1).set_hyperparameters({"step_size": 3})
 
 
 @pytest.mark.parametrize("make", [AdaBelief, AdamW, SGD])
 def test_a_constant_schedule_is_the_number_that_it_holds(make: Any) -> None:
     optimizer = make(ConstantLearningRate(0.25))
-    assert optimizer.numbers["learning_rate"] == 0.25
+    assert optimizer.hyperparameters["learning_rate"] == 0.25
     assert make.from_config(optimizer.get_config()).get_config()["learning_rate"] == 0.25
 
     optimizer.learning_rate = ConstantLearningRate(0.5)

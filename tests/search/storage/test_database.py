@@ -21,9 +21,13 @@ import pytest
 from effv2_tune.errors import TuneError
 from effv2_tune.search import read_study
 from effv2_tune.search.engines.optuna import OptunaEngine
-from effv2_tune.search.storage.database import BudgetSpentError, DatabaseStorage, NumberTakenError
+from effv2_tune.search.storage.database import (
+    BudgetSpentError,
+    DatabaseStorage,
+    TrialNumberTakenError,
+)
 from effv2_tune.search.storage.leases import LeaseLostError, Owner
-from effv2_tune.search.storage.records import seal, unseal
+from effv2_tune.search.storage.records import add_checksum, verify_checksum
 from effv2_tune.search.storage.snapshot import database_url
 from effv2_tune.search.supervisor import open_study
 from effv2_tune.study.space import Space
@@ -168,7 +172,7 @@ def test_two_supervisors_that_ask_at_once_are_given_different_configs(tmp_path: 
 
     first = OptunaEngine(one, SPACE, seed=1).ask()
 
-    with pytest.raises(NumberTakenError):
+    with pytest.raises(TrialNumberTakenError):
         two.begin(drawn, 0)
     second = theirs.ask()
     assert (first.number, second.number) == (0, 1)
@@ -371,11 +375,11 @@ def test_deaths_that_a_supervisor_saw_count_after_its_own_end(
 
 def test_a_record_of_before_deaths_were_counted_is_read(storage: DatabaseStorage) -> None:
     trial = begin(storage)
-    written = json.loads(seal(trial)["trial"])
+    written = json.loads(add_checksum(trial)["trial"])
     text = json.dumps({k: v for k, v in written.items() if k not in ("deaths", "death_step")})
     old = {"sha256": hashlib.sha256(text.encode()).hexdigest(), "trial": text}
 
-    assert unseal(trial.number, old) == trial
+    assert verify_checksum(trial.number, old) == trial
 
 
 def test_a_trial_told_in_the_record_alone_is_told_to_optuna_by_the_next_run(

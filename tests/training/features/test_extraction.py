@@ -108,8 +108,8 @@ def test_cached_features_train_the_classifier_that_the_images_train(
     flip: bool,  # noqa: FBT001 - pytest gives it by name
 ) -> None:
     both = trainer()
-    cached = recipe.with_numbers(flip=flip)
-    uncached = cached.with_numbers(features="off")
+    cached = recipe.with_settings(flip=flip)
+    uncached = cached.with_settings(features="off")
 
     by_images, before = _train(both, uncached, tmp_path / "images")
     by_features, after = _train(both, cached, tmp_path / "features")
@@ -143,7 +143,7 @@ def test_a_second_process_finds_the_features_and_says_the_same_seconds(
     recipe: Recipe, trainer: Callable[[], Trainer], cache: FeatureCache, tmp_path: Path
 ) -> None:
     _, made = _train(trainer(), recipe, tmp_path / "one")
-    _, found = _train(trainer(), recipe.with_numbers(seed=1), tmp_path / "two")
+    _, found = _train(trainer(), recipe.with_settings(seed=1), tmp_path / "two")
 
     assert any("computed in" in note for note in made.notes)
     (note,) = found.notes
@@ -156,7 +156,7 @@ def test_features_too_large_for_the_device_are_streamed_with_the_same_result(
     recipe: Recipe, cache: FeatureCache, tmp_path: Path
 ) -> None:
     assert cache.entries() == []
-    flipped = recipe.with_numbers(flip=True, epochs=2)
+    flipped = recipe.with_settings(flip=True, epochs=2)
     streaming = _trainer(recipe, resident_bytes=1000)
 
     _train(_trainer(recipe), flipped, tmp_path / "resident")
@@ -172,8 +172,8 @@ def test_trials_on_features_share_one_trace_and_a_killed_one_goes_on_bit_for_bit
     recipe: Recipe, trainer: Callable[[], Trainer], cache: FeatureCache, tmp_path: Path
 ) -> None:
     assert cache.entries() == []
-    searched = recipe.with_numbers(flip=True, dropout=0.3, epochs=4)
-    other = searched.with_numbers(
+    searched = recipe.with_settings(flip=True, dropout=0.3, epochs=4)
+    other = searched.with_settings(
         dropout=0.0, weight_decay=1e-2, maximal_learning_rate=1e-2, label_smoothing=0.0, seed=9
     )
     whole = _train(trainer(), searched, tmp_path / "whole")[0]
@@ -249,7 +249,7 @@ def test_damaged_features_are_found_said_and_only_they_are_computed_anew(
     content[file.position(80) + 5] ^= 1
     path.write_bytes(content[:-10])  # a bit in one block, and the end of the last one
 
-    _, after = _train(trainer(), recipe.with_numbers(seed=1), tmp_path / "two")
+    _, after = _train(trainer(), recipe.with_settings(seed=1), tmp_path / "two")
 
     assert after.notes[0] == (
         "cached features of tiny@32 were damaged: 2 of 63 blocks (train) are computed anew"
@@ -271,7 +271,7 @@ def test_changed_images_under_the_same_path_are_noticed_and_said(
     for changed in range(2):
         images[0, 0, 0, 0] = changed
         np.savez(path, x=images, y=labels)
-        own = recipe.with_numbers(data=data, epochs=1)
+        own = recipe.with_settings(data=data, epochs=1)
         _, compiled = _train(_trainer(own), own, tmp_path / f"trial-{changed}")
         notes.append(compiled.notes)
 
@@ -353,7 +353,7 @@ def _done(process: subprocess.Popen[str]) -> str:
 def test_an_extraction_that_is_killed_goes_on_without_what_is_done(
     recipe: Recipe, cache: FeatureCache, tmp_path: Path
 ) -> None:
-    whole = recipe.with_numbers(data=DataSpec(validation=150, test=101))
+    whole = recipe.with_settings(data=DataSpec(validation=150, test=101))
     place = {"EFFV2_TUNE_CACHE": str(tmp_path / "undisturbed")}
     _done(_extracting(whole, **place))
     (undisturbed,) = FeatureCache(tmp_path / "undisturbed" / "features").entries()
@@ -436,7 +436,7 @@ from effv2_tune.study.messages import Train
 from effv2_tune.study.recipe import Recipe
 from effv2_tune.training.devices import open_device
 from effv2_tune.training.trainer import Trainer
-recipe = Recipe.model_validate_json({recipe.with_numbers(epochs=2).model_dump_json()!r})
+recipe = Recipe.model_validate_json({recipe.with_settings(epochs=2).model_dump_json()!r})
 dataset, device = load_dataset(recipe.data, base=Path()), open_device("jax", hardware="cpu")
 # Features of 500 training images take 64,000 bytes, those of 101 test images 12,928.
 for name, limit in (("resident", 10**9), ("streamed", 50_000)):
@@ -473,9 +473,9 @@ from effv2_tune.study.messages import Train
 from effv2_tune.study.recipe import Recipe
 from effv2_tune.training.devices import open_device
 from effv2_tune.training.trainer import Trainer
-cached = Recipe.model_validate_json({recipe.with_numbers(flip=True).model_dump_json()!r})
+cached = Recipe.model_validate_json({recipe.with_settings(flip=True).model_dump_json()!r})
 trainer = Trainer(load_dataset(cached.data, base=Path()), open_device("jax", hardware="cpu"))
-for name, recipe in (("images", cached.with_numbers(features="off")), ("features", cached)):
+for name, recipe in (("images", cached.with_settings(features="off")), ("features", cached)):
     folder = Path({str(tmp_path)!r}) / name
     order = Train(trial=0, recipe=recipe, rungs=(), step_seconds=0.01, checkpoint=folder)
     print(trainer.train_trial(order, tell=lambda _: None, decide=lambda _: True).scores.accuracy)
@@ -564,7 +564,7 @@ def test_features_that_are_required_are_refused_where_images_change(
 def test_where_images_change_the_backbone_runs_in_every_step_and_that_is_said(
     recipe: Recipe, trainer: Callable[[], Trainer], cache: FeatureCache, tmp_path: Path
 ) -> None:
-    _, compiled = _train(trainer(), recipe.with_numbers(cutout=0.3, epochs=1), tmp_path)
+    _, compiled = _train(trainer(), recipe.with_settings(cutout=0.3, epochs=1), tmp_path)
 
     assert compiled.bucket.trainable == "frozen"
     (note,) = compiled.notes
@@ -649,13 +649,13 @@ def test_hashed_noise_is_uniform_and_the_same_inside_xla() -> None:
         )
 
     inside = tf.function(draw, jit_compile=True, autograph=False)
-    numbers, tables = [], []
+    hyperparameters, tables = [], []
     for step in range(8):
         plain, compiled = draw(tf.constant(step)), inside(tf.constant(step))
         assert all(np.array_equal(a, b) for a, b in zip(plain, compiled, strict=True))
-        numbers.append(np.asarray(plain[0]))
+        hyperparameters.append(np.asarray(plain[0]))
         tables.append(~np.asarray(plain[1]))
-    uniform, dropped = np.stack(numbers), np.stack(tables).astype(float)
+    uniform, dropped = np.stack(hyperparameters), np.stack(tables).astype(float)
 
     assert uniform.min() >= 0
     assert uniform.max() < 1

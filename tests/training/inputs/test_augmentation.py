@@ -110,9 +110,9 @@ def test_without_saturation_all_is_grey_and_hue_keeps_the_brightness() -> None:
 
 
 def test_grey_images_may_be_jittered_too() -> None:
-    strengths = dict.fromkeys(NO_COLOR, 0.3)
+    magnitudes = dict.fromkeys(NO_COLOR, 0.3)
 
-    assert _array(at_random.jitter_colors(IMAGES[..., :1], strengths, _uniform)).shape[-1] == 1
+    assert _array(at_random.jitter_colors(IMAGES[..., :1], magnitudes, _uniform)).shape[-1] == 1
 
 
 def test_cutout_blots_out_one_square() -> None:

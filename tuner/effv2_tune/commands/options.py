@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def study_place(function: Callable[..., Any]) -> Callable[..., Any]:
+def study_location(function: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the argument FOLDER and the option ``--name``, as ``folder`` and ``name``."""
     named = click.option(
         "--name", help="Which study, where FOLDER is the URL of a database that holds several."

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from effv2_tune.data.dataset import Images, Labels
-    from effv2_tune.data.storage_options import Storing
+    from effv2_tune.data.storage_options import StorageOptions
 
 #: How the images and labels of each split may be called in an npz.
 _KEYS = (
@@ -42,7 +42,7 @@ class ArrayImages:
 
     parts: tuple[Images, ...]
 
-    def gather(self, wanted: Sequence[Indices], storing: Storing) -> list[Images]:
+    def gather(self, wanted: Sequence[Indices], storing: StorageOptions) -> list[Images]:
         """One array for each array of positions, fitted where the stored size is another one."""
         height, width = self.parts[0].shape[1:3]
         side = storing.stored_side([(width, height)])
@@ -58,7 +58,7 @@ class ArrayImages:
         return taken
 
 
-def _fitted(images: Images, side: int, storing: Storing) -> Images:
+def _fitted(images: Images, side: int, storing: StorageOptions) -> Images:
     """Arrays of another size as squares of ``side`` pixels, on all cores."""
     if images.shape[1:3] == (side, side):
         return images

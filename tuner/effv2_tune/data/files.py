@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from effv2_tune.data.dataset import Images
     from effv2_tune.data.pool import Indices
-    from effv2_tune.data.storage_options import Storing
+    from effv2_tune.data.storage_options import StorageOptions
 
 #: Endings of the files that are taken for images, in small letters.
 IMAGE_ENDINGS = frozenset(
@@ -43,7 +43,7 @@ class FileImages:
 
     paths: tuple[Path, ...]
 
-    def gather(self, wanted: Sequence[Indices], storing: Storing) -> list[Images]:
+    def gather(self, wanted: Sequence[Indices], storing: StorageOptions) -> list[Images]:
         """One array for each array of positions, in memory or as parts of one memory map."""
         paths = [self.paths[position] for position in np.concatenate(wanted)]
         files = [_identity(path) for path in paths]
@@ -71,7 +71,7 @@ def _identity(path: Path) -> tuple[str, int, int]:
     return str(path.absolute()), found.st_size, found.st_mtime_ns
 
 
-def _stored(store: Store, paths: Sequence[Path], storing: Storing) -> Images:
+def _stored(store: Store, paths: Sequence[Path], storing: StorageOptions) -> Images:
     """The images of ``store``, decoded from ``paths`` where it does not have them yet."""
     with store.alone():
         images = store.read()
@@ -82,7 +82,7 @@ def _stored(store: Store, paths: Sequence[Path], storing: Storing) -> Images:
     return images
 
 
-def _sizes(paths: Sequence[Path], storing: Storing) -> set[tuple[int, int]]:
+def _sizes(paths: Sequence[Path], storing: StorageOptions) -> set[tuple[int, int]]:
     """The different (width, height) of the images."""
     blocks = [
         paths[start : start + _IMAGES_PER_TASK] for start in range(0, len(paths), _IMAGES_PER_TASK)
@@ -105,7 +105,7 @@ def _decode_into(
     images: Images,
     paths: Sequence[Path],
     starts: Sequence[int],
-    storing: Storing,
+    storing: StorageOptions,
     block_is_done: Callable[[int], None] = lambda _: None,
 ) -> None:
     """Decode the blocks of files that begin at ``starts`` into the same places of ``images``."""

@@ -12,7 +12,7 @@ from effv2_tune.data.progress import OnProgress, say_nothing
 from effv2_tune.data.published import check_published, read_published
 from effv2_tune.data.registry import KNOWN, KnownDataset
 from effv2_tune.data.splitting import split_pool
-from effv2_tune.data.storage_options import MEMORY_LIMIT_BYTES, Storing, available_cores
+from effv2_tune.data.storage_options import MEMORY_LIMIT_BYTES, StorageOptions, available_cores
 from effv2_tune.data.table import read_table
 from effv2_tune.errors import TuneError
 from effv2_tune.files.cache import cache_folder
@@ -54,7 +54,7 @@ def load_dataset(
     Raises:
         TuneError: If the dataset cannot be used; nothing is left half-written.
     """
-    storing = Storing(
+    storing = StorageOptions(
         side=spec.storage_size,
         default_side=storage_size,
         fit=spec.fit,
@@ -109,7 +109,7 @@ def _look_at(spec: DataSpec, base: Path) -> list[TuneError]:
 
 
 def _read_pool(
-    spec: DataSpec, base: Path, storing: Storing, known: Mapping[str, KnownDataset]
+    spec: DataSpec, base: Path, storing: StorageOptions, known: Mapping[str, KnownDataset]
 ) -> Pool:
     path = None if spec.path is None else base / spec.path
     if spec.name in known:

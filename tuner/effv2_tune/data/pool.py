@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from effv2_tune.data.dataset import Images, Labels
-    from effv2_tune.data.storage_options import Storing
+    from effv2_tune.data.storage_options import StorageOptions
 
 #: Which split an image came in: codes in :attr:`Pool.origin`.
 TRAIN, VALIDATION, TEST = 0, 1, 2
@@ -26,7 +26,7 @@ Indices = npt.NDArray[np.int64]
 class ImageSet(Protocol):
     """Images that can be had by their positions in the pool."""
 
-    def gather(self, wanted: Sequence[Indices], storing: Storing) -> list[Images]:
+    def gather(self, wanted: Sequence[Indices], storing: StorageOptions) -> list[Images]:
         """One array [count, height, width, 3] for each array of positions, in their order."""
         ...
 

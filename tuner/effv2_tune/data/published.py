@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
     from effv2_tune.data.progress import OnProgress
     from effv2_tune.data.registry import KnownDataset
-    from effv2_tune.data.storage_options import Storing
+    from effv2_tune.data.storage_options import StorageOptions
     from effv2_tune.files.download import OnBytes
 
-_OTHERWISE = (
+_FALLBACK_HINT = (
     "Run the same command again, or fetch the file by other means and give its place as 'path:' "
     "in the study's data."
 )
@@ -47,7 +47,7 @@ class Place:
     path: Path
 
 
-def read_published(known: KnownDataset, path: Path | None, storing: Storing) -> Pool:
+def read_published(known: KnownDataset, path: Path | None, storing: StorageOptions) -> Pool:
     """A known dataset, from ``path`` or, without one, from the cache or the network.
 
     The order is that of the published files, in which published splits count; a folder of images
@@ -108,7 +108,7 @@ def check_published(known: KnownDataset, path: Path) -> list[TuneError]:
     return check_npz(place.path) if place.kind == "npz" else []
 
 
-def _downloaded(known: KnownDataset, storing: Storing) -> Place:
+def _downloaded(known: KnownDataset, storing: StorageOptions) -> Place:
     folder = storing.cache / known.name
     paths = [
         fetch(
@@ -116,7 +116,7 @@ def _downloaded(known: KnownDataset, storing: Storing) -> Place:
             folder / file.name,
             digest=Digest("md5", file.md5),
             on_bytes=_bytes_of(file.name, storing.on_progress),
-            otherwise=_OTHERWISE,
+            otherwise=_FALLBACK_HINT,
         )
         for file in known.remote
     ]

@@ -27,7 +27,7 @@ def available_cores() -> int:
 
 
 @dataclass(frozen=True)
-class Storing:
+class StorageOptions:
     """How images are stored.
 
     Attributes:

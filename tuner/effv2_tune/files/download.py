@@ -56,7 +56,7 @@ class Digest:
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How long to insist on an address.
 
     Attributes:
@@ -70,7 +70,7 @@ class Patience:
     pause_seconds: float = 1
 
 
-PATIENCE = Patience()
+PATIENCE = RetryPolicy()
 
 
 def fetch(
@@ -80,7 +80,7 @@ def fetch(
     digest: Digest,
     on_bytes: OnBytes,
     otherwise: str,
-    patience: Patience = PATIENCE,
+    patience: RetryPolicy = PATIENCE,
 ) -> Path:
     """Make sure that ``destination`` has the bytes of ``digest``, downloading them if need be.
 
@@ -129,7 +129,7 @@ class _Source:
     destination: Path
     digest: Digest
     on_bytes: OnBytes
-    patience: Patience
+    patience: RetryPolicy
 
     def download(self, urls: Sequence[str], otherwise: str) -> None:
         """Fill the destination with the right bytes, or raise."""

@@ -16,7 +16,11 @@ from effv2_tune.network.pretrained.weights import input_scaling
 from effv2_tune.optimizers import SGD, AdaBelief, AdamW, CosineLearningRate, CyclicalLearningRate
 from effv2_tune.study.plan import StudyPlan, load_plan
 from effv2_tune.training.loss import cross_entropies, soft_targets
-from effv2_tune.training.recipe_mapping import network_arguments, optimizer_numbers, weights_source
+from effv2_tune.training.recipe_mapping import (
+    network_arguments,
+    optimizer_hyperparameters,
+    weights_source,
+)
 
 if TYPE_CHECKING:
     from effv2_tune.study.recipe import Recipe
@@ -191,7 +195,7 @@ def keras_optimizer(recipe: Recipe, *, images: int, batch: int) -> Any:
         images: Training images.
         batch: Images per step.
     """
-    numbers = optimizer_numbers(recipe, images=images, batch=batch)
+    numbers = optimizer_hyperparameters(recipe, images=images, batch=batch)
     schedule = _schedule(recipe, numbers)
     shared: dict[str, Any] = {
         "weight_decay": recipe.weight_decay,

@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from effv2_tune.errors import TuneError
 from effv2_tune.interop.axes import axis_name, axis_of
 from effv2_tune.search.engines.samplers import trial_seed
-from effv2_tune.search.storage.database import quiet_optuna
+from effv2_tune.search.storage.database import silence_optuna
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -75,7 +75,7 @@ class OracleStudy:
     ) -> None:
         self._storage = optuna.storages.get_storage(storage)
         self._make_sampler = make_sampler
-        with quiet_optuna():
+        with silence_optuna():
             self.study = optuna.create_study(
                 storage=self._storage, study_name=name, directions=directions, load_if_exists=True
             )
@@ -184,7 +184,7 @@ class OracleStudy:
         if not fits:
             key = f"constraints:{FITS}"  # what Trial.set_constraint writes, without a new draw
             self._storage.set_trial_system_attr(self._trial_id(number), key, 1.0)
-        with quiet_optuna():
+        with silence_optuna():
             self.study.tell(number, values, state=state)
 
     def answer(self, number: int, key: int, twin: int) -> None:

@@ -10,7 +10,7 @@ How a trainer uses this room (importing the package itself loads no framework):
     images = preprocess(batch, 128, scaling=scaling, interpolation="bilinear")
     logits = network(images, training=True)               # JAX: network.stateless_call(...)
 
-    set_rates(network, dropout=0.1, stochastic_depth=0.2) # variables: nothing is compiled anew
+    set_drop_rates(network, dropout=0.1, stochastic_depth=0.2) # variables: nothing is compiled anew
     initialise(network, seed=1)                           # fresh weights and random state in place
     variables_by_stage(network)                           # {0: [...], ..., stages + 1: [head]}
 
@@ -33,7 +33,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from effv2_tune.network.build import classifier, efficientnet_v2, rate_variables, set_rates
+    from effv2_tune.network.build import (
+        classifier,
+        drop_rate_variables,
+        efficientnet_v2,
+        set_drop_rates,
+    )
     from effv2_tune.network.export_model import stock_model
     from effv2_tune.network.initializers import initialise
     from effv2_tune.network.preprocessing import preprocess
@@ -48,14 +53,14 @@ if TYPE_CHECKING:
 __all__ = [
     "LoadedWeights",
     "classifier",
+    "drop_rate_variables",
     "efficientnet_v2",
     "find_weights",
     "initialise",
     "input_scaling",
     "load_weights",
     "preprocess",
-    "rate_variables",
-    "set_rates",
+    "set_drop_rates",
     "stage_of",
     "stock_model",
     "variables_by_stage",
@@ -70,8 +75,8 @@ _HOMES = {
     "input_scaling": "pretrained.weights",
     "load_weights": "pretrained.weights",
     "preprocess": "preprocessing",
-    "rate_variables": "build",
-    "set_rates": "build",
+    "drop_rate_variables": "build",
+    "set_drop_rates": "build",
     "stage_of": "stages",
     "stock_model": "export_model",
     "variables_by_stage": "stages",

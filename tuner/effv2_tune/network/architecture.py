@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     Drop = Callable[[Block, Any], Any]
 
 
-class Words(Protocol):
+class GlueOps(Protocol):
     """What lies between the layers with weights.
 
     `name` is the name that a layer for it would have. Tensors are [batch, height, width, channels].
@@ -41,7 +41,7 @@ class Words(Protocol):
 def extract_features(
     variant: Variant,
     layers: Layers,
-    words: Words,
+    words: GlueOps,
     images: Any,
     *,
     drop: Drop,
@@ -81,7 +81,7 @@ def extract_features(
 def _run_block(
     block: Block,
     layers: Layers,
-    words: Words,
+    words: GlueOps,
     inputs: Any,
     *,
     drop: Drop,

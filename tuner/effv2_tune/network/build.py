@@ -35,7 +35,7 @@ def efficientnet_v2(
     It takes images that are scaled as its weights expect (`preprocess`). Its layers are stock Keras
     layers, or subclasses that compute the same faster, with the names and weights of the released
     files. Dropout and stochastic depth act in training only; their rates are variables
-    (`set_rates`). The same seed gives the same initial weights on every backend.
+    (`set_drop_rates`). The same seed gives the same initial weights on every backend.
 
     Args:
         variant: A name in `catalog.VARIANTS`, `tiny`, or a variant of your own.
@@ -125,19 +125,19 @@ def classifier(
     return model
 
 
-def rate_variables(model: EfficientNetV2 | Classifier) -> dict[str, Any]:
+def drop_rate_variables(model: EfficientNetV2 | Classifier) -> dict[str, Any]:
     """The variables that hold the rates of `model`: `dropout`, `stochastic_depth`, by name."""
     return dict(model.rates)
 
 
-def set_rates(model: EfficientNetV2 | Classifier, **rates: float) -> None:
+def set_drop_rates(model: EfficientNetV2 | Classifier, **rates: float) -> None:
     """Set `dropout` and `stochastic_depth` of `model`; nothing is compiled anew.
 
     Raises:
         TuneError: A rate below 0, or 1 and above, or one that the model does not have.
     """
     _check_rates(**rates)
-    variables = rate_variables(model)
+    variables = drop_rate_variables(model)
     for name, rate in rates.items():
         if name not in variables:
             raise TuneError(

@@ -2,23 +2,24 @@
 
 How a trainer uses this room (importing the package itself loads no framework):
 
-    optimizer = FlatOptimizer(Switches(schedule="triangular2", clip=True, average=True), numbers)
+    config = StaticConfig(schedule="triangular2", clip=True, average=True)
+    optimizer = StepOptimizer(config, hyperparameters)
     optimizer.build(network.trainable_variables)
     optimizer.apply(gradients, variables)                              # TensorFlow, in tf.function
     weights, state = optimizer.stateless_apply(state, gradients, weights)              # JAX, in jit
 
-    set_numbers(optimizer, {"weight_decay": 1e-4, "maximal_learning_rate": 3e-2})  # no new trace
+    set_hyperparameters(optimizer, {"weight_decay": 1e-4, "gamma": 0.9})  # no retrace
     reset(optimizer)                                                   # step 0, in place
-    learning_rate_at(ScheduleSettings("triangular2", numbers), steps)  # numpy, for plots
+    learning_rate_at(ScheduleSettings("triangular2", values), steps)  # numpy, for plots
 
 How a person uses it, with any Keras model:
 
     model.compile(AdaBelief(CyclicalLearningRate(1e-4, 5e-2, step_size=704)), loss=...)
 
 From the ground up: `checks` (which numbers are refused), `curves` (learning rates as plain
-functions of the step), `switches`, `rules` (one step as functions on arrays), `schedules`,
+functions of the step), `config`, `rules` (one step as functions on arrays), `schedules`,
 `tunable`, `adabelief`, `adamw` and `sgd` (Keras objects), `layout` and `flat` (all weights at
-once), `numbers`.
+once), `hyperparameters`.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from effv2_tune.optimizers.curves import ScheduleSettings, learning_rate_at
-    from effv2_tune.optimizers.hyperparameters import reset, set_numbers
+    from effv2_tune.optimizers.hyperparameters import reset, set_hyperparameters
     from effv2_tune.optimizers.keras_optimizers.adabelief import AdaBelief
     from effv2_tune.optimizers.keras_optimizers.adamw import AdamW
     from effv2_tune.optimizers.keras_optimizers.sgd import SGD
@@ -37,8 +38,8 @@ if TYPE_CHECKING:
         CosineLearningRate,
         CyclicalLearningRate,
     )
-    from effv2_tune.optimizers.static_config import Switches
-    from effv2_tune.optimizers.step_optimizer import FlatOptimizer
+    from effv2_tune.optimizers.static_config import StaticConfig
+    from effv2_tune.optimizers.step_optimizer import StepOptimizer
 
 __all__ = [
     "SGD",
@@ -47,12 +48,12 @@ __all__ = [
     "ConstantLearningRate",
     "CosineLearningRate",
     "CyclicalLearningRate",
-    "FlatOptimizer",
     "ScheduleSettings",
-    "Switches",
+    "StaticConfig",
+    "StepOptimizer",
     "learning_rate_at",
     "reset",
-    "set_numbers",
+    "set_hyperparameters",
 ]
 
 _HOMES = {
@@ -61,13 +62,13 @@ _HOMES = {
     "ConstantLearningRate": "schedules",
     "CosineLearningRate": "schedules",
     "CyclicalLearningRate": "schedules",
-    "FlatOptimizer": "step_optimizer",
+    "StepOptimizer": "step_optimizer",
     "SGD": "keras_optimizers.sgd",
     "ScheduleSettings": "curves",
-    "Switches": "static_config",
+    "StaticConfig": "static_config",
     "learning_rate_at": "curves",
     "reset": "hyperparameters",
-    "set_numbers": "hyperparameters",
+    "set_hyperparameters": "hyperparameters",
 }
 
 

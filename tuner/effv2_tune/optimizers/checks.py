@@ -81,28 +81,28 @@ RANGES: Mapping[str, Range] = {
 """What each number may be, by its name."""
 
 
-def check_numbers(numbers: Mapping[str, float], *, rectify: bool = False) -> None:
+def check_hyperparameters(hyperparameters: Mapping[str, float], *, rectify: bool = False) -> None:
     """Refuse numbers that no training should start with.
 
     Args:
-        numbers: Values by name, all of them from `RANGES`.
+        hyperparameters: Values by name, all of them from `RANGES`.
         rectify: Whether the numbers are those of a rectified AdaBelief.
 
     Raises:
         TuneError: Naming the first number that is out of its range, an initial learning rate above
             the maximal one, or a `beta_2` with which rectified AdaBelief never adapts.
     """
-    for name, value in numbers.items():
-        _check_number(name, value)
-    initial = numbers.get("initial_learning_rate")
-    maximal = numbers.get("maximal_learning_rate")
+    for name, value in hyperparameters.items():
+        _check_hyperparameter(name, value)
+    initial = hyperparameters.get("initial_learning_rate")
+    maximal = hyperparameters.get("maximal_learning_rate")
     if initial is not None and maximal is not None and initial > maximal:
         raise TuneError(
             f"initial_learning_rate {initial:g} is above maximal_learning_rate {maximal:g}.",
             hint="A cycle climbs from the initial to the maximal learning rate: swap the two.",
         )
     if rectify:
-        _check_rectified(numbers["beta_2"], numbers["sma_threshold"])
+        _check_rectified(hyperparameters["beta_2"], hyperparameters["sma_threshold"])
 
 
 def check_names(names: Collection[str], known: Collection[str]) -> None:
@@ -138,7 +138,7 @@ def check_weight_dtype(epsilon: float, dtype: str) -> None:
         )
 
 
-def _check_number(name: str, value: float) -> None:
+def _check_hyperparameter(name: str, value: float) -> None:
     is_number = isinstance(value, int | float | np.integer | np.floating)
     if not is_number or isinstance(value, bool) or math.isnan(value):
         raise TuneError(f"{name} must be a number, found {value!r}.", hint=_range_hint(name))

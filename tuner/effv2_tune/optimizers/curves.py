@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 
 from effv2_tune.errors import TuneError, did_you_mean
-from effv2_tune.optimizers.checks import check_numbers
+from effv2_tune.optimizers.checks import check_hyperparameters
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +25,7 @@ ScheduleKind: TypeAlias = Literal[
 
 _BOUNDS = ("initial_learning_rate", "maximal_learning_rate")
 
-SCHEDULE_NUMBERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+SCHEDULE_HYPERPARAMETERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "constant": ("learning_rate",),
         "cosine": (*_BOUNDS, "warmup_steps", "decay_steps"),
@@ -50,31 +50,33 @@ class ScheduleSettings:
         kind: `constant`; `cosine` (linear warm-up, then half a cosine); `triangular`;
             `triangular2` (the amplitude halves with every cycle); `exponential` (the amplitude
             shrinks by `gamma` every step); `exponential_per_cycle` (every cycle).
-        numbers: Values by name: those that `SCHEDULE_NUMBERS` lists for the kind. Learning rates;
+        hyperparameters: Values by name: those that `SCHEDULE_HYPERPARAMETERS` lists for the kind.
+            Learning rates;
             `step_size` is half a cycle in steps; `warmup_steps` and `decay_steps` follow each
             other.
     """
 
     kind: ScheduleKind
-    numbers: Mapping[str, float]
+    hyperparameters: Mapping[str, float]
 
     def __post_init__(self) -> None:
         """Refuse unknown kinds and numbers out of their range."""
-        if self.kind not in SCHEDULE_NUMBERS:
+        if self.kind not in SCHEDULE_HYPERPARAMETERS:
             raise TuneError(
-                f"There is no schedule {self.kind!r}{did_you_mean(self.kind, SCHEDULE_NUMBERS)}.",
-                hint=f"The schedules are: {', '.join(SCHEDULE_NUMBERS)}.",
+                f"There is no schedule {self.kind!r}"
+                f"{did_you_mean(self.kind, SCHEDULE_HYPERPARAMETERS)}.",
+                hint=f"The schedules are: {', '.join(SCHEDULE_HYPERPARAMETERS)}.",
             )
-        expected = SCHEDULE_NUMBERS[self.kind]
-        if set(self.numbers) != set(expected):
+        expected = SCHEDULE_HYPERPARAMETERS[self.kind]
+        if set(self.hyperparameters) != set(expected):
             raise TuneError(
                 f"The schedule {self.kind!r} takes {', '.join(expected)}, "
-                f"found {', '.join(self.numbers) or 'nothing'}.",
+                f"found {', '.join(self.hyperparameters) or 'nothing'}.",
                 hint="Name each of its numbers once.",
             )
-        check_numbers(self.numbers)
-        ordered = {name: float(self.numbers[name]) for name in expected}
-        object.__setattr__(self, "numbers", MappingProxyType(ordered))
+        check_hyperparameters(self.hyperparameters)
+        ordered = {name: float(self.hyperparameters[name]) for name in expected}
+        object.__setattr__(self, "hyperparameters", MappingProxyType(ordered))
 
 
 def learning_rate_at(settings: ScheduleSettings, steps: Any) -> np.ndarray[Any, Any]:
@@ -88,58 +90,64 @@ def learning_rate_at(settings: ScheduleSettings, steps: Any) -> np.ndarray[Any, 
         Learning rates, float64, in the shape of `steps`.
     """
     at = np.asarray(steps, dtype=np.float64)
-    rates = learning_rate(np, settings.kind, at, settings.numbers)
+    rates = learning_rate(np, settings.kind, at, settings.hyperparameters)
     return np.broadcast_to(np.asarray(rates, dtype=np.float64), at.shape).copy()
 
 
-def learning_rate(ops: Any, kind: ScheduleKind, step: Any, numbers: Mapping[str, Any]) -> Any:
+def learning_rate(
+    ops: Any, kind: ScheduleKind, step: Any, hyperparameters: Mapping[str, Any]
+) -> Any:
     """Compute the learning rate of `step` with the functions of `ops`.
 
     Args:
         ops: `numpy` or `keras.ops`.
         kind: The kind of schedule.
         step: Steps from 0, as floats.
-        numbers: The numbers of the kind, as floats or float tensors.
+        hyperparameters: The numbers of the kind, as floats or float tensors.
 
     Returns:
         A learning rate for each step.
     """
     if kind == "constant":
-        return numbers["learning_rate"]
+        return hyperparameters["learning_rate"]
     if kind == "cosine":
-        height = _cosine_height(ops, step, numbers)
+        height = _cosine_height(ops, step, hyperparameters)
     else:
-        height = _cyclical_height(ops, kind, step, numbers)
-    low, high = numbers["initial_learning_rate"], numbers["maximal_learning_rate"]
+        height = _cyclical_height(ops, kind, step, hyperparameters)
+    low, high = hyperparameters["initial_learning_rate"], hyperparameters["maximal_learning_rate"]
     # low + (high - low) may round to more than high.
     return ops.minimum(low + (high - low) * height, high)
 
 
-def _cyclical_height(ops: Any, kind: ScheduleKind, step: Any, numbers: Mapping[str, Any]) -> Any:
+def _cyclical_height(
+    ops: Any, kind: ScheduleKind, step: Any, hyperparameters: Mapping[str, Any]
+) -> Any:
     """Where the learning rate lies between its bounds, from 0 to 1.
 
     Smith, https://arxiv.org/abs/1506.01186; formula of tensorflow-addons 0.23.0,
     `cyclical_learning_rate.py`.
     """
-    half_cycles = ops.minimum(step / numbers["step_size"], _MOST_HALF_CYCLES)
+    half_cycles = ops.minimum(step / hyperparameters["step_size"], _MOST_HALF_CYCLES)
     cycle = ops.floor(1.0 + half_cycles / 2.0)
     distance = ops.abs(half_cycles - 2.0 * cycle + 1.0)
     triangle = ops.maximum(0.0, 1.0 - distance)
     if kind == "triangular2":
         return triangle * ops.power(0.5, cycle - 1.0)
     if kind == "exponential":
-        return triangle * ops.power(numbers["gamma"], step)
+        return triangle * ops.power(hyperparameters["gamma"], step)
     if kind == "exponential_per_cycle":
-        return triangle * ops.power(numbers["gamma"], cycle)
+        return triangle * ops.power(hyperparameters["gamma"], cycle)
     return triangle
 
 
-def _cosine_height(ops: Any, step: Any, numbers: Mapping[str, Any]) -> Any:
+def _cosine_height(ops: Any, step: Any, hyperparameters: Mapping[str, Any]) -> Any:
     """Linear from 0 to 1 over the warm-up, then half a cosine down to 0, then 0.
 
     Loshchilov and Hutter, https://arxiv.org/abs/1608.03983, without restarts.
     """
-    warmup_steps = numbers["warmup_steps"]
+    warmup_steps = hyperparameters["warmup_steps"]
     climbed = step / ops.maximum(warmup_steps, 1.0)
-    decayed = ops.minimum(ops.maximum(step - warmup_steps, 0.0) / numbers["decay_steps"], 1.0)
+    decayed = ops.minimum(
+        ops.maximum(step - warmup_steps, 0.0) / hyperparameters["decay_steps"], 1.0
+    )
     return ops.where(step < warmup_steps, climbed, 0.5 + 0.5 * ops.cos(np.pi * decayed))

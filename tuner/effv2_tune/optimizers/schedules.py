@@ -42,23 +42,23 @@ class TunableSchedule(keras.optimizers.schedules.LearningRateSchedule):  # type:
         Returns:
             Learning rate, float32, in the shape of `step`.
         """
-        return self.at(step, self.settings.numbers)
+        return self.at(step, self.settings.hyperparameters)
 
-    def at(self, step: Any, numbers: Mapping[str, Any]) -> Any:
+    def at(self, step: Any, hyperparameters: Mapping[str, Any]) -> Any:
         """Compute the learning rate of `step` with other numbers than its own.
 
         Args:
             step: Number of the step from 0, integer or float, any shape.
-            numbers: Float32 scalars by name, those of `settings.numbers`.
+            hyperparameters: Float32 scalars by name, those of `settings.numbers`.
 
         Returns:
             Learning rate, float32.
         """
-        return scheduled(self.settings.kind, step, numbers)
+        return scheduled(self.settings.kind, step, hyperparameters)
 
-    def with_numbers(self, numbers: Mapping[str, float]) -> Self:
+    def with_hyperparameters(self, hyperparameters: Mapping[str, float]) -> Self:
         """Make the same kind of schedule with other numbers."""
-        return type(self).from_settings(ScheduleSettings(self.settings.kind, numbers))
+        return type(self).from_settings(ScheduleSettings(self.settings.kind, hyperparameters))
 
     @classmethod
     def from_settings(cls, settings: ScheduleSettings) -> Self:
@@ -107,19 +107,19 @@ class CyclicalLearningRate(TunableSchedule):
         name: str = "CyclicalLearningRate",
     ) -> None:
         kind = _cyclical_kind(policy, scale_mode)
-        numbers = {
+        hyperparameters = {
             "initial_learning_rate": initial_learning_rate,
             "maximal_learning_rate": maximal_learning_rate,
             "step_size": step_size,
         }
         if policy == "exponential":
-            numbers["gamma"] = gamma
+            hyperparameters["gamma"] = gamma
         elif gamma != 1.0:
             raise TuneError(
                 f"gamma {gamma!r} has no meaning for the policy {policy!r}.",
                 hint="Leave gamma away, or take the policy 'exponential'.",
             )
-        super().__init__(ScheduleSettings(kind, numbers))
+        super().__init__(ScheduleSettings(kind, hyperparameters))
         self.name = name
 
     @classmethod
@@ -127,7 +127,7 @@ class CyclicalLearningRate(TunableSchedule):
         """Make a schedule from its settings."""
         policy, _, per_cycle = settings.kind.partition("_per_")
         scale_mode = "cycle" if per_cycle or policy != "exponential" else "iterations"
-        return cls(policy=policy, scale_mode=scale_mode, **settings.numbers)  # type: ignore[arg-type]
+        return cls(policy=policy, scale_mode=scale_mode, **settings.hyperparameters)  # type: ignore[arg-type]
 
     @classmethod
     def triangular(cls, initial: float, maximal: float, step_size: float) -> Self:
@@ -157,7 +157,7 @@ class CyclicalLearningRate(TunableSchedule):
         policy, _, per_cycle = self.settings.kind.partition("_per_")
         scale_mode = "cycle" if per_cycle or policy != "exponential" else "iterations"
         return {
-            **self.settings.numbers,
+            **self.settings.hyperparameters,
             "policy": policy,
             "scale_mode": scale_mode,
             "name": self.name,
@@ -180,7 +180,7 @@ class ConstantLearningRate(TunableSchedule):
 
     def get_config(self) -> dict[str, Any]:
         """Describe the schedule in plain values."""
-        return dict(self.settings.numbers)
+        return dict(self.settings.hyperparameters)
 
 
 @keras.saving.register_keras_serializable(package="effv2_tune")
@@ -206,37 +206,39 @@ class CosineLearningRate(TunableSchedule):
         decay_steps: float,
         warmup_steps: float = 0.0,
     ) -> None:
-        numbers = {
+        hyperparameters = {
             "initial_learning_rate": initial_learning_rate,
             "maximal_learning_rate": maximal_learning_rate,
             "warmup_steps": warmup_steps,
             "decay_steps": decay_steps,
         }
-        super().__init__(ScheduleSettings("cosine", numbers))
+        super().__init__(ScheduleSettings("cosine", hyperparameters))
 
     def get_config(self) -> dict[str, Any]:
         """Describe the schedule in plain values."""
-        return dict(self.settings.numbers)
+        return dict(self.settings.hyperparameters)
 
 
 def schedule_from(settings: ScheduleSettings) -> TunableSchedule:
     """Make the Keras schedule that `settings` describe."""
     if settings.kind == "constant":
-        return ConstantLearningRate(**settings.numbers)
+        return ConstantLearningRate(**settings.hyperparameters)
     if settings.kind == "cosine":
-        return CosineLearningRate(**settings.numbers)
+        return CosineLearningRate(**settings.hyperparameters)
     return CyclicalLearningRate.from_settings(settings)
 
 
-def scheduled(kind: ScheduleKind, step: Any, numbers: Mapping[str, Any]) -> Any:
+def scheduled(kind: ScheduleKind, step: Any, hyperparameters: Mapping[str, Any]) -> Any:
     """Compute the learning rate of `step` in float32 on the running Keras backend.
 
     Args:
         kind: The kind of schedule.
         step: Number of the step from 0, integer or float, any shape.
-        numbers: The numbers of the kind, floats or float32 scalars.
+        hyperparameters: The numbers of the kind, floats or float32 scalars.
     """
-    tensors = {name: ops.convert_to_tensor(n, dtype="float32") for name, n in numbers.items()}
+    tensors = {
+        name: ops.convert_to_tensor(n, dtype="float32") for name, n in hyperparameters.items()
+    }
     return learning_rate(ops, kind, ops.cast(step, "float32"), tensors)
 
 

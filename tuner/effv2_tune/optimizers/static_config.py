@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from effv2_tune.errors import TuneError, did_you_mean
-from effv2_tune.optimizers.curves import SCHEDULE_NUMBERS, ScheduleKind
+from effv2_tune.optimizers.curves import SCHEDULE_HYPERPARAMETERS, ScheduleKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +25,7 @@ RULE_DEFAULTS: Mapping[str, Mapping[str, float]] = MappingProxyType(
 
 
 @dataclass(frozen=True)
-class Switches:
+class StaticConfig:
     """What an optimizer cannot change without a new trace.
 
     Attributes:
@@ -50,10 +50,10 @@ class Switches:
     average_warms_up: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse unknown kinds, and switches that the kind does not have."""
+        """Refuse unknown kinds, and config that the kind does not have."""
         for noun, name, known in (
             ("optimizer", self.kind, RULE_DEFAULTS),
-            ("schedule", self.schedule, SCHEDULE_NUMBERS),
+            ("schedule", self.schedule, SCHEDULE_HYPERPARAMETERS),
         ):
             if name not in known:
                 raise TuneError(
@@ -71,21 +71,21 @@ class Switches:
         return self.kind == "adabelief" and self.rectify
 
     @property
-    def default_numbers(self) -> dict[str, float]:
+    def default_hyperparameters(self) -> dict[str, float]:
         """The numbers beside those of the schedule, with their defaults."""
-        numbers = dict(RULE_DEFAULTS[self.kind]) | {"weight_decay": 0.0}
+        hyperparameters = dict(RULE_DEFAULTS[self.kind]) | {"weight_decay": 0.0}
         if not self.rectified:
-            numbers.pop("sma_threshold", None)
+            hyperparameters.pop("sma_threshold", None)
         if self.clip:
-            numbers["global_clipnorm"] = 1.0
+            hyperparameters["global_clipnorm"] = 1.0
         if self.average:
-            numbers["ema_momentum"] = 0.99
-        return numbers
+            hyperparameters["ema_momentum"] = 0.99
+        return hyperparameters
 
     @property
-    def number_names(self) -> tuple[str, ...]:
+    def hyperparameter_names(self) -> tuple[str, ...]:
         """All numbers, in the order in which they are stored."""
-        return (*SCHEDULE_NUMBERS[self.schedule], *self.default_numbers)
+        return (*SCHEDULE_HYPERPARAMETERS[self.schedule], *self.default_hyperparameters)
 
     @property
     def moment_names(self) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from keras import ops
 
 from effv2_tune.errors import TuneError
 from effv2_tune.optimizers import rules
-from effv2_tune.optimizers.checks import check_names, check_numbers, check_weight_dtype
+from effv2_tune.optimizers.checks import check_hyperparameters, check_names, check_weight_dtype
 from effv2_tune.optimizers.float32 import as_written
 from effv2_tune.optimizers.layout import FlatLayout
 from effv2_tune.optimizers.schedules import scheduled
@@ -25,43 +25,43 @@ from effv2_tune.optimizers.schedules import scheduled
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from effv2_tune.optimizers.static_config import Switches
+    from effv2_tune.optimizers.static_config import StaticConfig
 
 State: TypeAlias = dict[str, Any]
-"""What an optimizer carries from step to step, by name: `iterations` (a scalar), `numbers` (a
+"""State of the optimizer by name: `iterations` (a scalar), `hyperparameters` (a
 vector), and for each moment, and `weight_average`, a list of arrays."""
 
 
-class FlatOptimizer:
+class StepOptimizer:
     """An optimizer whose numbers lie in one small vector: new values need no new trace.
 
     On TensorFlow call `apply` inside a `tf.function`. On JAX carry the state: `initial_state`, then
     `stateless_apply` under `jit` (the state may be donated), and `load_state` to bring it back.
 
     Args:
-        switches: What is part of the trace.
-        numbers: Values by name: all those of the schedule, and those of the update rule that
-            differ from `switches.default_numbers`.
+        config: What is part of the trace.
+        hyperparameters: Values by name: all those of the schedule, and those of the rule that
+            differ from `config.default_hyperparameters`.
 
     Raises:
         TuneError: If a number is unknown, missing or out of its range.
 
     Attributes:
-        switches: What is part of the trace.
+        config: What is part of the trace.
     """
 
-    def __init__(self, switches: Switches, numbers: Mapping[str, float]) -> None:
-        check_names(numbers, switches.number_names)
-        values = switches.default_numbers | dict(numbers)
-        missing = [name for name in switches.number_names if name not in values]
+    def __init__(self, config: StaticConfig, hyperparameters: Mapping[str, float]) -> None:
+        check_names(hyperparameters, config.hyperparameter_names)
+        values = config.default_hyperparameters | dict(hyperparameters)
+        missing = [name for name in config.hyperparameter_names if name not in values]
         if missing:
             raise TuneError(
-                f"The schedule {switches.schedule!r} needs {', '.join(missing)}.",
+                f"The schedule {config.schedule!r} needs {', '.join(missing)}.",
                 hint="Give each of its numbers a value.",
             )
-        check_numbers(values, rectify=switches.rectified)
-        self.switches = switches
-        self._numbers = _variable(_ordered(values, switches), "numbers")
+        check_hyperparameters(values, rectify=config.rectified)
+        self.config = config
+        self._hyperparameters = _variable(_ordered(values, config), "hyperparameters")
         self._iterations = _variable(np.zeros((), "int32"), "iterations", dtype="int")
         self._vectors: dict[str, list[Any]] = {}
         self._layout = FlatLayout((), ())
@@ -77,11 +77,11 @@ class FlatOptimizer:
             TuneError: If epsilon is zero in the dtype of one of the variables.
         """
         self._layout = FlatLayout.of(variables)
-        self._check_dtypes(self.numbers)
+        self._check_dtypes(self.hyperparameters)
         self._decays = [True] * len(variables) if decays is None else list(decays)
         self._keeps_pieces = keras.backend.backend() == "jax"
-        names = list(self.switches.moment_names)
-        if self.switches.average:
+        names = list(self.config.moment_names)
+        if self.config.average:
             names.append("weight_average")
         self._vectors = {name: self._zeros(name) for name in names}
         self._flat_mask = None
@@ -90,10 +90,10 @@ class FlatOptimizer:
             self._flat_mask = _variable(mask, "decay_mask")
         self._flat_step = _as_one_kernel(self._step)
 
-    def _check_dtypes(self, numbers: Mapping[str, float]) -> None:
-        if self.switches.kind == "adabelief":
+    def _check_dtypes(self, hyperparameters: Mapping[str, float]) -> None:
+        if self.config.kind == "adabelief":
             for dtype in set(self._layout.dtypes):
-                check_weight_dtype(numbers["epsilon"], dtype)
+                check_weight_dtype(hyperparameters["epsilon"], dtype)
 
     def _zeros(self, name: str) -> list[Any]:
         if not self._keeps_pieces:
@@ -107,18 +107,18 @@ class FlatOptimizer:
     def variables(self) -> list[Any]:
         """All state as Keras variables, each with a name of its own; the order is fixed."""
         vectors = [held for pieces in self._vectors.values() for held in pieces]
-        return [self._iterations, self._numbers, *vectors]
+        return [self._iterations, self._hyperparameters, *vectors]
 
     @property
-    def numbers(self) -> dict[str, float]:
+    def hyperparameters(self) -> dict[str, float]:
         """The values of all numbers, by name."""
-        vector = self._numbers.numpy()
+        vector = self._hyperparameters.numpy()
         return {
             name: as_written(value)
-            for name, value in zip(self.switches.number_names, vector, strict=True)
+            for name, value in zip(self.config.hyperparameter_names, vector, strict=True)
         }
 
-    def set_numbers(self, numbers: Mapping[str, float]) -> None:
+    def set_hyperparameters(self, hyperparameters: Mapping[str, float]) -> None:
         """Give numbers new values; compiled steps use them without a new trace.
 
         On JAX a state that is carried already keeps its numbers: call this before `initial_state`.
@@ -126,16 +126,16 @@ class FlatOptimizer:
         Raises:
             TuneError: If a name is unknown or a value is out of its range. Then none has changed.
         """
-        check_names(numbers, self.switches.number_names)
-        values = self.numbers | dict(numbers)
-        check_numbers(values, rectify=self.switches.rectified)
+        check_names(hyperparameters, self.config.hyperparameter_names)
+        values = self.hyperparameters | dict(hyperparameters)
+        check_hyperparameters(values, rectify=self.config.rectified)
         self._check_dtypes(values)
-        self._numbers.assign(_ordered(values, self.switches))
+        self._hyperparameters.assign(_ordered(values, self.config))
 
     def reset(self) -> None:
         """Begin anew in place: step 0, moments and average 0; numbers stay."""
         for held in self.variables:
-            if held is not self._numbers:
+            if held is not self._hyperparameters:
                 held.assign(ops.zeros(held.shape, dtype=held.dtype))
 
     def apply(self, gradients: Sequence[Any], variables: Sequence[Any]) -> None:
@@ -153,7 +153,7 @@ class FlatOptimizer:
             mask = 1.0 if self._flat_mask is None else _read(self._flat_mask)
             (weight,), state = self._flat_step(state, [gradient], [flat], [mask])
             weights = self._layout.split(weight)
-        self.load_state({name: value for name, value in state.items() if name != "numbers"})
+        self.load_state({name: value for name, value in state.items() if name != "hyperparameters"})
         for variable, value in zip(variables, weights, strict=True):
             variable.assign(value)
 
@@ -186,16 +186,24 @@ class FlatOptimizer:
         optimizer are empty until `load_state` or `reset`, but for the numbers and the iterations.
         """
         carried = self.read_state()
-        return carried | {name: ops.copy(carried[name]) for name in ("iterations", "numbers")}
+        return carried | {
+            name: ops.copy(carried[name]) for name in ("iterations", "hyperparameters")
+        }
 
     def read_state(self) -> State:
         """Read the state from the variables."""
         vectors = {name: [_read(held) for held in pieces] for name, pieces in self._vectors.items()}
-        return {"iterations": _read(self._iterations), "numbers": _read(self._numbers)} | vectors
+        return {
+            "iterations": _read(self._iterations),
+            "hyperparameters": _read(self._hyperparameters),
+        } | vectors
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Put a state, or what of it is given, back into the variables."""
-        held = {"iterations": [self._iterations], "numbers": [self._numbers]} | self._vectors
+        held = {
+            "iterations": [self._iterations],
+            "hyperparameters": [self._hyperparameters],
+        } | self._vectors
         for name, value in state.items():
             values = value if isinstance(value, list | tuple) else [value]
             for variable, new in zip(held[name], values, strict=True):
@@ -211,8 +219,8 @@ class FlatOptimizer:
             Float32 scalar.
         """
         read = self.read_state() if state is None else state
-        numbers = self._unpacked(read["numbers"])
-        return scheduled(self.switches.schedule, read["iterations"], numbers)
+        hyperparameters = self._unpacked(read["hyperparameters"])
+        return scheduled(self.config.schedule, read["iterations"], hyperparameters)
 
     def averaged_weights(self, state: Mapping[str, Any] | None = None) -> list[Any]:
         """Give the moving average of the weights, in the shapes and dtypes of the variables."""
@@ -236,12 +244,14 @@ class FlatOptimizer:
             weights: Pieces.
             kept: For each piece 1 where weight decay applies and 0 where not, or None for nowhere.
         """
-        numbers = self._unpacked(state["numbers"])
+        hyperparameters = self._unpacked(state["hyperparameters"])
         iterations = state["iterations"]
-        if self.switches.clip:
-            gradients = rules.clip_by_global_norm(list(gradients), numbers["global_clipnorm"])
-        change, decay = self._rule(iterations, numbers)
-        names = self.switches.moment_names
+        if self.config.clip:
+            gradients = rules.clip_by_global_norm(
+                list(gradients), hyperparameters["global_clipnorm"]
+            )
+        change, decay = self._rule(iterations, hyperparameters)
+        names = self.config.moment_names
         stepped = []
         for position, (gradient, weight, decays) in enumerate(
             zip(gradients, weights, kept, strict=True)
@@ -253,9 +263,9 @@ class FlatOptimizer:
             stepped.append((weight - difference, *moments))
         new_weights, *new_moments = (list(column) for column in zip(*stepped, strict=True))
         new_state = dict(state) | dict(zip(names, new_moments, strict=True))
-        if self.switches.average:
-            momentum = numbers["ema_momentum"]
-            if self.switches.average_warms_up:
+        if self.config.average:
+            momentum = hyperparameters["ema_momentum"]
+            if self.config.average_warms_up:
                 momentum = rules.warming_momentum(momentum, iterations)
             new_state["weight_average"] = [
                 rules.moving_average(average, weight, momentum, iterations)
@@ -265,33 +275,35 @@ class FlatOptimizer:
         return new_weights, new_state
 
     def _unpacked(self, vector: Any) -> dict[str, Any]:
-        return dict(zip(self.switches.number_names, ops.unstack(vector), strict=True))
+        return dict(zip(self.config.hyperparameter_names, ops.unstack(vector), strict=True))
 
-    def _rule(self, iterations: Any, numbers: Mapping[str, Any]) -> tuple[Callable[..., Any], Any]:
+    def _rule(
+        self, iterations: Any, hyperparameters: Mapping[str, Any]
+    ) -> tuple[Callable[..., Any], Any]:
         """The change of a piece as a function of gradient and moments; and the decay, a scalar."""
         step = ops.cast(iterations, "float32") + 1.0
         own = {
-            name: numbers[name]
-            for name in self.switches.default_numbers
+            name: hyperparameters[name]
+            for name in self.config.default_hyperparameters
             if name not in {"global_clipnorm", "ema_momentum"}
         }
-        own["learning_rate"] = scheduled(self.switches.schedule, iterations, numbers)
+        own["learning_rate"] = scheduled(self.config.schedule, iterations, hyperparameters)
         shared: Any
-        if self.switches.kind == "sgd":
-            nesterov = self.switches.nesterov
+        if self.config.kind == "sgd":
+            nesterov = self.config.nesterov
             shared = rules.sgd_coefficients(**own)
             return lambda g, m: rules.sgd_step(g, m, shared, nesterov=nesterov), shared.decay
-        if self.switches.kind == "adamw":
+        if self.config.kind == "adamw":
             shared = rules.adamw_coefficients(step=step, **own)
             return lambda g, m: rules.adamw_step(g, m, shared), shared.decay
         shared = rules.adabelief_coefficients(
-            step=step, rectify=self.switches.rectify, **({"sma_threshold": 0.0} | own)
+            step=step, rectify=self.config.rectify, **({"sma_threshold": 0.0} | own)
         )
         return lambda g, m: rules.adabelief_step(g, m, shared), shared.decay
 
 
-def _ordered(values: Mapping[str, float], switches: Switches) -> np.ndarray[Any, Any]:
-    return np.asarray([values[name] for name in switches.number_names], "float32")
+def _ordered(values: Mapping[str, float], config: StaticConfig) -> np.ndarray[Any, Any]:
+    return np.asarray([values[name] for name in config.hyperparameter_names], "float32")
 
 
 def _variable(value: np.ndarray[Any, Any], name: str, dtype: str = "float32") -> Any:

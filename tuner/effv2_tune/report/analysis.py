@@ -8,13 +8,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from effv2_tune.pareto import fastest, knee, most_accurate, pareto_front
-from effv2_tune.report.timing_outliers import find_straying
+from effv2_tune.report.timing_outliers import find_timing_outliers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from effv2_tune.report.input import ReportInput
-    from effv2_tune.report.timing_outliers import Straying
+    from effv2_tune.report.timing_outliers import TimingOutliers
     from effv2_tune.study.trial import Measurement, Trial, TrialState
 
 UNRECORDED_DEVICE = "device not recorded"
@@ -30,7 +30,7 @@ STATE_WORDS: dict[TrialState, str] = {
 
 
 @dataclass(frozen=True)
-class DeviceFindings:
+class DeviceAnalysis:
     """What was found on one kind of device; times of other kinds never stand beside these.
 
     Attributes:
@@ -58,7 +58,7 @@ class DeviceFindings:
 
 
 @dataclass(frozen=True)
-class Findings:
+class Analysis:
     """A study's trials, sorted out.
 
     Attributes:
@@ -67,7 +67,7 @@ class Findings:
     """
 
     given: ReportInput
-    devices: tuple[DeviceFindings, ...]
+    devices: tuple[DeviceAnalysis, ...]
 
     @cached_property
     def front(self) -> frozenset[int]:
@@ -80,9 +80,9 @@ class Findings:
         return frozenset(found.knee.number for found in self.devices if found.knee is not None)
 
     @cached_property
-    def straying(self) -> Straying:
+    def straying(self) -> TimingOutliers:
         """Trials and machines whose steps took other times than those that count."""
-        return find_straying(self.given.trials)
+        return find_timing_outliers(self.given.trials)
 
     @cached_property
     def states(self) -> dict[TrialState, int]:
@@ -91,7 +91,7 @@ class Findings:
         return {state: counts[state] for state in STATE_WORDS if counts[state]}
 
 
-def find(given: ReportInput) -> Findings:
+def find(given: ReportInput) -> Analysis:
     """Sort out the trials of a study: devices, front, knee."""
     trials = given.trials
     names = [name for name in map(device_of, trials) if name is not None]
@@ -101,10 +101,10 @@ def find(given: ReportInput) -> Findings:
         # A trial that died before it told what it ran on belongs to the study's only device.
         by_device.setdefault(device_of(trial) or only, []).append(trial)
     devices = [_device_findings(device, members, given) for device, members in by_device.items()]
-    return Findings(given, tuple(sorted(devices, key=lambda found: -len(found.complete))))
+    return Analysis(given, tuple(sorted(devices, key=lambda found: -len(found.complete))))
 
 
-def _device_findings(device: str, trials: Sequence[Trial], given: ReportInput) -> DeviceFindings:
+def _device_findings(device: str, trials: Sequence[Trial], given: ReportInput) -> DeviceAnalysis:
     complete = tuple(trial for trial in trials if measurement_of(trial) is not None)
     measurements = [_measured(trial) for trial in complete]
     direction = given.quality_direction
@@ -114,7 +114,7 @@ def _device_findings(device: str, trials: Sequence[Trial], given: ReportInput) -
     def chosen(position: int | None) -> Trial | None:
         return None if position is None else complete[position]
 
-    return DeviceFindings(
+    return DeviceAnalysis(
         device=device,
         trials=tuple(trials),
         complete=complete,

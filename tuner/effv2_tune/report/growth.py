@@ -8,7 +8,7 @@ from effv2_tune.pareto import hypervolume, pareto_front, reference_point
 from effv2_tune.report.analysis import measurement_of
 
 if TYPE_CHECKING:
-    from effv2_tune.report.analysis import DeviceFindings
+    from effv2_tune.report.analysis import DeviceAnalysis
     from effv2_tune.study.trial import Measurement
 
 
@@ -29,7 +29,7 @@ class GrowthPoint(NamedTuple):
 
 
 def front_growth(
-    device: DeviceFindings, direction: Literal["maximize", "minimize"]
+    device: DeviceAnalysis, direction: Literal["maximize", "minimize"]
 ) -> list[GrowthPoint]:
     """One point for each trial that ended on a device, in the order of their ends.
 

@@ -83,11 +83,11 @@ def short(value: Any) -> str:
     return str(value)
 
 
-def in_words(name: str) -> str:
+def label_of(name: str) -> str:
     """A key as words: ``maximal_learning_rate`` is ``maximal learning rate``."""
     return name.replace("_", " ")
 
 
-def counted(count: int, noun: str) -> str:
+def pluralized(count: int, noun: str) -> str:
     """A count with its noun: ``1 trial``, ``12 trials``."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -12,7 +12,7 @@ from effv2_tune.report.analysis import (
     seconds_of,
     variant_of,
 )
-from effv2_tune.report.quantities import human_seconds, in_words, short
+from effv2_tune.report.quantities import human_seconds, label_of, short
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table
 
-    from effv2_tune.report.analysis import DeviceFindings, Findings
+    from effv2_tune.report.analysis import Analysis, DeviceAnalysis
     from effv2_tune.study.trial import Trial
 
 MILLISECONDS = 1000.0
@@ -33,7 +33,7 @@ def trial_rows(trials: Sequence[Trial], front: Collection[int]) -> list[dict[str
 
     Args:
         trials: In any state.
-        front: Numbers of the trials on the front (``Findings.front``).
+        front: Numbers of the trials on the front (``Analysis.front``).
 
     Returns:
         Rows with the same keys in the same order, those on the front first and fastest first,
@@ -66,7 +66,7 @@ def to_frame(trials: Sequence[Trial], front: Collection[int]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).set_index("trial")
 
 
-def front_rows(findings: Findings, device: DeviceFindings) -> list[dict[str, str]]:
+def front_rows(findings: Analysis, device: DeviceAnalysis) -> list[dict[str, str]]:
     """The front of one device as words, fastest first, under the headers that people read."""
     parameters = [
         name
@@ -76,17 +76,17 @@ def front_rows(findings: Findings, device: DeviceFindings) -> list[dict[str, str
     return [
         {
             "trial": str(trial.number),
-            f"validation {in_words(findings.given.quality)}": f"{quality_of(trial):.4f}",
+            f"validation {label_of(findings.given.quality)}": f"{quality_of(trial):.4f}",
             "training time": human_seconds(seconds_of(trial)),
             "network": network_of(trial),
             "remark": _remark(trial, device),
-            **{in_words(name): short(trial.config.get(name)) for name in parameters},
+            **{label_of(name): short(trial.config.get(name)) for name in parameters},
         }
         for trial in device.front
     ]
 
 
-def front_table(findings: Findings, device: DeviceFindings) -> Table:
+def front_table(findings: Analysis, device: DeviceAnalysis) -> Table:
     """The front of one device as a table for the terminal."""
     from rich.markup import escape
     from rich.table import Table
@@ -101,7 +101,7 @@ def front_table(findings: Findings, device: DeviceFindings) -> Table:
     return table
 
 
-def front_text(findings: Findings, device: DeviceFindings) -> str:
+def front_text(findings: Analysis, device: DeviceAnalysis) -> str:
     """The same in plain characters: columns two spaces apart, no colours, no frame."""
     rows = front_rows(findings, device)
     if not rows:
@@ -159,6 +159,6 @@ def _row(trial: Trial, on_front: bool, parameters: Sequence[str]) -> dict[str, A
     }
 
 
-def _remark(trial: Trial, device: DeviceFindings) -> str:
+def _remark(trial: Trial, device: DeviceAnalysis) -> str:
     named = {"fastest": device.fastest, "knee": device.knee, "most accurate": device.best}
     return ", ".join(name for name, one in named.items() if one is trial)

@@ -5,29 +5,29 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from effv2_tune.report.analysis import STATE_WORDS, network_of, quality_of, seconds_of
-from effv2_tune.report.quantities import counted, human_seconds, in_words
+from effv2_tune.report.quantities import human_seconds, label_of, pluralized
 from effv2_tune.report.table import parameter_names
 
 if TYPE_CHECKING:
-    from effv2_tune.report.analysis import DeviceFindings, Findings
+    from effv2_tune.report.analysis import Analysis, DeviceAnalysis
     from effv2_tune.report.input import ReportInput
     from effv2_tune.study.trial import Trial
 
 
-def search_sentence(findings: Findings) -> str:
+def search_sentence(findings: Analysis) -> str:
     """What was searched, and on which device."""
     given = findings.given
-    names = [in_words(name) for name in parameter_names(given.trials)]
+    names = [label_of(name) for name in parameter_names(given.trials)]
     if not names:
         return "Nothing has been tried yet."
     devices = [found.device for found in findings.devices]
     return (
-        f"{counted(len(given.trials), 'trial')} over {joined(names)}, compared by validation "
-        f"{in_words(given.quality)} and training time on {joined(devices)}."
+        f"{pluralized(len(given.trials), 'trial')} over {joined(names)}, compared by validation "
+        f"{label_of(given.quality)} and training time on {joined(devices)}."
     )
 
 
-def state_sentence(findings: Findings) -> str:
+def state_sentence(findings: Analysis) -> str:
     """How many trials are in which state."""
     if not findings.states:
         return ""
@@ -35,7 +35,7 @@ def state_sentence(findings: Findings) -> str:
     return f"{joined(parts)[:1].upper()}{joined(parts)[1:]}."
 
 
-def front_sentence(findings: Findings, device: DeviceFindings) -> str:
+def front_sentence(findings: Analysis, device: DeviceAnalysis) -> str:
     """The front of one device in words: a figure's text alternative."""
     if device.best is None or device.fastest is None:
         return f"No trial is complete on {device.device}, so there is no front yet."
@@ -44,7 +44,7 @@ def front_sentence(findings: Findings, device: DeviceFindings) -> str:
         ends = f"{_point(device.best, findings)}, which nothing beats"
     knee = f" The knee is {_point(device.knee, findings)}." if device.knee is not None else ""
     return (
-        f"{counted(len(device.front), 'trial')} of {len(device.complete)} complete "
+        f"{pluralized(len(device.front), 'trial')} of {len(device.complete)} complete "
         f"{'is' if len(device.front) == 1 else 'are'} on the front: {ends}.{knee}"
     )
 
@@ -54,7 +54,7 @@ def definitions(given: ReportInput) -> list[tuple[str, str]]:
     better = "higher" if given.quality_direction == "maximize" else "lower"
     scale = "mean cross-entropy" if given.quality == "loss" else "from 0 to 1"
     quality = (
-        f"Validation {in_words(given.quality)} ({scale}, {better} is better) of the weights that "
+        f"Validation {label_of(given.quality)} ({scale}, {better} is better) of the weights that "
         "the recipe selects, which are those after the last epoch unless it says otherwise."
     )
     time = (
@@ -87,8 +87,8 @@ def joined(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _point(trial: Trial, findings: Findings) -> str:
+def _point(trial: Trial, findings: Analysis) -> str:
     return (
-        f"trial {trial.number} ({network_of(trial)}, {in_words(findings.given.quality)} "
+        f"trial {trial.number} ({network_of(trial)}, {label_of(findings.given.quality)} "
         f"{quality_of(trial):.4f} in {human_seconds(seconds_of(trial))})"
     )

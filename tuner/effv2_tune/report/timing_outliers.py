@@ -6,8 +6,8 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from effv2_tune.report.quantities import counted
-from effv2_tune.study.trial import STRAYING
+from effv2_tune.report.quantities import pluralized
+from effv2_tune.study.trial import STEP_TIME_TOLERANCE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +21,7 @@ _MOST_NUMBERS = 12
 
 
 @dataclass(frozen=True)
-class Straying:
+class TimingOutliers:
     """What strays by more than a tenth.
 
     Attributes:
@@ -36,7 +36,7 @@ class Straying:
     def sentences(self) -> list[str]:
         """What to know of it; empty where all is well."""
         said = [
-            f"On {host}, steps took {share_in_words(share)} than was measured, in the median of "
+            f"On {host}, steps took {format_share(share)} than was measured, in the median of "
             "its trials: it is another machine than the one that was measured, or a busier one."
             for host, share in self.machines.items()
         ]
@@ -44,14 +44,14 @@ class Straying:
             numbers = ", ".join(map(str, self.trials[:_MOST_NUMBERS]))
             numbers += ", ..." if len(self.trials) > _MOST_NUMBERS else ""
             said.append(
-                f"The steps of {counted(len(self.trials), 'trial')} ({numbers}) took over "
-                f"{STRAYING:.0%} more or less than their bucket's; training times are told with "
+                f"The steps of {pluralized(len(self.trials), 'trial')} ({numbers}) took over "
+                f"{STEP_TIME_TOLERANCE:.0%} more or less than their bucket's; training times use "
                 "the bucket's."
             )
         return said
 
 
-def find_straying(trials: Sequence[Trial]) -> Straying:
+def find_timing_outliers(trials: Sequence[Trial]) -> TimingOutliers:
     """Look at the step times of trials in any state; those without any are passed over."""
     timed = [trial for trial in trials if trial.times.step_median and trial.times.step_bucket]
     by_machine: dict[str, list[float]] = {}
@@ -63,12 +63,14 @@ def find_straying(trials: Sequence[Trial]) -> Straying:
         for host, shares in by_machine.items()
         if len(shares) >= _FEWEST_TRIALS
     }
-    return Straying(
-        trials=tuple(trial.number for trial in timed if trial.times.strays),
-        machines={host: share for host, share in medians.items() if abs(share) > STRAYING},
+    return TimingOutliers(
+        trials=tuple(trial.number for trial in timed if trial.times.is_timing_outlier),
+        machines={
+            host: share for host, share in medians.items() if abs(share) > STEP_TIME_TOLERANCE
+        },
     )
 
 
-def share_in_words(share: float) -> str:
+def format_share(share: float) -> str:
     """``30% more``, ``12% less``."""
     return f"{abs(share):.0%} {'more' if share > 0 else 'less'}"

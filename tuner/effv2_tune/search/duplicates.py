@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from effv2_tune.study.trial import Trial
 
 
-class Twins:
+class Duplicates:
     """Who has the same config as whom, and who waits for whom."""
 
     def __init__(self) -> None:

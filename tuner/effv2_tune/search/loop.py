@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 from effv2_tune.errors import TuneError
 from effv2_tune.search import events
 from effv2_tune.search.budget import Budget
-from effv2_tune.search.duplicates import Twins
+from effv2_tune.search.duplicates import Duplicates
 from effv2_tune.search.engines.base import Exhausted
-from effv2_tune.search.rung_decision import compare_at_rung
+from effv2_tune.search.rung_decision import decide_at_rung
 from effv2_tune.search.storage.database import BudgetSpentError
 from effv2_tune.search.storage.leases import LeaseLostError
 from effv2_tune.search.storage.recorded_times import no_time_of
 from effv2_tune.search.storage.records import duplicate_note
 from effv2_tune.search.trial_updates import answered, ended, measured, timed
-from effv2_tune.search.workload import BucketTime, Outline
+from effv2_tune.search.workload import BucketTime, TrialPlan
 from effv2_tune.study.trial import RungResult, Trial
-from effv2_tune.workers.local import Died, Job
+from effv2_tune.workers.local import Job, WorkerExited
 from effv2_tune.workers.messages import (
     Compiled,
     EpochEnded,
@@ -45,12 +45,12 @@ if TYPE_CHECKING:
     from effv2_tune.workers.messages import FromWorker
 
 #: A trial whose workers died so often in a row, without a new checkpoint, does not fit.
-MOST_DEATHS = 3
+MAX_WORKER_DEATHS = 3
 #: A worker that is above its limit from its first trial on is replaced only once it has this much
 #: more memory than after that trial: another one would be as large.
 _GROWTH = 1.2
 #: Configs asked for in a row that were all known: there is nothing new to find.
-MOST_DUPLICATES = 100
+MAX_DUPLICATES = 100
 #: A running trial's record is written at most so often, apart from rungs.
 SAVE_SECONDS = 5.0
 
@@ -95,7 +95,7 @@ def run_study(
 
 
 #: Of a trial whose recipe has not been made yet.
-NOT_BEGUN = Outline(None, 0, {})
+NOT_BEGUN = TrialPlan(None, 0, {})
 
 
 @dataclass
@@ -103,7 +103,7 @@ class _Running:
     """A trial in hand."""
 
     trial: Trial
-    outline: Outline
+    outline: TrialPlan
     worker: int | None = None
     cost: BucketTime | None = None
     assigned_at: float = 0.0
@@ -127,7 +127,7 @@ class _Loop:
     idle: list[int] = field(default_factory=list)
     running: dict[int, _Running] = field(default_factory=dict)
     waiting: list[int] = field(default_factory=list)
-    twins: Twins = field(default_factory=Twins)
+    twins: Duplicates = field(default_factory=Duplicates)
     duplicates: int = 0
     end: events.StudyEnded | None = None
     ticked_at: float = -math.inf
@@ -271,10 +271,10 @@ class _Loop:
         del self.running[trial.number]
         trial = trial.model_copy(update={"notes": (duplicate_note(twin.number),)})
         self.duplicates += 1
-        if self.duplicates >= MOST_DUPLICATES:
+        if self.duplicates >= MAX_DUPLICATES:
             self.end = events.StudyEnded(
                 kind="exhausted",
-                reason=f"The engine asked for {MOST_DUPLICATES} known configs in a row.",
+                reason=f"The engine asked for {MAX_DUPLICATES} known configs in a row.",
             )
         if twin.state != "running":
             yield from self._answer(trial, twin)
@@ -337,7 +337,7 @@ class _Loop:
 
     # What workers say.
 
-    def _handle(self, worker: int, message: FromWorker | Died) -> Iterator[Event]:
+    def _handle(self, worker: int, message: FromWorker | WorkerExited) -> Iterator[Event]:
         if isinstance(message, Ready):
             self.storage.bind(message)
             self.ready = message
@@ -355,8 +355,8 @@ class _Loop:
             raise TuneError(message.message, hint=message.hint, exit_code=message.exit_code)
         if isinstance(message, Measured):
             raise TypeError("a study has its workers train, not measure")
-        if isinstance(message, Died):
-            yield from self._bury(worker, message)
+        if isinstance(message, WorkerExited):
+            yield from self._handle_death(worker, message)
             return
         held = self.running.get(message.trial)
         if held is None or held.worker != worker:
@@ -429,7 +429,7 @@ class _Loop:
             quality=message.quality,
             projected_seconds=self._seconds(held),
         )
-        decision = compare_at_rung(
+        decision = decide_at_rung(
             held.trial,
             mine,
             self.storage.trials(),
@@ -531,7 +531,7 @@ class _Loop:
 
     # When something goes wrong.
 
-    def _bury(self, worker: int, message: Died) -> Iterator[Event]:
+    def _handle_death(self, worker: int, message: WorkerExited) -> Iterator[Event]:
         """A worker is dead: another one continues its trial, unless it has killed too many."""
         held = next((one for one in self.running.values() if one.worker == worker), None)
         if worker in self.idle:
@@ -549,7 +549,7 @@ class _Loop:
         trial = held.trial
         if not is_ours:
             yield from self._lose(trial.number)
-        elif trial.deaths < MOST_DEATHS:
+        elif trial.deaths < MAX_WORKER_DEATHS:
             self.waiting.append(trial.number)
         else:
             reason = (

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from effv2_tune.study.trial import Trial
 
 
-def forgettable(trials: Sequence[Trial], plan: StudyPlan) -> list[int]:
+def expired_checkpoints(trials: Sequence[Trial], plan: StudyPlan) -> list[int]:
     """Numbers of the trials whose checkpoints are not needed any more.
 
     A running trial goes on from its checkpoints; of an ended one, the last holds the selected

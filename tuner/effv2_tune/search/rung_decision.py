@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from effv2_tune.study.trial import RungResult, Trial
 
 
-def compare_at_rung(
+def decide_at_rung(
     trial: Trial,
     mine: RungResult,
     known: Sequence[Trial],

@@ -14,7 +14,7 @@ from effv2_tune.pareto import place_rungs, project_seconds
 from effv2_tune.pareto.hypervolume import log_seconds
 from effv2_tune.search.clock import SimulatedClock
 from effv2_tune.search.events import RungDecided, TrialEnded, TrialStarted
-from effv2_tune.search.workload import BucketTime, Outline
+from effv2_tune.search.workload import BucketTime, TrialPlan
 from effv2_tune.study.bucket import BucketKey, DataFacts
 from effv2_tune.study.plan import HalvingSpec, SearchSpec, StudyPlan
 from effv2_tune.study.trial import Environment, Epoch, Scores, Times
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from effv2_tune.study.plan import Direction
     from effv2_tune.study.space import Config, Space
     from effv2_tune.study.trial import Trial, TrialState
-    from effv2_tune.workers.local import Died, Job
+    from effv2_tune.workers.local import Job, WorkerExited
     from effv2_tune.workers.messages import FromWorker
 
 _NO_HALVING = HalvingSpec(enabled=False)
@@ -217,19 +217,19 @@ class CurveWorkload:
         self._curves = curves
         self._fractions = halving.rungs if halving.enabled else ()
 
-    def outline(self, config: Config) -> Outline:
+    def outline(self, config: Config) -> TrialPlan:
         """Epochs and rungs of the config."""
         epochs = len(self._curves.of(config))
-        return Outline(None, epochs, place_rungs(epochs, self._fractions))
+        return TrialPlan(None, epochs, place_rungs(epochs, self._fractions))
 
-    def bucket(self, outline: Outline, ready: Ready) -> BucketKey | None:  # noqa: ARG002 - a protocol
+    def bucket(self, outline: TrialPlan, ready: Ready) -> BucketKey | None:  # noqa: ARG002 - a protocol
         """Nothing is compiled."""
         return None
 
     def seconds(
         self,
         trial: Trial,
-        outline: Outline,
+        outline: TrialPlan,
         ready: Ready,  # noqa: ARG002 - a protocol
         cost: BucketTime | None,  # noqa: ARG002 - a protocol
     ) -> float:
@@ -262,7 +262,7 @@ class SimulatedPool:
         self._training: dict[int, _Training] = {}
         self._due: list[tuple[float, int, int]] = []
         self._order = 0
-        self._said: deque[tuple[int, FromWorker | Died]] = deque()
+        self._said: deque[tuple[int, FromWorker | WorkerExited]] = deque()
 
     def start(self) -> None:
         """All workers are ready at once."""
@@ -296,7 +296,7 @@ class SimulatedPool:
         self._training.pop(worker, None)
         self._said.append((worker, _READY))
 
-    def wait(self, timeout_seconds: float) -> Sequence[tuple[int, FromWorker | Died]]:
+    def wait(self, timeout_seconds: float) -> Sequence[tuple[int, FromWorker | WorkerExited]]:
         """The next thing that is said, and the clock moved to when it is."""
         if not self._said:
             limit = self._clock.seconds + timeout_seconds

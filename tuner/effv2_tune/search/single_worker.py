@@ -11,10 +11,10 @@ from effv2_tune.errors import EXIT_FAILED, TuneError
 from effv2_tune.host import choose_hardware, probe_host, probe_packages
 from effv2_tune.pareto import training_seconds
 from effv2_tune.search.storage.recorded_times import no_time_of, recorded_study
-from effv2_tune.search.workload import BucketTime, Outline, PlannedWorkload
+from effv2_tune.search.workload import BucketTime, PlannedWorkload, TrialPlan
 from effv2_tune.study.steps import planned_steps
 from effv2_tune.study.trial import Trial
-from effv2_tune.workers.local import Died, Job, ProcessPool, worker_environment
+from effv2_tune.workers.local import Job, ProcessPool, WorkerExited, worker_environment
 from effv2_tune.workers.messages import Compiled, Finished, Prepare, Ready, Refused
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class TrainerClient:
             for _, message in pool.wait(_PATIENCE_SECONDS):
                 if isinstance(message, Compiled):
                     self._note_cost(message)
-                elif isinstance(message, Died):
+                elif isinstance(message, WorkerExited):
                     deaths += 1
                     if deaths == _MOST_DEATHS:
                         raise WorkerLostError(
@@ -196,7 +196,7 @@ class TrainerClient:
         """The recipe's bucket, once the worker has said what it trains on."""
         if self.ready is None:
             return None
-        outline = Outline(recipe, recipe.epochs, {})
+        outline = TrialPlan(recipe, recipe.epochs, {})
         return PlannedWorkload(self._plan).bucket(outline, self.ready)
 
     def _working_pool(self) -> ProcessPool:

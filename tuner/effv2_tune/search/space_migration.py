@@ -23,11 +23,11 @@ from effv2_tune.search.storage.records import (
     OUTSIDE,
     OUTSIDE_NOTE,
     RECORD,
+    add_checksum,
     is_duplicate,
     rename_studies,
-    seal,
     study_names,
-    unseal,
+    verify_checksum,
 )
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def change_space(url: str, plan: StudyPlan) -> tuple[int, int]:
 def _original(storage: DatabaseStorage, trial: Trial) -> Trial:
     """The trial as it was before it came to lie outside."""
     sealed = storage.trial_attribute(trial.number, OUTSIDE)
-    return trial if sealed is None else unseal(trial.number, sealed)
+    return trial if sealed is None else verify_checksum(trial.number, sealed)
 
 
 def _moved(trial: Trial, space: Space) -> FrozenTrial:
@@ -99,7 +99,7 @@ def _moved(trial: Trial, space: Space) -> FrozenTrial:
         params=params,
         distributions=distributions,
         values=None if measured is None else [measured.quality, measured.train_seconds],
-        user_attrs={RECORD: seal(trial), DUPLICATE: is_duplicate(trial)},
+        user_attrs={RECORD: add_checksum(trial), DUPLICATE: is_duplicate(trial)},
         system_attrs={f"constraints:{FITS}": 1.0} if trial.state == "infeasible" else {},
     )
 
@@ -116,8 +116,8 @@ def _left_outside(trial: Trial) -> FrozenTrial:
         }
     )
     attributes: dict[str, Any] = {
-        RECORD: seal(placeholder),
-        OUTSIDE: seal(trial),
+        RECORD: add_checksum(placeholder),
+        OUTSIDE: add_checksum(trial),
         DUPLICATE: True,
     }
     return optuna.trial.create_trial(state=TrialState.FAIL, user_attrs=attributes)

@@ -20,7 +20,7 @@ from effv2_tune.search.engines.keras_tuner import KERAS_TUNER_ENGINES, KerasTune
 from effv2_tune.search.engines.optuna import OptunaEngine
 from effv2_tune.search.events import PlanChanged, TrialEnded, WorkerReady
 from effv2_tune.search.loop import run_study
-from effv2_tune.search.retention import forgettable
+from effv2_tune.search.retention import expired_checkpoints
 from effv2_tune.search.space_migration import change_space
 from effv2_tune.search.storage.database import OURS, DatabaseStorage
 from effv2_tune.search.storage.recorded_times import recorded_study
@@ -190,7 +190,7 @@ class OpenStudy:
         """Remove the checkpoints of ended trials whose weights are not kept."""
         # What lies in the folder of a trial that no worker had is none of its own.
         trained = [trial for trial in self.storage.trials() if trial.attempts]
-        for number in forgettable(trained, self.plan):
+        for number in expired_checkpoints(trained, self.plan):
             shutil.rmtree(pool.checkpoint(number), ignore_errors=True)
 
     def _enqueued(self) -> list[Config]:

@@ -31,7 +31,7 @@ def timed(trial: Trial, cost: BucketTime | None) -> Trial:
     times = trial.times.model_copy(update={"step_bucket": cost.step_seconds})
     share = times.step_excess
     remark = f"its steps took {abs(share):.0%} {'more' if share > 0 else 'less'} than its bucket's"
-    notes = (*trial.notes, remark) if times.strays else trial.notes
+    notes = (*trial.notes, remark) if times.is_timing_outlier else trial.notes
     return trial.model_copy(update={"times": times, "notes": notes})
 
 

@@ -35,7 +35,7 @@ class BucketTime(Value):
 
 
 @dataclass(frozen=True)
-class Outline:
+class TrialPlan:
     """What a config asks of a worker.
 
     Attributes:
@@ -52,18 +52,18 @@ class Outline:
 class Workload(Protocol):
     """Knows what a config means."""
 
-    def outline(self, config: Config) -> Outline:
+    def outline(self, config: Config) -> TrialPlan:
         """What ``config`` asks of a worker.
 
         Raises:
             ValueError: No recipe can be made of it.
         """
 
-    def bucket(self, outline: Outline, ready: Ready) -> BucketKey | None:
+    def bucket(self, outline: TrialPlan, ready: Ready) -> BucketKey | None:
         """What a trial shares a compilation with; none where nothing is compiled."""
 
     def seconds(
-        self, trial: Trial, outline: Outline, ready: Ready, cost: BucketTime | None
+        self, trial: Trial, outline: TrialPlan, ready: Ready, cost: BucketTime | None
     ) -> float:
         """Training seconds of the standard run, as far as the trial's progress tells them."""
 
@@ -78,7 +78,7 @@ class PlannedWorkload:
     def __init__(self, plan: StudyPlan) -> None:
         self._plan = plan
 
-    def outline(self, config: Config) -> Outline:
+    def outline(self, config: Config) -> TrialPlan:
         """What ``config`` asks of a worker.
 
         Raises:
@@ -88,9 +88,9 @@ class PlannedWorkload:
         halving = self._plan.search.halving
         rungs = halving.rungs if halving.enabled else ()
         placed = place_rungs(recipe.epochs, rungs, cycle=cycle_epochs(recipe))
-        return Outline(recipe, recipe.epochs, placed)
+        return TrialPlan(recipe, recipe.epochs, placed)
 
-    def bucket(self, outline: Outline, ready: Ready) -> BucketKey | None:
+    def bucket(self, outline: TrialPlan, ready: Ready) -> BucketKey | None:
         """The bucket of the recipe where the worker is."""
         recipe, environment = outline.recipe, ready.environment
         if recipe is None:
@@ -105,7 +105,7 @@ class PlannedWorkload:
         return bucket_key(recipe, ready.data, placement)
 
     def seconds(
-        self, trial: Trial, outline: Outline, ready: Ready, cost: BucketTime | None
+        self, trial: Trial, outline: TrialPlan, ready: Ready, cost: BucketTime | None
     ) -> float:
         """Planned steps times the bucket's step time, plus a frozen backbone's extraction."""
         if outline.recipe is None or cost is None:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from effv2_tune.errors import TuneError
 from effv2_tune.workers.local import (
     WORKER_COMMAND,
-    Died,
     ProcessPool,
+    WorkerExited,
     device_of_worker,
     worker_environment,
 )
@@ -94,7 +94,7 @@ def _measure(pool: ProcessPool, share: BucketShare) -> Measured:
                 raise TuneError(message.message, hint=message.hint, exit_code=message.exit_code)
             elif isinstance(message, Measured):
                 return message
-            elif isinstance(message, Died) and asked:
+            elif isinstance(message, WorkerExited) and asked:
                 return Measured(
                     bucket=share.key,
                     step_seconds=None,

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from effv2_tune.forecast import roofline
-from effv2_tune.report.quantities import counted, human_seconds
+from effv2_tune.report.quantities import human_seconds, pluralized
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -110,7 +110,7 @@ def _device(forecast: StudyForecast) -> str:
     number = f"{place.device_count} x " if place.device_count > 1 else ""
     words = [f"device: {number}{place.device_kind}, {place.backend}, {place.precision}"]
     if target.kind == "cpu":
-        words[0] += f", {counted(target.cores, 'core')}"
+        words[0] += f", {pluralized(target.cores, 'core')}"
     if target.memory is not None:
         words.append(f"{_bytes(target.memory)} of memory")
         if target.usable_memory != target.memory:
@@ -219,7 +219,7 @@ def _about_time(forecast: StudyForecast) -> Iterator[str]:
 
 
 def _about_disk(disk: DiskForecast, plan: StudyPlan, room: Room) -> Iterator[str]:
-    trials = counted(disk.front, "trial")
+    trials = pluralized(disk.front, "trial")
     parts = [f"checkpoints of running trials {_bytes(disk.checkpoints)}"]
     if disk.front:
         about = "about " if plan.keep == "front" else ""
@@ -250,12 +250,13 @@ def _about_disk(disk: DiskForecast, plan: StudyPlan, room: Room) -> Iterator[str
 
 def _about_cost(cost: StudyCost, forecast: StudyForecast, plan: StudyPlan) -> Iterator[str]:
     ended_by = {
-        "trials": f"{counted(cost.trials, 'trial')}",
-        "stop_when": f"{counted(cost.trials, 'trial')}, assumed (it ends when the front has "
+        "trials": f"{pluralized(cost.trials, 'trial')}",
+        "stop_when": f"{pluralized(cost.trials, 'trial')}, assumed (it ends when the front has "
         "stopped growing)",
-        "hours": f"the {plan.hours} hours that it may run, about {counted(cost.trials, 'trial')}",
+        "hours": f"the {plan.hours} hours that it may run, about "
+        f"{pluralized(cost.trials, 'trial')}",
         "accelerator_hours": f"the {plan.accelerator_hours} accelerator-hours that it may hold "
-        f"devices, about {counted(cost.trials, 'trial')}",
+        f"devices, about {pluralized(cost.trials, 'trial')}",
     }[cost.limited_by]
     yield (
         f"cost: {ended_by}: {_hours(cost.hours)} if every trial is trained to the end, in "
@@ -272,7 +273,7 @@ def _about_cost(cost: StudyCost, forecast: StudyForecast, plan: StudyPlan) -> It
     if any(one.trial is not None and one.trial.extraction for one in forecast.buckets):
         steps += ", and each frozen backbone's pass over the images once"
     if cost.start_hours is None:
-        buckets = counted(len(forecast.buckets), "bucket")
+        buckets = pluralized(len(forecast.buckets), "bucket")
         yield (
             f"  counted: {steps}, for configs drawn evenly from the search space. Not counted: "
             f"compiling {buckets}, half a minute to minutes each, again in every session"
@@ -285,7 +286,7 @@ def _about_cost(cost: StudyCost, forecast: StudyForecast, plan: StudyPlan) -> It
 
 
 def _sessions(number: int, cost: StudyCost) -> str:
-    return f"{counted(number, 'session')} of {cost.session_hours:g} h"
+    return f"{pluralized(number, 'session')} of {cost.session_hours:g} h"
 
 
 def _hours(hours: float) -> str:

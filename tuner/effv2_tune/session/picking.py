@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from effv2_tune import pareto
 from effv2_tune.errors import TuneError, did_you_mean
 from effv2_tune.report.analysis import find
-from effv2_tune.report.quantities import human_seconds, in_words
+from effv2_tune.report.quantities import human_seconds, label_of
 from effv2_tune.session.report_input import report_input
 from effv2_tune.study.recipe import WEIGHT_SUFFIXES
 from effv2_tune.study.training_run import Provenance, TrainingRun
 
 if TYPE_CHECKING:
-    from effv2_tune.report.analysis import DeviceFindings
+    from effv2_tune.report.analysis import DeviceAnalysis
     from effv2_tune.search.storage.snapshot import StudyRecord
     from effv2_tune.study import Measurement, Recipe, Trial
 
@@ -136,7 +136,7 @@ def to_training_run(record: StudyRecord, trial: Trial, *, pick: str) -> Training
     )
 
 
-def _device(record: StudyRecord, wanted: str | None) -> DeviceFindings:
+def _device(record: StudyRecord, wanted: str | None) -> DeviceAnalysis:
     """The kind of device to pick on; the only one unless a person names one."""
     kinds = {
         found.device: found
@@ -166,7 +166,7 @@ def _what_there_is(points: list[Measurement], record: StudyRecord) -> str:
     best = pick(point.quality for point in points)
     return (
         f"The fastest takes {human_seconds(quickest)} ({quickest:.4g} seconds), and the best has "
-        f"{in_words(record.plan.quality)} {best:.4f}."
+        f"{label_of(record.plan.quality)} {best:.4f}."
     )
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from effv2_tune.report.analysis import STATE_WORDS
-from effv2_tune.report.quantities import counted, human_seconds, in_words, short
+from effv2_tune.report.quantities import human_seconds, label_of, pluralized, short
 from effv2_tune.search import events as happened
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class StudyNarrator:
     def _ended(self, trial: Trial) -> str:
         total = "" if self._plan.trials is None else f"/{self._plan.trials}"
         words = [f"[{self._told}{total}] trial {trial.number}", STATE_WORDS[trial.state]]
-        quality = in_words(self._plan.quality)
+        quality = label_of(self._plan.quality)
         if trial.measurement is not None:
             seconds = human_seconds(trial.measurement.train_seconds)
             words.append(f"{quality} {trial.measurement.quality:.4f} in {seconds} of training")
@@ -175,7 +175,7 @@ class EpochNarrator:
         quality = getattr(epoch.validation, self._quality)
         self._console.print(
             f"epoch {epoch.epoch}/{self._epochs}: loss {epoch.train_loss:.4f}, "
-            f"validation loss {epoch.validation.loss:.4f}, {in_words(self._quality)} "
+            f"validation loss {epoch.validation.loss:.4f}, {label_of(self._quality)} "
             f"{quality:.4f}, {epoch.seconds:.1f} s",
             markup=False,
             soft_wrap=True,
@@ -228,7 +228,7 @@ def _beginning(event: happened.StudyStarted) -> str:
     if not (event.known or event.unfinished):
         return "starts"
     unfinished = f"; {event.unfinished} unfinished go on" if event.unfinished else ""
-    return f"continues after {counted(event.known, 'trial')}{unfinished}"
+    return f"continues after {pluralized(event.known, 'trial')}{unfinished}"
 
 
 def _equipment(event: happened.WorkerReady) -> str:
@@ -237,4 +237,4 @@ def _equipment(event: happened.WorkerReady) -> str:
 
 
 def _config(config: dict[str, Any]) -> str:
-    return ", ".join(f"{in_words(name)} {short(value)}" for name, value in config.items())
+    return ", ".join(f"{label_of(name)} {short(value)}" for name, value in config.items())

@@ -25,7 +25,7 @@ from effv2_tune.session.report_input import report_input
 if TYPE_CHECKING:
     import pandas as pd
 
-    from effv2_tune.report.analysis import Findings
+    from effv2_tune.report.analysis import Analysis
     from effv2_tune.report.input import ReportInput
     from effv2_tune.search.storage.snapshot import StudyRecord
 
@@ -74,7 +74,7 @@ class Results:
         return report_input(self.record, folder=self.arguments, written=written)
 
     @cached_property
-    def findings(self) -> Findings:
+    def findings(self) -> Analysis:
         """What the report finds in it: front, knee, and so on."""
         return find(self.given)
 

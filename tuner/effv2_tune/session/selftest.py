@@ -21,11 +21,17 @@ from effv2_tune.training.device_checks import (
     EPOCH_STEPS,
     TOLERANCE,
     apart,
-    in_words,
+    format_distance,
     selftest_recipe,
     trained_weights,
 )
-from effv2_tune.workers.local import Died, Job, ProcessPool, how_it_ended, worker_environment
+from effv2_tune.workers.local import (
+    Job,
+    ProcessPool,
+    WorkerExited,
+    describe_exit,
+    worker_environment,
+)
 from effv2_tune.workers.messages import Check, EpochEnded, Finished, Prepare, Ready, Refused
 
 if TYPE_CHECKING:
@@ -206,7 +212,7 @@ class SelfTest:
             name="resume",
             passed=is_on and distance <= TOLERANCE[self._hardware.kind],
             figure=f"killed after step {killed_after}, went on in epoch {went_on} of "
-            f"{recipe.epochs}: {in_words(distance)}",
+            f"{recipe.epochs}: {format_distance(distance)}",
         )
 
 
@@ -281,13 +287,13 @@ def _said(connection: Connection) -> Iterator[object]:
 def _end(process: subprocess.Popen[bytes]) -> str:
     """End a process that has nothing more to say; how it did, in words."""
     try:
-        return how_it_ended(process.wait(_GRACE_SECONDS))
+        return describe_exit(process.wait(_GRACE_SECONDS))
     except subprocess.TimeoutExpired:
         process.kill()
         return f"silent for {_PATIENCE_SECONDS:.0f} seconds"
 
 
-def _story(pool: ProcessPool) -> Iterator[FromWorker | Died]:
+def _story(pool: ProcessPool) -> Iterator[FromWorker | WorkerExited]:
     """What the only worker of a pool says.
 
     Raises:
@@ -301,19 +307,19 @@ def _story(pool: ProcessPool) -> Iterator[FromWorker | Died]:
     raise TuneError(f"the worker was silent for {_PATIENCE_SECONDS:.0f} seconds")
 
 
-def _await(kind: type[Message], story: Iterator[FromWorker | Died]) -> Message:
+def _await(kind: type[Message], story: Iterator[FromWorker | WorkerExited]) -> Message:
     """The next message of a kind; those of others are passed over, but for a death."""
     for message in story:
         if isinstance(message, kind):
             return message
-        if isinstance(message, Died):
+        if isinstance(message, WorkerExited):
             raise TuneError(f"the worker ended: {message.cause}")
         if isinstance(message, Finished):
             raise TuneError(f"the trial was over too soon: {message.reason or message.outcome}")
     raise AssertionError("a story never ends by itself")
 
 
-def _kill_in_mid_training(pool: ProcessPool, story: Iterator[FromWorker | Died]) -> int:
+def _kill_in_mid_training(pool: ProcessPool, story: Iterator[FromWorker | WorkerExited]) -> int:
     """Kill the worker inside an epoch; returns the step of the newest checkpoint."""
     while _await(EpochEnded, story).epoch.epoch < _EPOCHS_BEFORE:
         pass
@@ -322,7 +328,7 @@ def _kill_in_mid_training(pool: ProcessPool, story: Iterator[FromWorker | Died])
     while folder.newest_step() <= _EPOCHS_BEFORE * EPOCH_STEPS and time.monotonic() < deadline:
         time.sleep(0.002)
     pool.kill(0)
-    _await(Died, story)
+    _await(WorkerExited, story)
     newest = folder.newest_step()
     _await(Ready, story)
     return newest

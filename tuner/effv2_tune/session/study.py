@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from effv2_tune.errors import TuneError
-from effv2_tune.report.quantities import counted
+from effv2_tune.report.quantities import pluralized
 from effv2_tune.session.location import RUNS, as_arguments, make_folder
 from effv2_tune.session.picking import pick_trial, to_training_run
 from effv2_tune.session.preflight import (
@@ -142,7 +142,7 @@ class Study:
 
         return self._storage is None and (self.out / DATABASE).is_file()
 
-    def intentions(self) -> list[str]:
+    def dry_run_lines(self) -> list[str]:
         """What :meth:`run` would do, line by line, having looked at everything; writes nothing.
 
         Raises:
@@ -174,7 +174,7 @@ class Study:
             *([] if plan.clock == "measured" else [f"clock     as in {plan.clock.recorded}"]),
             f"workers   {plan.workers}",
             *(
-                [f"first     {counted(len(first), 'config')} of {self._warm_start}"]
+                [f"first     {pluralized(len(first), 'config')} of {self._warm_start}"]
                 if first
                 else []
             ),
@@ -248,6 +248,9 @@ def _so_far(record: StudyRecord | None, plan: StudyPlan) -> list[str]:
         return ["so far    nothing: it is new"]
     told = sum(trial.state != "running" for trial in record.trials)
     return [
-        f"so far    {counted(told, 'trial')}, {len(record.trials) - told} unfinished; it continues",
+        (
+            f"so far    {pluralized(told, 'trial')}, {len(record.trials) - told} unfinished; "
+            "it continues"
+        ),
         *(f"changed   {line}" for line in plan_changes(record.plan, plan)),
     ]

@@ -240,7 +240,7 @@ class Recipe(Settings):
             return self.batch_size.per_device * device_count
         return self.batch_size
 
-    def with_numbers(self, **changes: Any) -> Recipe:
+    def with_settings(self, **changes: Any) -> Recipe:
         """The same recipe with other values, checked again."""
         return Recipe.model_validate(self.model_dump() | changes)
 

@@ -17,7 +17,7 @@ TrialState = Literal["running", "complete", "pruned", "infeasible", "diverged", 
 
 
 #: A trial's own step time may differ from its bucket's by this share without a remark.
-STRAYING = 0.1
+STEP_TIME_TOLERANCE = 0.1
 
 
 class Measurement(Value):
@@ -118,9 +118,9 @@ class Times(Value):
         return self.step_median / self.step_bucket - 1
 
     @property
-    def strays(self) -> bool:
+    def is_timing_outlier(self) -> bool:
         """Whether its steps took so much longer or shorter that it is said."""
-        return abs(self.step_excess) > STRAYING
+        return abs(self.step_excess) > STEP_TIME_TOLERANCE
 
 
 class Environment(Value):

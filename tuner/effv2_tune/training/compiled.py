@@ -7,23 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 from effv2_tune.network import (
     classifier,
+    drop_rate_variables,
     efficientnet_v2,
     initialise,
     load_weights,
-    rate_variables,
-    set_rates,
+    set_drop_rates,
 )
 from effv2_tune.network.pretrained.weights import input_scaling
-from effv2_tune.optimizers.step_optimizer import FlatOptimizer
+from effv2_tune.optimizers.step_optimizer import StepOptimizer
 from effv2_tune.training.features.extraction import frozen_trunk
 from effv2_tune.training.inputs.shuffling import epoch_mixing, epoch_order
 from effv2_tune.training.recipe_mapping import (
+    magnitudes,
     network_arguments,
-    optimizer_numbers,
-    optimizer_switches,
-    step_numbers,
+    optimizer_config,
+    optimizer_hyperparameters,
+    step_inputs,
     step_plan,
-    strengths,
     weights_source,
 )
 from effv2_tune.training.step_timing import measure_step
@@ -37,11 +37,11 @@ if TYPE_CHECKING:
     from effv2_tune.study.recipe import Recipe
     from effv2_tune.training.backends.base import Steps
     from effv2_tune.training.features.extraction import FeatureSet
-    from effv2_tune.training.inputs.pipeline import Feeds, Rows
+    from effv2_tune.training.inputs.pipeline import DeviceData, Source
     from effv2_tune.training.step_timing import MachineLock
 
 
-def place_rows(rows: Mapping[str, Rows], backend: str, limit: int) -> Feeds:
+def place_sources(rows: Mapping[str, Source], backend: str, limit: int) -> DeviceData:
     """Images, or features, for many buckets: on the device if they are no more than the limit.
 
     Args:
@@ -49,7 +49,7 @@ def place_rows(rows: Mapping[str, Rows], backend: str, limit: int) -> Feeds:
         backend: Whose device.
         limit: Bytes.
     """
-    feeds: Feeds = _step_file(backend).place_rows(rows, limit)
+    feeds: DeviceData = _step_file(backend).place_sources(rows, limit)
     return feeds
 
 
@@ -71,7 +71,7 @@ class CompiledBucket:
         recipe: Any recipe of the bucket.
         key: The bucket.
         dataset: What is trained on.
-        feeds: How its images, or features, reach the device, from `place_rows`.
+        feeds: How its images, or features, reach the device, from `place_sources`.
         base: Folder that a relative weight file starts from.
         features: What its classifier is trained on, alone; None where images come in.
 
@@ -91,7 +91,7 @@ class CompiledBucket:
         recipe: Recipe,
         key: BucketKey,
         dataset: Dataset,
-        feeds: Feeds,
+        feeds: DeviceData,
         *,
         base: Path,
         features: FeatureSet | None = None,
@@ -107,12 +107,12 @@ class CompiledBucket:
         weights = weights_source(recipe, base)
         self.scaling = input_scaling(recipe.variant, weights)
         self._pretrained = self._load(weights)
-        self._optimizer = FlatOptimizer(optimizer_switches(recipe), self._numbers(recipe))
+        self._optimizer = StepOptimizer(optimizer_config(recipe), self._hyperparameters(recipe))
         self._optimizer.build(self.network.trainable_variables)
         shape = None if features is None else features.shape
         plan = step_plan(recipe, key, self.scaling, feature_shape=shape)
         self.steps: Steps = _step_file(key.backend).make_steps(
-            self.network, self._optimizer, plan, feeds, tuple(strengths(recipe))
+            self.network, self._optimizer, plan, feeds, tuple(magnitudes(recipe))
         )
         self.build_seconds = time.perf_counter() - started
 
@@ -149,8 +149,10 @@ class CompiledBucket:
         variables = [variable for layer in layers for variable in layer.variables]
         return [(variable, variable.numpy()) for variable in variables]
 
-    def _numbers(self, recipe: Recipe) -> dict[str, float]:
-        return optimizer_numbers(recipe, images=len(self._dataset.train), batch=self._key.batch)
+    def _hyperparameters(self, recipe: Recipe) -> dict[str, float]:
+        return optimizer_hyperparameters(
+            recipe, images=len(self._dataset.train), batch=self._key.batch
+        )
 
     @property
     def extraction_seconds(self) -> float:
@@ -162,11 +164,11 @@ class CompiledBucket:
         initialise(self.network, seed=recipe.seed)
         for variable, value in self._pretrained:
             variable.assign(value)
-        rates = rate_variables(self.network)
-        set_rates(self.network, **{name: getattr(recipe, name) for name in rates})
-        self._optimizer.set_numbers(self._numbers(recipe))
+        rates = drop_rate_variables(self.network)
+        set_drop_rates(self.network, **{name: getattr(recipe, name) for name in rates})
+        self._optimizer.set_hyperparameters(self._hyperparameters(recipe))
         self._optimizer.reset()
-        self.steps.start(step_numbers(recipe, self._dataset))
+        self.steps.start(step_inputs(recipe, self._dataset))
 
     def compile(self, recipe: Recipe) -> None:
         """Trace and compile the steps; what they train is thrown away by :meth:`start`."""

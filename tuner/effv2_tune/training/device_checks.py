@@ -119,7 +119,7 @@ class DeviceChecks:
                 self._bucket.steps.run(first, steps)
             ends.append(trained_weights(self._bucket.steps.read()))
         distance = apart(*ends)
-        told = f"{EPOCH_STEPS} steps in one call and one by one: {in_words(distance)}"
+        told = f"{EPOCH_STEPS} steps in one call and one by one: {format_distance(distance)}"
         if not self._bucket.steps.loops_on_device:
             told += "; here each step is a call of its own anyway"
         return Check(name="dispatch", passed=distance <= self._tolerance, figure=told)
@@ -199,7 +199,7 @@ def trained_weights(state: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]
     }
 
 
-def in_words(distance: float) -> str:
+def format_distance(distance: float) -> str:
     """What `apart` gave, for people."""
     return "the same weights" if distance == 0 else f"weights {distance:.1e} of their norm apart"
 

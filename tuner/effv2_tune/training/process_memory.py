@@ -10,9 +10,9 @@ from effv2_tune.host import usable_bytes
 
 __all__ = [
     "forget_peak",
+    "is_out_of_memory",
     "peak_resident_bytes",
     "resident_bytes",
-    "tells_of_memory",
     "usable_bytes",
 ]
 
@@ -46,7 +46,7 @@ def peak_resident_bytes() -> int:
     return resident_bytes()
 
 
-def tells_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether ``error`` says that memory, of the device or the host, did not suffice."""
     if isinstance(error, MemoryError):
         return True

@@ -37,7 +37,7 @@ def measure_bucket(trainer: Trainer, recipe: Recipe) -> Measured:
         bucket = trainer.bucket(stand_in)
         seconds = bucket.measure(stand_in, MachineLock())
     except Exception as error:
-        if not process_memory.tells_of_memory(error):
+        if not process_memory.is_out_of_memory(error):
             raise
         reason = f"{type(error).__name__}: {str(error).splitlines()[0][:300]}"
         return Measured(bucket=key, step_seconds=None, reason=f"Does not fit: {reason}")

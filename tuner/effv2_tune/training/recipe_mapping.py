@@ -10,10 +10,10 @@ import numpy as np
 
 from effv2_tune import catalog
 from effv2_tune.data import class_weights
-from effv2_tune.optimizers.static_config import Switches
+from effv2_tune.optimizers.static_config import StaticConfig
 from effv2_tune.study.steps import steps_per_epoch
-from effv2_tune.training.backends.base import StepNumbers, StepPlan
-from effv2_tune.training.inputs.augmentation import augmentation_numbers
+from effv2_tune.training.backends.base import StepInputs, StepPlan
+from effv2_tune.training.inputs.augmentation import augmentation_magnitudes
 
 if TYPE_CHECKING:
     from effv2_tune.catalog import Scaling
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from effv2_tune.study.recipe import Recipe
 
 
-def optimizer_switches(recipe: Recipe) -> Switches:
+def optimizer_config(recipe: Recipe) -> StaticConfig:
     """What of the optimizer is compiled in."""
-    return Switches(
+    return StaticConfig(
         kind=recipe.optimizer,
         schedule=recipe.schedule,
         rectify=recipe.rectify,
@@ -36,7 +36,7 @@ def optimizer_switches(recipe: Recipe) -> Switches:
     )
 
 
-def optimizer_numbers(recipe: Recipe, *, images: int, batch: int) -> dict[str, float]:
+def optimizer_hyperparameters(recipe: Recipe, *, images: int, batch: int) -> dict[str, float]:
     """The numbers of optimizer and schedule, by the optimizer's names for them.
 
     Args:
@@ -63,7 +63,7 @@ def optimizer_numbers(recipe: Recipe, *, images: int, batch: int) -> dict[str, f
         "global_clipnorm": recipe.clip_norm,
         "ema_momentum": recipe.ema_momentum,
     }
-    taken = {name: available[name] for name in optimizer_switches(recipe).number_names}
+    taken = {name: available[name] for name in optimizer_config(recipe).hyperparameter_names}
     return {name: float(value) for name, value in taken.items() if value is not None}
 
 
@@ -91,12 +91,12 @@ def step_plan(
     )
 
 
-def strengths(recipe: Recipe) -> dict[str, float]:
+def magnitudes(recipe: Recipe) -> dict[str, float]:
     """Label smoothing and the strengths of the augmentations, by name."""
-    return {"label_smoothing": recipe.label_smoothing} | augmentation_numbers(recipe)
+    return {"label_smoothing": recipe.label_smoothing} | augmentation_magnitudes(recipe)
 
 
-def step_numbers(recipe: Recipe, dataset: Dataset) -> StepNumbers:
+def step_inputs(recipe: Recipe, dataset: Dataset) -> StepInputs:
     """What goes into the steps of one trial.
 
     Raises:
@@ -107,7 +107,7 @@ def step_numbers(recipe: Recipe, dataset: Dataset) -> StepNumbers:
         weights = class_weights(dataset.train.labels, dataset.classes, recipe.class_weight)
     # Dropout starts from the seed itself: augmentation has random numbers of its own.
     seed = zlib.crc32(f"augmentation {recipe.seed}".encode())
-    return StepNumbers(seed=seed, strengths=strengths(recipe), class_weights=weights)
+    return StepInputs(seed=seed, magnitudes=magnitudes(recipe), class_weights=weights)
 
 
 def network_arguments(recipe: Recipe, *, classes: int, precision: str) -> dict[str, Any]:

@@ -13,19 +13,23 @@ from typing import TYPE_CHECKING
 
 from effv2_tune.errors import TuneError
 from effv2_tune.files.checkpoint import Checkpoint, CheckpointFolder
-from effv2_tune.optimizers.curves import SCHEDULE_NUMBERS, ScheduleSettings, learning_rate_at
+from effv2_tune.optimizers.curves import (
+    SCHEDULE_HYPERPARAMETERS,
+    ScheduleSettings,
+    learning_rate_at,
+)
 from effv2_tune.study.bucket import bucket_key
 from effv2_tune.study.recipe import image_changes
 from effv2_tune.study.steps import steps_per_epoch
 from effv2_tune.training import process_memory
-from effv2_tune.training.compiled import CompiledBucket, place_rows
-from effv2_tune.training.features.extraction import FeatureMaker
-from effv2_tune.training.inputs.pipeline import image_rows
+from effv2_tune.training.compiled import CompiledBucket, place_sources
+from effv2_tune.training.features.extraction import FeatureExtractor
+from effv2_tune.training.inputs.pipeline import image_sources
 from effv2_tune.training.inputs.shuffling import epoch_mixing, epoch_order
-from effv2_tune.training.recipe_mapping import optimizer_numbers
+from effv2_tune.training.recipe_mapping import optimizer_hyperparameters
 from effv2_tune.training.scores import scores_of
 from effv2_tune.training.step_timing import WINDOW_SECONDS, MachineLock
-from effv2_tune.training.trial_state import TrialRun, belongs_to, restore, strangeness
+from effv2_tune.training.trial_state import TrialProgress, belongs_to, incompatibility, restore
 from effv2_tune.workers.messages import Compiled, EpochEnded, Finished, RungReached
 
 if TYPE_CHECKING:
@@ -38,9 +42,9 @@ if TYPE_CHECKING:
     from effv2_tune.study.trial import Scores
     from effv2_tune.training.devices import Device
     from effv2_tune.training.features.extraction import FeatureSet
-    from effv2_tune.training.inputs.pipeline import Feeds
+    from effv2_tune.training.inputs.pipeline import DeviceData
     from effv2_tune.training.scores import Counts
-    from effv2_tune.training.trial_state import Origin, Weights
+    from effv2_tune.training.trial_state import Provenance, Weights
     from effv2_tune.workers.messages import Train
 
     Tell = Callable[[Compiled | EpochEnded], None]
@@ -94,15 +98,17 @@ class Trainer:
         own = device.image_bytes // (workers if device.kind == "cpu" else 1)
         self._limit = own if resident_bytes is None else resident_bytes
         self._most_memory = _MEMORY_SHARE * process_memory.usable_bytes() / workers
-        self._features = FeatureMaker(
+        self._features = FeatureExtractor(
             dataset, lambda: self._images, device.environment, lock=self._lock, base=base
         )
         self._buckets: OrderedDict[str, CompiledBucket] = OrderedDict()
 
     @cached_property
-    def _images(self) -> Feeds:
+    def _images(self) -> DeviceData:
         """Placed when they are first needed: with cached features they never are."""
-        return place_rows(image_rows(self.dataset), self.device.placement.backend, self._limit)
+        return place_sources(
+            image_sources(self.dataset), self.device.placement.backend, self._limit
+        )
 
     @property
     def traces(self) -> int:
@@ -134,7 +140,7 @@ class Trainer:
         try:
             return self._attempt(order, tell, decide)
         except Exception as error:
-            if not process_memory.tells_of_memory(error):
+            if not process_memory.is_out_of_memory(error):
                 raise
             reason = f"{type(error).__name__}: {str(error).splitlines()[0][:300]}"
         # A bucket that does not even compile is not among those that are kept.
@@ -146,11 +152,11 @@ class Trainer:
             try:
                 return self._attempt(order, tell, decide)
             except Exception as error:
-                if not process_memory.tells_of_memory(error):
+                if not process_memory.is_out_of_memory(error):
                     raise
             self.forget()
         return self._finished(
-            order, TrialRun(order.recipe), "infeasible", reason=f"Does not fit: {reason}"
+            order, TrialProgress(order.recipe), "infeasible", reason=f"Does not fit: {reason}"
         )
 
     def test(self, recipe: Recipe, folder: Path) -> Counts:
@@ -238,7 +244,7 @@ class Trainer:
         """Put on the device what of the features is not there yet."""
         rows = {name: rows for name, rows in features.rows.items() if name not in features.feeds}
         if rows:
-            features.feeds |= place_rows(rows, self.device.placement.backend, self._limit)
+            features.feeds |= place_sources(rows, self.device.placement.backend, self._limit)
 
     def _attempt(self, order: Train, tell: Tell, decide: Decide) -> Finished:
         started = time.perf_counter()
@@ -251,7 +257,7 @@ class Trainer:
             )
         key = self.bucket_key(order.recipe)
         origin = self._origin(key)
-        strange = "" if found is None else strangeness(found, origin)
+        strange = "" if found is None else incompatibility(found, origin)
         if strange:
             raise TuneError(
                 f"The checkpoints in {order.checkpoint} cannot be continued here ({strange}).",
@@ -260,7 +266,7 @@ class Trainer:
         if found is not None and "finished" in found.facts:
             return Finished.model_validate_json(found.facts["finished"])
         bucket, compiled = self._compiled(order.recipe)
-        run = TrialRun(order.recipe) if found is None else restore(found, order.recipe)
+        run = TrialProgress(order.recipe) if found is None else restore(found, order.recipe)
         measured = self._know_step_time(order, bucket, run)
         notes: tuple[str, ...] = ()
         if compiled:
@@ -288,11 +294,11 @@ class Trainer:
         )
         return attempt.train(tell, decide)
 
-    def _origin(self, key: BucketKey) -> Origin:
+    def _origin(self, key: BucketKey) -> Provenance:
         """What an optimizer's state and the place in an epoch mean something with."""
         return {"backend": key.backend, "batch": key.batch, "images": self.dataset.digest}
 
-    def _know_step_time(self, order: Train, bucket: CompiledBucket, run: TrialRun) -> bool:
+    def _know_step_time(self, order: Train, bucket: CompiledBucket, run: TrialProgress) -> bool:
         """Take the step time from the order, or measure it; whether it was measured."""
         if order.step_seconds is not None:
             bucket.step_seconds = order.step_seconds
@@ -306,7 +312,7 @@ class Trainer:
     def _finished(
         self,
         order: Train,
-        run: TrialRun,
+        run: TrialProgress,
         outcome: Literal["complete", "pruned", "diverged", "infeasible"],
         *,
         wall: float = 0.0,
@@ -337,7 +343,7 @@ class _Attempt:
         *,
         bucket: CompiledBucket,
         key: BucketKey,
-        run: TrialRun,
+        run: TrialProgress,
         folder: CheckpointFolder,
         started: float,
     ) -> None:
@@ -424,9 +430,13 @@ class _Attempt:
 
     def _learning_rate(self) -> float:
         """Of the last step of the present epoch."""
-        numbers = optimizer_numbers(self._recipe, images=self._images, batch=self._batch)
+        hyperparameters = optimizer_hyperparameters(
+            self._recipe, images=self._images, batch=self._batch
+        )
         kind = self._recipe.schedule
-        settings = ScheduleSettings(kind, {name: numbers[name] for name in SCHEDULE_NUMBERS[kind]})
+        settings = ScheduleSettings(
+            kind, {name: hyperparameters[name] for name in SCHEDULE_HYPERPARAMETERS[kind]}
+        )
         last = (self._run.epoch + 1) * self._epoch_steps - 1
         return float(learning_rate_at(settings, last))
 

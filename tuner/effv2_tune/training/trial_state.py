@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from effv2_tune.training.backends.base import Sums
 
 Weights = dict[str, np.ndarray[Any, Any]]
-Origin = dict[str, str | int]
+Provenance = dict[str, str | int]
 """What a checkpoint depends on beside its recipe, by its name in a sentence."""
 
 _SELECTED = "selected/"
 
 
 @dataclass
-class TrialRun:
+class TrialProgress:
     """A trial's progress; all of it is in its checkpoint.
 
     Attributes:
@@ -121,7 +121,7 @@ class TrialRun:
         )
 
     def checkpoint(
-        self, state: Mapping[str, np.ndarray[Any, Any]], origin: Origin, *, wall: float
+        self, state: Mapping[str, np.ndarray[Any, Any]], origin: Provenance, *, wall: float
     ) -> Checkpoint:
         """All of it, with the state of the steps, and where it was trained."""
         best = {_SELECTED + name: array for name, array in self.best.items()}
@@ -142,7 +142,7 @@ class TrialRun:
         return Checkpoint({**state, **best}, facts)
 
 
-def restore(checkpoint: Checkpoint, recipe: Recipe) -> TrialRun:
+def restore(checkpoint: Checkpoint, recipe: Recipe) -> TrialProgress:
     """The run that a checkpoint holds; its steps take the checkpoint's other arrays."""
     facts: dict[str, Any] = dict(checkpoint.facts)
     del facts["recipe"]
@@ -153,7 +153,7 @@ def restore(checkpoint: Checkpoint, recipe: Recipe) -> TrialRun:
         for name, array in checkpoint.arrays.items()
         if name.startswith(_SELECTED)
     }
-    return TrialRun(recipe=recipe, best=best, **facts)
+    return TrialProgress(recipe=recipe, best=best, **facts)
 
 
 def belongs_to(checkpoint: Checkpoint, recipe: Recipe) -> bool:
@@ -167,7 +167,7 @@ def belongs_to(checkpoint: Checkpoint, recipe: Recipe) -> bool:
         return False
 
 
-def strangeness(checkpoint: Checkpoint, origin: Origin) -> str:
+def incompatibility(checkpoint: Checkpoint, origin: Provenance) -> str:
     """What a checkpoint was trained with that is another here, in words; empty for nothing.
 
     One that an earlier version wrote says nothing of it, and is no stranger.

@@ -36,11 +36,11 @@ if TYPE_CHECKING:
 
 WORKER_COMMAND = (sys.executable, "-m", "effv2_tune.training.worker")
 #: Workers that die so often in a row before they are ready: it is not the trials' fault.
-MOST_FALSE_STARTS = 3
+MAX_STARTUP_FAILURES = 3
 #: As ``training`` names the file of a checkpoint, by its step.
 _CHECKPOINT = re.compile(r"step-(\d+)\.checkpoint")
 _LOG_TAIL_BYTES = 4000
-_POLITE_SECONDS = 5.0
+_SHUTDOWN_GRACE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Died:
+class WorkerExited:
     """A worker ended by itself.
 
     Attributes:
@@ -90,7 +90,7 @@ class WorkerPool(Protocol):
     def restart(self, worker: int) -> None:
         """End what a worker does; another one takes its place and says that it is ready."""
 
-    def wait(self, timeout_seconds: float) -> Sequence[tuple[int, FromWorker | Died]]:
+    def wait(self, timeout_seconds: float) -> Sequence[tuple[int, FromWorker | WorkerExited]]:
         """What workers have said, as soon as there is something, or nothing after the timeout."""
 
 
@@ -183,7 +183,7 @@ class ProcessPool:
         """Kill a worker as a machine that runs out of memory does; :meth:`wait` tells of it."""
         self._workers[worker].process.kill()
 
-    def wait(self, timeout_seconds: float) -> Sequence[tuple[int, FromWorker | Died]]:
+    def wait(self, timeout_seconds: float) -> Sequence[tuple[int, FromWorker | WorkerExited]]:
         """What workers have said; a dead one is replaced before its death is reported.
 
         One that refuses to take the place of one that worked is a dead one.
@@ -192,7 +192,7 @@ class ProcessPool:
             TuneError: Worker after worker died, or refused to work, before it was ready.
         """
         by_connection = {one.connection: worker for worker, one in self._workers.items()}
-        heard: list[tuple[int, FromWorker | Died]] = []
+        heard: list[tuple[int, FromWorker | WorkerExited]] = []
         for connection in wait(list(by_connection), timeout_seconds):
             if not isinstance(connection, Connection):
                 continue
@@ -200,11 +200,11 @@ class ProcessPool:
             try:
                 message = connection.recv()
             except (EOFError, OSError):
-                heard.append((worker, self._bury(worker)))
+                heard.append((worker, self._handle_death(worker)))
                 continue
             if isinstance(message, Refused) and self._workers[worker].is_replacement:
                 # What it needs was there a moment ago, and may be there again.
-                heard.append((worker, self._bury(worker, message)))
+                heard.append((worker, self._handle_death(worker, message)))
                 continue
             if isinstance(message, Ready):
                 self._workers[worker].is_ready = True
@@ -234,7 +234,7 @@ class ProcessPool:
         self._workers.clear()
         for one in workers:
             one.connection.close()
-        deadline = time.monotonic() + _POLITE_SECONDS
+        deadline = time.monotonic() + _SHUTDOWN_GRACE_SECONDS
         for one in workers:
             self._end(one, patience_seconds=max(deadline - time.monotonic(), 0.0))
 
@@ -263,19 +263,19 @@ class ProcessPool:
             # It has just died: the next wait says so.
             return
 
-    def _bury(self, worker: int, refusal: Refused | None = None) -> Died:
+    def _handle_death(self, worker: int, refusal: Refused | None = None) -> WorkerExited:
         """Learn how a worker ended, and start another one."""
         one = self._workers.pop(worker)
         one.connection.close()
-        self._end(one, patience_seconds=_POLITE_SECONDS)
-        cause = how_it_ended(one.process.returncode)
+        self._end(one, patience_seconds=_SHUTDOWN_GRACE_SECONDS)
+        cause = describe_exit(one.process.returncode)
         if refusal is not None:
             cause = f"it refused to work: {refusal.message}"
         step = 0 if one.trial is None else newest_step(self.checkpoint(one.trial))
-        died = Died(cause, _tail(one.log), step)
+        died = WorkerExited(cause, _tail(one.log), step)
         if not one.is_ready:
             self._false_starts += 1
-            if self._false_starts >= MOST_FALSE_STARTS:
+            if self._false_starts >= MAX_STARTUP_FAILURES:
                 raise _never_ready(one.log, died, refusal)
         self._spawn(worker, is_replacement=one.is_ready or one.is_replacement)
         return died
@@ -295,12 +295,12 @@ def newest_step(folder: Path) -> int:
     return max((int(one.group(1)) for one in found if one is not None), default=0)
 
 
-def _never_ready(log: Path, died: Died, refusal: Refused | None) -> TuneError:
+def _never_ready(log: Path, died: WorkerExited, refusal: Refused | None) -> TuneError:
     """What is said when worker after worker did not get ready: in its own words, if it had any."""
     if refusal is not None:
         return TuneError(refusal.message, hint=refusal.hint, exit_code=refusal.exit_code)
     return TuneError(
-        f"{MOST_FALSE_STARTS} workers in a row died before they were ready ({died.cause}).",
+        f"{MAX_STARTUP_FAILURES} workers in a row died before they were ready ({died.cause}).",
         hint=f"Their log is {log}; it ends:\n{died.log_tail}",
         exit_code=EXIT_FAILED,
     )
@@ -349,7 +349,7 @@ def device_of_worker(worker: int, *, hardware: str, workers: int) -> dict[str, s
     return {"CUDA_VISIBLE_DEVICES": names[worker % len(names)]}
 
 
-def how_it_ended(status: int) -> str:
+def describe_exit(status: int) -> str:
     """The end of a process, in words.
 
     Args:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from effv2_tune.commands.new_file import write_new
-from effv2_tune.commands.options import study_place
+from effv2_tune.commands.options import study_location
 
 
 @click.command(
@@ -17,7 +17,7 @@ from effv2_tune.commands.options import study_place
     "  effv2-tune export runs/quickstart --pick most-accurate --max-seconds 600 -o train.yaml\n"
     "  effv2-tune export runs/quickstart --pick trial=7 -o train.yaml"
 )
-@study_place
+@study_location
 @click.option(
     "--pick",
     default="knee",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from effv2_tune.commands.options import study_place
+from effv2_tune.commands.options import study_location
 from effv2_tune.errors import TuneError
 
 _PICTURES = (".png", ".svg", ".pdf")
@@ -17,7 +17,7 @@ _PICTURES = (".png", ".svg", ".pdf")
     "  effv2-tune report runs/quickstart\n"
     "  effv2-tune report runs/quickstart --picture front.svg"
 )
-@study_place
+@study_location
 @click.option(
     "-o",
     "--output",

@@ -7,7 +7,7 @@ import time
 
 import click
 
-from effv2_tune.commands.options import study_place
+from effv2_tune.commands.options import study_location
 from effv2_tune.errors import EXIT_DONE, EXIT_INTERRUPTED
 
 _WATCH_SECONDS = 5.0
@@ -19,7 +19,7 @@ _WATCH_SECONDS = 5.0
     "  effv2-tune status runs/quickstart --json | jq '.front[0]'\n"
     "  effv2-tune status runs/quickstart --watch"
 )
-@study_place
+@study_location
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--watch", is_flag=True, help="Show it again every few seconds, until it ends.")
 def command(folder: str, *, name: str | None, as_json: bool, watch: bool) -> int:

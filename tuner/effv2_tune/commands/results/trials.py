@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from effv2_tune.commands.options import study_place
+from effv2_tune.commands.options import study_location
 
 
 @click.command(
@@ -13,7 +13,7 @@ from effv2_tune.commands.options import study_place
     "  effv2-tune trials runs/quickstart --format csv > trials.csv\n"
     "  effv2-tune trials runs/quickstart --format json | jq '.[0]'"
 )
-@study_place
+@study_location
 @click.option(
     "--format",
     "form",

@@ -66,7 +66,7 @@ def command(
         warm_start=warm_start,
     )
     if dry_run:
-        for line in loaded.intentions():
+        for line in loaded.dry_run_lines():
             click.echo(line)
         return EXIT_DONE
     loaded.run()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from effv2_tune.errors import TuneError
 from effv2_tune.files.cache import cache_folder
-from effv2_tune.files.download import PATIENCE, Digest, Patience, fetch
+from effv2_tune.files.download import PATIENCE, Digest, RetryPolicy, fetch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +31,7 @@ def fetch_weights(
     folder: str | Path | None = None,
     cache: Path | None = None,
     progress: OnBytes | None = None,
-    patience: Patience = PATIENCE,
+    patience: RetryPolicy = PATIENCE,
 ) -> Path:
     """The path of a released weight file whose bytes are right.
 

@@ -21,7 +21,7 @@ class AdaBelief(TunableOptimizer):
 
     Zhuang et al., https://arxiv.org/abs/2010.07468. The numbers agree with adabelief-tf 0.2.1 and
     with tensorflow-addons 0.23.0, whose defaults these are, on every Keras backend. Every number is
-    a variable: `set_numbers` changes it without a new trace.
+    a variable: `set_hyperparameters` changes it without a new trace.
 
     With `rectify` (https://arxiv.org/abs/1908.03265) the first steps (five, for `beta_2` 0.999 and
     `sma_threshold` 5) are plain momentum.
@@ -68,42 +68,42 @@ class AdaBelief(TunableOptimizer):
         name: str | None = "adabelief",
         **kwargs: Any,
     ) -> None:
-        numbers: dict[str, float] = {"beta_1": beta_1, "beta_2": beta_2}
-        numbers["epsilon"] = _resolved(epsilon)
+        hyperparameters: dict[str, float] = {"beta_1": beta_1, "beta_2": beta_2}
+        hyperparameters["epsilon"] = _resolved(epsilon)
         if rectify:
-            numbers["sma_threshold"] = sma_threshold
+            hyperparameters["sma_threshold"] = sma_threshold
         if total_steps != 0:
-            numbers["total_steps"] = total_steps
-            numbers["warmup_proportion"] = warmup_proportion
-            numbers["min_lr"] = min_lr
-        check_weight_dtype(numbers["epsilon"], keras.config.floatx())
+            hyperparameters["total_steps"] = total_steps
+            hyperparameters["warmup_proportion"] = warmup_proportion
+            hyperparameters["min_lr"] = min_lr
+        check_weight_dtype(hyperparameters["epsilon"], keras.config.floatx())
         super().__init__(
             learning_rate,
-            own_numbers=numbers,
+            own_hyperparameters=hyperparameters,
             rectify=rectify,
             weight_decay=weight_decay,
             name=name,
             **kwargs,
         )
         # As plain values: inside a trace, where `build` may run, variables cannot be read.
-        self._epsilon_now = numbers["epsilon"]
+        self._epsilon_now = hyperparameters["epsilon"]
         self._weight_dtypes: tuple[str, ...] = ()
         self.rectify = rectify
         self.amsgrad = amsgrad
 
-    def set_numbers(self, numbers: Mapping[str, float]) -> None:
+    def set_hyperparameters(self, hyperparameters: Mapping[str, float]) -> None:
         """Give numbers new values; compiled steps use them without a new trace.
 
         Raises:
-            TuneError: If a name is none of `numbers`, or a value is out of its range. Then none
+            TuneError: If a name is unknown, or a value is out of its range. Then none
                 has changed.
         """
-        resolved = dict(numbers)
+        resolved = dict(hyperparameters)
         if "epsilon" in resolved:
             resolved["epsilon"] = _resolved(resolved["epsilon"])
             for dtype in self._weight_dtypes:
                 check_weight_dtype(resolved["epsilon"], dtype)
-        super().set_numbers(resolved)
+        super().set_hyperparameters(resolved)
         self._epsilon_now = resolved.get("epsilon", self._epsilon_now)
 
     @property
@@ -151,7 +151,7 @@ class AdaBelief(TunableOptimizer):
 
     def _get_current_learning_rate(self) -> Any:
         rate = super()._get_current_learning_rate()
-        if "total_steps" not in self._number_names:
+        if "total_steps" not in self._hyperparameter_names:
             return rate
         return rules.warmed_up(
             ops.convert_to_tensor(rate),
@@ -165,9 +165,9 @@ class AdaBelief(TunableOptimizer):
         """Describe the optimizer, with the present values of its numbers, in plain values."""
         defaults = {"sma_threshold": 5.0, "total_steps": 0, "warmup_proportion": 0.1, "min_lr": 0.0}
         names = ("beta_1", "beta_2", "epsilon", *defaults)
-        numbers = defaults | self.numbers
+        hyperparameters = defaults | self.hyperparameters
         switches = {"rectify": self.rectify, "amsgrad": self.amsgrad}
-        return super().get_config() | {name: numbers[name] for name in names} | switches
+        return super().get_config() | {name: hyperparameters[name] for name in names} | switches
 
 
 def _resolved(epsilon: float) -> float:

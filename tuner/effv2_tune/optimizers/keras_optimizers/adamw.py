@@ -44,7 +44,7 @@ class AdamW(TunableOptimizer):
     ) -> None:
         super().__init__(
             learning_rate,
-            own_numbers={"beta_1": beta_1, "beta_2": beta_2, "epsilon": epsilon},
+            own_hyperparameters={"beta_1": beta_1, "beta_2": beta_2, "epsilon": epsilon},
             weight_decay=weight_decay,
             name=name,
             **kwargs,
@@ -78,6 +78,6 @@ class AdamW(TunableOptimizer):
 
     def get_config(self) -> dict[str, Any]:
         """Describe the optimizer, with the present values of its numbers, in plain values."""
-        numbers = self.numbers
-        own = {name: numbers[name] for name in ("beta_1", "beta_2", "epsilon")}
+        hyperparameters = self.hyperparameters
+        own = {name: hyperparameters[name] for name in ("beta_1", "beta_2", "epsilon")}
         return super().get_config() | own | {"amsgrad": self.amsgrad}

@@ -39,7 +39,7 @@ class SGD(TunableOptimizer):
     ) -> None:
         super().__init__(
             learning_rate,
-            own_numbers={"momentum": momentum},
+            own_hyperparameters={"momentum": momentum},
             weight_decay=weight_decay,
             name=name,
             **kwargs,
@@ -69,5 +69,5 @@ class SGD(TunableOptimizer):
 
     def get_config(self) -> dict[str, Any]:
         """Describe the optimizer, with the present values of its numbers, in plain values."""
-        own = {"momentum": self.numbers["momentum"], "nesterov": self.nesterov}
+        own = {"momentum": self.hyperparameters["momentum"], "nesterov": self.nesterov}
         return super().get_config() | own

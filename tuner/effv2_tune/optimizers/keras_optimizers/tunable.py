@@ -11,7 +11,7 @@ from keras import ops
 
 from effv2_tune.errors import TuneError
 from effv2_tune.optimizers import rules
-from effv2_tune.optimizers.checks import check_names, check_numbers
+from effv2_tune.optimizers.checks import check_hyperparameters, check_names
 from effv2_tune.optimizers.float32 import as_written
 from effv2_tune.optimizers.schedules import ConstantLearningRate, TunableSchedule
 
@@ -33,7 +33,7 @@ class TunableOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
 
     Args:
         learning_rate: A float or a schedule.
-        own_numbers: The numbers of the update rule, by name; each becomes an attribute.
+        own_hyperparameters: The numbers of the update rule, by name; each becomes an attribute.
         rectify: Whether the numbers are those of a rectified AdaBelief.
         weight_decay: Decoupled, times the learning rate; None leaves the term out.
         clipnorm: Largest norm of each gradient; None does not clip.
@@ -54,7 +54,7 @@ class TunableOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
         self,
         learning_rate: float | keras.optimizers.schedules.LearningRateSchedule,
         *,
-        own_numbers: Mapping[str, float],
+        own_hyperparameters: Mapping[str, float],
         rectify: bool = False,
         weight_decay: float | None = None,
         clipnorm: float | None = None,
@@ -77,10 +77,12 @@ class TunableOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
             "ema_momentum": ema_momentum if use_ema else None,
             "loss_scale_factor": loss_scale_factor,
         }
-        numbers = {name: n for name, n in optional.items() if n is not None} | dict(own_numbers)
-        _check_one_clipping(numbers)
-        check_numbers(
-            numbers | ({"learning_rate": learning_rate} if is_rate else {}), rectify=rectify
+        hyperparameters = {name: n for name, n in optional.items() if n is not None} | dict(
+            own_hyperparameters
+        )
+        _check_one_clipping(hyperparameters)
+        check_hyperparameters(
+            hyperparameters | ({"learning_rate": learning_rate} if is_rate else {}), rectify=rectify
         )
         super().__init__(
             learning_rate=float(learning_rate) if is_rate else learning_rate,
@@ -92,12 +94,12 @@ class TunableOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
         )
         self._rectifies = rectify
         if isinstance(learning_rate, TunableSchedule):
-            numbers = dict(learning_rate.settings.numbers) | numbers
-        self._number_names = tuple(numbers)
-        for number_name, value in numbers.items():
-            setattr(self, number_name, self._add_number(number_name, value))
+            hyperparameters = dict(learning_rate.settings.hyperparameters) | hyperparameters
+        self._hyperparameter_names = tuple(hyperparameters)
+        for number_name, value in hyperparameters.items():
+            setattr(self, number_name, self._add_hyperparameter(number_name, value))
 
-    def _add_number(self, name: str, value: float) -> Any:
+    def _add_hyperparameter(self, name: str, value: float) -> Any:
         return self.add_variable(
             shape=(),
             initializer=keras.initializers.Constant(float(value)),
@@ -107,34 +109,34 @@ class TunableOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
         )
 
     @property
-    def number_variables(self) -> dict[str, Any]:
+    def hyperparameter_variables(self) -> dict[str, Any]:
         """The variables that hold the numbers, by name."""
-        variables = {name: getattr(self, name) for name in self._number_names}
+        variables = {name: getattr(self, name) for name in self._hyperparameter_names}
         if isinstance(self._learning_rate, keras.Variable):
             variables["learning_rate"] = self._learning_rate
         return variables
 
     @property
-    def numbers(self) -> dict[str, float]:
+    def hyperparameters(self) -> dict[str, float]:
         """The values of all numbers, by name."""
-        return {name: as_written(v.numpy()) for name, v in self.number_variables.items()}
+        return {name: as_written(v.numpy()) for name, v in self.hyperparameter_variables.items()}
 
-    def set_numbers(self, numbers: Mapping[str, float]) -> None:
+    def set_hyperparameters(self, hyperparameters: Mapping[str, float]) -> None:
         """Give numbers new values; compiled steps use them without a new trace.
 
         Raises:
-            TuneError: If a name is none of `numbers`, or a value is out of its range. Then none
+            TuneError: If a name is unknown, or a value is out of its range. Then none
                 has changed.
         """
-        variables = self.number_variables
-        check_names(numbers, variables)
-        check_numbers(self.numbers | dict(numbers), rectify=self._rectifies)
-        for name, value in numbers.items():
+        variables = self.hyperparameter_variables
+        check_names(hyperparameters, variables)
+        check_hyperparameters(self.hyperparameters | dict(hyperparameters), rectify=self._rectifies)
+        for name, value in hyperparameters.items():
             variables[name].assign(value)
 
     def reset(self) -> None:
         """Begin anew in place: step 0, moments, averages and accumulators 0; numbers stay."""
-        kept = {id(variable) for variable in self.number_variables.values()}
+        kept = {id(variable) for variable in self.hyperparameter_variables.values()}
         for variable in self.variables:
             if id(variable) not in kept:
                 variable.assign(ops.zeros(variable.shape, dtype=variable.dtype))
@@ -245,11 +247,11 @@ class TunableOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
         schedules = [one for one in (held, learning_rate) if isinstance(one, TunableSchedule)]
         kinds = {schedule.settings.kind for schedule in schedules}
         if isinstance(held, keras.Variable) and isinstance(learning_rate, Real):
-            self.set_numbers({"learning_rate": float(learning_rate)})
+            self.set_hyperparameters({"learning_rate": float(learning_rate)})
         elif not schedules:
             keras.optimizers.Optimizer.learning_rate.fset(self, learning_rate)
         elif len(schedules) == 2 and len(kinds) == 1:  # noqa: PLR2004 - the old and the new one
-            self.set_numbers(learning_rate.settings.numbers)
+            self.set_hyperparameters(learning_rate.settings.hyperparameters)
         else:
             raise TuneError(
                 f"The learning rate of {self.name} is {_spoken(held)}, and cannot become "
@@ -260,18 +262,20 @@ class TunableOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
     def _get_current_learning_rate(self) -> Any:
         schedule = self._learning_rate
         if isinstance(schedule, TunableSchedule):
-            held = {name: getattr(self, name) for name in schedule.settings.numbers}
+            held = {name: getattr(self, name) for name in schedule.settings.hyperparameters}
             return schedule.at(self._iterations, held)
         return super()._get_current_learning_rate()
 
     def get_config(self) -> dict[str, Any]:
         """Describe the optimizer, with the present values of its numbers, in plain values."""
         config: dict[str, Any] = super().get_config()
-        numbers = self.numbers
-        config |= {name: n for name, n in numbers.items() if name in config}
+        hyperparameters = self.hyperparameters
+        config |= {name: n for name, n in hyperparameters.items() if name in config}
         if isinstance(self._learning_rate, TunableSchedule):
-            names = self._learning_rate.settings.numbers
-            schedule = self._learning_rate.with_numbers({name: numbers[name] for name in names})
+            names = self._learning_rate.settings.hyperparameters
+            schedule = self._learning_rate.with_hyperparameters(
+                {name: hyperparameters[name] for name in names}
+            )
             config["learning_rate"] = keras.optimizers.schedules.serialize(schedule)
         return config
 
@@ -279,7 +283,7 @@ class TunableOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
 def _without_constant(learning_rate: Any) -> Any:
     """A learning rate; of a constant schedule its number, which an optimizer holds by itself."""
     if isinstance(learning_rate, ConstantLearningRate):
-        return learning_rate.settings.numbers["learning_rate"]
+        return learning_rate.settings.hyperparameters["learning_rate"]
     return learning_rate
 
 
@@ -289,8 +293,8 @@ def _spoken(learning_rate: Any) -> str:
     return "a schedule of Keras" if callable(learning_rate) else "a number"
 
 
-def _check_one_clipping(numbers: Mapping[str, float]) -> None:
-    given = [name for name in _CLIPPING if name in numbers]
+def _check_one_clipping(hyperparameters: Mapping[str, float]) -> None:
+    given = [name for name in _CLIPPING if name in hyperparameters]
     if len(given) > 1:
         raise TuneError(
             f"An optimizer clips in one way, found {' and '.join(given)}.",

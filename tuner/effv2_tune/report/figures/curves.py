@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Any, Literal
 from effv2_tune.report import analysis as found_in
 from effv2_tune.report.figures.palette import INK, QUIET, variant_colour
 from effv2_tune.report.figures.theme import layout
-from effv2_tune.report.quantities import in_words
+from effv2_tune.report.quantities import label_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import plotly.graph_objects as go
 
-    from effv2_tune.report.analysis import Findings
+    from effv2_tune.report.analysis import Analysis
     from effv2_tune.study.trial import Trial
 
 CROWD = 30  # curves; from there on markers hide more than they show
 Curve = Literal["quality", "validation_loss", "train_loss"]
 
 
-def curves_figure(findings: Findings, curve: Curve = "quality") -> go.Figure:
+def curves_figure(findings: Analysis, curve: Curve = "quality") -> go.Figure:
     """The learning curves of all trials, those of the front on top and named at their ends."""
     import plotly.graph_objects as go
 
@@ -50,7 +50,7 @@ def curves_figure(findings: Findings, curve: Curve = "quality") -> go.Figure:
 def curve_title(curve: Curve, quality: str) -> str:
     """What a learning curve shows, in words."""
     names = {
-        "quality": f"validation {in_words(quality)}",
+        "quality": f"validation {label_of(quality)}",
         "validation_loss": "validation loss",
         "train_loss": "training loss",
     }

@@ -9,18 +9,18 @@ from effv2_tune.report import analysis as found_in
 from effv2_tune.report.figures.hover import hover_text
 from effv2_tune.report.figures.palette import INK, PAPER, QUIET, resolution_symbols, variant_colour
 from effv2_tune.report.figures.theme import TimeScale, layout
-from effv2_tune.report.quantities import in_words
+from effv2_tune.report.quantities import label_of
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from effv2_tune.report.analysis import DeviceFindings, Findings
+    from effv2_tune.report.analysis import Analysis, DeviceAnalysis
 
 FEWEST_TO_ZOOM = 4  # points; with fewer there is nothing to leave out
 
 
 def front_figure(
-    findings: Findings, device: DeviceFindings, *, near_front: bool = False
+    findings: Analysis, device: DeviceAnalysis, *, near_front: bool = False
 ) -> go.Figure:
     """Quality against training time on one device, with the front as a staircase.
 
@@ -46,7 +46,7 @@ def front_figure(
         ]
     )
     figure.update_xaxes(title=f"training time{scale.suffix}", **scale.axis)
-    figure.update_yaxes(title=f"validation {in_words(given.quality)}")
+    figure.update_yaxes(title=f"validation {label_of(given.quality)}")
     bounds = quality_bounds(device, given.quality_direction) if near_front else None
     bounds = bounds or _bounds_of_one_quality(device)
     if bounds is not None:
@@ -55,7 +55,7 @@ def front_figure(
 
 
 def quality_bounds(
-    device: DeviceFindings, direction: Literal["maximize", "minimize"]
+    device: DeviceAnalysis, direction: Literal["maximize", "minimize"]
 ) -> tuple[float, float] | None:
     """The range of qualities near the front, if leaving the rest out makes the front clearer.
 
@@ -76,7 +76,7 @@ def quality_bounds(
     return (low - pad, high + pad)
 
 
-def _bounds_of_one_quality(device: DeviceFindings) -> tuple[float, float] | None:
+def _bounds_of_one_quality(device: DeviceAnalysis) -> tuple[float, float] | None:
     """A narrow range around the only quality there is: left alone, Plotly takes one of 2."""
     qualities = {found_in.quality_of(trial) for trial in device.complete}
     qualities |= {trial.rungs[-1].quality for trial in device.pruned}
@@ -84,7 +84,7 @@ def _bounds_of_one_quality(device: DeviceFindings) -> tuple[float, float] | None
     return (only - 0.02, only + 0.02) if len(qualities) == 1 else None
 
 
-def _pruned_traces(device: DeviceFindings, scale: TimeScale, quality: str) -> list[Any]:
+def _pruned_traces(device: DeviceAnalysis, scale: TimeScale, quality: str) -> list[Any]:
     import plotly.graph_objects as go
 
     if not device.pruned:
@@ -103,7 +103,7 @@ def _pruned_traces(device: DeviceFindings, scale: TimeScale, quality: str) -> li
     ]
 
 
-def _staircase_traces(device: DeviceFindings, scale: TimeScale) -> list[Any]:
+def _staircase_traces(device: DeviceAnalysis, scale: TimeScale) -> list[Any]:
     import plotly.graph_objects as go
 
     if not device.front[1:]:
@@ -122,7 +122,7 @@ def _staircase_traces(device: DeviceFindings, scale: TimeScale) -> list[Any]:
     ]
 
 
-def _complete_traces(findings: Findings, device: DeviceFindings, scale: TimeScale) -> list[Any]:
+def _complete_traces(findings: Analysis, device: DeviceAnalysis, scale: TimeScale) -> list[Any]:
     import plotly.graph_objects as go
 
     symbols = resolution_symbols({found_in.pixels_of(trial) for trial in device.trials})
@@ -161,7 +161,7 @@ def _complete_traces(findings: Findings, device: DeviceFindings, scale: TimeScal
     return traces
 
 
-def _knee_traces(device: DeviceFindings, scale: TimeScale) -> list[Any]:
+def _knee_traces(device: DeviceAnalysis, scale: TimeScale) -> list[Any]:
     import plotly.graph_objects as go
 
     if device.knee is None:

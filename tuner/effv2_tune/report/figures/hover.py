@@ -6,7 +6,7 @@ import html
 from typing import TYPE_CHECKING
 
 from effv2_tune.report.analysis import STATE_WORDS, network_of
-from effv2_tune.report.quantities import counted, human_seconds, in_words, short
+from effv2_tune.report.quantities import human_seconds, label_of, pluralized, short
 
 if TYPE_CHECKING:
     from effv2_tune.study.trial import Times, Trial
@@ -19,18 +19,18 @@ def hover_text(trial: Trial, quality: str) -> str:
     lines = [f"<b>Trial {trial.number}</b>, {_plain(network_of(trial))}"]
     if trial.measurement is not None and trial.state == "complete":
         lines.append(
-            f"{in_words(quality)} <b>{trial.measurement.quality:.4f}</b> in "
+            f"{label_of(quality)} <b>{trial.measurement.quality:.4f}</b> in "
             f"<b>{human_seconds(trial.measurement.train_seconds)}</b>"
         )
     elif trial.rungs:
         rung = trial.rungs[-1]
         lines += [
             f"{STATE_WORDS[trial.state]}, <b>not completed</b>",
-            f"{in_words(quality)} {rung.quality:.4f} after {counted(rung.epoch, 'epoch')}",
+            f"{label_of(quality)} {rung.quality:.4f} after {pluralized(rung.epoch, 'epoch')}",
             f"projected time {human_seconds(rung.projected_seconds)}",
         ]
     lines.append("")
-    lines += [f"{_plain(in_words(key))}: {_plain(short(v))}" for key, v in trial.config.items()]
+    lines += [f"{_plain(label_of(key))}: {_plain(short(v))}" for key, v in trial.config.items()]
     lines += ["", *_time_lines(trial.times)]
     lines += [f"<i>{_plain(note)}</i>" for note in trial.notes]
     return "<br>".join(lines)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import plotly.graph_objects as go
 
-    from effv2_tune.report.analysis import DeviceFindings
+    from effv2_tune.report.analysis import DeviceAnalysis
     from effv2_tune.report.input import ReportInput
 
 FORMATS = (".png", ".svg", ".pdf")
@@ -85,7 +85,7 @@ def picture_figure(given: ReportInput) -> go.Figure:
     return figure
 
 
-def _legend_traces(device: DeviceFindings, bounds: tuple[float, float] | None) -> list[Any]:
+def _legend_traces(device: DeviceAnalysis, bounds: tuple[float, float] | None) -> list[Any]:
     """Entries without points: a colour for each variant, a symbol for each resolution."""
     import plotly.graph_objects as go
 

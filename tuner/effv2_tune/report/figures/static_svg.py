@@ -14,14 +14,14 @@ from effv2_tune.report.analysis import network_of, pixels_of, quality_of, second
 from effv2_tune.report.figures.palette import UNKNOWN_COLOUR, resolution_symbols, variant_colour
 from effv2_tune.report.quantities import (
     human_seconds,
-    in_words,
+    label_of,
     ladder_ticks,
     spans_decades,
     time_unit,
 )
 
 if TYPE_CHECKING:
-    from effv2_tune.report.analysis import DeviceFindings, Findings
+    from effv2_tune.report.analysis import Analysis, DeviceAnalysis
     from effv2_tune.study.trial import Trial
 
 LEFT, RIGHT, TOP, BOTTOM = 64, 18, 14, 46
@@ -49,7 +49,7 @@ def symbol_svg(symbol: str, x: float, y: float, radius: float, attributes: str) 
 
 
 def front_drawing(
-    findings: Findings, device: DeviceFindings, *, width: int = 640, height: int = 340
+    findings: Analysis, device: DeviceAnalysis, *, width: int = 640, height: int = 340
 ) -> str:
     """The complete trials of one device, the front as a staircase, the knee named.
 
@@ -64,7 +64,7 @@ def front_drawing(
     trials = sorted(device.complete, key=lambda trial: trial.number in findings.front)
     marks = [_mark(trial, plane, symbols, findings) for trial in trials]
     label = html.escape(
-        f"Validation {in_words(findings.given.quality)} against training time on {device.device}: "
+        f"Validation {label_of(findings.given.quality)} against training time on {device.device}: "
         f"{len(device.complete)} complete trials, {len(device.front)} on the Pareto front"
     )
     return (
@@ -88,7 +88,7 @@ def legend_svg(symbol: str, colour: str | None) -> str:
 class _Plane:
     """Where seconds and quality lie on the paper."""
 
-    def __init__(self, device: DeviceFindings, width: int, height: int) -> None:
+    def __init__(self, device: DeviceAnalysis, width: int, height: int) -> None:
         seconds = [seconds_of(trial) for trial in device.complete]
         qualities = [quality_of(trial) for trial in device.complete]
         self.width, self.height = width, height
@@ -140,7 +140,7 @@ class _Plane:
             f'<text x="{middle:.0f}" y="{self.height - 8}" text-anchor="middle">'
             f"training time ({kind})</text>"
             f'<text transform="translate(14 {(TOP + floor) / 2:.0f}) rotate(-90)" '
-            f'text-anchor="middle">validation {html.escape(in_words(quality))}</text>'
+            f'text-anchor="middle">validation {html.escape(label_of(quality))}</text>'
         )
 
     def _time_ticks(self) -> list[tuple[float, str]]:
@@ -164,7 +164,7 @@ def even_ticks(low: float, high: float, *, most: int = 6) -> list[float]:
     return [place * step for place in range(first, last + 1)]
 
 
-def _mark(trial: Trial, plane: _Plane, symbols: dict[int, str], findings: Findings) -> str:
+def _mark(trial: Trial, plane: _Plane, symbols: dict[int, str], findings: Analysis) -> str:
     on_front = trial.number in findings.front
     paint = f'fill="{variant_colour(variant_of(trial))}" '
     paint += (
@@ -173,7 +173,7 @@ def _mark(trial: Trial, plane: _Plane, symbols: dict[int, str], findings: Findin
         else f'fill-opacity=".55" stroke="{UNKNOWN_COLOUR}" stroke-width=".4"'
     )
     words = html.escape(
-        f"trial {trial.number}, {network_of(trial)}: {in_words(findings.given.quality)} "
+        f"trial {trial.number}, {network_of(trial)}: {label_of(findings.given.quality)} "
         f"{quality_of(trial):.4f} in {human_seconds(seconds_of(trial))}"
     )
     x, y = plane.x(seconds_of(trial)), plane.y(quality_of(trial))
@@ -181,7 +181,7 @@ def _mark(trial: Trial, plane: _Plane, symbols: dict[int, str], findings: Findin
     return f"<g><title>{words}</title>{shape}</g>"
 
 
-def _staircase(device: DeviceFindings, plane: _Plane) -> str:
+def _staircase(device: DeviceAnalysis, plane: _Plane) -> str:
     steps: list[str] = []
     for trial in device.front:
         x, y = plane.x(seconds_of(trial)), plane.y(quality_of(trial))
@@ -192,7 +192,7 @@ def _staircase(device: DeviceFindings, plane: _Plane) -> str:
     )
 
 
-def _knee(device: DeviceFindings, plane: _Plane) -> str:
+def _knee(device: DeviceAnalysis, plane: _Plane) -> str:
     if device.knee is None:
         return ""
     x, y = plane.x(seconds_of(device.knee)), plane.y(quality_of(device.knee))

@@ -10,12 +10,12 @@ from effv2_tune.report.figures.palette import resolution_symbols, variant_colour
 from effv2_tune.report.figures.static_svg import legend_svg
 
 if TYPE_CHECKING:
-    from effv2_tune.report.analysis import DeviceFindings
+    from effv2_tune.report.analysis import DeviceAnalysis
 
 ENTRY = "display:inline-flex;align-items:center;gap:.35em;margin-right:.9em"
 
 
-def legend_html(device: DeviceFindings) -> str:
+def legend_html(device: DeviceAnalysis) -> str:
     """Colours by variant, symbols by resolution: those that occur among the complete trials."""
     variants = sorted({variant_of(trial) for trial in device.complete})
     symbols = resolution_symbols({pixels_of(trial) for trial in device.trials})

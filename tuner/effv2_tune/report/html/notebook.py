@@ -12,7 +12,7 @@ from effv2_tune.report.table import front_rows
 from effv2_tune.report.text import search_sentence, state_sentence
 
 if TYPE_CHECKING:
-    from effv2_tune.report.analysis import DeviceFindings, Findings
+    from effv2_tune.report.analysis import Analysis, DeviceAnalysis
     from effv2_tune.report.input import ReportInput
 
 CELL = "text-align:left;white-space:nowrap;padding:.25em .7em .25em 0"
@@ -34,7 +34,7 @@ def study_html(given: ReportInput) -> str:
     )
 
 
-def _panel(findings: Findings, device: DeviceFindings) -> str:
+def _panel(findings: Analysis, device: DeviceAnalysis) -> str:
     if not device.front:
         return f"<p>On {html.escape(device.device)}, no trial is complete yet.</p>"
     return (
@@ -43,7 +43,7 @@ def _panel(findings: Findings, device: DeviceFindings) -> str:
     )
 
 
-def _table(findings: Findings, device: DeviceFindings) -> str:
+def _table(findings: Analysis, device: DeviceAnalysis) -> str:
     rows = front_rows(findings, device)
     head = "".join(f'<th style="{CELL}">{html.escape(name)}</th>' for name in rows[0])
     body = "".join(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import plotly.graph_objects as go
 
-    from effv2_tune.report.analysis import Findings
+    from effv2_tune.report.analysis import Analysis
     from effv2_tune.report.input import ReportInput
 
 
@@ -72,7 +72,7 @@ def report_html(given: ReportInput) -> str:
     )
 
 
-def report_figures(findings: Findings) -> dict[str, Any]:
+def report_figures(findings: Analysis) -> dict[str, Any]:
     """Every figure of the page, by the name under which its section asks for it."""
     drawn: dict[str, go.Figure] = {}
     for place, device in enumerate(findings.devices):

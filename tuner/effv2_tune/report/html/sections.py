@@ -14,7 +14,7 @@ from effv2_tune.report.figures.static_svg import front_drawing
 from effv2_tune.report.growth import front_growth
 from effv2_tune.report.html.legend import legend_html
 from effv2_tune.report.html.trial_list import trials_html
-from effv2_tune.report.quantities import counted, human_seconds
+from effv2_tune.report.quantities import human_seconds, pluralized
 from effv2_tune.report.spending import spared_seconds, spent_by_bucket, spent_seconds
 from effv2_tune.report.table import WORDS, front_rows
 from effv2_tune.report.text import (
@@ -28,7 +28,7 @@ from effv2_tune.report.text import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from effv2_tune.report.analysis import DeviceFindings, Findings
+    from effv2_tune.report.analysis import Analysis, DeviceAnalysis
     from effv2_tune.report.figures.curves import Curve
     from effv2_tune.report.growth import GrowthPoint
     from effv2_tune.study.trial import Trial
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 SETTLED = 0.99
 
 
-def body_html(findings: Findings) -> str:
+def body_html(findings: Analysis) -> str:
     """Everything that a reader sees, in reading order."""
     parts = [
         *(_front(findings, device, place) for place, device in enumerate(findings.devices)),
@@ -52,7 +52,7 @@ def body_html(findings: Findings) -> str:
     return f"{_header(findings)}<main>{''.join(parts)}</main>{_footer(findings)}"
 
 
-def curves_shown(findings: Findings) -> list[Curve]:
+def curves_shown(findings: Analysis) -> list[Curve]:
     """The learning curves that the page offers; a loss that is the quality is not shown twice."""
     if findings.given.quality == "loss":
         return ["quality", "train_loss"]
@@ -64,7 +64,7 @@ def grew(points: Sequence[GrowthPoint]) -> bool:
     return len(points) > 1 and points[-1].share > 0
 
 
-def _header(findings: Findings) -> str:
+def _header(findings: Analysis) -> str:
     given = findings.given
     ended = given.ended_by or ("" if not findings.states else "The search has not ended yet.")
     links = [("front-0", "Front")] if findings.devices else []
@@ -80,12 +80,12 @@ def _header(findings: Findings) -> str:
     )
 
 
-def _cards(findings: Findings) -> str:
+def _cards(findings: Analysis) -> str:
     rows = (_device_cards(device, findings) for device in findings.devices if device.complete)
     return "".join(f'<ul class="cards">{cards}</ul>' for cards in rows)
 
 
-def _device_cards(device: DeviceFindings, findings: Findings) -> str:
+def _device_cards(device: DeviceAnalysis, findings: Analysis) -> str:
     chosen = {"Best quality": device.best, "Knee": device.knee, "Fastest": device.fastest}
     names: dict[int, list[str]] = {}
     trials: dict[int, Trial] = {}
@@ -104,7 +104,7 @@ def _device_cards(device: DeviceFindings, findings: Findings) -> str:
     )
 
 
-def _front(findings: Findings, device: DeviceFindings, place: int) -> str:
+def _front(findings: Analysis, device: DeviceAnalysis, place: int) -> str:
     title = f"The Pareto front on {device.device}"
     if not device.complete and not device.pruned:
         return _section(
@@ -129,7 +129,9 @@ def _front(findings: Findings, device: DeviceFindings, place: int) -> str:
         )
     if bounds is not None:
         outside = _outside(device, bounds)
-        caption.append(f"'Near the front' leaves out {counted(outside, 'trial')} that did worse.")
+        caption.append(
+            f"'Near the front' leaves out {pluralized(outside, 'trial')} that did worse."
+        )
     alternative = front_sentence(findings, device)
     content = (
         f"{_plot(f'plot-front-{place}', views, alternative, 460)}"
@@ -141,14 +143,14 @@ def _front(findings: Findings, device: DeviceFindings, place: int) -> str:
     )
 
 
-def _outside(device: DeviceFindings, bounds: tuple[float, float]) -> int:
+def _outside(device: DeviceAnalysis, bounds: tuple[float, float]) -> int:
     low, high = bounds
     qualities = [quality_of(trial) for trial in device.complete]
     qualities += [trial.rungs[-1].quality for trial in device.pruned]
     return sum(not low <= quality <= high for quality in qualities)
 
 
-def _front_list(findings: Findings, device: DeviceFindings) -> str:
+def _front_list(findings: Analysis, device: DeviceAnalysis) -> str:
     rows = front_rows(findings, device)
     if not rows:
         return ""
@@ -169,7 +171,7 @@ def _aligned(header: str) -> str:
     return " class=word" if header in WORDS else ""
 
 
-def _next_commands(findings: Findings) -> str:
+def _next_commands(findings: Analysis) -> str:
     folder = shlex.quote(findings.given.folder)
     if not findings.front:
         commands = f"effv2-tune status {folder}"
@@ -187,7 +189,7 @@ def _next_commands(findings: Findings) -> str:
     return _section("next", "Next", f"<p>{words}</p><pre><code>{_text(commands)}</code></pre>")
 
 
-def _curves(findings: Findings) -> str:
+def _curves(findings: Analysis) -> str:
     trained = [trial for trial in findings.given.trials if trial.curve]
     if not trained:
         return _section("curves", "Learning curves", "<p>No trial has ended an epoch yet.</p>")
@@ -195,7 +197,7 @@ def _curves(findings: Findings) -> str:
     titles = [(curve, curve_title(curve, quality)) for curve in curves_shown(findings)]
     views = [(f"curves-{curve}", title[:1].upper() + title[1:]) for curve, title in titles]
     alternative = (
-        f"Learning curves of {counted(len(trained), 'trial')}, one line each, over the epochs; "
+        f"Learning curves of {pluralized(len(trained), 'trial')}, one line each, over the epochs; "
         f"those of the front are in colour and carry their numbers."
     )
     caption = (
@@ -210,7 +212,7 @@ def _curves(findings: Findings) -> str:
     )
 
 
-def _growth(findings: Findings, device: DeviceFindings, place: int) -> str:
+def _growth(findings: Analysis, device: DeviceAnalysis, place: int) -> str:
     points = front_growth(device, findings.given.quality_direction)
     if not grew(points):
         return ""
@@ -219,7 +221,7 @@ def _growth(findings: Findings, device: DeviceFindings, place: int) -> str:
     said = (
         "The hypervolume is the area of the plane of quality and logarithmic time that the front "
         "dominates; when it stops growing, more trials find little. It came within 1 % of its "
-        f"last value after {counted(settled.ended, 'trial')} ({human_seconds(settled.seconds)})."
+        f"last value after {pluralized(settled.ended, 'trial')} ({human_seconds(settled.seconds)})."
     )
     plot = _plot(f"plot-growth-{place}", views, said, 340)
     where = f" on {device.device}" if len(findings.devices) > 1 else ""
@@ -230,24 +232,24 @@ def _growth(findings: Findings, device: DeviceFindings, place: int) -> str:
     )
 
 
-def _trials(findings: Findings) -> str:
+def _trials(findings: Analysis) -> str:
     if not findings.given.trials:
         return _section("trials", "All trials", "<p>There are none yet.</p>")
     return _section("trials", "All trials", trials_html(findings))
 
 
-def _time(findings: Findings) -> str:
+def _time(findings: Analysis) -> str:
     trials = findings.given.trials
     spent = {part: seconds for part, seconds in spent_seconds(trials).items() if seconds > 0}
     total = sum(spent.values())
     title = "Where the time went"
     if total <= 0:
         return _section("time", title, "<p>No time has been recorded yet.</p>")
-    spared = spared_seconds(trials)
+    saved = spared_seconds(trials)
     words = f"The workers spent {human_seconds(total)} in all."
-    if spared > 0:
+    if saved > 0:
         words += (
-            f" Stopping trials early spared about {human_seconds(spared)} of training, by their "
+            f" Stopping trials early saved about {human_seconds(saved)} of training, by their "
             "projected times."
         )
     words = " ".join([words, *findings.straying.sentences()])
@@ -269,14 +271,14 @@ def _time(findings: Findings) -> str:
     )
 
 
-def _definitions(findings: Findings) -> str:
+def _definitions(findings: Analysis) -> str:
     content = "".join(
         f"<h3>{name}</h3><p>{_text(text)}</p>" for name, text in definitions(findings.given)
     )
     return _section("meaning", "What is measured", content)
 
 
-def _setting(findings: Findings) -> str:
+def _setting(findings: Analysis) -> str:
     facts = _pairs(findings.given.facts)
     seen: dict[str, int] = {}
     texts: dict[str, dict[str, str]] = {}
@@ -287,19 +289,19 @@ def _setting(findings: Findings) -> str:
         key = where.model_dump_json()
         seen[key] = seen.get(key, 0) + 1
         texts[key] = {
-            "device": f"{where.device_kind} ({counted(where.device_count, 'device')} used)",
+            "device": f"{where.device_kind} ({pluralized(where.device_count, 'device')} used)",
             "backend": f"{where.backend}, {where.precision}",
-            "host": f"{where.host}, {counted(where.threads, 'CPU thread')}",
+            "host": f"{where.host}, {pluralized(where.threads, 'CPU thread')}",
             "versions": ", ".join(f"{name} {text}" for name, text in where.versions.items()),
         }
     machines = "".join(
-        f"<h3>{counted(seen[key], 'trial')} ran on</h3>{_pairs(pairs)}"
+        f"<h3>{pluralized(seen[key], 'trial')} ran on</h3>{_pairs(pairs)}"
         for key, pairs in texts.items()
     )
     return _section("setting", "Setting", f"<h3>The plan</h3>{facts}{machines}")
 
 
-def _footer(findings: Findings) -> str:
+def _footer(findings: Analysis) -> str:
     written = f"Written {_text(findings.given.written)}. " if findings.given.written else ""
     return (
         f"<footer><p>{written}Colours: {PALETTE_NAME}, told apart by colour-blind eyes. This file "

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from effv2_tune.report.analysis import STATE_WORDS
-from effv2_tune.report.quantities import in_words, short, time_unit
+from effv2_tune.report.quantities import label_of, short, time_unit
 from effv2_tune.report.table import parameter_names, trial_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from effv2_tune.report.analysis import Findings
+    from effv2_tune.report.analysis import Analysis
 
 #: Columns of times: the row's key and the header, which gets its unit from the largest value.
 BESIDE_TIMES = {
@@ -56,7 +56,7 @@ class Column:
         return f' class="{" ".join(classes)}"' if classes else ""
 
 
-def trials_html(findings: Findings) -> str:
+def trials_html(findings: Analysis) -> str:
     """Controls and table; the rows of the front first, in the order of ``trial_rows``."""
     rows = trial_rows(findings.given.trials, findings.front)
     columns = _columns(findings, rows)
@@ -75,8 +75,8 @@ def trials_html(findings: Findings) -> str:
     )
 
 
-def _columns(findings: Findings, rows: Sequence[dict[str, Any]]) -> list[Column]:
-    quality = in_words(findings.given.quality)
+def _columns(findings: Analysis, rows: Sequence[dict[str, Any]]) -> list[Column]:
+    quality = label_of(findings.given.quality)
     several = len(findings.devices) > 1
     stopped = any(row["state"] != "complete" and row["rung_quality"] is not None for row in rows)
     searched = parameter_names(findings.given.trials)
@@ -108,7 +108,7 @@ def _columns(findings: Findings, rows: Sequence[dict[str, Any]]) -> list[Column]
 
 
 def _with_unit(parameter: str) -> str:
-    return f"{in_words(parameter)} (px)" if parameter == "resolution" else in_words(parameter)
+    return f"{label_of(parameter)} (px)" if parameter == "resolution" else label_of(parameter)
 
 
 def _kind(rows: Sequence[dict[str, Any]], name: str) -> Literal["value", "words"]:
@@ -121,13 +121,13 @@ def _time_column(key: str, header: str, rows: Sequence[dict[str, Any]]) -> Colum
     return Column(key, f"{header} ({sign})", "time", unit.seconds)
 
 
-def _row_html(row: dict[str, Any], columns: Sequence[Column], findings: Findings) -> str:
+def _row_html(row: dict[str, Any], columns: Sequence[Column], findings: Analysis) -> str:
     cells = "".join(_cell(row, column, findings) for column in columns)
     classes = f"{row['state']}{' front' if row['on_front'] else ''}"
     return f'<tr class="{classes}" data-state="{row["state"]}">{cells}</tr>'
 
 
-def _cell(row: dict[str, Any], column: Column, findings: Findings) -> str:
+def _cell(row: dict[str, Any], column: Column, findings: Analysis) -> str:
     value = row.get(column.key)
     text = html.escape(_cell_text(row, column, findings))
     if column.kind == "words":
@@ -136,7 +136,7 @@ def _cell(row: dict[str, Any], column: Column, findings: Findings) -> str:
     return f'<td{column.attribute} data-value="{raw}">{text}</td>'
 
 
-def _cell_text(row: dict[str, Any], column: Column, findings: Findings) -> str:
+def _cell_text(row: dict[str, Any], column: Column, findings: Analysis) -> str:
     if column.key == "state":
         return _state_words(row, findings)
     if column.key == "remarks":
@@ -151,13 +151,13 @@ def _cell_text(row: dict[str, Any], column: Column, findings: Findings) -> str:
     return short(value)
 
 
-def _state_words(row: dict[str, Any], findings: Findings) -> str:
+def _state_words(row: dict[str, Any], findings: Analysis) -> str:
     if row["trial"] in findings.knees:
         return "front, knee"
     return "front" if row["on_front"] else STATE_WORDS[row["state"]]
 
 
-def _controls(findings: Findings) -> str:
+def _controls(findings: Analysis) -> str:
     options = "".join(
         f'<option value="{state}">{STATE_WORDS[state]} ({count})</option>'
         for state, count in findings.states.items()

@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 from effv2_tune.errors import EXIT_FAILED, TuneError
 from effv2_tune.search.engines.base import Asked, Exhausted
 from effv2_tune.search.engines.distributions import config_of_params, drawn_by
-from effv2_tune.search.storage.database import NumberTakenError
+from effv2_tune.search.storage.database import TrialNumberTakenError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -117,7 +117,7 @@ class KerasTunerEngine:
             )
             try:
                 self._stored.begin(drawn, len(trials))
-            except NumberTakenError:
+            except TrialNumberTakenError:
                 # Drawn from the same seed, two supervisors' configs would be the same.
                 continue
             return Asked(len(trials), config)

@@ -13,7 +13,7 @@ from effv2_tune.search.engines.samplers import (
     sampler_maker,
     trial_seed,
 )
-from effv2_tune.search.storage.database import NumberTakenError
+from effv2_tune.search.storage.database import TrialNumberTakenError
 from effv2_tune.study.space import ChoiceParameter, FloatParameter, IntParameter
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class OptunaEngine:
             drawn, config = self._draw_config(len(trials))
             try:
                 self._stored.begin(drawn, len(trials))
-            except NumberTakenError:
+            except TrialNumberTakenError:
                 # Drawn from the same seed, two supervisors' configs would be the same.
                 continue
             return Asked(len(trials), config)

@@ -8,7 +8,7 @@ import optuna
 from optuna.trial import TrialState
 
 from effv2_tune.pareto import expected_outcome
-from effv2_tune.search.storage.database import quiet_optuna
+from effv2_tune.search.storage.database import silence_optuna
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,7 +35,7 @@ class Mirror:
     ) -> None:
         self._time_scale = time_scale
         self._storage = optuna.storages.InMemoryStorage()
-        with quiet_optuna():
+        with silence_optuna():
             self._study_id = self._storage.create_new_study(directions, _MIRROR)
         self._ids: dict[int, int] = {}
         self._running: set[int] = set()
@@ -47,7 +47,7 @@ class Mirror:
             trials: All trials of the study, as Optuna has them.
             records: Our records of them.
         """
-        outlooks = Outlooks(records)
+        outlooks = ExpectedOutcomes(records)
         for trial in trials:
             number = trial.number
             if number not in self._ids:
@@ -106,7 +106,7 @@ class Mirror:
         self._storage.set_trial_state_values(trial_id, TrialState.COMPLETE, values)
 
 
-class Outlooks:
+class ExpectedOutcomes:
     """What the trials that halving stopped would have come to.
 
     Args:

@@ -22,9 +22,9 @@ from effv2_tune.search.storage.records import (
     DUPLICATE,
     RECORD,
     RecordReader,
+    add_checksum,
     is_duplicate,
     read_attributes,
-    seal,
 )
 from effv2_tune.search.workload import BucketTime
 from effv2_tune.study.trial import Measurement
@@ -61,7 +61,7 @@ class BudgetSpentError(Exception):
     """All trials of the study have been begun, here or by other supervisors."""
 
 
-class NumberTakenError(Exception):
+class TrialNumberTakenError(Exception):
     """Another supervisor has begun a trial of that number meanwhile."""
 
 
@@ -186,7 +186,7 @@ class DatabaseStorage:
             number: The number that it was drawn for.
 
         Raises:
-            NumberTakenError: Another supervisor has begun that one.
+            TrialNumberTakenError: Another supervisor has begun that one.
             BudgetSpentError: All trials of the study have been begun.
         """
         self._rdb.next_number = number
@@ -199,7 +199,7 @@ class DatabaseStorage:
         """Keep the progress of a running trial."""
         with self._leased(trial.number) as (trial_id, session):
             self._leases.confirm(session, trial_id)
-            self.optuna.set_trial_user_attr(trial_id, RECORD, seal(trial))
+            self.optuna.set_trial_user_attr(trial_id, RECORD, add_checksum(trial))
             if is_duplicate(trial) != (trial.number in self._duplicates):
                 self.optuna.set_trial_user_attr(trial_id, DUPLICATE, is_duplicate(trial))
                 self._duplicates ^= {trial.number}
@@ -225,16 +225,18 @@ class DatabaseStorage:
     def claim(self) -> int | None:
         """Take over a trial that was begun and that nobody works on."""
         running = self._reader.unfinished()
-        standings = self._leases.standings(running.values())
+        lease_states = self._leases.lease_states(running.values())
         for number, trial_id in sorted(running.items()):
-            if standings.get(trial_id) == "free" and self._leases.claim(trial_id):
+            if lease_states.get(trial_id) == "free" and self._leases.claim(trial_id):
                 return number
         return None
 
     def has_left_behind(self) -> bool:
         """Whether there is such a trial, or may turn out to be if one waits."""
         running = self._reader.unfinished()
-        return not {"free", "unknown"}.isdisjoint(self._leases.standings(running.values()).values())
+        return not {"free", "unknown"}.isdisjoint(
+            self._leases.lease_states(running.values()).values()
+        )
 
     def renew(self, numbers: Sequence[int]) -> list[int]:
         """Show that this supervisor lives; returns the trials that another one has taken over."""
@@ -374,7 +376,7 @@ class DatabaseStorage:
     def is_idle(self) -> bool:
         """Whether no supervisor is known, or may turn out, to work on the study."""
         running = self._reader.unfinished()
-        return set(self._leases.standings(running.values()).values()) <= {"free"}
+        return set(self._leases.lease_states(running.values()).values()) <= {"free"}
 
     def close(self) -> None:
         """Let go of the database's connections."""
@@ -442,7 +444,7 @@ class _LeasedStorage(RDBStorage):
             raise BudgetSpentError
         trial = super()._get_prepared_new_trial(study_id, template_trial, session)
         if self.next_number is not None and trial.number != self.next_number:
-            raise NumberTakenError
+            raise TrialNumberTakenError
         if self.leases is not None:
             self.leases.insert(session, int(trial.trial_id))
         return trial
@@ -513,7 +515,7 @@ def _begin_immediately(engine: sa.Engine) -> None:
 def _create(storage: BaseStorage, name: str, directions: tuple[Direction, Direction]) -> bool:
     """Make the study unless there is one."""
     kinds = {"maximize": StudyDirection.MAXIMIZE, "minimize": StudyDirection.MINIMIZE}
-    with quiet_optuna():
+    with silence_optuna():
         try:
             storage.create_new_study([kinds[d] for d in directions], name)
         except optuna.exceptions.DuplicatedStudyError:
@@ -522,7 +524,7 @@ def _create(storage: BaseStorage, name: str, directions: tuple[Direction, Direct
 
 
 @contextlib.contextmanager
-def quiet_optuna() -> Iterator[None]:
+def silence_optuna() -> Iterator[None]:
     """Optuna without its remarks on stderr."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -10,7 +10,7 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from effv2_tune.pareto import standard_reference
-from effv2_tune.search.storage.database import quiet_optuna
+from effv2_tune.search.storage.database import silence_optuna
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +42,7 @@ class MemoryStorage:
         self.study_name = name
         self.optuna: BaseStorage = InMemoryStorage()
         kinds = {"maximize": StudyDirection.MAXIMIZE, "minimize": StudyDirection.MINIMIZE}
-        with quiet_optuna():
+        with silence_optuna():
             self._study_id = self.optuna.create_new_study([kinds[d] for d in directions], name)
         self.tick_seconds = math.inf
         self.reference = standard_reference(directions[0])

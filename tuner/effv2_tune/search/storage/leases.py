@@ -32,7 +32,7 @@ LEASES = sa.Table(
 )
 
 #: ``free``: nobody works on it; ``held``: its owner lives; ``unknown``: not watched long enough.
-Standing = Literal["free", "held", "unknown"]
+LeaseState = Literal["free", "held", "unknown"]
 
 
 class LeaseLostError(Exception):
@@ -172,7 +172,7 @@ class Leases:
         self._tokens[trial_id] = token
         return True
 
-    def standings(self, trial_ids: Iterable[int]) -> dict[int, Standing]:
+    def lease_states(self, trial_ids: Iterable[int]) -> dict[int, LeaseState]:
         """How the leases of running trials stand; those of this supervisor are left out."""
         with self._engine.begin() as connection:
             query = LEASES.select().where(LEASES.c.study_id == self._study_id)
@@ -205,12 +205,12 @@ class Leases:
             "started": self._owner.started,
         }
 
-    def _standing(self, row: Any) -> Standing:
+    def _standing(self, row: Any) -> LeaseState:
         if not row.token or Owner(row.host, row.boot, row.pid, row.started).is_dead(self._owner):
             return "free"
         return self._watch(row.trial_id, (row.token, row.renewals))
 
-    def _watch(self, trial_id: int, sign: tuple[str, int] | None) -> Standing:
+    def _watch(self, trial_id: int, sign: tuple[str, int] | None) -> LeaseState:
         """Judge an owner that cannot be seen by whether it gives signs of life."""
         now = self._now()
         before = self._watched.get(trial_id)

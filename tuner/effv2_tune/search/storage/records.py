@@ -73,13 +73,13 @@ def duplicate_note(twin: int) -> str:
     return f"{_DUPLICATE_NOTE}{twin}"
 
 
-def seal(trial: Trial) -> dict[str, str]:
+def add_checksum(trial: Trial) -> dict[str, str]:
     """The record of a trial with a digest of every character of it."""
     text = trial.model_dump_json()
     return {"sha256": _digest(text), "trial": text}
 
 
-def unseal(number: int, sealed: Any) -> Trial:
+def verify_checksum(number: int, sealed: Any) -> Trial:
     """The trial in a record.
 
     Raises:
@@ -149,7 +149,7 @@ class RecordReader:
         before = self._running.get(number)
         if before is None or before[0] != text:
             try:
-                before = (text, unseal(number, json.loads(text)))
+                before = (text, verify_checksum(number, json.loads(text)))
             except ValueError:
                 raise _damaged(number) from None
             self._running[number] = before

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from effv2_tune.catalog import Scaling
-    from effv2_tune.optimizers.step_optimizer import FlatOptimizer
+    from effv2_tune.optimizers.step_optimizer import StepOptimizer
     from effv2_tune.training.scores import Counts
 
 SplitName = Literal["train", "validation", "test"]
@@ -60,7 +60,7 @@ class StepPlan:
 
 
 @dataclass(frozen=True)
-class StepNumbers:
+class StepInputs:
     """What a step takes as input, beside the numbers of the optimizer.
 
     Attributes:
@@ -70,7 +70,7 @@ class StepNumbers:
     """
 
     seed: int
-    strengths: Mapping[str, float]
+    magnitudes: Mapping[str, float]
     class_weights: NDArray[np.float32]
 
 
@@ -100,7 +100,7 @@ class Steps(Protocol):
     traces: int
     loops_on_device: bool
 
-    def start(self, numbers: StepNumbers) -> None:
+    def start(self, hyperparameters: StepInputs) -> None:
         """Begin a trial with the present weights of the network and of the optimizer."""
 
     def begin_epoch(self, order: NDArray[np.int32], mixing: NDArray[np.float32]) -> None:
@@ -142,6 +142,6 @@ def named_variables(network: Any) -> dict[str, Any]:
     return weights | {RANDOM_STATE: network.seed_generator.state}
 
 
-def iterations_of(optimizer: FlatOptimizer) -> Any:
+def iterations_of(optimizer: StepOptimizer) -> Any:
     """The variable that counts the steps of an optimizer."""
     return next(held for held in optimizer.variables if held.name == "iterations")

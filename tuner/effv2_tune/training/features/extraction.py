@@ -18,7 +18,7 @@ from effv2_tune.network.pretrained.weights import find_weights, input_scaling
 from effv2_tune.training.backends.base import StepPlan
 from effv2_tune.training.features.cache import FeatureCache, FeatureFacts, FeatureKey
 from effv2_tune.training.features.files import FeatureFile
-from effv2_tune.training.process_memory import tells_of_memory
+from effv2_tune.training.process_memory import is_out_of_memory
 from effv2_tune.training.recipe_mapping import weights_source
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from effv2_tune.study.trial import Environment
     from effv2_tune.training.backends.base import SplitName
     from effv2_tune.training.features.files import Features
-    from effv2_tune.training.inputs.pipeline import Feeds
+    from effv2_tune.training.inputs.pipeline import DeviceData
     from effv2_tune.training.step_timing import MachineLock
 
 _log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ class Extraction(Protocol):
 
 
 @dataclass(frozen=True)
-class FeatureRows:
+class FeatureSource:
     """The features of a split, and their labels.
 
     Attributes:
@@ -105,8 +105,8 @@ class FeatureSet:
     """
 
     facts: FeatureFacts
-    rows: dict[str, FeatureRows]
-    feeds: Feeds
+    rows: dict[str, FeatureSource]
+    feeds: DeviceData
     extraction_seconds: float
     wall_seconds: float
     notes: list[str] = field(default_factory=list)
@@ -133,7 +133,7 @@ class FeatureSet:
         return taken
 
 
-class FeatureMaker:
+class FeatureExtractor:
     """Has the features of a dataset, from disk or from the backbone.
 
     Args:
@@ -148,7 +148,7 @@ class FeatureMaker:
     def __init__(
         self,
         dataset: Dataset,
-        images: Callable[[], Feeds],
+        images: Callable[[], DeviceData],
         environment: Environment,
         *,
         lock: MachineLock,
@@ -187,8 +187,8 @@ class FeatureMaker:
         arrays = work.arrays(names)
         sides = (arrays["train"], *([arrays[_MIRRORED]] if recipe.flip else []))
         rows = {
-            "train": FeatureRows(sides, self._dataset.train.labels),
-            "validation": FeatureRows((arrays["validation"],), self._dataset.validation.labels),
+            "train": FeatureSource(sides, self._dataset.train.labels),
+            "validation": FeatureSource((arrays["validation"],), self._dataset.validation.labels),
         }
         made = FeatureSet(
             facts=facts,
@@ -206,7 +206,7 @@ class FeatureMaker:
         if "test" not in features.rows:
             work = _Work(self, recipe, features.facts)
             test = work.arrays(["test"])["test"]
-            features.rows["test"] = FeatureRows((test,), self._dataset.test.labels)
+            features.rows["test"] = FeatureSource((test,), self._dataset.test.labels)
             features.notes += work.notes
 
     def _facts(self, recipe: Recipe, precision: str) -> FeatureFacts:
@@ -235,7 +235,7 @@ class FeatureMaker:
 class _Work:
     """Having some arrays of one feature set; the backbone is built only if one has gaps."""
 
-    def __init__(self, maker: FeatureMaker, recipe: Recipe, facts: FeatureFacts) -> None:
+    def __init__(self, maker: FeatureExtractor, recipe: Recipe, facts: FeatureFacts) -> None:
         self._maker = maker
         self._dataset = maker._dataset  # noqa: SLF001 - the work is the maker's own
         self._cache = maker._cache  # noqa: SLF001
@@ -324,7 +324,7 @@ class _Work:
                     features = extraction.run(split, order, mirrored=mirrored)
                     seconds = (time.perf_counter() - before) / order.size
             except Exception as error:
-                if self._batch == self._facts.key.device_count or not tells_of_memory(error):
+                if self._batch == self._facts.key.device_count or not is_out_of_memory(error):
                     raise
                 self._made = None
                 self._batch //= 2

@@ -58,7 +58,7 @@ class _Manifest(Value):
     width: int
     block: int
     blocks: tuple[tuple[int, str, float | None], ...]
-    seal: str
+    add_checksum: str
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ class FeatureFile:
             width=self.width,
             block=self.block,
             blocks=tuple((start, block.digest, block.seconds) for start, block in blocks.items()),
-            seal=self._seal(blocks),
+            add_checksum=self._seal(blocks),
         )
         with self._told():
             self._path("npy.part").replace(self._path("npy"))
@@ -243,7 +243,7 @@ class FeatureFile:
         is_sound = (
             (said.count, said.width, said.block) == (self.count, self.width, self.block)
             and blocks.keys() == set(self.starts)
-            and said.seal == self._seal(blocks)
+            and said.add_checksum == self._seal(blocks)
         )
         return blocks if is_sound else None
 

@@ -47,7 +47,7 @@ _STRENGTHS = (
 )
 
 
-def augmentation_numbers(recipe: Recipe) -> dict[str, float]:
+def augmentation_magnitudes(recipe: Recipe) -> dict[str, float]:
     """The strengths that :func:`augment` takes, by name."""
     return {name: float(getattr(recipe, name)) for name in _STRENGTHS}
 
@@ -56,7 +56,7 @@ def augment(
     images: Any,
     *,
     kinds: tuple[str, ...],
-    numbers: Mapping[str, Any],
+    magnitudes: Mapping[str, Any],
     draw: Draw,
     resolution: int,
 ) -> Any:
@@ -65,7 +65,7 @@ def augment(
     Args:
         images: [batch, height, width, channels], float32 in 0 to 255.
         kinds: Which augmentations: of the bucket key.
-        numbers: Their strengths, as scalars.
+        magnitudes: Their strengths, as scalars.
         draw: Gives uniform random numbers from [0, 1).
         resolution: Side of what a random crop gives, in pixels.
 
@@ -73,19 +73,21 @@ def augment(
         Images of the same shape; [batch, resolution, resolution, channels] after a random crop.
     """
     if "crop" in kinds:
-        images = padded_crop(images, numbers["crop_padding"], draw)
+        images = padded_crop(images, magnitudes["crop_padding"], draw)
     if "random_crop" in kinds:
         images = random_crop(
-            images, numbers["random_crop"], numbers["random_crop_aspect"], draw, resolution
+            images, magnitudes["random_crop"], magnitudes["random_crop_aspect"], draw, resolution
         )
     if "flip" in kinds:
         images = flip(images, draw)
     if "color" in kinds:
-        images = jitter_colors(images, numbers, draw)
+        images = jitter_colors(images, magnitudes, draw)
     if "rand_augment" in kinds:
-        images = rand_augment(images, numbers["rand_augment"], numbers["rand_augment_layers"], draw)
+        images = rand_augment(
+            images, magnitudes["rand_augment"], magnitudes["rand_augment_layers"], draw
+        )
     if "cutout" in kinds:
-        images = cutout(images, numbers["cutout"], draw)
+        images = cutout(images, magnitudes["cutout"], draw)
     return images
 
 
@@ -146,7 +148,7 @@ def random_crop(
     return _resample(images, rows, columns)
 
 
-def jitter_colors(images: Any, numbers: Mapping[str, Any], draw: Draw) -> Any:
+def jitter_colors(images: Any, magnitudes: Mapping[str, Any], draw: Draw) -> Any:
     """Change brightness, contrast, saturation and hue of each image, as torchvision's ColorJitter.
 
     In this order; grey images have neither saturation nor hue. Hue turns in the YIQ color space.
@@ -157,13 +159,13 @@ def jitter_colors(images: Any, numbers: Mapping[str, Any], draw: Draw) -> Any:
     def factor(place: int, strength: Any) -> Any:
         return ops.reshape(1.0 + drawn[:, place] * strength, (-1, 1, 1, 1))
 
-    images = ops.clip(images * factor(0, numbers["brightness"]), 0.0, _WHITE)
+    images = ops.clip(images * factor(0, magnitudes["brightness"]), 0.0, _WHITE)
     average = ops.mean(_luma(images), axis=(1, 2, 3), keepdims=True)
-    images = average + (images - average) * factor(1, numbers["contrast"])
+    images = average + (images - average) * factor(1, magnitudes["contrast"])
     if channels == _COLORS:
         grey = _luma(images)
-        images = grey + (images - grey) * factor(2, numbers["saturation"])
-        turns = _hue_matrices(2.0 * math.pi * drawn[:, 3] * numbers["hue"])
+        images = grey + (images - grey) * factor(2, magnitudes["saturation"])
+        turns = _hue_matrices(2.0 * math.pi * drawn[:, 3] * magnitudes["hue"])
         images = ops.einsum("bhwc,bdc->bhwd", images, turns)
     return ops.clip(images, 0.0, _WHITE)
 

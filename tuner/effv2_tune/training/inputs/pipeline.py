@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Place = Callable[[NDArray[Any], NDArray[np.int32]], tuple[Any, Any]]
 
-Feeds = dict[str, "Resident | Streamed"]
+DeviceData = dict[str, "Resident | Streamed"]
 
 #: Batches that are gathered ahead, and the threads that gather: NumPy copies without the
 #: interpreter lock, and a memory-mapped store waits for the disk.
@@ -26,7 +26,7 @@ _AHEAD = 3
 _THREADS = 2
 
 
-class Rows(Protocol):
+class Source(Protocol):
     """What is fed to a network, one row for each image of a split."""
 
     @property
@@ -45,7 +45,7 @@ class Rows(Protocol):
 
 
 @dataclass(frozen=True)
-class ImageRows:
+class ImageSource:
     """The images of a split."""
 
     split: Split
@@ -69,10 +69,10 @@ class ImageRows:
         return np.asarray(self.split.images)
 
 
-def image_rows(dataset: Dataset) -> dict[str, ImageRows]:
+def image_sources(dataset: Dataset) -> dict[str, ImageSource]:
     """The images of a dataset, by split."""
     splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
-    return {name: ImageRows(split) for name, split in splits.items()}
+    return {name: ImageSource(split) for name, split in splits.items()}
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Streamed:
         place: Puts one batch of rows and labels on the device.
     """
 
-    def __init__(self, rows: Rows, place: Place) -> None:
+    def __init__(self, rows: Source, place: Place) -> None:
         self._rows = rows
         self._place = place
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="feed")
@@ -131,9 +131,9 @@ class Streamed:
         return self._place(self._rows.take(positions), self._rows.labels[positions])
 
 
-def feeds_of(
-    rows: Mapping[str, Rows], *, limit: int, place_all: Place, place_batch: Place
-) -> Feeds:
+def device_data(
+    rows: Mapping[str, Source], *, limit: int, place_all: Place, place_batch: Place
+) -> DeviceData:
     """A feed for each split: resident if all rows together have at most ``limit`` bytes.
 
     Args:

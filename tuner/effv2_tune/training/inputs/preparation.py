@@ -21,7 +21,7 @@ def training_inputs(
     targets: Any,
     *,
     plan: StepPlan,
-    numbers: Mapping[str, Any],
+    magnitudes: Mapping[str, Any],
     draw: Draw,
     mixing: Any,
 ) -> tuple[Any, Any]:
@@ -32,7 +32,7 @@ def training_inputs(
             where the second side is that of the mirrored image.
         targets: [batch, classes], probabilities.
         plan: What is compiled in.
-        numbers: Strengths of the augmentations, as scalars.
+        magnitudes: Strengths of the augmentations, as scalars.
         draw: Gives uniform random numbers from [0, 1).
         mixing: As `augmentation.mix` takes it.
 
@@ -48,7 +48,7 @@ def training_inputs(
     images = augment(
         ops.cast(batch, "float32"),
         kinds=plan.augmentations,
-        numbers=numbers,
+        magnitudes=magnitudes,
         draw=draw,
         resolution=plan.resolution,
     )

@@ -11,7 +11,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from effv2_tune.network.hash_rng import uniform
 from effv2_tune.training.backends.base import Sums, named_variables
-from effv2_tune.training.inputs.pipeline import Streamed, feeds_of
+from effv2_tune.training.inputs.pipeline import Streamed, device_data
 from effv2_tune.training.inputs.preparation import evaluation_inputs, training_inputs
 from effv2_tune.training.inputs.shuffling import evaluation_order
 from effv2_tune.training.loss import (
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from effv2_tune.optimizers.step_optimizer import FlatOptimizer
-    from effv2_tune.training.backends.base import SplitName, StepNumbers, StepPlan
-    from effv2_tune.training.inputs.pipeline import Feeds, Rows
+    from effv2_tune.optimizers.step_optimizer import StepOptimizer
+    from effv2_tune.training.backends.base import SplitName, StepInputs, StepPlan
+    from effv2_tune.training.inputs.pipeline import DeviceData, Source
     from effv2_tune.training.scores import Counts
 
 State = dict[str, Any]
@@ -43,7 +43,7 @@ def device_mesh() -> Mesh:
     return Mesh(np.asarray(jax.devices()), (BATCH,))
 
 
-def place_rows(rows: Mapping[str, Rows], limit: int) -> Feeds:
+def place_sources(rows: Mapping[str, Source], limit: int) -> DeviceData:
     """Images or features by split: all on every device if they have at most ``limit`` bytes."""
     everywhere = NamedSharding(device_mesh(), PartitionSpec())
     split = NamedSharding(device_mesh(), PartitionSpec(BATCH))
@@ -56,7 +56,7 @@ def place_rows(rows: Mapping[str, Rows], limit: int) -> Feeds:
         placed: tuple[Any, Any] = jax.device_put((pixels, labels), split)
         return placed
 
-    return feeds_of(rows, limit=limit, place_all=place_all, place_batch=place_batch)
+    return device_data(rows, limit=limit, place_all=place_all, place_batch=place_batch)
 
 
 class JaxSteps:
@@ -68,17 +68,17 @@ class JaxSteps:
         network: From `efficientnet_v2`, giving logits; from `classifier` for features.
         optimizer: Built for the network's trainable variables.
         plan: What is compiled in.
-        feeds: From `place_rows`.
-        strengths: Names of the numbers that `StepNumbers.strengths` will hold.
+        feeds: From `place_sources`.
+        strengths: Names of the numbers that `StepInputs.strengths` will hold.
     """
 
     def __init__(
         self,
         network: Any,
-        optimizer: FlatOptimizer,
+        optimizer: StepOptimizer,
         plan: StepPlan,
-        feeds: Feeds,
-        strengths: tuple[str, ...],
+        feeds: DeviceData,
+        magnitudes: tuple[str, ...],
     ) -> None:
         self.traces = 0
         self._network = network
@@ -86,7 +86,7 @@ class JaxSteps:
         self._plan = plan
         self._feeds = feeds
         self._streams = isinstance(feeds["train"], Streamed)
-        self._names = strengths
+        self._names = magnitudes
         mesh = device_mesh()
         self._everywhere = NamedSharding(mesh, PartitionSpec())
         self._split = NamedSharding(mesh, PartitionSpec(BATCH))
@@ -125,18 +125,18 @@ class JaxSteps:
     ) -> tuple[State, tuple[Any, Any]]:
         indices, mixing = now
         batch, labels = self._batch(images, indices, streams=self._streams)
-        strengths = dict(zip(self._names, jnp.unstack(inputs["strengths"]), strict=True))
+        magnitudes = dict(zip(self._names, jnp.unstack(inputs["strengths"]), strict=True))
         targets = soft_targets(
             labels,
             classes=self._plan.classes,
-            smoothing=strengths["label_smoothing"],
+            smoothing=magnitudes["label_smoothing"],
             weights=inputs["class_weights"],
         )
         prepared, targets = training_inputs(
             batch,
             targets,
             plan=self._plan,
-            numbers=strengths,
+            magnitudes=magnitudes,
             draw=self._draw(inputs["seed"], state["optimizer"]["iterations"]),
             mixing=mixing,
         )
@@ -185,15 +185,15 @@ class JaxSteps:
         )
         return evaluation_counts(logits, labels, counted)
 
-    def start(self, numbers: StepNumbers) -> None:
+    def start(self, hyperparameters: StepInputs) -> None:
         """Begin a trial with the present weights of the network and of the optimizer."""
         self._averages = self._plan.averaged
-        strengths = [numbers.strengths[name] for name in self._names]
+        magnitudes = [hyperparameters.magnitudes[name] for name in self._names]
         self._inputs = self._place(
             {
-                "seed": np.uint32(numbers.seed),
-                "strengths": np.asarray(strengths, np.float32),
-                "class_weights": numbers.class_weights,
+                "seed": np.uint32(hyperparameters.seed),
+                "strengths": np.asarray(magnitudes, np.float32),
+                "class_weights": hyperparameters.class_weights,
             }
         )
         self._take_network()

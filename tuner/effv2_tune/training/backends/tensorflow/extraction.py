@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from effv2_tune.training.backends.base import SplitName, StepPlan
-    from effv2_tune.training.inputs.pipeline import Feeds
+    from effv2_tune.training.inputs.pipeline import DeviceData
 
 
 class TensorFlowExtraction:
@@ -24,10 +24,10 @@ class TensorFlowExtraction:
     Args:
         trunk: From `efficientnet_v2`, without a classifier.
         plan: What is compiled in.
-        feeds: Of the images, from `place_rows`.
+        feeds: Of the images, from `place_sources`.
     """
 
-    def __init__(self, trunk: Any, plan: StepPlan, feeds: Feeds) -> None:
+    def __init__(self, trunk: Any, plan: StepPlan, feeds: DeviceData) -> None:
         self._trunk = trunk
         self._plan = plan
         self._feeds = feeds

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from effv2_tune.network.hash_rng import uniform
 from effv2_tune.training.backends.base import Sums, iterations_of, named_variables
-from effv2_tune.training.inputs.pipeline import Streamed, feeds_of
+from effv2_tune.training.inputs.pipeline import Streamed, device_data
 from effv2_tune.training.inputs.preparation import evaluation_inputs, training_inputs
 from effv2_tune.training.inputs.shuffling import evaluation_order
 from effv2_tune.training.loss import (
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from effv2_tune.optimizers.step_optimizer import FlatOptimizer
-    from effv2_tune.training.backends.base import SplitName, StepNumbers, StepPlan
-    from effv2_tune.training.inputs.pipeline import Feeds, Rows
+    from effv2_tune.optimizers.step_optimizer import StepOptimizer
+    from effv2_tune.training.backends.base import SplitName, StepInputs, StepPlan
+    from effv2_tune.training.inputs.pipeline import DeviceData, Source
     from effv2_tune.training.scores import Counts
 
 
-def place_rows(rows: Mapping[str, Rows], limit: int) -> Feeds:
+def place_sources(rows: Mapping[str, Source], limit: int) -> DeviceData:
     """Images or features by split: all on the device if they have at most ``limit`` bytes."""
 
     def place(pixels: Any, labels: Any) -> tuple[Any, Any]:
         return tf.constant(pixels), tf.constant(labels, tf.int32)
 
-    return feeds_of(rows, limit=limit, place_all=place, place_batch=place)
+    return device_data(rows, limit=limit, place_all=place, place_batch=place)
 
 
 class TensorFlowSteps:
@@ -48,17 +48,17 @@ class TensorFlowSteps:
         network: From `efficientnet_v2`, giving logits; from `classifier` for features.
         optimizer: Built for the network's trainable variables.
         plan: What is compiled in.
-        feeds: From `place_rows`.
-        strengths: Names of the numbers that `StepNumbers.strengths` will hold.
+        feeds: From `place_sources`.
+        strengths: Names of the numbers that `StepInputs.strengths` will hold.
     """
 
     def __init__(
         self,
         network: Any,
-        optimizer: FlatOptimizer,
+        optimizer: StepOptimizer,
         plan: StepPlan,
-        feeds: Feeds,
-        strengths: tuple[str, ...],
+        feeds: DeviceData,
+        magnitudes: tuple[str, ...],
     ) -> None:
         self.traces = 0
         self._network = network
@@ -68,8 +68,8 @@ class TensorFlowSteps:
         self._everything = np.arange(plan.evaluation_batch, dtype=np.int32)
         self._iterations = iterations_of(optimizer)
         self._finished = False
-        self._names = strengths
-        self._strengths = tf.Variable(np.zeros(len(strengths), np.float32), trainable=False)
+        self._names = magnitudes
+        self._strengths = tf.Variable(np.zeros(len(magnitudes), np.float32), trainable=False)
         self._class_weights = tf.Variable(np.ones(plan.classes, np.float32), trainable=False)
         self._seed = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._order: NDArray[np.int32] = np.zeros((0, plan.batch), np.int32)
@@ -108,18 +108,18 @@ class TensorFlowSteps:
     def _train(self, pixels: Any, truth: Any, indices: Any, mixing: Any) -> tuple[Any, Any]:
         self.traces += 1
         images, labels = tf.gather(pixels, indices), tf.gather(truth, indices)
-        strengths = dict(zip(self._names, tf.unstack(self._strengths.value()), strict=True))
+        magnitudes = dict(zip(self._names, tf.unstack(self._strengths.value()), strict=True))
         targets = soft_targets(
             labels,
             classes=self._plan.classes,
-            smoothing=strengths["label_smoothing"],
+            smoothing=magnitudes["label_smoothing"],
             weights=self._class_weights,
         )
         inputs, targets = training_inputs(
             images,
             targets,
             plan=self._plan,
-            numbers=strengths,
+            magnitudes=magnitudes,
             draw=self._draw(),
             mixing=mixing,
         )
@@ -148,12 +148,12 @@ class TensorFlowSteps:
         logits = self._network(evaluation_inputs(images, self._plan), training=False)
         return evaluation_counts(logits, labels, counted)
 
-    def start(self, numbers: StepNumbers) -> None:
+    def start(self, hyperparameters: StepInputs) -> None:
         """Begin a trial with the present weights of the network and of the optimizer."""
         self._finished = False
-        self._seed.assign(numbers.seed)
-        self._strengths.assign([numbers.strengths[name] for name in self._names])
-        self._class_weights.assign(numbers.class_weights)
+        self._seed.assign(hyperparameters.seed)
+        self._strengths.assign([hyperparameters.magnitudes[name] for name in self._names])
+        self._class_weights.assign(hyperparameters.class_weights)
 
     def begin_epoch(self, order: NDArray[np.int32], mixing: NDArray[np.float32]) -> None:
         """Give the images of each step [steps, batch] of the coming epoch, and how they mix."""

@@ -34,9 +34,9 @@ limit = os.environ.get("RESIDENT_BYTES")
 window = int(os.environ.get("STEPS_IN_A_CALL", "1"))
 calls = []
 if window > 1:
-    from effv2_tune.training import jax_steps
+    from effv2_tune.training.backends.jax import steps
 
-    class Looping(jax_steps.JaxSteps):
+    class Looping(steps.JaxSteps):
         def __init__(self, *given):
             super().__init__(*given)
             self.loops_on_device = True
@@ -45,7 +45,7 @@ if window > 1:
             calls.append(step)
             return super()._images_of(step)
 
-    jax_steps.make_steps = Looping
+    steps.make_steps = Looping
 recipe = Recipe.model_validate_json(settings)
 trainer = Trainer(
     load_dataset(recipe.data, base=Path()),

@@ -306,7 +306,7 @@ import os, sys
 from pathlib import Path
 from effv2_tune.data import load_dataset
 from effv2_tune.study.recipe import Recipe
-from effv2_tune.training import extraction
+from effv2_tune.training.features import extraction
 from effv2_tune.training.devices import open_device
 from effv2_tune.training.trainer import Trainer
 from effv2_tune.errors import TuneError

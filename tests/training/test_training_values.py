@@ -25,14 +25,16 @@ from effv2_tune.files.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
+from effv2_tune.host import usable_bytes
 from effv2_tune.study.recipe import Recipe
 from effv2_tune.study.steps import steps_per_epoch
 from effv2_tune.study.trial import Times
 from effv2_tune.training.devices import open_device
 from effv2_tune.training.inputs.shuffling import epoch_order, evaluation_order
-from effv2_tune.training.process_memory import is_out_of_memory, resident_bytes, usable_bytes
+from effv2_tune.training.machine_lock import MachineLock
+from effv2_tune.training.process_memory import is_out_of_memory, resident_bytes
 from effv2_tune.training.scores import Counts, scores_of, standard_error, sum_counts
-from effv2_tune.training.step_timing import MachineLock, measure_step
+from effv2_tune.training.step_timing import measure_step
 from effv2_tune.training.trial_state import belongs_to
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ TRAIN = """
 import json, os, sys
 from pathlib import Path
 from effv2_tune.data import load_dataset
-from effv2_tune.study.messages import Train
+from effv2_tune.workers.messages import Train
 from effv2_tune.study.recipe import Recipe
 from effv2_tune.training.devices import open_device
 from effv2_tune.training.trainer import Trainer
@@ -34,9 +34,9 @@ limit = os.environ.get("RESIDENT_BYTES")
 window = int(os.environ.get("STEPS_IN_A_CALL", "1"))
 calls = []
 if window > 1:
-    from effv2_tune.training.backends.jax import steps
+    from effv2_tune.training.backends.jax import steps as jax_steps
 
-    class Looping(steps.JaxSteps):
+    class Looping(jax_steps.JaxSteps):
         def __init__(self, *given):
             super().__init__(*given)
             self.loops_on_device = True
@@ -45,7 +45,7 @@ if window > 1:
             calls.append(step)
             return super()._images_of(step)
 
-    steps.make_steps = Looping
+    jax_steps.make_steps = Looping
 recipe = Recipe.model_validate_json(settings)
 trainer = Trainer(
     load_dataset(recipe.data, base=Path()),

@@ -432,7 +432,7 @@ def test_on_jax_a_split_is_streamed_or_not_whatever_the_others_are(
     code = f"""
 from pathlib import Path
 from effv2_tune.data import load_dataset
-from effv2_tune.study.messages import Train
+from effv2_tune.workers.messages import Train
 from effv2_tune.study.recipe import Recipe
 from effv2_tune.training.devices import open_device
 from effv2_tune.training.trainer import Trainer
@@ -469,7 +469,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from effv2_tune.data import load_dataset
-from effv2_tune.study.messages import Train
+from effv2_tune.workers.messages import Train
 from effv2_tune.study.recipe import Recipe
 from effv2_tune.training.devices import open_device
 from effv2_tune.training.trainer import Trainer

@@ -20,6 +20,7 @@ from effv2_tune.search.storage.records import duplicate_note
 from effv2_tune.search.trial_updates import answered, ended, measured, timed
 from effv2_tune.search.workload import BucketTime, TrialPlan
 from effv2_tune.study.trial import RungResult, Trial
+from effv2_tune.workers import MAX_WORKER_DEATHS
 from effv2_tune.workers.local import Job, WorkerExited
 from effv2_tune.workers.messages import (
     Compiled,
@@ -44,8 +45,6 @@ if TYPE_CHECKING:
     from effv2_tune.workers.local import WorkerPool
     from effv2_tune.workers.messages import FromWorker
 
-#: A trial whose workers died so often in a row, without a new checkpoint, does not fit.
-MAX_WORKER_DEATHS = 3
 #: A worker that is above its limit from its first trial on is replaced only once it has this much
 #: more memory than after that trial: another one would be as large.
 _GROWTH = 1.2

@@ -14,6 +14,7 @@ from effv2_tune.search.storage.recorded_times import no_time_of, recorded_study
 from effv2_tune.search.workload import BucketTime, PlannedWorkload, TrialPlan
 from effv2_tune.study.steps import planned_steps
 from effv2_tune.study.trial import Trial
+from effv2_tune.workers import MAX_WORKER_DEATHS
 from effv2_tune.workers.local import Job, ProcessPool, WorkerExited, worker_environment
 from effv2_tune.workers.messages import Compiled, Finished, Prepare, Ready, Refused
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from effv2_tune.study.space import Config
 
 _PATIENCE_SECONDS = 60.0
-_MOST_DEATHS = 3
 
 
 class WorkerLostError(TuneError):
@@ -137,9 +137,9 @@ class TrainerClient:
 
     def _values(self, recipe: Recipe, finished: Finished) -> tuple[float, float]:
         cost = self._cost(recipe)
-        if self.ready is None or cost is None:
+        if self.ready is None or cost is None or finished.scores is None:
             raise AssertionError("a bucket is timed before its first trial ends")
-        quality = float(getattr(finished.scores, self._plan.quality))
+        quality = finished.scores.value_of(self._plan.quality)
         seconds = training_seconds(
             planned_steps(recipe, self.ready.data, self.ready.environment.device_count),
             cost.step_seconds,
@@ -161,7 +161,7 @@ class TrainerClient:
                     self._note_cost(message)
                 elif isinstance(message, WorkerExited):
                     deaths += 1
-                    if deaths == _MOST_DEATHS:
+                    if deaths == MAX_WORKER_DEATHS:
                         raise WorkerLostError(
                             f"Trial {number} ended its worker {deaths} times ({message.cause}).",
                             hint=message.log_tail,

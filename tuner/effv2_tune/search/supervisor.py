@@ -30,6 +30,7 @@ from effv2_tune.search.workload import PlannedWorkload
 from effv2_tune.study.batches import check_batches
 from effv2_tune.study.changes import forbidden_changes, plan_changes
 from effv2_tune.study.plan import StudyPlan
+from effv2_tune.workers import MEMORY_SHARE
 from effv2_tune.workers.local import (
     WORKER_COMMAND,
     ProcessPool,
@@ -51,9 +52,8 @@ EVENTS = "events.jsonl"
 BACKUP = "study.db.backup"
 _FIRST = "first"
 _CLOCK = "clock"
-#: The share of the memory up to which workers keep what they have compiled, and how far beyond its
-#: part of that a worker may grow.
-_MEMORY_SHARE, _LEEWAY = 0.5, 1.2
+#: How far a worker may grow beyond its part of `MEMORY_SHARE`, as a factor.
+_LEEWAY = 1.2
 
 
 class OpenStudy:
@@ -153,7 +153,7 @@ class OpenStudy:
                 storage=self.storage,
                 clock=SystemClock(),
                 workload=PlannedWorkload(self.plan),
-                memory_limit=int(_LEEWAY * _MEMORY_SHARE * usable_bytes() / self.plan.workers),
+                memory_limit=int(_LEEWAY * MEMORY_SHARE * usable_bytes() / self.plan.workers),
                 set_aside=pool.set_aside,
             )
             told = story if self._changes is None else itertools.chain([self._changes], story)

@@ -53,7 +53,7 @@ def measured(
         seconds: Training seconds of the standard run.
     """
     changes = {
-        "measurement": Measurement(quality=float(getattr(scores, quality)), train_seconds=seconds),
+        "measurement": Measurement(quality=scores.value_of(quality), train_seconds=seconds),
         "scores": scores,
         "selected_epoch": selected_epoch,
     }

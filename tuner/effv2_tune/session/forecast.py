@@ -15,12 +15,11 @@ from effv2_tune.forecast.accelerators import named, recognise
 from effv2_tune.forecast.study import forecast_study
 from effv2_tune.forecast.target import target_of
 from effv2_tune.forecast.times import same_work
-from effv2_tune.host import probe_host, threads_each
+from effv2_tune.host import probe_host, threads_each, usable_bytes
 from effv2_tune.session.bucket_profiling import measure_buckets
 from effv2_tune.session.known_times import as_known, keep_measured, known_times
 from effv2_tune.session.preflight import choose_device
 from effv2_tune.training.features.cache import limit_bytes
-from effv2_tune.training.process_memory import usable_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -172,7 +172,7 @@ class EpochNarrator:
         epoch: Epoch | None = getattr(event, "epoch", None)
         if epoch is None or isinstance(epoch, int):
             return
-        quality = getattr(epoch.validation, self._quality)
+        quality = epoch.validation.value_of(self._quality)
         self._console.print(
             f"epoch {epoch.epoch}/{self._epochs}: loss {epoch.train_loss:.4f}, "
             f"validation loss {epoch.validation.loss:.4f}, {label_of(self._quality)} "

@@ -15,6 +15,7 @@ from effv2_tune.host import choose_hardware, probe_host, probe_packages
 from effv2_tune.session.location import RUNS, check_folder, make_folder
 from effv2_tune.session.preflight import check_training
 from effv2_tune.study.training_run import load_training_run
+from effv2_tune.training.scores import standard_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -170,11 +171,6 @@ def _flushed_descriptors() -> dict[int, int]:
     sys.stdout.flush()
     sys.stderr.flush()
     return {descriptor: os.dup(descriptor) for descriptor in (1, 2)}
-
-
-def standard_error(share: float, count: int) -> float:
-    """Of a share observed in ``count`` independent cases (binomial)."""
-    return math.sqrt(share * (1 - share) / count)
 
 
 def _comparison(

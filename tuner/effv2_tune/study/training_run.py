@@ -76,7 +76,7 @@ class TrainingRun(Value):
             found = self.provenance
             header += (
                 f"\nTrial {found.trial} of study {found.study} ({found.pick}): validation "
-                f"{self.quality} {getattr(found.validation, self.quality):.4f}, "
+                f"{self.quality} {found.validation.value_of(self.quality):.4f}, "
                 f"{found.train_seconds:.1f} s of training on {found.environment.device_kind}."
             )
         return dump_yaml(json.loads(self.model_dump_json(exclude_none=True)), header=header)

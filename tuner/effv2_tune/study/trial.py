@@ -45,6 +45,10 @@ class Scores(Value):
     top5: float
     loss: float
 
+    def value_of(self, quality: str) -> float:
+        """The score of this name."""
+        return float(getattr(self, quality))
+
 
 class Epoch(Value):
     """One line of a learning curve.

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from effv2_tune.training.backends.base import Steps
     from effv2_tune.training.features.extraction import FeatureSet
     from effv2_tune.training.inputs.pipeline import DeviceData, Source
-    from effv2_tune.training.step_timing import MachineLock
+    from effv2_tune.training.machine_lock import MachineLock
 
 
 def place_sources(rows: Mapping[str, Source], backend: str, limit: int) -> DeviceData:

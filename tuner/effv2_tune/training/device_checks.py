@@ -162,7 +162,7 @@ class DeviceChecks:
 
     def step_time(self) -> Check:
         """How long a step takes, twice; a machine that unsettles it is named, not blamed."""
-        from effv2_tune.training.step_timing import MachineLock
+        from effv2_tune.training.machine_lock import MachineLock
 
         lock = MachineLock()
         first, second = (self._bucket.measure(self._recipe, lock) for _ in range(2))

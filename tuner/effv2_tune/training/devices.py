@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from effv2_tune.errors import EXIT_FAILED, TuneError
-from effv2_tune.host import THREADS_VARIABLE, probe_host
+from effv2_tune.host import THREADS_VARIABLE, probe_host, usable_bytes
 from effv2_tune.study.bucket import Placement
 from effv2_tune.study.trial import Environment
-from effv2_tune.training.process_memory import usable_bytes
 
 if TYPE_CHECKING:
     from effv2_tune.host import Backend, Kind

@@ -6,16 +6,6 @@ import contextlib
 import os
 from pathlib import Path
 
-from effv2_tune.host import usable_bytes
-
-__all__ = [
-    "forget_peak",
-    "is_out_of_memory",
-    "peak_resident_bytes",
-    "resident_bytes",
-    "usable_bytes",
-]
-
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _SAYS_FULL = ("RESOURCE_EXHAUSTED", "OUT_OF_MEMORY", "out of memory", "Out of memory")
 #: Errors of the backends that may tell of memory: TensorFlow's, and JAX' old and new name.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from effv2_tune.training import process_memory
-from effv2_tune.training.step_timing import MachineLock
+from effv2_tune.training.machine_lock import MachineLock
 from effv2_tune.workers.messages import Measured
 
 if TYPE_CHECKING:

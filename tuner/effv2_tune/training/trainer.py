@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from effv2_tune.errors import TuneError
 from effv2_tune.files.checkpoint import Checkpoint, CheckpointFolder
+from effv2_tune.host import usable_bytes
 from effv2_tune.optimizers.curves import (
     SCHEDULE_HYPERPARAMETERS,
     ScheduleSettings,
@@ -26,10 +27,12 @@ from effv2_tune.training.compiled import CompiledBucket, place_sources
 from effv2_tune.training.features.extraction import FeatureExtractor
 from effv2_tune.training.inputs.pipeline import image_sources
 from effv2_tune.training.inputs.shuffling import epoch_mixing, epoch_order
+from effv2_tune.training.machine_lock import MachineLock
 from effv2_tune.training.recipe_mapping import optimizer_hyperparameters
 from effv2_tune.training.scores import scores_of
-from effv2_tune.training.step_timing import WINDOW_SECONDS, MachineLock
+from effv2_tune.training.step_timing import WINDOW_SECONDS
 from effv2_tune.training.trial_state import TrialProgress, belongs_to, incompatibility, restore
+from effv2_tune.workers import MEMORY_SHARE
 from effv2_tune.workers.messages import Compiled, EpochEnded, Finished, RungReached
 
 if TYPE_CHECKING:
@@ -54,8 +57,6 @@ _log = logging.getLogger(__name__)
 
 #: Seconds of training between checkpoints; one is written at least at the end.
 CHECKPOINT_SECONDS = 20.0
-#: Compiled buckets are kept while the process has no more than this share of its memory.
-_MEMORY_SHARE = 0.5
 
 
 class Trainer:
@@ -97,7 +98,7 @@ class Trainer:
         # Workers share the memory of the host; of a GPU each has all.
         own = device.image_bytes // (workers if device.kind == "cpu" else 1)
         self._limit = own if resident_bytes is None else resident_bytes
-        self._most_memory = _MEMORY_SHARE * process_memory.usable_bytes() / workers
+        self._most_memory = MEMORY_SHARE * usable_bytes() / workers
         self._features = FeatureExtractor(
             dataset, lambda: self._images, device.environment, lock=self._lock, base=base
         )
@@ -388,7 +389,7 @@ class _Attempt:
                 trial=self._order.trial,
                 rung=self._order.rungs.index(self._run.epoch),
                 epoch=self._run.epoch,
-                quality=getattr(validation, self._recipe.quality),
+                quality=validation.value_of(self._recipe.quality),
             )
         )
 

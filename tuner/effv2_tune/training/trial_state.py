@@ -104,7 +104,7 @@ class TrialProgress:
             return True
         newest, best = self.curve[-1].validation, self.curve[self.best_epoch - 1].validation
         name = "loss" if self.recipe.select == "val_loss" else self.recipe.quality
-        now, before = getattr(newest, name), getattr(best, name)
+        now, before = newest.value_of(name), best.value_of(name)
         return bool(now > before if quality_direction(name) == "maximize" else now < before)
 
     def select(self, weights: Weights) -> None:

@@ -61,7 +61,7 @@ def curve_values(trial: Trial, curve: Curve, quality: str) -> list[float]:
     """One number for each epoch trained."""
     match curve:
         case "quality":
-            return [getattr(epoch.validation, quality) for epoch in trial.curve]
+            return [epoch.validation.value_of(quality) for epoch in trial.curve]
         case "validation_loss":
             return [epoch.validation.loss for epoch in trial.curve]
         case "train_loss":

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from effv2_tune.training.backends.base import SplitName
     from effv2_tune.training.features.files import Features
     from effv2_tune.training.inputs.pipeline import DeviceData
-    from effv2_tune.training.step_timing import MachineLock
+    from effv2_tune.training.machine_lock import MachineLock
 
 _log = logging.getLogger(__name__)
 

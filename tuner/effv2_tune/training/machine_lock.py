@@ -1,0 +1,80 @@
+"""Coordinates the processes of one user on one machine: many train at a time, or one measures."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from effv2_tune.errors import EXIT_FAILED, TuneError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class MachineLock:
+    """Lets many processes train at a time, or one measure.
+
+    Two files, after the turnstile of the readers-writers problem: the process that measures holds
+    the gate, so that no new training window starts while the last ones end. The kernel releases
+    the locks of a process that dies.
+
+    Args:
+        folder: Of the two files; the same for all processes of this user.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = runtime_folder() if folder is None else folder
+        self._gate = _open(self._folder / "gate")
+        self._lock = _open(self._folder / "lock")
+
+    @contextmanager
+    def training(self) -> Iterator[None]:
+        """Hold while the device is used; other processes may hold it too."""
+        with _held(self._gate, fcntl.LOCK_SH):
+            fcntl.flock(self._lock, fcntl.LOCK_SH)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
+
+    @contextmanager
+    def measuring(self) -> Iterator[None]:
+        """Hold while a step is timed; no other process holds anything."""
+        with _held(self._gate, fcntl.LOCK_EX), _held(self._lock, fcntl.LOCK_EX):
+            yield
+
+
+def runtime_folder() -> Path:
+    """A folder that only this user can access, removed when the machine restarts.
+
+    Raises:
+        TuneError: The folder in the shared temporary folder belongs to another user.
+    """
+    # Not XDG_RUNTIME_DIR: a login shell has it, a service of the same user does not, and each
+    # would measure while the other trains.
+    folder = Path(tempfile.gettempdir()) / f"effv2-tune-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+        raise TuneError(
+            f"The folder {folder} belongs to another user.",
+            hint="Remove it, or set TMPDIR to a folder of your own.",
+            exit_code=EXIT_FAILED,
+        )
+    return folder
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+@contextmanager
+def _held(descriptor: int, kind: int) -> Iterator[None]:
+    fcntl.flock(descriptor, kind)
+    try:
+        yield
+    finally:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)

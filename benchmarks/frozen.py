@@ -244,7 +244,9 @@ class Benchmark:
                 step_seconds=None,
                 checkpoint=self.work / "checkpoints" / name,
             )
-            finished = trainer.train_trial(order, tell=lambda _: None, decide=lambda _: True)
+            finished = trainer.train_trial(
+                order, on_event=lambda _: None, should_continue=lambda _: True
+            )
             wall = time.perf_counter() - started
             counts = trainer.test(order.recipe, order.checkpoint)
             self.keep(

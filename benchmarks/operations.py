@@ -174,22 +174,23 @@ def whole_step(side: int, batch: int) -> Row:
     from effv2_tune.network import model
     from effv2_tune.network.layers import LayerKinds
     from effv2_tune.study.recipe import DataSpec, Recipe
-    from effv2_tune.training.compiled import CompiledBucket, place_sources
+    from effv2_tune.training.compiled import CompiledBucket
     from effv2_tune.training.devices import open_device
     from effv2_tune.training.inputs.pipeline import image_sources
     from effv2_tune.training.trainer import Trainer
 
-    data = DataSpec(train=256, validation=128, test=300)
-    recipe = Recipe(variant="b0", resolution=side, batch_size=batch, data=data)
-    dataset = load_dataset(data, base=Path())
+    spec = DataSpec(train=256, validation=128, test=300)
+    recipe = Recipe(variant="b0", resolution=side, batch_size=batch, data=spec)
+    dataset = load_dataset(spec, base=Path())
     backend = keras.backend.backend()
-    trainer = Trainer(dataset, open_device(backend, hardware="cpu"))
-    feeds = place_sources(image_sources(dataset), backend, 1 << 30)
+    device = open_device(backend, hardware="cpu")
+    trainer = Trainer(dataset, device)
+    data = device.backend.place(image_sources(dataset), 1 << 30)
     calls = []
     for kinds in (LayerKinds(), quick_kinds()):
         model.LayerKinds = lambda *_, kinds=kinds: kinds  # type: ignore[assignment,misc]
         key = trainer.bucket_key(recipe)
-        bucket = CompiledBucket(recipe, key, dataset, feeds, base=Path())
+        bucket = CompiledBucket(recipe, key, dataset, data, backend=device.backend, base=Path())
         bucket.compile(recipe)
         bucket.start(recipe)
         bucket._begin_any_epoch(recipe)  # noqa: SLF001

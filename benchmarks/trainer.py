@@ -155,7 +155,7 @@ def train(trainer: Trainer, recipe: Recipe, number: int = 0) -> Any:
         order = Train(
             trial=number, recipe=recipe, rungs=(), step_seconds=None, checkpoint=Path(folder)
         )
-        return trainer.train_trial(order, tell=lambda _: None, decide=lambda _: True)
+        return trainer.train_trial(order, on_event=lambda _: None, should_continue=lambda _: True)
 
 
 def learning_rates() -> list[float]:

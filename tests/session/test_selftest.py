@@ -15,7 +15,7 @@ import pytest
 from effv2_tune.errors import TuneError
 from effv2_tune.host import Hardware
 from effv2_tune.session.selftest import SelfTest, report_lines, without_names
-from effv2_tune.training.device_checks import apart
+from effv2_tune.training.device_checks import relative_distance
 
 NAMES = ["dispatch", "devices", "precision", "evaluation", "step time", "resume"]
 
@@ -100,7 +100,7 @@ def test_weights_are_as_far_apart_as_their_difference_is_long() -> None:
     one = {"a": np.asarray([3.0, 0.0]), "b": np.asarray([[4.0]])}
     other = {"a": np.asarray([3.0, 3.0]), "b": np.asarray([[0.0]])}
 
-    assert apart(one, one) == 0
-    assert apart(one, other) == 1
-    assert apart(one, {"a": one["a"]}) == float("inf")
-    assert apart(one, {"a": one["a"] * np.nan, "b": one["b"]}) == float("inf")
+    assert relative_distance(one, one) == 0
+    assert relative_distance(one, other) == 1
+    assert relative_distance(one, {"a": one["a"]}) == float("inf")
+    assert relative_distance(one, {"a": one["a"] * np.nan, "b": one["b"]}) == float("inf")

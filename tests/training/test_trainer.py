@@ -64,7 +64,7 @@ def _train(
 ) -> Finished:
     order = Train(trial=0, recipe=recipe, rungs=rungs, step_seconds=0.01, checkpoint=folder)
     told = [] if heard is None else heard
-    return trainer.train_trial(order, tell=told.append, decide=decide)
+    return trainer.train_trial(order, on_event=told.append, should_continue=decide)
 
 
 def _weights(folder: Path) -> dict[str, np.ndarray]:
@@ -227,14 +227,14 @@ def test_a_trial_that_is_cut_off_anywhere_goes_on_bit_for_bit(
     eager = fresh(checkpoint_seconds=0)
     order = Train(trial=0, recipe=recipe, rungs=(), step_seconds=0.2, checkpoint=tmp_path / "cut")
     with pytest.raises(CutOffError):
-        eager.train_trial(order, tell=cut, decide=lambda _: True)
+        eager.train_trial(order, on_event=cut, should_continue=lambda _: True)
     # The newest checkpoint lies inside the second epoch: the end of it was never saved.
     found = CheckpointFolder(tmp_path / "cut").latest()
     assert found is not None
     assert (found.facts["epoch"], found.facts["step"]) == (1, 4)
 
     heard: list[Compiled | EpochEnded] = []
-    again = eager.train_trial(order, tell=heard.append, decide=lambda _: True)
+    again = eager.train_trial(order, on_event=heard.append, should_continue=lambda _: True)
 
     assert [m.epoch.epoch for m in heard if isinstance(m, EpochEnded)] == [2, 3, 4]
     assert _equal(_weights(tmp_path / "whole"), _weights(tmp_path / "cut"))
@@ -307,7 +307,7 @@ def test_a_bucket_that_fits_alone_gets_the_memory_of_the_only_other_one(
     compile_it = CompiledBucket.compile
 
     def fits_alone(bucket: CompiledBucket, recipe: Recipe) -> None:
-        if len(trainer._buckets):
+        if len(trainer._residency.buckets):
             raise MemoryError("so many bytes")
         compile_it(bucket, recipe)
 
@@ -337,7 +337,7 @@ def test_a_trial_waits_at_its_rungs_and_ends_where_it_is_told_to(
     assert CheckpointFolder(tmp_path).latest() is None
 
 
-def test_a_loss_that_is_no_number_ends_the_trial_as_diverged(
+def test_a_loss_that_becomes_nan_ends_the_trial_as_diverged(
     trainer: Trainer, tmp_path: Path
 ) -> None:
     recipe = RECIPE.with_settings(optimizer="sgd", maximal_learning_rate=1e30)
@@ -345,7 +345,7 @@ def test_a_loss_that_is_no_number_ends_the_trial_as_diverged(
     finished = _train(trainer, recipe, tmp_path)
 
     assert finished.outcome == "diverged"
-    assert finished.reason == "The loss was no number in epoch 1"
+    assert finished.reason == "The loss became NaN in epoch 1"
     assert _train(trainer, RECIPE, tmp_path).outcome == "complete"
 
 

@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from scipy.stats import binom
 
 from effv2_tune import cli
 from effv2_tune.data import load_dataset
 from effv2_tune.errors import MistakesError, TuneError
 from effv2_tune.files.checkpoint import CheckpointFolder
-from effv2_tune.network import efficientnet_v2, hash_rng, preprocess
+from effv2_tune.network import efficientnet_v2, preprocess
 from effv2_tune.study.bucket import CACHED_FEATURES
 from effv2_tune.study.plan import load_plan
 from effv2_tune.study.recipe import DataSpec, Recipe
@@ -87,7 +86,7 @@ def trainer(recipe: Recipe) -> Callable[[], Trainer]:
 def _train(trainer: Trainer, recipe: Recipe, folder: Path) -> tuple[Finished, Compiled]:
     heard: list[Any] = []
     order = Train(trial=0, recipe=recipe, rungs=(), step_seconds=0.01, checkpoint=folder)
-    finished = trainer.train_trial(order, tell=heard.append, decide=lambda _: True)
+    finished = trainer.train_trial(order, on_event=heard.append, should_continue=lambda _: True)
     assert finished.outcome == "complete", finished.reason
     return finished, heard[0]
 
@@ -122,13 +121,13 @@ def test_cached_features_train_the_classifier_that_the_images_train(
     assert by_features.selected_epoch == by_images.selected_epoch
     assert abs(by_features.scores.accuracy - by_images.scores.accuracy) * 150 < 1.5
     assert both.traces == 2
-    # One bucket each, and only the cached one owes an extraction: of both sides where it flips.
+    # One bucket each, and only the cached one owes an extraction: of both views where it flips.
     assert (before.bucket.trainable, after.bucket.trainable) == ("frozen", CACHED_FEATURES)
     assert before.extraction_seconds == 0
     (entry,) = cache.entries()
     file = FeatureFile(entry.folder, "train", count=500, width=32, block=8)
-    sides = 2 if flip else 1
-    assert after.extraction_seconds == pytest.approx((file.seconds() or 0) * 500 * sides)
+    views = 2 if flip else 1
+    assert after.extraction_seconds == pytest.approx((file.seconds() or 0) * 500 * views)
     assert entry.arrays == ("train", *(["train-mirrored"] if flip else []), "validation")
     # The test images' features are computed when they are asked for, and not before.
     counts = [
@@ -189,13 +188,13 @@ def test_trials_on_features_share_one_trace_and_a_killed_one_goes_on_bit_for_bit
             raise KilledError
 
     with pytest.raises(KilledError):
-        eager.train_trial(order, tell=kill, decide=lambda _: True)
+        eager.train_trial(order, on_event=kill, should_continue=lambda _: True)
     found = CheckpointFolder(tmp_path / "cut").latest()
     assert found is not None
     # Seven steps an epoch, three of them a window: the end of the second was never saved.
     assert (found.facts["epoch"], found.facts["step"]) == (1, 6)
 
-    resumed = eager.train_trial(order, tell=lambda _: None, decide=lambda _: True)
+    resumed = eager.train_trial(order, on_event=lambda _: None, should_continue=lambda _: True)
 
     assert resumed.traces == 1
     assert resumed.scores == whole.scores
@@ -211,16 +210,16 @@ def test_a_backbone_whose_batch_does_not_fit_runs_on_smaller_ones_and_says_so(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from effv2_tune.training.backends.tensorflow.extraction import TensorFlowExtraction
+    from effv2_tune.training.backends.tensorflow.extraction import TensorFlowExtractor
 
-    run = TensorFlowExtraction.run
+    run = TensorFlowExtractor.run
 
     def run_what_fits(self: Any, split: Any, order: np.ndarray, *, mirrored: bool) -> np.ndarray:
         if order.shape[1] > 2:
             raise MemoryError("so many bytes")
         return run(self, split, order, mirrored=mirrored)
 
-    monkeypatch.setattr(TensorFlowExtraction, "run", run_what_fits)
+    monkeypatch.setattr(TensorFlowExtractor, "run", run_what_fits)
 
     _, compiled = _train(trainer(), recipe, tmp_path)
 
@@ -231,9 +230,9 @@ def test_a_backbone_whose_batch_does_not_fit_runs_on_smaller_ones_and_says_so(
     features = FeatureFile(entry.folder, "train", count=500, width=32, block=8).read()
     assert features is not None
     dataset = load_dataset(recipe.data, base=Path())
-    trunk = extraction.frozen_trunk(recipe, Path(), "float32")
+    backbone = extraction.frozen_backbone(recipe, Path(), "float32")
     images = preprocess(dataset.train.images.astype("float32"), 32, scaling="tf")
-    assert np.abs(features - np.asarray(trunk(images, training=False))).max() < 1e-5
+    assert np.abs(features - np.asarray(backbone(images, training=False))).max() < 1e-5
 
 
 @pytest.mark.slow
@@ -443,10 +442,10 @@ for name, limit in (("resident", 10**9), ("streamed", 50_000)):
     trainer = Trainer(dataset, device, resident_bytes=limit)
     folder = Path({str(tmp_path)!r}) / name
     order = Train(trial=0, recipe=recipe, rungs=(), step_seconds=0.01, checkpoint=folder)
-    trainer.train_trial(order, tell=lambda _: None, decide=lambda _: True)
+    trainer.train_trial(order, on_event=lambda _: None, should_continue=lambda _: True)
     counts = trainer.test(recipe, folder)
-    feeds = trainer.bucket(recipe).features.feeds
-    print(counts.images, int(counts.correct.sum()), *(type(feeds[n]).__name__ for n in
+    data = trainer.bucket(recipe).features.device_data
+    print(counts.images, int(counts.correct.sum()), *(type(data[n]).__name__ for n in
           ("train", "test")))
 """
     resident, streamed = run_python(code, KERAS_BACKEND="jax").splitlines()
@@ -478,7 +477,8 @@ trainer = Trainer(load_dataset(cached.data, base=Path()), open_device("jax", har
 for name, recipe in (("images", cached.with_settings(features="off")), ("features", cached)):
     folder = Path({str(tmp_path)!r}) / name
     order = Train(trial=0, recipe=recipe, rungs=(), step_seconds=0.01, checkpoint=folder)
-    print(trainer.train_trial(order, tell=lambda _: None, decide=lambda _: True).scores.accuracy)
+    done = trainer.train_trial(order, on_event=lambda _: None, should_continue=lambda _: True)
+    print(done.scores.accuracy)
 assert trainer.traces == 2
 assert not any(name.split(".")[0] == "tensorflow" for name in sys.modules)
 """
@@ -636,54 +636,3 @@ def test_a_limit_that_is_no_number_is_told(
     assert "EFFV2_TUNE_FEATURES_GB is 'plenty', and no number of gigabytes." in (
         capsys.readouterr().err
     )
-
-
-def test_hashed_noise_is_uniform_and_the_same_inside_xla() -> None:
-    import tensorflow as tf
-
-    def draw(step: Any) -> tuple[Any, Any]:
-        # One for each pair of a row and a column; 1,310,720 over eight steps.
-        return (
-            hash_rng.uniform((128 * 1280,), 7, step),
-            hash_rng.kept_of_table(128, 1280, tf.constant(0.1), 7, step),
-        )
-
-    inside = tf.function(draw, jit_compile=True, autograph=False)
-    hyperparameters, tables = [], []
-    for step in range(8):
-        plain, compiled = draw(tf.constant(step)), inside(tf.constant(step))
-        assert all(np.array_equal(a, b) for a, b in zip(plain, compiled, strict=True))
-        hyperparameters.append(np.asarray(plain[0]))
-        tables.append(~np.asarray(plain[1]))
-    uniform, dropped = np.stack(hyperparameters), np.stack(tables).astype(float)
-
-    assert uniform.min() >= 0
-    assert uniform.max() < 1
-    # The standard error of a tenth's share is 0.00026.
-    shares = np.histogram(uniform, 10, (0, 1))[0] / uniform.size
-    assert shares == pytest.approx(0.1, abs=0.0015)
-    assert dropped.mean() == pytest.approx(0.1, abs=0.0015)
-    # Rows, columns and steps are not alike: correlations as small as chance leaves them.
-    scaled = (dropped - 0.1) / 0.3
-    for other in (scaled[:, 1:] * scaled[:, :-1], scaled[:, :, 1:] * scaled[:, :, :-1]):
-        assert abs(other.mean()) < 5 / np.sqrt(other.size)
-    assert abs((scaled[1:] * scaled[:-1]).mean()) < 5 / np.sqrt(scaled[1:].size)
-    # Nor is any row like any other, or any column. How often a pair drops together is binomial,
-    # and no pair lies further out than one in ten thousand such tables would have by chance.
-    for rows in (dropped[0], dropped[0].T):
-        count, length = rows.shape
-        pairs = np.triu_indices(count, 1)
-        together = (rows @ rows.T)[pairs]
-        tail = 1e-4 / len(together)
-        fewest, most = binom.ppf(tail, length, 0.01), binom.isf(tail, length, 0.01)
-        assert fewest <= together.min()
-        assert together.max() <= most
-        likeness = ((rows - 0.1) @ (rows - 0.1).T)[pairs] / 0.09 / length
-        assert np.std(likeness) == pytest.approx(1 / np.sqrt(length), rel=0.1)
-
-
-def test_no_rate_keeps_everything_and_each_rate_its_share() -> None:
-    assert np.asarray(hash_rng.kept_of_table(64, 640, 0.0, 3)).all()
-    for rate in (0.01, 0.5, 0.9):
-        kept = np.asarray(hash_rng.kept_of_table(128, 1280, rate, 3)).mean()
-        assert kept == pytest.approx(1 - rate, abs=0.008)

@@ -9,6 +9,7 @@ import pytest
 from keras import ops
 from PIL import Image, ImageEnhance, ImageOps
 
+from effv2_tune.training.backends.tensorflow.steps import as_one_kernel
 from effv2_tune.training.inputs.rand_augment import CHANGES, _changed, choose_changes, rand_augment
 
 if TYPE_CHECKING:
@@ -46,7 +47,10 @@ def test_in_one_kernel_it_is_the_same() -> None:
     images = ops.convert_to_tensor(PICTURES.astype(np.float32))
     drawn = iter([scores, signs])
 
-    fused = rand_augment(images, 9.0, 6.0, lambda _: ops.convert_to_tensor(next(drawn)))
+    def draw(_: tuple[int, ...]) -> Any:
+        return ops.convert_to_tensor(next(drawn))
+
+    fused = rand_augment(images, 9.0, 6.0, draw, fuse=as_one_kernel)
     plain = _changed(images, 9.0, 6.0, *map(ops.convert_to_tensor, (scores, signs)))
 
     # A pixel next to a threshold may fall on its other side.

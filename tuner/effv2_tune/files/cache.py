@@ -10,7 +10,7 @@ from typing import Literal
 CACHE_VARIABLE = "EFFV2_TUNE_CACHE"
 
 
-def cache_folder(kind: Literal["datasets", "weights", "features", "measured"]) -> Path:
+def cache_folder(kind: Literal["datasets", "weights", "features", "measured", "compiled"]) -> Path:
     """The folder of one kind of file.
 
     ``$EFFV2_TUNE_CACHE/<kind>``, else ``$XDG_CACHE_HOME/effv2-tune/<kind>``, else

@@ -20,8 +20,8 @@ from effv2_tune.study.trial import Environment, Trial
 from effv2_tune.training.device_checks import (
     EPOCH_STEPS,
     TOLERANCE,
-    apart,
     format_distance,
+    relative_distance,
     selftest_recipe,
     trained_weights,
 )
@@ -206,7 +206,7 @@ class SelfTest:
             finished = _await(Finished, story)
         kept = [CheckpointFolder(pool.checkpoint(trial)).latest() for trial in (_WHOLE, _CUT)]
         ends = [{} if one is None else trained_weights(one.arrays) for one in kept]
-        distance = apart(*ends)
+        distance = relative_distance(*ends)
         is_on = went_on > _EPOCHS_BEFORE and finished.outcome == "complete"
         return Check(
             name="resume",

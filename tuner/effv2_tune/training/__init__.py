@@ -1,24 +1,26 @@
-"""From a recipe to a measurement: trainer, step files, clock, checkpoints, worker.
+"""Trains a recipe: trainer, backends, inputs, cached features, checkpoints, worker process.
 
-From the ground up:
+* `trainer`: `Trainer(dataset, device).train_trial(request, on_event=..., should_continue=...)`
+  trains one trial after another; `attempt` trains one from its last checkpoint to its end,
+  `trial_state` holds its progress, `residency` what stays on the device between trials.
+* `compiled`: one compiled network with its optimizer, for all trials of a bucket; `recipe_mapping`
+  maps a recipe to what is compiled in and to hyperparameters.
+* `devices`: `open_device(backend, hardware=..., precision=...) -> Device`, never another kind of
+  device than the requested one.
+* `backends`: the `Backend` protocol in `base`, behind it `jax` and `tensorflow`, each with
+  `device`, `steps` and `extraction`, and JAX with `mesh` and `flops`.
+* `inputs`: `shuffling` (a pure function of seed and epoch), `pipeline` (host to device),
+  `augmentation`, `rand_augment` and `preparation` on the device.
+* `features`: `extraction` of a frozen backbone's features, the `feature_set` that buckets share,
+  and its `cache` and `files` on disk.
+* `loss` and `scores`: losses and counts of a batch; accuracy and other scores from counts.
+* `step_timing` and `machine_lock`: the step time of a bucket, measured while nothing else trains on
+  this machine; `profiling` adds peak memory and FLOPs; `process_memory` is that of the process.
+* `final_training`: the command ``train``, the only code that uses the test images.
+* `worker`: ``python -m effv2_tune.training.worker --fd N``, the worker process; `device_checks`
+  checks a device likewise. The parent process sets KERAS_BACKEND.
 
-* `order`: which image comes when, from (seed, epoch) alone.
-* `scores`: accuracy, balanced accuracy, macro-F1, top-5 and loss from counts per class.
-* `checkpoint`: one file that holds everything a trial needs to go on, or its predecessor.
-* `clock`: the step time of a bucket, measured once with nothing else training on this machine.
-* `devices`: `open_device(backend, hardware=..., precision=...) -> Device`, with the environment and
-  the placement; never another kind of device than was asked for.
-* `augmentation`: what is done to a batch of training images, on the device.
-* `steps`: the protocol of the two step files, `tensorflow_steps` and `jax_steps`.
-* `compiled`: one compiled network with its optimizer, given new numbers for each trial.
-* `trainer`: `Trainer(dataset, device).train_trial(order, tell=..., decide=...) -> Finished`, with
-  `order` a `study.messages.Train`, `tell(Compiled | EpochEnded)` and `decide(RungReached) -> bool`.
-* `worker`: `python -m effv2_tune.training.worker --fd N`: a process that does this at the other
-  end of a `multiprocessing.connection.Connection`; it reads `Prepare` and `Train`, and waits for a
-  `Decision` at every rung. KERAS_BACKEND is set by whoever starts it.
-* `standard_run`: what `train` does, the only one that touches the test images.
-
-Importing this package loads no framework; `train` does when it is called.
+Importing this package loads no framework; calling `train` does.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
     from effv2_tune.host import Kind
     from effv2_tune.study.recipe import Recipe
-    from effv2_tune.training.standard_run import TrainResult
+    from effv2_tune.training.final_training import TrainResult
     from effv2_tune.workers.messages import Compiled, EpochEnded, Noted
 
 __all__ = ["train"]
@@ -46,32 +48,32 @@ def train(
     on_event: Callable[[Compiled | EpochEnded | Noted], None] | None = None,
     data_digest: str | None = None,
 ) -> TrainResult:
-    """Carry out the standard training run of a recipe, or go on with it.
+    """Run the final training of a recipe, or resume it.
 
     The test images are used once, at the end, with the weights that the recipe selects. The Keras
     backend is that of this process (KERAS_BACKEND).
 
     Args:
-        recipe: What is trained, and on which data.
+        recipe: With the data that it is trained on.
         out: Folder for ``history.csv`` (the learning curve), ``metrics.json`` (test accuracy and
             all other figures) and ``model.keras`` (stock Keras layers; takes uint8 images); and for
-            the checkpoints from which an interrupted run goes on.
+            the checkpoints from which an interrupted run is resumed.
         base: Folder that relative paths of the recipe start from.
-        hardware: The kind of device that must be used; the best of this machine if left out.
-        on_event: Hears of the compilation, of every epoch, and what else is worth a sentence.
-        data_digest: Of the images and splits that it must be trained on; any if left out.
+        hardware: The kind of device to use; the best of this machine if left out.
+        on_event: Called after compilation, after every epoch, and with notes for the user.
+        data_digest: Expected digest of images and splits; not checked if left out.
 
     Returns:
-        The test scores and where everything lies. A finished run is not repeated.
+        The test scores and the paths of all files. A finished run is not repeated.
 
     Raises:
-        TuneError: The device, the data or the weights cannot be had; the images are others than
-            ``data_digest`` says; ``out`` holds a run of another recipe; or the recipe diverged or
-            does not fit the device.
+        TuneError: The device, the data or the weights are not available; ``data_digest`` differs;
+            ``out`` holds a run of another recipe; or the recipe diverged or does not fit the
+            device.
     """
-    from effv2_tune.training import standard_run
+    from effv2_tune.training import final_training
 
-    return standard_run.run(
+    return final_training.run(
         recipe,
         out=Path(out),
         base=Path(base),

@@ -1,4 +1,4 @@
-"""One bucket: a network, its optimizer and compiled steps, lent to one trial after another."""
+"""Builds and compiles a bucket: a network, its optimizer and steps, shared by many trials."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from effv2_tune.network import (
 )
 from effv2_tune.network.pretrained.weights import input_scaling
 from effv2_tune.optimizers.step_optimizer import StepOptimizer
-from effv2_tune.training.features.extraction import frozen_trunk
+from effv2_tune.training.features.extraction import frozen_backbone
 from effv2_tune.training.inputs.shuffling import epoch_mixing, epoch_order
 from effv2_tune.training.recipe_mapping import (
     magnitudes,
@@ -29,51 +29,29 @@ from effv2_tune.training.recipe_mapping import (
 from effv2_tune.training.step_timing import measure_step
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from effv2_tune.data import Dataset
     from effv2_tune.study.bucket import BucketKey
     from effv2_tune.study.recipe import Recipe
-    from effv2_tune.training.backends.base import Steps
-    from effv2_tune.training.features.extraction import FeatureSet
-    from effv2_tune.training.inputs.pipeline import DeviceData, Source
+    from effv2_tune.training.backends.base import Backend, Steps
+    from effv2_tune.training.features.feature_set import FeatureSet
+    from effv2_tune.training.inputs.pipeline import DeviceData
     from effv2_tune.training.machine_lock import MachineLock
-
-
-def place_sources(rows: Mapping[str, Source], backend: str, limit: int) -> DeviceData:
-    """Images, or features, for many buckets: on the device if they are no more than the limit.
-
-    Args:
-        rows: By split.
-        backend: Whose device.
-        limit: Bytes.
-    """
-    feeds: DeviceData = _step_file(backend).place_sources(rows, limit)
-    return feeds
-
-
-def _step_file(backend: str) -> Any:
-    # Only one of the two: a process has one backend, and a JAX worker never imports TensorFlow.
-    if backend == "tensorflow":
-        from effv2_tune.training.backends.tensorflow import steps as tensorflow_steps
-
-        return tensorflow_steps
-    from effv2_tune.training.backends.jax import steps as jax_steps
-
-    return jax_steps
+    from effv2_tune.training.trial_state import TrialProgress
 
 
 class CompiledBucket:
-    """Built once, compiled once, and given new numbers for each trial.
+    """Built and compiled once; each trial sets its own hyperparameters.
 
     Args:
         recipe: Any recipe of the bucket.
         key: The bucket.
-        dataset: What is trained on.
-        feeds: How its images, or features, reach the device, from `place_sources`.
+        dataset: The images.
+        data: The images or features on the device, from `Backend.place`.
+        backend: On the device.
         base: Folder that a relative weight file starts from.
-        features: What its classifier is trained on, alone; None where images come in.
+        features: Those that the classifier alone is trained on; None where images are.
 
     Attributes:
         network: The Keras model that is trained, with features the classifier alone; on JAX its
@@ -81,9 +59,9 @@ class CompiledBucket:
         steps: The compiled steps.
         scaling: How images are scaled for the network.
         features: As given.
-        step_seconds: Time of one step; None until it is measured or given.
-        build_seconds: What building took.
-        compile_seconds: What tracing and compilation took.
+        step_seconds: Time of one step; None until it is measured or set.
+        build_seconds: Time of building network and optimizer.
+        compile_seconds: Time of tracing and compilation.
     """
 
     def __init__(
@@ -91,8 +69,9 @@ class CompiledBucket:
         recipe: Recipe,
         key: BucketKey,
         dataset: Dataset,
-        feeds: DeviceData,
+        data: DeviceData,
         *,
+        backend: Backend,
         base: Path,
         features: FeatureSet | None = None,
     ) -> None:
@@ -111,13 +90,13 @@ class CompiledBucket:
         self._optimizer.build(self.network.trainable_variables)
         shape = None if features is None else features.shape
         plan = step_plan(recipe, key, self.scaling, feature_shape=shape)
-        self.steps: Steps = _step_file(key.backend).make_steps(
-            self.network, self._optimizer, plan, feeds, tuple(magnitudes(recipe))
+        self.steps: Steps = backend.make_steps(
+            self.network, self._optimizer, plan, data, tuple(magnitudes(recipe))
         )
         self.build_seconds = time.perf_counter() - started
 
     def _build(self, recipe: Recipe) -> Any:
-        """What is trained; the classifier alone starts as it does in the whole network."""
+        """The model that is trained; the classifier alone starts as in the whole network."""
         classes = self._key.classes
         if self.features is not None:
             return classifier(
@@ -127,14 +106,14 @@ class CompiledBucket:
         return efficientnet_v2(recipe.variant, **arguments)
 
     def whole_network(self, recipe: Recipe) -> tuple[Any, Any | None]:
-        """The network with its present weights, and its classifier if that is a model of its own.
+        """The network with its present weights, and its classifier if that is a separate model.
 
         Args:
             recipe: Any of the bucket.
         """
         if self.features is None:
             return self.network, None
-        return frozen_trunk(recipe, self._base, self._key.precision), self.network
+        return frozen_backbone(recipe, self._base, self._key.precision), self.network
 
     def _load(self, weights: str | None) -> list[tuple[Any, Any]]:
         """Each pretrained variable with its value."""
@@ -156,11 +135,25 @@ class CompiledBucket:
 
     @property
     def extraction_seconds(self) -> float:
-        """What one run of the frozen backbone over the training images takes; 0 for any other."""
+        """Time of one pass of a frozen backbone over the training images; 0 for any other."""
         return 0.0 if self.features is None else self.features.extraction_seconds
 
+    @property
+    def measured_step_seconds(self) -> float:
+        """Time of one step, which has been measured or set."""
+        if self.step_seconds is None:
+            raise RuntimeError("The step time is needed before it is measured.")
+        return self.step_seconds
+
+    def charge(self, progress: TrialProgress) -> None:
+        """Add the time of building and compiling to the trial that needed the bucket."""
+        progress.add_time("build", self.build_seconds)
+        if self.features is not None:
+            progress.add_time("extract", self.features.take_wall_seconds())
+        progress.add_time("compile", self.compile_seconds)
+
     def start(self, recipe: Recipe) -> None:
-        """Begin a trial: its initial weights, its numbers, nothing of the trial before."""
+        """Begin a trial: set its initial weights and hyperparameters, keep nothing else."""
         initialise(self.network, seed=recipe.seed)
         for variable, value in self._pretrained:
             variable.assign(value)
@@ -171,7 +164,7 @@ class CompiledBucket:
         self.steps.start(step_inputs(recipe, self._dataset))
 
     def compile(self, recipe: Recipe) -> None:
-        """Trace and compile the steps; what they train is thrown away by :meth:`start`."""
+        """Trace and compile the steps; :meth:`start` discards what they train."""
         started = time.perf_counter()
         self.start(recipe)
         self._begin_any_epoch(recipe)
@@ -180,15 +173,15 @@ class CompiledBucket:
         self.compile_seconds = time.perf_counter() - started
 
     def measure(self, recipe: Recipe, lock: MachineLock) -> float:
-        """Time one step while nothing else trains on this machine, and keep the result."""
+        """Time one step while nothing else trains on this machine; sets ``step_seconds``."""
         self.start(recipe)
         epoch_steps = self._begin_any_epoch(recipe)
 
         def run(steps: int) -> None:
             while steps > 0:
-                done = min(steps, epoch_steps)
-                self.steps.run(0, done)
-                steps -= done
+                count = min(steps, epoch_steps)
+                self.steps.run(0, count)
+                steps -= count
 
         with lock.measuring():
             self.step_seconds = measure_step(run)

@@ -1,4 +1,4 @@
-"""A process that holds one device to what the trainer promises, check after check."""
+"""Checks in a process of its own that training is correct on one device."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from effv2_tune.errors import EXIT_DONE, EXIT_FAILED, TuneError
 from effv2_tune.study.recipe import DataSpec, PerDevice, Recipe
+from effv2_tune.training.machine_lock import MachineLock
 from effv2_tune.workers.messages import Check, Refused
 
 if TYPE_CHECKING:
@@ -26,19 +27,19 @@ if TYPE_CHECKING:
 VALIDATION = 203
 _BATCH = 64
 EPOCH_STEPS = 5
-#: How far two trainings that should be one may end apart, as a share of the weights' norm: on a CPU
-#: not one bit; on an accelerator as far as sums in another order bring them. Measured on a CPU with
-#: the recipe below: a rounding of one in a million grows to 3e-6, and going on without the first
-#: moments, the average, the state of dropout or the count of steps ends 3e-3 to 1.3e-2 apart.
+#: Maximal relative distance of the weights of two equivalent trainings: none on a CPU; on an
+#: accelerator, sums in another order make some. Measured on a CPU with the recipe below: a relative
+#: rounding error of 1e-6 grows to 3e-6, and resuming without the first moments, the average, the
+#: state of dropout or the step count leads to 3e-3 to 1.3e-2.
 TOLERANCE = {"cpu": 0.0, "gpu": 1e-3, "tpu": 1e-3}
-#: Two measurements of one step further apart than this share: the machine is busy, or throttles.
+#: Relative difference of two measurements of a step above which the machine is busy or throttles.
 UNSTEADY = 0.1
 
 
 def selftest_recipe(
     device_count: int, *, precision: Literal["float32", "mixed_bfloat16"]
 ) -> Recipe:
-    """A small training with everything on that a checkpoint must hold.
+    """A small training that uses everything that a checkpoint must hold.
 
     Args:
         device_count: Devices that share a batch.
@@ -62,36 +63,41 @@ def selftest_recipe(
         crop_padding=1,
         cutout=0.2,
         mixup=0.2,
-        select="last",  # the weights of an early best epoch would tell nothing of what came after
+        select="last",  # the weights of an early best epoch would hide errors in later ones
         precision=precision,
         data=DataSpec(train=_BATCH * EPOCH_STEPS, validation=VALIDATION, test=100),
     )
 
 
-def apart(one: Mapping[str, NDArray[Any]], other: Mapping[str, NDArray[Any]]) -> float:
-    """How far two sets of weights are apart, as a share of the first one's norm; inf for none.
+def relative_distance(
+    expected: Mapping[str, NDArray[Any]], weights: Mapping[str, NDArray[Any]]
+) -> float:
+    """The norm of the difference of two sets of weights, relative to the norm of the first.
 
     Args:
-        one: Arrays by name.
-        other: The same names and shapes.
+        expected: Arrays by name.
+        weights: Arrays of the same shapes.
+
+    Returns:
+        Infinity where names differ or the distance is not finite.
     """
-    if one.keys() != other.keys():
+    if expected.keys() != weights.keys():
         return math.inf
-    rows = [
-        np.concatenate([np.asarray(side[name], np.float64).ravel() for name in sorted(one)])
-        for side in (one, other)
-    ]
-    distance = float(np.linalg.norm(rows[0] - rows[1]) / np.linalg.norm(rows[0]))
+    first, second = (
+        np.concatenate([np.asarray(arrays[name], np.float64).ravel() for name in sorted(expected)])
+        for arrays in (expected, weights)
+    )
+    distance = float(np.linalg.norm(first - second) / np.linalg.norm(first))
     return distance if math.isfinite(distance) else math.inf
 
 
 class DeviceChecks:
-    """What one process can tell of a device.
+    """The checks of one process on one device.
 
     Args:
         trainer: On the device.
         recipe: From `selftest_recipe`.
-        tolerance: How far two trainings that should be one may end apart.
+        tolerance: Maximal relative distance of the weights of two equivalent trainings.
     """
 
     def __init__(self, trainer: Trainer, recipe: Recipe, *, tolerance: float) -> None:
@@ -103,7 +109,7 @@ class DeviceChecks:
         self._bucket = trainer.bucket(recipe)
 
     def all(self) -> Iterator[Check]:
-        """One check after the other."""
+        """Run the checks one after another."""
         yield self.dispatch()
         yield self.devices()
         yield self.precision()
@@ -111,30 +117,31 @@ class DeviceChecks:
         yield self.step_time()
 
     def dispatch(self) -> Check:
-        """Steps in one call end where the same steps end one by one."""
+        """Steps in one call lead to the same weights as one call per step."""
         ends = []
         for calls in ([(0, EPOCH_STEPS)], [(step, 1) for step in range(EPOCH_STEPS)]):
             self._begin()
             for first, steps in calls:
                 self._bucket.steps.run(first, steps)
             ends.append(trained_weights(self._bucket.steps.read()))
-        distance = apart(*ends)
-        told = f"{EPOCH_STEPS} steps in one call and one by one: {format_distance(distance)}"
+        distance = relative_distance(*ends)
+        figure = f"{EPOCH_STEPS} steps in one call and one by one: {format_distance(distance)}"
         if not self._bucket.steps.loops_on_device:
-            told += "; here each step is a call of its own anyway"
-        return Check(name="dispatch", passed=distance <= self._tolerance, figure=told)
+            figure += "; on this device each step is a separate call anyway"
+        return Check(name="dispatch", passed=distance <= self._tolerance, figure=figure)
 
     def devices(self) -> Check:
-        """Every device holds the weights after the steps above, and the same ones."""
+        """After the steps above, all devices hold equal weights."""
         copies = self._bucket.steps.copies()
         same = all(np.array_equal(copies[0], copy) for copy in copies)
-        told = f"{len(copies)} of {self._device_count} hold the weights"
+        figure = f"{len(copies)} of {self._device_count} hold the weights"
         if self._device_count > 1:
-            told += f", and the copies are {'equal' if same else 'NOT equal'}"
-        return Check(name="devices", passed=same and len(copies) == self._device_count, figure=told)
+            figure += f", and the copies are {'equal' if same else 'NOT equal'}"
+        passed = same and len(copies) == self._device_count
+        return Check(name="devices", passed=passed, figure=figure)
 
     def precision(self) -> Check:
-        """It computes in the precision that was asked for, keeps float32, and losses are finite."""
+        """Computes in the requested precision, stores float32, and losses are finite."""
         self._begin()
         losses = [self._bucket.steps.run(step, 1).loss for step in range(EPOCH_STEPS)]
         network = self._bucket.network
@@ -153,17 +160,15 @@ class DeviceChecks:
         """The last batch is padded, and every image counts once."""
         counts = self._bucket.steps.evaluate("validation")
         images = self._trainer.dataset.validation
-        there = np.bincount(images.labels, minlength=len(counts.support))
+        support = np.bincount(images.labels, minlength=len(counts.support))
         return Check(
             name="evaluation",
-            passed=bool(np.array_equal(counts.support, there)) and math.isfinite(counts.loss_sum),
+            passed=bool(np.array_equal(counts.support, support)) and math.isfinite(counts.loss_sum),
             figure=f"{counts.images} of {len(images)} images counted, in batches of {self._batch}",
         )
 
     def step_time(self) -> Check:
-        """How long a step takes, twice; a machine that unsettles it is named, not blamed."""
-        from effv2_tune.training.machine_lock import MachineLock
-
+        """Measures the step time twice; a difference is reported, but does not fail the check."""
         lock = MachineLock()
         first, second = (self._bucket.measure(self._recipe, lock) for _ in range(2))
         share = abs(second / first - 1)
@@ -176,7 +181,7 @@ class DeviceChecks:
         )
 
     def _begin(self) -> None:
-        """The recipe's first epoch, from its initial weights."""
+        """Begin the recipe's first epoch, from its initial weights."""
         from effv2_tune.training.inputs.shuffling import epoch_mixing, epoch_order
 
         recipe = self._recipe
@@ -188,10 +193,7 @@ class DeviceChecks:
 
 
 def trained_weights(state: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """The network's arrays of a state that `Steps.read` gave, or of a checkpoint.
-
-    Counters of randomness are no weights.
-    """
+    """The weights in a state from `Steps.read` or in a checkpoint, without random states."""
     return {
         name: array
         for name, array in state.items()
@@ -200,24 +202,24 @@ def trained_weights(state: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]
 
 
 def format_distance(distance: float) -> str:
-    """What `apart` gave, for people."""
+    """A relative distance as text."""
     return "the same weights" if distance == 0 else f"weights {distance:.1e} of their norm apart"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Check the device; what is found goes into the connection, one `Check` after the other."""
+    """Check the device, and send one `Check` after another over the connection."""
     parser = argparse.ArgumentParser(prog="python -m effv2_tune.training.device_checks")
     parser.add_argument("--fd", type=int, required=True, help="of a multiprocessing Connection")
     parser.add_argument("--backend", choices=["tensorflow", "jax"], required=True)
     parser.add_argument("--hardware", choices=["cpu", "gpu", "tpu"], required=True)
-    given = parser.parse_args(arguments)
-    connection: Connection[Any, Any] = Connection(given.fd)
+    options = parser.parse_args(arguments)
+    connection: Connection[Any, Any] = Connection(options.fd)
     from effv2_tune.data import load_dataset
     from effv2_tune.training.devices import open_device
     from effv2_tune.training.trainer import Trainer
 
     try:
-        device = open_device(given.backend, hardware=given.hardware)
+        device = open_device(options.backend, hardware=options.hardware)
     except TuneError as error:
         connection.send(Refused(message=error.message, hint=error.hint, exit_code=EXIT_FAILED))
         return EXIT_FAILED
@@ -225,11 +227,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     connection.send(environment)
     recipe = selftest_recipe(environment.device_count, precision=environment.precision)
     trainer = Trainer(load_dataset(recipe.data, base=Path()), device)
-    for check in DeviceChecks(trainer, recipe, tolerance=TOLERANCE[given.hardware]).all():
+    for check in DeviceChecks(trainer, recipe, tolerance=TOLERANCE[options.hardware]).all():
         connection.send(check)
     return EXIT_DONE
 
 
 if __name__ == "__main__":
-    # os._exit: the backends' threads have nothing to say any more.
+    # os._exit: no need to wait for the backends' threads.
     os._exit(main())

@@ -1,4 +1,4 @@
-"""Losses and counts of one batch, on the device, the same for both backends."""
+"""Computes losses and counts of one batch on the device, for both backends."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from effv2_tune.training.scores import TOP
 
 
 def soft_targets(labels: Any, *, classes: int, smoothing: Any, weights: Any = None) -> Any:
-    """Labels as probabilities, with ``smoothing`` of them spread over all classes, and weighted.
+    """Labels as weighted probabilities, smoothed over all classes.
 
     Szegedy et al., arXiv 1512.00567, section 7. The weight of an image is a factor of its target
-    before images are mixed: so each part of a mixture counts as its own class does.
+    before images are mixed, so that each part of a mixture has the weight of its class.
 
     Args:
         labels: [batch], int32.
@@ -45,12 +45,12 @@ def cross_entropies(logits: Any, targets: Any) -> Any:
 
 
 def evaluation_counts(logits: Any, labels: Any, counted: Any) -> dict[str, Any]:
-    """What :class:`effv2_tune.training.scores.Counts` needs of one batch.
+    """The :class:`effv2_tune.training.scores.Counts` of one batch.
 
     Args:
         logits: [batch, classes].
         labels: [batch], int32.
-        counted: [batch], float32: 1 for each image that counts, 0 for those that fill up.
+        counted: [batch], float32: 1 for each image that counts, 0 for padding.
 
     Returns:
         ``support``, ``predicted``, ``correct``: [classes]; ``in_top5``, ``loss_sum``: scalars.
@@ -58,20 +58,20 @@ def evaluation_counts(logits: Any, labels: Any, counted: Any) -> dict[str, Any]:
     classes = logits.shape[-1]
     logits = ops.cast(logits, "float32")
     truth = ops.one_hot(labels, classes, dtype="float32")
-    own = ops.sum(logits * truth, axis=-1, keepdims=True)
-    rank = ops.sum(ops.cast(logits > own, "float32"), axis=-1)
-    taken = ops.cast(ops.argmax(logits, axis=-1), "int32")
-    right = counted * ops.cast(ops.equal(taken, labels), "float32")
+    of_label = ops.sum(logits * truth, axis=-1, keepdims=True)
+    rank = ops.sum(ops.cast(logits > of_label, "float32"), axis=-1)
+    predicted = ops.cast(ops.argmax(logits, axis=-1), "int32")
+    correct = counted * ops.cast(ops.equal(predicted, labels), "float32")
     return {
         "support": ops.segment_sum(counted, labels, num_segments=classes),
-        "predicted": ops.segment_sum(counted, taken, num_segments=classes),
-        "correct": ops.segment_sum(right, labels, num_segments=classes),
+        "predicted": ops.segment_sum(counted, predicted, num_segments=classes),
+        "correct": ops.segment_sum(correct, labels, num_segments=classes),
         "in_top5": ops.sum(counted * ops.cast(rank < TOP, "float32")),
         "loss_sum": ops.sum(counted * cross_entropies(logits, truth)),
     }
 
 
 def count_correct(logits: Any, labels: Any) -> Any:
-    """How many images of a batch are taken for their class, float32."""
-    taken = ops.cast(ops.argmax(logits, axis=-1), labels.dtype)
-    return ops.sum(ops.cast(ops.equal(taken, labels), "float32"))
+    """How many images of a batch are classified correctly, float32."""
+    predicted = ops.cast(ops.argmax(logits, axis=-1), labels.dtype)
+    return ops.sum(ops.cast(ops.equal(predicted, labels), "float32"))

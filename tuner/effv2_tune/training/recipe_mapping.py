@@ -1,4 +1,4 @@
-"""From a recipe to what is compiled into its steps, and to the numbers that go in."""
+"""Maps a recipe to what is compiled into its steps, and to their hyperparameters."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def optimizer_config(recipe: Recipe) -> StaticConfig:
-    """What of the optimizer is compiled in."""
+    """The settings of the optimizer that are compiled in."""
     return StaticConfig(
         kind=recipe.optimizer,
         schedule=recipe.schedule,
@@ -37,12 +37,12 @@ def optimizer_config(recipe: Recipe) -> StaticConfig:
 
 
 def optimizer_hyperparameters(recipe: Recipe, *, images: int, batch: int) -> dict[str, float]:
-    """The numbers of optimizer and schedule, by the optimizer's names for them.
+    """The hyperparameters of optimizer and schedule, by the optimizer's names.
 
     Args:
         recipe: Its durations are in epochs.
         images: Training images.
-        batch: Images per step; with ``images`` it makes steps of epochs.
+        batch: Images per step; with ``images`` it converts epochs to steps.
     """
     epoch = steps_per_epoch(images, batch)
     warmup = recipe.warmup_epochs * epoch
@@ -63,20 +63,20 @@ def optimizer_hyperparameters(recipe: Recipe, *, images: int, batch: int) -> dic
         "global_clipnorm": recipe.clip_norm,
         "ema_momentum": recipe.ema_momentum,
     }
-    taken = {name: available[name] for name in optimizer_config(recipe).hyperparameter_names}
-    return {name: float(value) for name, value in taken.items() if value is not None}
+    names = optimizer_config(recipe).hyperparameter_names
+    return {name: float(value) for name in names if (value := available[name]) is not None}
 
 
 def step_plan(
     recipe: Recipe, key: BucketKey, scaling: Scaling, *, feature_shape: tuple[int, int] | None
 ) -> StepPlan:
-    """What of the steps is compiled in.
+    """The settings of the steps that are compiled in.
 
     Args:
         recipe: Any of the bucket.
         key: The bucket.
-        scaling: Of the numbers that go into the network.
-        feature_shape: Sides and width of features; None where images come in.
+        scaling: Of the pixel values that the network takes.
+        feature_shape: Views and width of features; None where inputs are images.
     """
     return StepPlan(
         batch=key.batch,
@@ -92,12 +92,12 @@ def step_plan(
 
 
 def magnitudes(recipe: Recipe) -> dict[str, float]:
-    """Label smoothing and the strengths of the augmentations, by name."""
+    """Label smoothing and the magnitudes of the augmentations, by name."""
     return {"label_smoothing": recipe.label_smoothing} | augmentation_magnitudes(recipe)
 
 
 def step_inputs(recipe: Recipe, dataset: Dataset) -> StepInputs:
-    """What goes into the steps of one trial.
+    """The inputs of the steps of one trial.
 
     Raises:
         TuneError: A class weight names a class that the data do not have.
@@ -105,13 +105,13 @@ def step_inputs(recipe: Recipe, dataset: Dataset) -> StepInputs:
     weights = np.ones(len(dataset.classes), np.float32)
     if recipe.class_weight != "none":
         weights = class_weights(dataset.train.labels, dataset.classes, recipe.class_weight)
-    # Dropout starts from the seed itself: augmentation has random numbers of its own.
+    # Dropout uses the seed itself: augmentation has separate random numbers.
     seed = zlib.crc32(f"augmentation {recipe.seed}".encode())
     return StepInputs(seed=seed, magnitudes=magnitudes(recipe), class_weights=weights)
 
 
 def network_arguments(recipe: Recipe, *, classes: int, precision: str) -> dict[str, Any]:
-    """What `efficientnet_v2` takes beside the variant."""
+    """The arguments of `efficientnet_v2` beside the variant."""
     trainable_from: Any = 0
     if recipe.backbone == "finetune":
         trainable_from = recipe.finetune_from

@@ -1,4 +1,4 @@
-"""Scores of a split from counts per class, so that no prediction has to leave the device."""
+"""Computes the scores of a split from counts per class; no prediction leaves the device."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ TOP = 5
 
 @dataclass(frozen=True)
 class Counts:
-    """What an evaluation counts.
+    """The counts of an evaluation.
 
     Attributes:
         support: Images of each class, int64 [classes].
-        predicted: Images that were taken for each class, int64 [classes].
-        correct: Images of each class that were taken for it, int64 [classes].
+        predicted: Images predicted as each class, int64 [classes].
+        correct: Images of each class that were predicted as it, int64 [classes].
         in_top5: Images whose class is among the five most likely.
         loss_sum: Sum of the images' cross-entropies, without smoothing and class weights.
     """
@@ -43,7 +43,7 @@ class Counts:
 
 
 def sum_counts(batches: Iterable[Mapping[str, Any]]) -> Counts:
-    """Add up what `loss.evaluation_counts` gave for each batch."""
+    """Add up the results of `loss.evaluation_counts` for each batch."""
     totals: dict[str, Any] = {}
     for batch in batches:
         for name, value in batch.items():
@@ -59,11 +59,11 @@ def sum_counts(batches: Iterable[Mapping[str, Any]]) -> Counts:
 
 
 def scores_of(counts: Counts) -> Scores:
-    """The scores that ``counts`` amount to.
+    """The scores of ``counts``.
 
     Balanced accuracy is the mean recall over the classes that occur; macro-F1 the mean F1 over the
-    classes that occur or were predicted, as in scikit-learn. With five classes or fewer, everything
-    is among the first five.
+    classes that occur or were predicted, as in scikit-learn. With five classes or fewer, top-5
+    accuracy is 1.
     """
     occurring = counts.support > 0
     seen = occurring | (counts.predicted > 0)

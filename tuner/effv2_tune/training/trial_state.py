@@ -1,4 +1,4 @@
-"""One trial in training: what has happened so far, and how it goes into a checkpoint and back."""
+"""Holds the progress of a trial, saves it in a checkpoint and restores it."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import ValidationError
 
-from effv2_tune.files.checkpoint import Checkpoint
+from effv2_tune.errors import TuneError
+from effv2_tune.files.checkpoint import Checkpoint, CheckpointFolder
 from effv2_tune.study.recipe import Recipe, quality_direction
 from effv2_tune.study.trial import Epoch, Scores, Times
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from effv2_tune.training.backends.base import Sums
 
 Weights = dict[str, np.ndarray[Any, Any]]
 Provenance = dict[str, str | int]
-"""What a checkpoint depends on beside its recipe, by its name in a sentence."""
+"""What a checkpoint depends on beside its recipe, by the name that messages use."""
 
 _SELECTED = "selected/"
 
@@ -32,18 +34,18 @@ class TrialProgress:
     """A trial's progress; all of it is in its checkpoint.
 
     Attributes:
-        recipe: What is trained.
-        epoch: Epochs that are over.
-        step: Steps of the present epoch that are done.
+        recipe: Of the trial.
+        epoch: Completed epochs.
+        step: Completed steps of the present epoch.
         loss: Sum of the present epoch's step losses.
-        correct: Training images of the present epoch that were taken for their class.
+        correct: Training images of the present epoch that were classified correctly.
         seconds: Time of the present epoch's steps.
         step_times: Seconds per step of the present epoch's windows.
-        epoch_step_times: Median of these, for each epoch that is over.
-        curve: One entry for each epoch that is over.
+        epoch_step_times: Median of these, for each completed epoch.
+        curve: One entry for each completed epoch.
         best_epoch: Epoch of the weights that are selected so far, from 1; 0 for none.
         best: Those weights; empty where the last ones are selected.
-        times: Where the time went, over all attempts.
+        times: Seconds by the field of `Times`, over all attempts.
     """
 
     recipe: Recipe
@@ -73,7 +75,7 @@ class TrialProgress:
         self.times[what] = self.times.get(what, 0.0) + seconds
 
     def count_window(self, sums: Sums, seconds: float) -> None:
-        """Take in a window of training steps."""
+        """Add a window of training steps."""
         self.step += sums.steps
         self.loss += sums.loss
         self.correct += sums.correct
@@ -83,7 +85,7 @@ class TrialProgress:
 
     def end_epoch(self, validation: Scores, *, batch: int, learning_rate: float) -> Epoch:
         """Close the present epoch; its scores become the newest of the curve."""
-        ended = Epoch(
+        epoch = Epoch(
             epoch=self.epoch + 1,
             learning_rate=learning_rate,
             train_loss=self.loss / self.step,
@@ -91,11 +93,11 @@ class TrialProgress:
             validation=validation,
             seconds=self.seconds,
         )
-        self.curve.append(ended)
+        self.curve.append(epoch)
         self.epoch_step_times.append(statistics.median(self.step_times))
         self.epoch, self.step = self.epoch + 1, 0
         self.loss, self.correct, self.seconds, self.step_times = 0.0, 0.0, 0.0, []
-        return ended
+        return epoch
 
     @property
     def selects_newest(self) -> bool:
@@ -121,13 +123,13 @@ class TrialProgress:
         )
 
     def checkpoint(
-        self, state: Mapping[str, np.ndarray[Any, Any]], origin: Provenance, *, wall: float
+        self, state: Mapping[str, np.ndarray[Any, Any]], provenance: Provenance, *, wall: float
     ) -> Checkpoint:
-        """All of it, with the state of the steps, and where it was trained."""
+        """A checkpoint of it, with the state of the steps and its provenance."""
         best = {_SELECTED + name: array for name, array in self.best.items()}
         facts = {
             "recipe": self.recipe.model_dump_json(),
-            "origin": dict(origin),
+            "origin": dict(provenance),
             "epoch": self.epoch,
             "step": self.step,
             "loss": self.loss,
@@ -142,8 +144,31 @@ class TrialProgress:
         return Checkpoint({**state, **best}, facts)
 
 
+def newest_checkpoint(folder: Path, recipe: Recipe, provenance: Provenance) -> Checkpoint | None:
+    """The newest checkpoint in a folder; None where there is none.
+
+    Raises:
+        TuneError: It is one of another recipe, or cannot be resumed with this provenance.
+    """
+    checkpoint = CheckpointFolder(folder).latest()
+    if checkpoint is None:
+        return None
+    if not belongs_to(checkpoint, recipe):
+        raise TuneError(
+            f"The checkpoints in {folder} are of another recipe.",
+            hint="Remove them, or train into another folder.",
+        )
+    difference = incompatibility(checkpoint, provenance)
+    if difference:
+        raise TuneError(
+            f"The checkpoints in {folder} cannot be resumed here ({difference}).",
+            hint="Resume them where they were written, or remove them to start over.",
+        )
+    return checkpoint
+
+
 def restore(checkpoint: Checkpoint, recipe: Recipe) -> TrialProgress:
-    """The run that a checkpoint holds; its steps take the checkpoint's other arrays."""
+    """The progress that a checkpoint holds; its other arrays are the state of the steps."""
     facts: dict[str, Any] = dict(checkpoint.facts)
     del facts["recipe"]
     facts.pop("origin", None)
@@ -157,9 +182,9 @@ def restore(checkpoint: Checkpoint, recipe: Recipe) -> TrialProgress:
 
 
 def belongs_to(checkpoint: Checkpoint, recipe: Recipe) -> bool:
-    """Whether a checkpoint was written by a run of this very recipe.
+    """Whether a checkpoint was written by a trial of this recipe.
 
-    A setting that the checkpoint does not know, because it has come since, was at its default.
+    A setting that was added after the checkpoint was written counts as at its default.
     """
     try:
         return Recipe.model_validate_json(checkpoint.facts["recipe"]) == recipe
@@ -167,14 +192,14 @@ def belongs_to(checkpoint: Checkpoint, recipe: Recipe) -> bool:
         return False
 
 
-def incompatibility(checkpoint: Checkpoint, origin: Provenance) -> str:
-    """What a checkpoint was trained with that is another here, in words; empty for nothing.
+def incompatibility(checkpoint: Checkpoint, provenance: Provenance) -> str:
+    """How the provenance of a checkpoint differs from this one; empty where it does not.
 
-    One that an earlier version wrote says nothing of it, and is no stranger.
+    What an earlier version did not record counts as equal.
     """
     before = checkpoint.facts.get("origin", {})
     return ", ".join(
         f"{name}: {before[name]} then, {now} now"
-        for name, now in origin.items()
+        for name, now in provenance.items()
         if name in before and before[name] != now
     )

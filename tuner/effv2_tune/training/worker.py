@@ -1,4 +1,4 @@
-"""A process that trains what it is told at the other end of a pipe, and ends when the pipe does."""
+"""Runs a worker process, which trains the trials that it receives over a pipe."""
 
 from __future__ import annotations
 
@@ -24,118 +24,118 @@ if TYPE_CHECKING:
     from effv2_tune.workers.messages import FromWorker, RungReached, ToWorker
 
 
-class Line:
+class Channel:
     """The worker's end of the pipe.
 
-    A thread reads it all the time: when the supervisor is gone, this process ends at once, in the
-    middle of a step if need be.
+    A thread reads it all the time: when the supervisor is gone, this process exits at once, even
+    in the middle of a step.
 
     Args:
-        connection: Carries pickled values of `study.messages`, both ways.
+        connection: Carries pickled values of `workers.messages`, both ways.
     """
 
     def __init__(self, connection: Connection[Any, Any]) -> None:
         self._connection = connection
-        self._heard: queue.SimpleQueue[ToWorker] = queue.SimpleQueue()
-        threading.Thread(target=self._listen, name="supervisor", daemon=True).start()
+        self._received: queue.SimpleQueue[ToWorker] = queue.SimpleQueue()
+        threading.Thread(target=self._read, name="supervisor", daemon=True).start()
 
-    def _listen(self) -> None:
+    def _read(self) -> None:
         try:
             while True:
-                self._heard.put(self._connection.recv())
+                self._received.put(self._connection.recv())
         except (EOFError, OSError):
             # Not sys.exit: the main thread may be inside a step, and nothing is left to clean up.
             os._exit(EXIT_DONE)
 
-    def hear(self) -> ToWorker:
-        """The next message, waited for."""
-        return self._heard.get()
+    def receive(self) -> ToWorker:
+        """Wait for the next message."""
+        return self._received.get()
 
-    def say(self, message: FromWorker) -> None:
+    def send(self, message: FromWorker) -> None:
         """Send a message."""
         try:
             self._connection.send(message)
         except OSError:
             os._exit(EXIT_DONE)
 
-    def ask(self, rung: RungReached) -> bool:
-        """Report a rung and wait for the decision."""
-        self.say(rung)
-        answer = self.hear()
-        if not isinstance(answer, Decision) or answer.trial != rung.trial:
-            raise RuntimeError(f"A decision on trial {rung.trial} was awaited, not {answer!r}")
-        return answer.go_on
+    def decide(self, rung: RungReached) -> bool:
+        """Report a rung and wait for the decision whether to continue."""
+        self.send(rung)
+        decision = self.receive()
+        if not isinstance(decision, Decision) or decision.trial != rung.trial:
+            raise RuntimeError(f"Expected a decision on trial {rung.trial}, got {decision!r}")
+        return decision.go_on
 
 
-def serve(line: Line) -> int:
-    """Prepare, then train one trial after another; the exit code if it cannot work at all."""
-    order = line.hear()
-    if not isinstance(order, Prepare):
-        raise TypeError(f"A worker is prepared first, not {order!r}")
+def serve(channel: Channel) -> int:
+    """Prepare, then train one trial after another; returns only the exit code of a refusal."""
+    request = channel.receive()
+    if not isinstance(request, Prepare):
+        raise TypeError(f"Expected Prepare as the first message, got {request!r}")
     try:
-        trainer = _prepare(order)
+        trainer = _prepare(request)
     except TuneError as error:
-        line.say(Refused(message=error.message, hint=error.hint, exit_code=error.exit_code))
+        channel.send(Refused(message=error.message, hint=error.hint, exit_code=error.exit_code))
         return error.exit_code
     except Exception as error:
         traceback.print_exc()
-        line.say(
+        channel.send(
             Refused(
                 message=f"The worker could not start: {type(error).__name__}: {error}",
-                hint="The traceback above says where.",
+                hint="See the traceback above.",
                 exit_code=EXIT_FAILED,
             )
         )
         return EXIT_FAILED
-    line.say(
+    channel.send(
         Ready(
             environment=trainer.device.environment,
             data=trainer.dataset.facts(),
-            summary=tuple(describe(trainer.dataset, quality=order.quality).lines()),
+            summary=tuple(describe(trainer.dataset, quality=request.quality).lines()),
         )
     )
     while True:
-        order = line.hear()
-        if isinstance(order, Train):
-            line.say(train_or_report(trainer, order, line))
-        elif isinstance(order, Measure):
+        request = channel.receive()
+        if isinstance(request, Train):
+            channel.send(train_or_report(trainer, request, channel))
+        elif isinstance(request, Measure):
             from effv2_tune.training.profiling import measure_bucket
 
-            line.say(measure_bucket(trainer, order.recipe))
+            channel.send(measure_bucket(trainer, request.recipe))
         else:
-            raise TypeError(f"A prepared worker trains; it cannot take {order!r}")
+            raise TypeError(f"Expected Train or Measure, got {request!r}")
 
 
-def _prepare(order: Prepare) -> Trainer:
+def _prepare(request: Prepare) -> Trainer:
     from effv2_tune.data import load_dataset
     from effv2_tune.training.devices import open_device
     from effv2_tune.training.trainer import CHECKPOINT_SECONDS, Trainer
 
-    dataset = load_dataset(order.data, base=order.base, storage_size=order.storage_size)
-    device = open_device(order.backend, hardware=order.hardware, precision=order.precision)
-    seconds = order.checkpoint_seconds
+    dataset = load_dataset(request.data, base=request.base, storage_size=request.storage_size)
+    device = open_device(request.backend, hardware=request.hardware, precision=request.precision)
+    seconds = request.checkpoint_seconds
     return Trainer(
         dataset,
         device,
-        base=order.base,
+        base=request.base,
         checkpoint_seconds=CHECKPOINT_SECONDS if seconds is None else seconds,
-        workers=order.workers,
+        workers=request.workers,
     )
 
 
-def train_or_report(trainer: Trainer, order: Train, line: Line) -> Finished:
-    """Train; an error becomes a trial that failed, with the reason."""
+def train_or_report(trainer: Trainer, request: Train, channel: Channel) -> Finished:
+    """Train; an error becomes a failed trial, with the reason."""
     from effv2_tune.training.process_memory import resident_bytes
 
     try:
-        return trainer.train_trial(order, tell=line.say, decide=line.ask)
+        return trainer.train_trial(request, on_event=channel.send, should_continue=channel.decide)
     except TuneError as error:
         reason = str(error).replace("\n", " ")
     except Exception as error:
         traceback.print_exc()
         reason = f"{type(error).__name__}: {error}"
     return Finished(
-        trial=order.trial,
+        trial=request.trial,
         outcome="failed",
         scores=None,
         selected_epoch=None,
@@ -154,9 +154,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="%(message)s")
     # Ctrl-C reaches every process of the terminal: the supervisor decides, and closes the pipe.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    return serve(Line(Connection(descriptor)))
+    return serve(Channel(Connection(descriptor)))
 
 
 if __name__ == "__main__":
-    # os._exit: the backends' threads have nothing to say any more.
+    # os._exit: no need to wait for the backends' threads.
     os._exit(main())

@@ -1,9 +1,11 @@
-"""What the two step files have in common: the protocol, what is compiled in, what is an input."""
+"""Defines the protocol of a backend: devices, training steps, feature extraction."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from effv2_tune.errors import EXIT_FAILED, TuneError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -12,13 +14,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from effv2_tune.catalog import Scaling
+    from effv2_tune.host import Kind
     from effv2_tune.optimizers.step_optimizer import StepOptimizer
+    from effv2_tune.training.inputs.pipeline import DeviceData, Source
     from effv2_tune.training.scores import Counts
 
 SplitName = Literal["train", "validation", "test"]
 
-#: Features that are evaluated at once: a classifier is done with them in a moment.
-_FEATURES_AT_ONCE = 1024
+#: Features per evaluation batch: evaluating a classifier takes next to no time.
+_FEATURES_PER_BATCH = 1024
 
 #: The state of dropout and stochastic depth, beside the weights in `named_variables`.
 RANDOM_STATE = "network/random_state"
@@ -31,14 +35,14 @@ class StepPlan:
     Attributes:
         batch: Images per step, over all devices.
         classes: Number of classes.
-        image_shape: Height, width and channels of the stored images; of features, how many sides
-            of each image there are (two with flips), and their width.
+        image_shape: Height, width and channels of the stored images; of features, the number of
+            views of each image (two with flips) and their width.
         resolution: Side in pixels to which images are resized.
-        interpolation: How.
-        scaling: Of the numbers that go into the network.
+        interpolation: Of resizing.
+        scaling: Of the pixel values that the network takes.
         augmentations: Kinds of augmentation.
         averaged: Whether the optimizer keeps a moving average of the weights.
-        takes_features: Whether features come in, and the network is the classifier alone.
+        takes_features: Whether inputs are cached features, and the network is the classifier alone.
     """
 
     batch: int
@@ -53,19 +57,19 @@ class StepPlan:
 
     @property
     def evaluation_batch(self) -> int:
-        """Images, or features, that are evaluated at once."""
+        """Images, or features, per evaluation step."""
         if not self.takes_features:
             return self.batch
-        return self.batch * max(1, _FEATURES_AT_ONCE // self.batch)
+        return self.batch * max(1, _FEATURES_PER_BATCH // self.batch)
 
 
 @dataclass(frozen=True)
 class StepInputs:
-    """What a step takes as input, beside the numbers of the optimizer.
+    """Inputs of a step, beside the hyperparameters of the optimizer.
 
     Attributes:
         seed: Of the augmentations.
-        strengths: Label smoothing and those of the augmentations, by name.
+        magnitudes: Label smoothing and those of the augmentations, by name.
         class_weights: [classes], float32.
     """
 
@@ -80,7 +84,7 @@ class Sums:
 
     Attributes:
         loss: Sum of the steps' mean losses.
-        correct: Images that were taken for their class.
+        correct: Images that were classified correctly.
         steps: How many steps.
     """
 
@@ -100,14 +104,14 @@ class Steps(Protocol):
     traces: int
     loops_on_device: bool
 
-    def start(self, hyperparameters: StepInputs) -> None:
+    def start(self, inputs: StepInputs) -> None:
         """Begin a trial with the present weights of the network and of the optimizer."""
 
     def begin_epoch(self, order: NDArray[np.int32], mixing: NDArray[np.float32]) -> None:
-        """Give the images of each step [steps, batch] of the coming epoch, and how they mix."""
+        """Set the images of each step [steps, batch] of the coming epoch, and how they mix."""
 
     def run(self, first: int, steps: int) -> Sums:
-        """Train the steps from ``first`` on of this epoch, and wait until they are done."""
+        """Train ``steps`` steps of this epoch from ``first`` on, and wait for them."""
 
     def evaluate(self, split: SplitName) -> Counts:
         """Count over every image of a split once, with the averaged weights if there are any."""
@@ -116,7 +120,7 @@ class Steps(Protocol):
         """All state, by name."""
 
     def write(self, state: Mapping[str, np.ndarray[Any, Any]]) -> None:
-        """Take back all state that :meth:`read` gave."""
+        """Restore the state that :meth:`read` returned."""
 
     def copies(self) -> list[NDArray[np.float32]]:
         """All trained weights in one row, as each device of the mesh holds them."""
@@ -128,11 +132,92 @@ class Steps(Protocol):
         """End the trial: these weights go into the network, and :meth:`evaluate` uses them."""
 
 
+class Extractor(Protocol):
+    """A backbone on a device, compiled for inference."""
+
+    def run(
+        self, split: SplitName, order: NDArray[np.int32], *, mirrored: bool
+    ) -> NDArray[np.float32]:
+        """Compute the features of some images.
+
+        Args:
+            split: Of the images.
+            order: Their positions [batches, batch].
+            mirrored: Whether they are mirrored first, left to right.
+
+        Returns:
+            [batches * batch, width].
+        """
+
+
+class Backend(Protocol):
+    """A framework, on the devices that it was opened on."""
+
+    @property
+    def device_names(self) -> list[str]:
+        """One name for each device that shares a batch."""
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory of one accelerator; an assumption where the framework does not report it."""
+
+    def peak_memory(self) -> int | None:
+        """The most bytes in use so far on an accelerator; None where none is reported."""
+
+    def place(self, sources: Mapping[str, Source], limit: int) -> DeviceData:
+        """Put images or features on the device.
+
+        Args:
+            sources: By split.
+            limit: Bytes up to which all of them are resident; more are streamed.
+        """
+
+    def make_steps(
+        self,
+        network: Any,
+        optimizer: StepOptimizer,
+        plan: StepPlan,
+        data: DeviceData,
+        magnitudes: tuple[str, ...],
+    ) -> Steps:
+        """Prepare the training and evaluation steps of a network.
+
+        Args:
+            network: From `efficientnet_v2`, giving logits; from `classifier` for features.
+            optimizer: Built for the network's trainable variables.
+            plan: What is compiled in.
+            data: From :meth:`place`.
+            magnitudes: Names of what `StepInputs.magnitudes` will hold.
+        """
+
+    def make_extractor(self, backbone: Any, plan: StepPlan, data: DeviceData) -> Extractor:
+        """Prepare the inference of a backbone.
+
+        Args:
+            backbone: From `efficientnet_v2`, without a classifier.
+            plan: What is compiled in.
+            data: Images, from :meth:`place`.
+        """
+
+    def image_flops(self, network: Any, pixels: int) -> float | None:
+        """FLOPs of a training step for one image, unoptimized; None where nothing counts them."""
+
+
+def missing_device_error(framework: str, hardware: Kind) -> TuneError:
+    """The error of a framework that has no device of this kind."""
+    return TuneError(
+        f"{framework} finds no {hardware.upper()} in this process.",
+        hint="'effv2-tune doctor' shows the hardware of this machine; 'hardware: cpu' trains on "
+        "the CPU.",
+        exit_code=EXIT_FAILED,
+    )
+
+
 def named_variables(network: Any) -> dict[str, Any]:
-    """What training changes in a network, by names that are the same in every process.
+    """The state of a network that training changes, by names that are equal in every process.
 
     Keras numbers the objects of a process in their names (``seed_generator_7``); the layers of an
-    EfficientNetV2 have names of their own.
+    EfficientNetV2 have fixed names.
     """
     weights = {
         f"network/{name}/{variable.name}": variable
@@ -144,4 +229,4 @@ def named_variables(network: Any) -> dict[str, Any]:
 
 def iterations_of(optimizer: StepOptimizer) -> Any:
     """The variable that counts the steps of an optimizer."""
-    return next(held for held in optimizer.variables if held.name == "iterations")
+    return next(variable for variable in optimizer.variables if variable.name == "iterations")

@@ -1,1 +1,1 @@
-"""How images reach the network: order, transfer to the device, augmentation, resizing."""
+"""Orders, transfers, augments and resizes the images that a network trains on."""

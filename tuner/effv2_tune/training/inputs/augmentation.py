@@ -1,9 +1,9 @@
-"""What is done to training images on the device, at random; every strength is an input.
+"""Augments training images on the device, at random; every magnitude is an input.
 
 An augmentation is a function from images [batch, height, width, channels], float32 in 0 to 255, to
-the same. Random numbers come in as an argument: ``draw(shape)`` gives uniform ones from [0, 1), and
-others at each call. Which augmentations there are is part of the compiled step; with which strength
-is not. How much a step mixes is drawn on the host, by `shuffling.epoch_mixing`.
+the same. Random numbers are an argument: ``draw(shape)`` gives uniform ones from [0, 1), different
+at each call. The kinds of augmentation are compiled into the step, their magnitudes are not. How
+much a step mixes is drawn on the host, by `shuffling.epoch_mixing`.
 """
 
 from __future__ import annotations
@@ -14,18 +14,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from keras import ops
 
-from effv2_tune.training.inputs.rand_augment import rand_augment
+from effv2_tune.training.inputs.rand_augment import rand_augment, unfused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from effv2_tune.study.recipe import Recipe
+    from effv2_tune.training.inputs.rand_augment import Fuse
 
     Draw = Callable[[tuple[int, ...]], Any]
 
 _HALF = 0.5
 _WHITE = 255.0
-#: What a blotted-out square shows: the middle of the scale, next to 0 for the network.
+#: Fills a cut-out square: the middle of the scale, close to 0 after scaling.
 _GREY = 128.0
 _COLORS = 3
 # ITU-R BT.601, as in Pillow and torchvision; and the YIQ color space over it.
@@ -33,7 +34,7 @@ _LUMA = (0.299, 0.587, 0.114)
 _TO_YIQ = np.array([_LUMA, (0.596, -0.274, -0.322), (0.211, -0.523, 0.312)], np.float32)
 _FROM_YIQ = np.linalg.inv(_TO_YIQ).astype(np.float32)
 
-_STRENGTHS = (
+_MAGNITUDES = (
     "crop_padding",
     "random_crop",
     "random_crop_aspect",
@@ -48,8 +49,8 @@ _STRENGTHS = (
 
 
 def augmentation_magnitudes(recipe: Recipe) -> dict[str, float]:
-    """The strengths that :func:`augment` takes, by name."""
-    return {name: float(getattr(recipe, name)) for name in _STRENGTHS}
+    """The magnitudes that :func:`augment` takes, by name."""
+    return {name: float(getattr(recipe, name)) for name in _MAGNITUDES}
 
 
 def augment(
@@ -59,15 +60,17 @@ def augment(
     magnitudes: Mapping[str, Any],
     draw: Draw,
     resolution: int,
+    fuse: Fuse = unfused,
 ) -> Any:
     """Change a batch of training images at random.
 
     Args:
         images: [batch, height, width, channels], float32 in 0 to 255.
         kinds: Which augmentations: of the bucket key.
-        magnitudes: Their strengths, as scalars.
+        magnitudes: By name, as scalars.
         draw: Gives uniform random numbers from [0, 1).
         resolution: Side of what a random crop gives, in pixels.
+        fuse: Makes one kernel of a function, as `rand_augment` takes it.
 
     Returns:
         Images of the same shape; [batch, resolution, resolution, channels] after a random crop.
@@ -84,7 +87,11 @@ def augment(
         images = jitter_colors(images, magnitudes, draw)
     if "rand_augment" in kinds:
         images = rand_augment(
-            images, magnitudes["rand_augment"], magnitudes["rand_augment_layers"], draw
+            images,
+            magnitudes["rand_augment"],
+            magnitudes["rand_augment_layers"],
+            draw,
+            fuse=fuse,
         )
     if "cutout" in kinds:
         images = cutout(images, magnitudes["cutout"], draw)
@@ -138,13 +145,13 @@ def random_crop(
         [batch, resolution, resolution, channels].
     """
     batch, height, width, _ = images.shape
-    drawn = draw((batch, 4))
-    area = smallest_area + (1.0 - smallest_area) * drawn[:, 0]
-    stretch = ops.exp((drawn[:, 1] - _HALF) * ops.log(widest_aspect))
+    uniform = draw((batch, 4))
+    area = smallest_area + (1.0 - smallest_area) * uniform[:, 0]
+    stretch = ops.exp((uniform[:, 1] - _HALF) * ops.log(widest_aspect))
     tall = ops.minimum(ops.sqrt(area) / stretch, 1.0)
     wide = ops.minimum(ops.sqrt(area) * stretch, 1.0)
-    rows = _window_matrices((1.0 - tall) * drawn[:, 2], tall, height, resolution)
-    columns = _window_matrices((1.0 - wide) * drawn[:, 3], wide, width, resolution)
+    rows = _window_matrices((1.0 - tall) * uniform[:, 2], tall, height, resolution)
+    columns = _window_matrices((1.0 - wide) * uniform[:, 3], wide, width, resolution)
     return _resample(images, rows, columns)
 
 
@@ -154,10 +161,10 @@ def jitter_colors(images: Any, magnitudes: Mapping[str, Any], draw: Draw) -> Any
     In this order; grey images have neither saturation nor hue. Hue turns in the YIQ color space.
     """
     batch, *_, channels = images.shape
-    drawn = 2.0 * draw((batch, 4)) - 1.0
+    uniform = 2.0 * draw((batch, 4)) - 1.0
 
-    def factor(place: int, strength: Any) -> Any:
-        return ops.reshape(1.0 + drawn[:, place] * strength, (-1, 1, 1, 1))
+    def factor(column: int, magnitude: Any) -> Any:
+        return ops.reshape(1.0 + uniform[:, column] * magnitude, (-1, 1, 1, 1))
 
     images = ops.clip(images * factor(0, magnitudes["brightness"]), 0.0, _WHITE)
     average = ops.mean(_luma(images), axis=(1, 2, 3), keepdims=True)
@@ -165,15 +172,15 @@ def jitter_colors(images: Any, magnitudes: Mapping[str, Any], draw: Draw) -> Any
     if channels == _COLORS:
         grey = _luma(images)
         images = grey + (images - grey) * factor(2, magnitudes["saturation"])
-        turns = _hue_matrices(2.0 * math.pi * drawn[:, 3] * magnitudes["hue"])
+        turns = _hue_matrices(2.0 * math.pi * uniform[:, 3] * magnitudes["hue"])
         images = ops.einsum("bhwc,bdc->bhwd", images, turns)
     return ops.clip(images, 0.0, _WHITE)
 
 
 def cutout(images: Any, side: Any, draw: Draw) -> Any:
-    """Blot a square out of each image.
+    """Cut a square out of each image.
 
-    DeVries and Taylor, arXiv 1708.04552: its middle lies anywhere in the image.
+    DeVries and Taylor, arXiv 1708.04552: its center is anywhere in the image.
 
     Args:
         images: [batch, height, width, channels].
@@ -190,7 +197,7 @@ def cutout(images: Any, side: Any, draw: Draw) -> Any:
 
 
 def mix(images: Any, targets: Any, *, kinds: tuple[str, ...], mixing: Any) -> tuple[Any, Any]:
-    """Blend each image, or a rectangle of it, with another one of the batch; targets too.
+    """Blend each image, or a rectangle of it, and its target with another one of the batch.
 
     Zhang et al., arXiv 1710.09412 (mixup), and Yun et al., arXiv 1905.04899 (CutMix); one draw for
     the whole batch, as in timm.
@@ -199,16 +206,16 @@ def mix(images: Any, targets: Any, *, kinds: tuple[str, ...], mixing: Any) -> tu
         images: [batch, height, width, channels].
         targets: [batch, classes], probabilities times the weight of each image.
         kinds: Which augmentations: of the bucket key.
-        mixing: Share of the own image in mixup, and in CutMix; middle of CutMix' rectangle, as
+        mixing: Share of the image itself in mixup, and in CutMix; center of CutMix' rectangle, as
             shares of height and width. From `effv2_tune.training.inputs.shuffling.epoch_mixing`.
 
     Returns:
         Images and targets.
     """
     if "mixup" in kinds:
-        own = mixing[0]
-        images = own * images + (1.0 - own) * ops.flip(images, axis=0)
-        targets = own * targets + (1.0 - own) * ops.flip(targets, axis=0)
+        share = mixing[0]
+        images = share * images + (1.0 - share) * ops.flip(images, axis=0)
+        targets = share * targets + (1.0 - share) * ops.flip(targets, axis=0)
     if "cutmix" in kinds:
         _, height, width, _ = images.shape
         side = ops.sqrt(1.0 - mixing[1])
@@ -217,7 +224,7 @@ def mix(images: Any, targets: Any, *, kinds: tuple[str, ...], mixing: Any) -> tu
             & _stripe(mixing[3:4], side, width)[:, None, :, None],
             "float32",
         )
-        # The rectangle may reach beyond the image: what counts is what of it is seen.
+        # The rectangle may extend beyond the image: only its visible part counts.
         pasted = ops.mean(inside)
         images = images + inside * (ops.flip(images, axis=0) - images)
         targets = (1.0 - pasted) * targets + pasted * ops.flip(targets, axis=0)
@@ -225,7 +232,7 @@ def mix(images: Any, targets: Any, *, kinds: tuple[str, ...], mixing: Any) -> tu
 
 
 def _resample(images: Any, rows: Any, columns: Any) -> Any:
-    """Each new row a sum of old rows, likewise columns: what a matrix unit does best."""
+    """Make each new row a sum of old rows, likewise columns: fast on a matrix unit."""
     return ops.einsum("byh,bhwc,bxw->byxc", rows, images, columns)
 
 
@@ -250,13 +257,13 @@ def _window_matrices(start: Any, length: Any, size: int, resolution: int) -> Any
 
 
 def _stripe(middle: Any, side: Any, size: int) -> Any:
-    """[batch, size]: which pixels lie within half of ``side`` of ``middle``, shares of ``size``."""
+    """[batch, size]: which pixels are within half of ``side`` of ``middle``, shares of ``size``."""
     at = ops.reshape(ops.arange(size, dtype="float32") + _HALF, (1, size)) / size
     return ops.abs(at - ops.reshape(middle, (-1, 1))) < _HALF * side
 
 
 def _luma(images: Any) -> Any:
-    """[batch, height, width, 1]: how bright a person sees it."""
+    """[batch, height, width, 1]: the brightness that humans perceive."""
     if images.shape[-1] != _COLORS:
         return images
     return ops.sum(images * np.asarray(_LUMA, np.float32), axis=-1, keepdims=True)

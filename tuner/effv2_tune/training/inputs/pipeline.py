@@ -1,4 +1,4 @@
-"""How images or features reach the device: all once, or batch after batch, gathered ahead."""
+"""Transfers images or features to the device: all at once, or batch by batch, prefetched."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 DeviceData = dict[str, "Resident | Streamed"]
 
-#: Batches that are gathered ahead, and the threads that gather: NumPy copies without the
+#: Batches that are prefetched, and the threads that gather them: NumPy copies without the
 #: interpreter lock, and a memory-mapped store waits for the disk.
-_AHEAD = 3
+_PREFETCH = 3
 _THREADS = 2
 
 
 class Source(Protocol):
-    """What is fed to a network, one row for each image of a split."""
+    """The inputs of a network, one row for each image of a split."""
 
     @property
     def labels(self) -> NDArray[np.int32]:
@@ -77,11 +77,11 @@ def image_sources(dataset: Dataset) -> dict[str, ImageSource]:
 
 @dataclass(frozen=True)
 class Resident:
-    """A split that lies on the device; a batch is gathered there.
+    """A split on the device, where batches are gathered.
 
     Attributes:
         pixels: All rows, on the device: images [count, height, width, channels], uint8; or
-            features [count, sides, width], float32.
+            features [count, views, width], float32.
         labels: [count], int32, on the device.
     """
 
@@ -94,15 +94,15 @@ class Resident:
 
 
 class Streamed:
-    """A split that lies in host memory or on disk.
+    """A split in host memory or on disk.
 
     Args:
-        rows: Its images, or features.
+        source: Its images, or features.
         place: Puts one batch of rows and labels on the device.
     """
 
-    def __init__(self, rows: Source, place: Place) -> None:
-        self._rows = rows
+    def __init__(self, source: Source, place: Place) -> None:
+        self._source = source
         self._place = place
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="feed")
         self._order: NDArray[np.int32] = np.zeros((0, 0), np.int32)
@@ -110,41 +110,41 @@ class Streamed:
 
     def __len__(self) -> int:
         """The number of images."""
-        return len(self._rows.labels)
+        return len(self._source.labels)
 
     def begin(self, order: NDArray[np.int32]) -> None:
-        """Give the positions [steps, batch] of the coming batches."""
+        """Set the positions [steps, batch] of the coming batches."""
         self._order = order
         self._pending.clear()
 
     def take(self, step: int) -> tuple[Any, Any]:
-        """Pixels and labels of one step on the device; those after it are on their way."""
+        """Pixels and labels of one step on the device; prefetches those of the next steps."""
         while self._pending and self._pending[0][0] != step:
             self._pending.popleft()
         following = self._pending[-1][0] + 1 if self._pending else step
-        for ahead in range(following, min(step + 1 + _AHEAD, len(self._order))):
+        for ahead in range(following, min(step + 1 + _PREFETCH, len(self._order))):
             self._pending.append((ahead, self._threads.submit(self.gather, self._order[ahead])))
         return self._pending.popleft()[1].result()
 
     def gather(self, positions: NDArray[np.int32]) -> tuple[Any, Any]:
         """Pixels and labels at these positions, on the device."""
-        return self._place(self._rows.take(positions), self._rows.labels[positions])
+        return self._place(self._source.take(positions), self._source.labels[positions])
 
 
 def device_data(
-    rows: Mapping[str, Source], *, limit: int, place_all: Place, place_batch: Place
+    sources: Mapping[str, Source], *, limit: int, place_all: Place, place_batch: Place
 ) -> DeviceData:
-    """A feed for each split: resident if all rows together have at most ``limit`` bytes.
+    """Each split on the device: resident if all together have at most ``limit`` bytes.
 
     Args:
-        rows: By split.
+        sources: By split.
         limit: Bytes.
         place_all: Puts all rows of a split, and their labels, on the device.
         place_batch: Puts one batch there.
     """
-    if sum(split.nbytes for split in rows.values()) > limit:
-        return {name: Streamed(split, place_batch) for name, split in rows.items()}
+    if sum(source.nbytes for source in sources.values()) > limit:
+        return {name: Streamed(source, place_batch) for name, source in sources.items()}
     return {
-        name: Resident(*place_all(split.whole(), np.asarray(split.labels)))
-        for name, split in rows.items()
+        name: Resident(*place_all(source.whole(), np.asarray(source.labels)))
+        for name, source in sources.items()
     }

@@ -1,4 +1,4 @@
-"""From a batch as it is stored, images or cached features, to what the network takes."""
+"""Prepares a stored batch of images or cached features for the network."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from keras import ops
 
 from effv2_tune.network import preprocess
 from effv2_tune.training.inputs.augmentation import augment, is_mirrored, mix
+from effv2_tune.training.inputs.rand_augment import unfused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from effv2_tune.training.backends.base import StepPlan
     from effv2_tune.training.inputs.augmentation import Draw
+    from effv2_tune.training.inputs.rand_augment import Fuse
 
 
 def training_inputs(
@@ -24,17 +26,19 @@ def training_inputs(
     magnitudes: Mapping[str, Any],
     draw: Draw,
     mixing: Any,
+    fuse: Fuse = unfused,
 ) -> tuple[Any, Any]:
-    """What the network is trained on in one step, and what it should say.
+    """The inputs and targets of one training step.
 
     Args:
-        batch: uint8 images [batch, height, width, channels]; or features [batch, sides, width],
-            where the second side is that of the mirrored image.
+        batch: uint8 images [batch, height, width, channels]; or features [batch, views, width],
+            where the second view is the mirrored image.
         targets: [batch, classes], probabilities.
         plan: What is compiled in.
         magnitudes: Strengths of the augmentations, as scalars.
         draw: Gives uniform random numbers from [0, 1).
         mixing: As `augmentation.mix` takes it.
+        fuse: Makes one kernel of a function, as `rand_augment` takes it.
 
     Returns:
         Prepared images, or features [batch, width]; and the targets. The same random numbers
@@ -51,13 +55,14 @@ def training_inputs(
         magnitudes=magnitudes,
         draw=draw,
         resolution=plan.resolution,
+        fuse=fuse,
     )
     images, targets = mix(images, targets, kinds=plan.augmentations, mixing=mixing)
     return prepared(images, plan), targets
 
 
 def evaluation_inputs(batch: Any, plan: StepPlan) -> Any:
-    """What the network is evaluated on: a batch as it is stored, changed by nothing random."""
+    """The inputs of one evaluation step: a stored batch without augmentation."""
     return batch[:, 0] if plan.takes_features else prepared(batch, plan)
 
 

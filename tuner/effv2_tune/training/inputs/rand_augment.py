@@ -1,11 +1,10 @@
-"""RandAugment on the device: each image gets a few of thirteen changes, of one magnitude."""
+"""Applies RandAugment on the device: a few of 13 changes to each image, of one magnitude."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 from keras import ops
 
@@ -13,9 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     Draw = Callable[[tuple[int, ...]], Any]
+    Fuse = Callable[[Callable[..., Any]], Callable[..., Any]]
 
-#: The changes, in the order in which they are made. Of the official list, equalising the histogram
-#: is missing, which has to sort every image, and cutout, which is an augmentation of its own here.
+#: The changes, in the order in which they are made. Of the official list, histogram equalization
+#: is missing, which would sort every image, and cutout, which is a separate augmentation here.
 CHANGES = (
     "rotate",
     "shear_x",
@@ -32,7 +32,7 @@ CHANGES = (
     "sharpness",
 )
 
-#: What a magnitude of 10 means: degrees, shares of the side, bits, values from 0 to 255, factors.
+#: Effects of a magnitude of 10: degrees, shares of the side, bits, values from 0 to 255, factors.
 _FULL = 10.0
 _DEGREES = 30.0
 _SHEAR = 0.3
@@ -46,42 +46,40 @@ _WHITE = 255.0
 _GREY = 128.0
 _COLORS = 3
 _LUMA = np.array((0.299, 0.587, 0.114), np.float32)
-_NEIGHBOURS = 13.0  # a 3 x 3 mean in which the middle counts five times, as Pillow's SMOOTH
+_NEIGHBOURS = 13.0  # a 3 x 3 mean in which the center counts five times, as Pillow's SMOOTH
 
 
-def rand_augment(images: Any, magnitude: Any, layers: Any, draw: Draw) -> Any:
+def unfused(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function as it is: inside `jax.jit`, XLA fuses it anyway."""
+    return function
+
+
+def rand_augment(
+    images: Any, magnitude: Any, layers: Any, draw: Draw, *, fuse: Fuse = unfused
+) -> Any:
     """Change each image by ``layers`` different changes, drawn at random, in a fixed order.
 
     Cubuk et al., arXiv 1909.13719, with changes that all grow with the magnitude, as timm's "inc".
-    The five of geometry are one affine map, read bilinearly; what comes in is grey.
+    The five geometric ones are one affine map, sampled bilinearly; pixels from outside are grey.
 
     Args:
         images: [batch, height, width, channels], float32 in 0 to 255.
-        magnitude: Scalar, 10 being the scale's full strength; more goes on from there.
+        magnitude: Scalar; 10 is the full strength of the scale, and more is possible.
         layers: Scalar, how many changes each image gets.
         draw: Gives uniform random numbers from [0, 1).
+        fuse: Makes one kernel of a function, where XLA does not compile the whole step.
     """
     scores, signs = (draw((images.shape[0], len(CHANGES))) for _ in range(2))
-    return _as_one_kernel(_changed)(images, magnitude, layers, scores, signs)
-
-
-def _as_one_kernel(change: Callable[..., Any]) -> Callable[..., Any]:
-    """Have XLA fuse it on TensorFlow, where it takes seven times as long operation by operation."""
-    if keras.backend.backend() != "tensorflow":
-        return change
-    import tensorflow as tf
-
-    compiled: Callable[..., Any] = tf.function(change, jit_compile=True, autograph=False)
-    return compiled
+    return fuse(_changed)(images, magnitude, layers, scores, signs)
 
 
 def _changed(images: Any, magnitude: Any, layers: Any, scores: Any, signs: Any) -> Any:
-    """The images after the changes with the lowest scores, each towards its sign's side."""
+    """The images after the changes with the lowest scores, each in the direction of its sign."""
     chosen = choose_changes(scores, layers)
     signs = ops.where(signs < _HALF, -1.0, 1.0)
     strength = magnitude / _FULL
-    on = {name: chosen[:, place] for place, name in enumerate(CHANGES)}
-    signed = {name: on[name] * signs[:, place] for place, name in enumerate(CHANGES)}
+    on = {name: chosen[:, column] for column, name in enumerate(CHANGES)}
+    signed = {name: on[name] * signs[:, column] for column, name in enumerate(CHANGES)}
     images = _warped(images, signed, strength)
     images = _requantised(images, on, strength)
     return ops.clip(_enhanced(images, signed, strength), 0.0, _WHITE)
@@ -103,7 +101,7 @@ def choose_changes(scores: Any, layers: Any) -> Any:
 
 
 def _warped(images: Any, signed: dict[str, Any], strength: Any) -> Any:
-    """Rotate, shear and move about the middle, all at once."""
+    """Rotate, shear and translate about the center, all at once."""
     _, height, width, _ = images.shape
     angle = signed["rotate"] * strength * math.radians(_DEGREES)
     shear_x = signed["shear_x"] * strength * _SHEAR
@@ -130,28 +128,28 @@ def _warped(images: Any, signed: dict[str, Any], strength: Any) -> Any:
         each(row[0]) * x + each(row[1]) * y + each(shift) + (size - 1) / 2
         for shift, row, size in moved
     )
-    return _read_between(images, from_y, from_x)
+    return _sampled(images, from_y, from_x)
 
 
-def _read_between(images: Any, y: Any, x: Any) -> Any:
-    """Images read at [batch, height, width] places, bilinearly; grey beyond their edges."""
+def _sampled(images: Any, y: Any, x: Any) -> Any:
+    """Images sampled at positions [batch, height, width], bilinearly; grey beyond their edges."""
     batch, height, width, channels = images.shape
     pixels = ops.reshape(images, (batch, height * width, channels))
     top, left = ops.floor(y), ops.floor(x)
-    read = ops.zeros_like(images)
+    sampled = ops.zeros_like(images)
     for row, share_y in ((top, top + 1.0 - y), (top + 1.0, y - top)):
         for column, share_x in ((left, left + 1.0 - x), (left + 1.0, x - left)):
             inside = (row >= 0) & (row <= height - 1) & (column >= 0) & (column <= width - 1)
-            place = ops.clip(row, 0, height - 1) * width + ops.clip(column, 0, width - 1)
-            index = ops.reshape(ops.cast(place, "int32"), (batch, height * width, 1))
-            found = ops.reshape(ops.take_along_axis(pixels, index, axis=1), images.shape)
-            found = ops.where(inside[..., None], found, _GREY)
-            read = read + (share_y * share_x)[..., None] * found
-    return read
+            position = ops.clip(row, 0, height - 1) * width + ops.clip(column, 0, width - 1)
+            index = ops.reshape(ops.cast(position, "int32"), (batch, height * width, 1))
+            values = ops.reshape(ops.take_along_axis(pixels, index, axis=1), images.shape)
+            values = ops.where(inside[..., None], values, _GREY)
+            sampled = sampled + (share_y * share_x)[..., None] * values
+    return sampled
 
 
 def _requantised(images: Any, on: dict[str, Any], strength: Any) -> Any:
-    """Stretch the contrast, keep fewer bits, turn bright pixels dark, lift dark ones."""
+    """Apply auto-contrast, posterize, solarize and solarize-add."""
 
     def is_on(name: str) -> Any:
         return ops.reshape(on[name] > _HALF, (-1, 1, 1, 1))
@@ -169,7 +167,7 @@ def _requantised(images: Any, on: dict[str, Any], strength: Any) -> Any:
 
 
 def _enhanced(images: Any, signed: dict[str, Any], strength: Any) -> Any:
-    """More or less color, contrast, brightness and sharpness: away from, or towards, what has none.
+    """Change color, contrast, brightness and sharpness: away from, or towards, an image without.
 
     As Pillow's ImageEnhance; a factor of 1 changes nothing.
     """

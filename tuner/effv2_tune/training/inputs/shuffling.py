@@ -1,4 +1,4 @@
-"""Which image comes when: from the seed and the epoch alone, so that no state has to be kept."""
+"""Shuffles images as a pure function of seed and epoch, so that no state has to be saved."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def epoch_mixing(
         cutmix: Likewise of CutMix. With both, each step does one of them.
 
     Returns:
-        [steps, 4]: share of the own image in mixup and in CutMix, 1 where a step does not do it;
+        [steps, 4]: share of the image itself in mixup and in CutMix, 1 where a step does not do it;
         middle of CutMix' rectangle, as shares of height and width.
     """
     rng = np.random.default_rng([seed, epoch, 1])
@@ -57,11 +57,11 @@ def epoch_mixing(
 
 
 def evaluation_order(images: int, batch: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Every image once, in order, in batches of one size.
+    """Every image once, in order, in batches of equal size.
 
     Returns:
-        Positions of images [batches, batch], and for each 1 if it counts, 0 where the last batch
-        was filled up.
+        Positions of images [batches, batch], and for each 1 if it counts, 0 where it pads the last
+        batch.
     """
     batches = -(-images // batch)
     positions = np.zeros(batches * batch, np.int32)

@@ -1,4 +1,4 @@
-"""A frozen network's features on JAX: all devices, as the steps compute them."""
+"""Computes a frozen backbone's features on JAX, on all devices of a mesh."""
 
 from __future__ import annotations
 
@@ -7,39 +7,38 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
 
-from effv2_tune.training.backends.jax.steps import BATCH, device_mesh
+from effv2_tune.training.backends.jax.mesh import replicated, split_by_batch
 from effv2_tune.training.inputs.pipeline import Streamed
 from effv2_tune.training.inputs.preparation import prepared
 
 if TYPE_CHECKING:
+    from jax.sharding import Mesh
     from numpy.typing import NDArray
 
     from effv2_tune.training.backends.base import SplitName, StepPlan
     from effv2_tune.training.inputs.pipeline import DeviceData
 
 
-class JaxExtraction:
-    """See :class:`effv2_tune.training.features.extraction.Extraction`.
+class JaxExtractor:
+    """See :class:`effv2_tune.training.backends.base.Extractor`.
+
+    The other arguments are those of `Backend.make_extractor`.
 
     Args:
-        trunk: From `efficientnet_v2`, without a classifier.
-        plan: What is compiled in.
-        feeds: Of the images, from `place_sources`.
+        mesh: The devices.
     """
 
-    def __init__(self, trunk: Any, plan: StepPlan, feeds: DeviceData) -> None:
-        self._trunk = trunk
+    def __init__(self, backbone: Any, plan: StepPlan, data: DeviceData, *, mesh: Mesh) -> None:
+        self._backbone = backbone
         self._plan = plan
-        self._feeds = feeds
-        self._everything = np.arange(plan.batch, dtype=np.int32)
-        mesh = device_mesh()
-        everywhere = NamedSharding(mesh, PartitionSpec())
-        self._split = NamedSharding(mesh, PartitionSpec(BATCH))
-        weights = ([*trunk.trainable_variables], [*trunk.non_trainable_variables])
+        self._data = data
+        self._positions = np.arange(plan.batch, dtype=np.int32)
+        self._split = split_by_batch(mesh)
+        weights = ([*backbone.trainable_variables], [*backbone.non_trainable_variables])
         self._weights = jax.device_put(
-            jax.tree.map(lambda variable: jnp.array(np.asarray(variable)), weights), everywhere
+            jax.tree.map(lambda variable: jnp.array(np.asarray(variable)), weights),
+            replicated(mesh),
         )
         self._step = jax.jit(self._extract)
 
@@ -47,7 +46,7 @@ class JaxExtraction:
         images = jax.lax.with_sharding_constraint(pixels[indices], self._split)
         images = images.astype(jnp.float32)
         images = jnp.where(mirrored, jnp.flip(images, axis=2), images)
-        features, _ = self._trunk.stateless_call(
+        features, _ = self._backbone.stateless_call(
             *weights, prepared(images, self._plan), training=False
         )
         return features
@@ -55,19 +54,16 @@ class JaxExtraction:
     def run(
         self, split: SplitName, order: NDArray[np.int32], *, mirrored: bool
     ) -> NDArray[np.float32]:
-        """The features of these images, batch after batch; fetched when all are on their way."""
-        feed = self._feeds[split]
+        """The features of these images; fetched once all batches are dispatched."""
+        feed = self._data[split]
         if isinstance(feed, Streamed):
             feed.begin(order)
         batches = []
         for step, indices in enumerate(order):
             pixels, at = (
-                (feed.take(step)[0], self._everything)
+                (feed.take(step)[0], self._positions)
                 if isinstance(feed, Streamed)
                 else (feed.pixels, indices)
             )
             batches.append(self._step(self._weights, pixels, at, np.bool_(mirrored)))
         return np.concatenate(jax.device_get(batches))
-
-
-make_extraction = JaxExtraction

@@ -1,4 +1,4 @@
-"""Training and evaluation steps on JAX: all devices, state carried from step to step."""
+"""Compiles the training and evaluation steps for JAX, for all devices of a mesh."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from effv2_tune.network.hash_rng import uniform
 from effv2_tune.training.backends.base import Sums, named_variables
-from effv2_tune.training.inputs.pipeline import Streamed, device_data
+from effv2_tune.training.backends.jax.mesh import replicated, split_by_batch
+from effv2_tune.training.inputs.pipeline import Streamed
 from effv2_tune.training.inputs.preparation import evaluation_inputs, training_inputs
 from effv2_tune.training.inputs.shuffling import evaluation_order
 from effv2_tune.training.loss import (
@@ -25,51 +25,27 @@ from effv2_tune.training.scores import sum_counts
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from jax.sharding import Mesh
     from numpy.typing import NDArray
 
+    from effv2_tune.host import Kind
     from effv2_tune.optimizers.step_optimizer import StepOptimizer
     from effv2_tune.training.backends.base import SplitName, StepInputs, StepPlan
-    from effv2_tune.training.inputs.pipeline import DeviceData, Source
+    from effv2_tune.training.inputs.pipeline import DeviceData
     from effv2_tune.training.scores import Counts
 
 State = dict[str, Any]
-
-#: The axis of the mesh over which a batch is split.
-BATCH = "batch"
-
-
-def device_mesh() -> Mesh:
-    """All devices in a row, over which a batch is split."""
-    return Mesh(np.asarray(jax.devices()), (BATCH,))
-
-
-def place_sources(rows: Mapping[str, Source], limit: int) -> DeviceData:
-    """Images or features by split: all on every device if they have at most ``limit`` bytes."""
-    everywhere = NamedSharding(device_mesh(), PartitionSpec())
-    split = NamedSharding(device_mesh(), PartitionSpec(BATCH))
-
-    def place_all(pixels: Any, labels: Any) -> tuple[Any, Any]:
-        placed: tuple[Any, Any] = jax.device_put((pixels, labels), everywhere)
-        return placed
-
-    def place_batch(pixels: Any, labels: Any) -> tuple[Any, Any]:
-        placed: tuple[Any, Any] = jax.device_put((pixels, labels), split)
-        return placed
-
-    return device_data(rows, limit=limit, place_all=place_all, place_batch=place_batch)
 
 
 class JaxSteps:
     """See :class:`effv2_tune.training.backends.base.Steps`.
 
-    Batches are split over all devices; weights and optimizer are the same on each.
+    Batches are split over all devices; weights and optimizer are the same on each. The other
+    arguments are those of `Backend.make_steps`.
 
     Args:
-        network: From `efficientnet_v2`, giving logits; from `classifier` for features.
-        optimizer: Built for the network's trainable variables.
-        plan: What is compiled in.
-        feeds: From `place_sources`.
-        strengths: Names of the numbers that `StepInputs.strengths` will hold.
+        mesh: The devices.
+        platform: Their kind.
     """
 
     def __init__(
@@ -77,55 +53,59 @@ class JaxSteps:
         network: Any,
         optimizer: StepOptimizer,
         plan: StepPlan,
-        feeds: DeviceData,
+        data: DeviceData,
         magnitudes: tuple[str, ...],
+        *,
+        mesh: Mesh,
+        platform: Kind,
     ) -> None:
         self.traces = 0
         self._network = network
         self._optimizer = optimizer
         self._plan = plan
-        self._feeds = feeds
-        self._streams = isinstance(feeds["train"], Streamed)
-        self._names = magnitudes
-        mesh = device_mesh()
-        self._everywhere = NamedSharding(mesh, PartitionSpec())
-        self._split = NamedSharding(mesh, PartitionSpec(BATCH))
+        self._data = data
+        self._streams = isinstance(data["train"], Streamed)
+        self._magnitude_names = magnitudes
+        self._replicated = replicated(mesh)
+        self._split = split_by_batch(mesh)
         self._inputs: dict[str, Any] = {}
         self._state: State = {}
         self._averages = plan.averaged
         self._order: Any = None
         self._everything = np.arange(plan.evaluation_batch, dtype=np.int32)
         # XLA runs convolutions inside a loop on the CPU 16 times slower (jax-ml/jax#12868).
-        loops = jax.default_backend() != "cpu" or plan.takes_features
+        loops = platform != "cpu" or plan.takes_features
         self.loops_on_device = loops and not self._streams
         self._train_steps = jax.jit(self._train_many, donate_argnums=0)
-        # One split may be streamed while another lies on the device.
+        # One split may be streamed while another is on the device.
         self._evaluation_step = jax.jit(self._evaluate, static_argnames="streams")
 
     def _train_many(
         self, state: State, inputs: Any, images: Any, order: Any, window: Any
     ) -> tuple[State, Any]:
-        """Train a window: its first step, and how many: one compilation serves all lengths."""
+        """Train a window, its first step and its length: one compilation serves all lengths."""
         self.traces += 1
         first, steps = window
         zero = (jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32))
 
-        def one(at: Any, carried: Any) -> Any:
-            state, (loss, correct) = carried
-            now = jax.tree.map(lambda rows: rows[first + at], order)
-            state, (more_loss, more_correct) = self._train(state, inputs, images, now)
-            return state, (loss + more_loss, correct + more_correct)
+        def step(index: Any, carry: Any) -> Any:
+            state, (loss, correct) = carry
+            selection = jax.tree.map(lambda rows: rows[first + index], order)
+            state, (step_loss, step_correct) = self._train(state, inputs, images, selection)
+            return state, (loss + step_loss, correct + step_correct)
 
         if not self.loops_on_device:
-            return one(0, (state, zero))  # type: ignore[no-any-return]
-        return jax.lax.fori_loop(0, steps, one, (state, zero))  # type: ignore[no-any-return]
+            return step(0, (state, zero))  # type: ignore[no-any-return]
+        return jax.lax.fori_loop(0, steps, step, (state, zero))  # type: ignore[no-any-return]
 
     def _train(
-        self, state: State, inputs: Any, images: Any, now: tuple[Any, Any]
+        self, state: State, inputs: Any, images: Any, selection: tuple[Any, Any]
     ) -> tuple[State, tuple[Any, Any]]:
-        indices, mixing = now
+        indices, mixing = selection
         batch, labels = self._batch(images, indices, streams=self._streams)
-        magnitudes = dict(zip(self._names, jnp.unstack(inputs["strengths"]), strict=True))
+        magnitudes = dict(
+            zip(self._magnitude_names, jnp.unstack(inputs["magnitudes"]), strict=True)
+        )
         targets = soft_targets(
             labels,
             classes=self._plan.classes,
@@ -166,13 +146,13 @@ class JaxSteps:
         )
 
     def _draw(self, seed: Any, iterations: Any) -> Any:
-        """Random numbers from the seed, the step, and how many were drawn before."""
-        drawn = 0
+        """Random numbers from the seed, the step, and the number of draws before."""
+        draws = 0
 
         def draw(shape: tuple[int, ...]) -> Any:
-            nonlocal drawn
-            drawn += 1
-            return uniform(shape, seed, iterations, drawn)
+            nonlocal draws
+            draws += 1
+            return uniform(shape, seed, iterations, draws)
 
         return draw
 
@@ -185,24 +165,24 @@ class JaxSteps:
         )
         return evaluation_counts(logits, labels, counted)
 
-    def start(self, hyperparameters: StepInputs) -> None:
+    def start(self, inputs: StepInputs) -> None:
         """Begin a trial with the present weights of the network and of the optimizer."""
         self._averages = self._plan.averaged
-        magnitudes = [hyperparameters.magnitudes[name] for name in self._names]
+        magnitudes = [inputs.magnitudes[name] for name in self._magnitude_names]
         self._inputs = self._place(
             {
-                "seed": np.uint32(hyperparameters.seed),
-                "strengths": np.asarray(magnitudes, np.float32),
-                "class_weights": hyperparameters.class_weights,
+                "seed": np.uint32(inputs.seed),
+                "magnitudes": np.asarray(magnitudes, np.float32),
+                "class_weights": inputs.class_weights,
             }
         )
-        self._take_network()
+        self._read_variables()
         # Not copied: the optimizer's own variables are empty until it is reset.
         state = self._optimizer.initial_state()
-        self._state["optimizer"] = jax.device_put(state, self._everywhere)
+        self._state["optimizer"] = jax.device_put(state, self._replicated)
 
-    def _take_network(self) -> None:
-        # By way of NumPy: donated buffers must not be those of the network's own variables.
+    def _read_variables(self) -> None:
+        # Through NumPy: donated buffers must not be those of the network's own variables.
         self._state["trained"] = self._place([np.asarray(v) for v in self._trained_variables])
         self._state["others"] = self._place([np.asarray(v) for v in self._other_variables])
 
@@ -216,18 +196,18 @@ class JaxSteps:
 
     def _place(self, values: Any) -> Any:
         # jnp.array copies: on the CPU device_put may share NumPy's memory, which is then donated.
-        return jax.device_put(jax.tree.map(jnp.array, values), self._everywhere)
+        return jax.device_put(jax.tree.map(jnp.array, values), self._replicated)
 
     def begin_epoch(self, order: NDArray[np.int32], mixing: NDArray[np.float32]) -> None:
-        """Give the images of each step [steps, batch] of the coming epoch, and how they mix."""
-        feed = self._feeds["train"]
+        """Set the images of each step [steps, batch] of the coming epoch, and how they mix."""
+        feed = self._data["train"]
         if isinstance(feed, Streamed):
             feed.begin(order)
             order = np.broadcast_to(self._everything[: self._plan.batch], order.shape)
-        self._order = jax.device_put((order, mixing), self._everywhere)
+        self._order = jax.device_put((order, mixing), self._replicated)
 
     def run(self, first: int, steps: int) -> Sums:
-        """Train the steps from ``first`` on of this epoch, and wait until they are done."""
+        """Train ``steps`` steps of this epoch from ``first`` on, and wait for them."""
         calls = [(first, steps)]
         if not self.loops_on_device:
             calls = [(at, 1) for at in range(first, first + steps)]
@@ -243,12 +223,12 @@ class JaxSteps:
         return Sums(loss=float(losses.sum()), correct=float(correct.sum()), steps=steps)
 
     def _images_of(self, step: int) -> tuple[Any, Any]:
-        feed = self._feeds["train"]
+        feed = self._data["train"]
         return feed.take(step) if isinstance(feed, Streamed) else (feed.pixels, feed.labels)
 
     def evaluate(self, split: SplitName) -> Counts:
         """Count over every image of a split once, with the averaged weights if there are any."""
-        feed = self._feeds[split]
+        feed = self._data[split]
         batches = zip(*evaluation_order(len(feed), self._plan.evaluation_batch), strict=True)
         trained = self._evaluated()
         counts = []
@@ -275,23 +255,23 @@ class JaxSteps:
         optimizer = jax.device_get(self._state["optimizer"])
         return self._read_network(self._state["trained"]) | {
             name: np.asarray(array)
-            for name, array in zip(_names(optimizer), jax.tree.leaves(optimizer), strict=True)
+            for name, array in zip(_state_names(optimizer), jax.tree.leaves(optimizer), strict=True)
         }
 
     def _read_network(self, trained: list[Any]) -> dict[str, np.ndarray[Any, Any]]:
-        held = [*self._trained_variables, *self._other_variables]
+        variables = [*self._trained_variables, *self._other_variables]
         values = jax.device_get([*trained, *self._state["others"]])
-        by_variable = {id(variable): value for variable, value in zip(held, values, strict=True)}
+        by_variable = {id(v): value for v, value in zip(variables, values, strict=True)}
         return {
             name: np.asarray(by_variable[id(variable)])
             for name, variable in named_variables(self._network).items()
         }
 
     def write(self, state: Mapping[str, np.ndarray[Any, Any]]) -> None:
-        """Take back all state that :meth:`read` gave."""
+        """Restore the state that :meth:`read` returned."""
         self._write_network(state)
         optimizer = self._state["optimizer"]
-        arrays = [state[name] for name in _names(optimizer)]
+        arrays = [state[name] for name in _state_names(optimizer)]
         self._state["optimizer"] = self._place(
             jax.tree.unflatten(jax.tree.structure(optimizer), arrays)
         )
@@ -299,7 +279,7 @@ class JaxSteps:
     def _write_network(self, state: Mapping[str, np.ndarray[Any, Any]]) -> None:
         for name, variable in named_variables(self._network).items():
             variable.assign(state[name])
-        self._take_network()
+        self._read_variables()
 
     def copies(self) -> list[NDArray[np.float32]]:
         """All trained weights in one row, as each device of the mesh holds them."""
@@ -319,12 +299,9 @@ class JaxSteps:
         self._write_network(weights)
 
 
-def _names(optimizer: Any) -> list[str]:
+def _state_names(optimizer: Any) -> list[str]:
     """A name for each array of the optimizer's state, in the order of its leaves."""
     paths = jax.tree_util.tree_leaves_with_path(optimizer)
     return [
         "optimizer/" + jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in paths
     ]
-
-
-make_steps = JaxSteps

@@ -1,4 +1,4 @@
-"""A frozen network's features on TensorFlow: one device, as the steps compute them."""
+"""Computes a frozen backbone's features on TensorFlow, on one device."""
 
 from __future__ import annotations
 
@@ -18,20 +18,17 @@ if TYPE_CHECKING:
     from effv2_tune.training.inputs.pipeline import DeviceData
 
 
-class TensorFlowExtraction:
-    """See :class:`effv2_tune.training.features.extraction.Extraction`.
+class TensorFlowExtractor:
+    """See :class:`effv2_tune.training.backends.base.Extractor`.
 
-    Args:
-        trunk: From `efficientnet_v2`, without a classifier.
-        plan: What is compiled in.
-        feeds: Of the images, from `place_sources`.
+    The arguments are those of `Backend.make_extractor`.
     """
 
-    def __init__(self, trunk: Any, plan: StepPlan, feeds: DeviceData) -> None:
-        self._trunk = trunk
+    def __init__(self, backbone: Any, plan: StepPlan, data: DeviceData) -> None:
+        self._backbone = backbone
         self._plan = plan
-        self._feeds = feeds
-        self._everything = np.arange(plan.batch, dtype=np.int32)
+        self._data = data
+        self._positions = np.arange(plan.batch, dtype=np.int32)
         self._step = tf.function(
             self._extract,
             input_signature=[
@@ -47,24 +44,21 @@ class TensorFlowExtraction:
     def _extract(self, pixels: Any, indices: Any, mirrored: Any) -> Any:
         images = tf.cast(tf.gather(pixels, indices), tf.float32)
         images = tf.where(mirrored, ops.flip(images, axis=2), images)
-        return self._trunk(prepared(images, self._plan), training=False)
+        return self._backbone(prepared(images, self._plan), training=False)
 
     def run(
         self, split: SplitName, order: NDArray[np.int32], *, mirrored: bool
     ) -> NDArray[np.float32]:
-        """The features of these images, batch after batch."""
-        feed = self._feeds[split]
+        """The features of these images."""
+        feed = self._data[split]
         if isinstance(feed, Streamed):
             feed.begin(order)
         batches = []
         for step, indices in enumerate(order):
             pixels, at = (
-                (feed.take(step)[0], self._everything)
+                (feed.take(step)[0], self._positions)
                 if isinstance(feed, Streamed)
                 else (feed.pixels, indices)
             )
             batches.append(self._step(pixels, at, mirrored))
         return np.concatenate([batch.numpy() for batch in batches])
-
-
-make_extraction = TensorFlowExtraction

@@ -1,4 +1,4 @@
-"""Training and evaluation steps on TensorFlow: one device, one trace, state in variables."""
+"""Compiles the training and evaluation steps for TensorFlow, on one device."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from effv2_tune.network.hash_rng import uniform
 from effv2_tune.training.backends.base import Sums, iterations_of, named_variables
-from effv2_tune.training.inputs.pipeline import Streamed, device_data
+from effv2_tune.training.inputs.pipeline import Streamed
 from effv2_tune.training.inputs.preparation import evaluation_inputs, training_inputs
 from effv2_tune.training.inputs.shuffling import evaluation_order
 from effv2_tune.training.loss import (
@@ -22,34 +22,20 @@ from effv2_tune.training.loss import (
 from effv2_tune.training.scores import sum_counts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
     from effv2_tune.optimizers.step_optimizer import StepOptimizer
     from effv2_tune.training.backends.base import SplitName, StepInputs, StepPlan
-    from effv2_tune.training.inputs.pipeline import DeviceData, Source
+    from effv2_tune.training.inputs.pipeline import DeviceData
     from effv2_tune.training.scores import Counts
 
 
-def place_sources(rows: Mapping[str, Source], limit: int) -> DeviceData:
-    """Images or features by split: all on the device if they have at most ``limit`` bytes."""
-
-    def place(pixels: Any, labels: Any) -> tuple[Any, Any]:
-        return tf.constant(pixels), tf.constant(labels, tf.int32)
-
-    return device_data(rows, limit=limit, place_all=place, place_batch=place)
-
-
 class TensorFlowSteps:
-    """See :class:`effv2_tune.training.backends.base.Steps`.
+    """See :class:`effv2_tune.training.backends.base.Steps`; the state is in variables.
 
-    Args:
-        network: From `efficientnet_v2`, giving logits; from `classifier` for features.
-        optimizer: Built for the network's trainable variables.
-        plan: What is compiled in.
-        feeds: From `place_sources`.
-        strengths: Names of the numbers that `StepInputs.strengths` will hold.
+    The arguments are those of `Backend.make_steps`.
     """
 
     def __init__(
@@ -57,19 +43,19 @@ class TensorFlowSteps:
         network: Any,
         optimizer: StepOptimizer,
         plan: StepPlan,
-        feeds: DeviceData,
+        data: DeviceData,
         magnitudes: tuple[str, ...],
     ) -> None:
         self.traces = 0
         self._network = network
         self._optimizer = optimizer
         self._plan = plan
-        self._feeds = feeds
+        self._data = data
         self._everything = np.arange(plan.evaluation_batch, dtype=np.int32)
         self._iterations = iterations_of(optimizer)
         self._finished = False
-        self._names = magnitudes
-        self._strengths = tf.Variable(np.zeros(len(magnitudes), np.float32), trainable=False)
+        self._magnitude_names = magnitudes
+        self._magnitudes = tf.Variable(np.zeros(len(magnitudes), np.float32), trainable=False)
         self._class_weights = tf.Variable(np.ones(plan.classes, np.float32), trainable=False)
         self._seed = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._order: NDArray[np.int32] = np.zeros((0, plan.batch), np.int32)
@@ -78,7 +64,7 @@ class TensorFlowSteps:
         images = [tf.TensorSpec([None, *plan.image_shape], dtype), tf.TensorSpec([None], tf.int32)]
         batch = [*images, tf.TensorSpec([plan.batch], tf.int32)]
         mixing = tf.TensorSpec([4], tf.float32)
-        # Only training images have features of both sides.
+        # Only training images have features of two views.
         shape = [None, *plan.image_shape[1:]] if plan.takes_features else plan.image_shape
         evaluated = [
             tf.TensorSpec([None, *shape], dtype),
@@ -92,8 +78,8 @@ class TensorFlowSteps:
             tf.TensorSpec([None, 4], tf.float32),
             tf.TensorSpec([2], tf.int32),
         ]
-        # A classifier's step is over sooner than it is dispatched: the loop is the device's.
-        self.loops_on_device = plan.takes_features and not isinstance(feeds["train"], Streamed)
+        # A classifier's step takes less time than its dispatch: the loop runs on the device.
+        self.loops_on_device = plan.takes_features and not isinstance(data["train"], Streamed)
         # On the CPU, XLA takes minutes to compile the convolutions and runs them slower.
         compiling = {"autograph": False, "jit_compile": False}
         self._train_step = tf.function(self._train, input_signature=[*batch, mixing], **compiling)
@@ -108,7 +94,9 @@ class TensorFlowSteps:
     def _train(self, pixels: Any, truth: Any, indices: Any, mixing: Any) -> tuple[Any, Any]:
         self.traces += 1
         images, labels = tf.gather(pixels, indices), tf.gather(truth, indices)
-        magnitudes = dict(zip(self._names, tf.unstack(self._strengths.value()), strict=True))
+        magnitudes = dict(
+            zip(self._magnitude_names, tf.unstack(self._magnitudes.value()), strict=True)
+        )
         targets = soft_targets(
             labels,
             classes=self._plan.classes,
@@ -122,6 +110,7 @@ class TensorFlowSteps:
             magnitudes=magnitudes,
             draw=self._draw(),
             mixing=mixing,
+            fuse=as_one_kernel,
         )
         trained = self._network.trainable_variables
         with tf.GradientTape() as tape:
@@ -132,14 +121,14 @@ class TensorFlowSteps:
         return loss, count_correct(logits, labels)
 
     def _draw(self) -> Any:
-        """Random numbers from the seed, the step, and how many were drawn before."""
+        """Random numbers from the seed, the step, and the number of draws before."""
         iterations = self._iterations.value
-        drawn = 0
+        draws = 0
 
         def draw(shape: tuple[int, ...]) -> Any:
-            nonlocal drawn
-            drawn += 1
-            return uniform(shape, self._seed, iterations, drawn)
+            nonlocal draws
+            draws += 1
+            return uniform(shape, self._seed, iterations, draws)
 
         return draw
 
@@ -148,22 +137,22 @@ class TensorFlowSteps:
         logits = self._network(evaluation_inputs(images, self._plan), training=False)
         return evaluation_counts(logits, labels, counted)
 
-    def start(self, hyperparameters: StepInputs) -> None:
+    def start(self, inputs: StepInputs) -> None:
         """Begin a trial with the present weights of the network and of the optimizer."""
         self._finished = False
-        self._seed.assign(hyperparameters.seed)
-        self._strengths.assign([hyperparameters.magnitudes[name] for name in self._names])
-        self._class_weights.assign(hyperparameters.class_weights)
+        self._seed.assign(inputs.seed)
+        self._magnitudes.assign([inputs.magnitudes[name] for name in self._magnitude_names])
+        self._class_weights.assign(inputs.class_weights)
 
     def begin_epoch(self, order: NDArray[np.int32], mixing: NDArray[np.float32]) -> None:
-        """Give the images of each step [steps, batch] of the coming epoch, and how they mix."""
+        """Set the images of each step [steps, batch] of the coming epoch, and how they mix."""
         self._order, self._mixing = order, mixing
-        feed = self._feeds["train"]
+        feed = self._data["train"]
         if isinstance(feed, Streamed):
             feed.begin(order)
 
     def run(self, first: int, steps: int) -> Sums:
-        """Train the steps from ``first`` on of this epoch, and wait until they are done."""
+        """Train ``steps`` steps of this epoch from ``first`` on, and wait for them."""
         if self.loops_on_device:
             return self._run_on_device(first, steps)
         done = [
@@ -184,29 +173,28 @@ class TensorFlowSteps:
     def _train_many(
         self, pixels: Any, truth: Any, order: Any, mixing: Any, window: Any
     ) -> tuple[Any, Any]:
-        """Train a window: its first step, and how many: one compilation serves all lengths."""
+        """Train a window, its first step and its length: one compilation serves all lengths."""
         first, steps = tf.unstack(window)
 
-        def one(at: Any, loss: Any, correct: Any) -> tuple[Any, Any, Any]:
-            step = first + at
-            # Not order[step]: XLA takes the place of a slice for a constant, and compiles anew.
-            now, mixes = tf.gather(order, step), tf.gather(mixing, step)
-            more_loss, more_correct = self._train(pixels, truth, now, mixes)
-            return at + 1, loss + more_loss, correct + more_correct
+        def step(index: Any, loss: Any, correct: Any) -> tuple[Any, Any, Any]:
+            # Not order[...]: XLA makes a constant of the position of a slice, and compiles anew.
+            indices, mixes = (tf.gather(rows, first + index) for rows in (order, mixing))
+            step_loss, step_correct = self._train(pixels, truth, indices, mixes)
+            return index + 1, loss + step_loss, correct + step_correct
 
-        _, loss, correct = tf.while_loop(lambda at, *_: at < steps, one, (0, 0.0, 0.0))
+        _, loss, correct = tf.while_loop(lambda index, *_: index < steps, step, (0, 0.0, 0.0))
         return loss, correct
 
     def _batch(self, step: int) -> tuple[Any, Any, Any]:
-        """Pixels, labels, and which of them are the batch."""
-        feed = self._feeds["train"]
+        """Pixels, labels, and the positions of the batch in them."""
+        feed = self._data["train"]
         if isinstance(feed, Streamed):
             return *feed.take(step), self._everything[: self._plan.batch]
         return feed.pixels, feed.labels, self._order[step]
 
     def evaluate(self, split: SplitName) -> Counts:
         """Count over every image of a split once, with the averaged weights if there are any."""
-        feed = self._feeds[split]
+        feed = self._data[split]
         batches = zip(*evaluation_order(len(feed), self._plan.evaluation_batch), strict=True)
         with self._averaged():
             return sum_counts(
@@ -218,7 +206,7 @@ class TensorFlowSteps:
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
-        """The averaged weights in the network for a while, if they are kept."""
+        """Put the averaged weights into the network for the duration, if they are kept."""
         if self._finished or not self._plan.averaged:
             yield
             return
@@ -240,7 +228,7 @@ class TensorFlowSteps:
         return {name: variable.numpy() for name, variable in self._variables().items()}
 
     def write(self, state: Mapping[str, np.ndarray[Any, Any]]) -> None:
-        """Take back all state that :meth:`read` gave."""
+        """Restore the state that :meth:`read` returned."""
         for name, variable in self._variables().items():
             variable.assign(state[name])
 
@@ -266,4 +254,7 @@ class TensorFlowSteps:
             variable.assign(weights[name])
 
 
-make_steps = TensorFlowSteps
+def as_one_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Have XLA fuse a function: RandAugment takes seven times as long operation by operation."""
+    fused: Callable[..., Any] = tf.function(function, jit_compile=True, autograph=False)
+    return fused

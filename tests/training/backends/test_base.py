@@ -34,18 +34,18 @@ limit = os.environ.get("RESIDENT_BYTES")
 window = int(os.environ.get("STEPS_IN_A_CALL", "1"))
 calls = []
 if window > 1:
-    from effv2_tune.training.backends.jax import steps as jax_steps
+    from effv2_tune.training.backends.jax import device as jax_device
 
-    class Looping(jax_steps.JaxSteps):
-        def __init__(self, *given):
-            super().__init__(*given)
+    class Looping(jax_device.JaxSteps):
+        def __init__(self, *arguments, **named):
+            super().__init__(*arguments, **named)
             self.loops_on_device = True
 
         def _images_of(self, step):
             calls.append(step)
             return super()._images_of(step)
 
-    jax_steps.make_steps = Looping
+    jax_device.JaxSteps = Looping
 recipe = Recipe.model_validate_json(settings)
 trainer = Trainer(
     load_dataset(recipe.data, base=Path()),
@@ -60,11 +60,12 @@ if before is not None:
     order = Train(
         trial=1, recipe=other, rungs=(), step_seconds=0.1, checkpoint=Path(folder) / "before"
     )
-    assert trainer.train_trial(order, tell=lambda _: None, decide=lambda _: True).scores
+    first = trainer.train_trial(order, on_event=lambda _: None, should_continue=lambda _: True)
+    assert first.scores
 order = Train(
     trial=0, recipe=recipe, rungs=(), step_seconds=0.3 / window, checkpoint=Path(folder)
 )
-finished = trainer.train_trial(order, tell=lambda _: None, decide=lambda _: True)
+finished = trainer.train_trial(order, on_event=lambda _: None, should_continue=lambda _: True)
 print(json.dumps({
     "losses": [epoch.train_loss for epoch in finished.curve],
     "accuracy": finished.scores.accuracy,
@@ -358,21 +359,3 @@ def _kill_after_a_new_checkpoint(backend: str, folder: Path, rng: np.random.Gene
     process.send_signal(signal.SIGKILL)
     process.wait()
     return max(path.name for path in folder.glob("*.checkpoint"))
-
-
-def test_what_jax_compiles_is_kept_in_a_folder_of_this_user_alone(
-    run_python: Callable[..., str], tmp_path: Path
-) -> None:
-    code = """
-import jax
-from effv2_tune.training.devices import keep_compilations
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-folder = keep_compilations("TPU v5 lite")
-assert folder.stat().st_mode & 0o777 == 0o700
-jax.jit(lambda x: x * 2 + 1)(3.0)
-assert any(folder.iterdir())
-print(folder.name)
-"""
-    name = run_python(code, KERAS_BACKEND="jax", XDG_CACHE_HOME=str(tmp_path))
-
-    assert name.strip().endswith("-TPU-v5-lite")

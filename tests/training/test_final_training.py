@@ -1,4 +1,4 @@
-"""The standard training run: what it leaves, and that it is finished only once."""
+"""The final training: its results, and that it is finished only once."""
 
 from __future__ import annotations
 
@@ -126,5 +126,5 @@ def test_other_images_than_the_search_saw_are_refused_before_anything_is_written
 def test_a_run_that_diverges_says_so(tmp_path: Path) -> None:
     recipe = RECIPE.with_settings(optimizer="sgd", maximal_learning_rate=1e30, ema=False)
 
-    with pytest.raises(TuneError, match="ended diverged: The loss was no number in epoch 1"):
+    with pytest.raises(TuneError, match="ended diverged: The loss became NaN in epoch 1"):
         effv2_tune.train(recipe, out=tmp_path, hardware="cpu")

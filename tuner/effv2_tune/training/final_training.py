@@ -1,4 +1,4 @@
-"""The standard training run of a recipe: from the first epoch to a model and its test accuracy."""
+"""Runs the final training of a recipe and evaluates it on the test images."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ if TYPE_CHECKING:
     from effv2_tune.workers.messages import Compiled, EpochEnded, Finished
 
 _METRICS, _HISTORY, _MODEL, _RECIPE = "metrics.json", "history.csv", "model.keras", "recipe.json"
-#: Characters of a digest that a person is shown.
+#: Characters of a digest in messages.
 _SHOWN = 12
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a standard training run leaves.
+    """The result of a final training.
 
     Attributes:
         out: The folder that holds ``history.csv``, ``metrics.json`` and ``model.keras``.
         test: Scores on the test images.
-        metrics: What ``metrics.json`` says.
+        metrics: The content of ``metrics.json``.
     """
 
     out: Path
@@ -63,9 +63,9 @@ def run(
     data_digest: str | None,
 ) -> TrainResult:
     """See :func:`effv2_tune.training.train`."""
-    done = _what_is_done(recipe, out)
-    if done is not None:
-        return done
+    previous = _previous_result(recipe, out)
+    if previous is not None:
+        return previous
     import keras
 
     backend = keras.backend.backend()
@@ -75,30 +75,30 @@ def run(
     if data_digest is not None and dataset.digest != data_digest:
         raise TuneError(
             f"These are not the images that the recipe was found on: their digest is "
-            f"{dataset.digest[:_SHOWN]}..., and {data_digest[:_SHOWN]}... is asked for.",
-            hint="Put the images and the 'data:' section of the study back; or, to train on these "
+            f"{dataset.digest[:_SHOWN]}..., expected {data_digest[:_SHOWN]}....",
+            hint="Restore the images and the 'data:' section of the study; or, to train on these "
             "images, remove the 'provenance:' section from the file.",
         )
     device = open_device(backend, hardware=hardware, precision=recipe.precision)
     trainer = Trainer(dataset, device, base=base)
     _write(out / _RECIPE, recipe.model_dump_json(indent=2) + "\n")
-    order = Train(
+    request = Train(
         trial=0, recipe=recipe, rungs=(), step_seconds=None, checkpoint=out / "checkpoints"
     )
-    told = on_event or _nothing
-    finished = trainer.train_trial(order, tell=told, decide=_go_on)
+    notify = on_event or (lambda _: None)
+    finished = trainer.train_trial(request, on_event=notify, should_continue=lambda _: True)
     if finished.outcome != "complete":
         raise TuneError(
             f"The training ended {finished.outcome}: {finished.reason}.",
-            hint="Another recipe is needed: a lower learning rate where the loss was no number, "
-            "a smaller batch or resolution where memory did not suffice.",
+            hint="Use another recipe: a lower learning rate if the loss became NaN, a smaller "
+            "batch or resolution if it ran out of memory.",
             exit_code=EXIT_FAILED,
         )
     counts = trainer.test(recipe, out / "checkpoints")
     bucket = trainer.bucket(recipe)
     notes = () if bucket.features is None else bucket.features.take_notes()
     if notes:
-        told(Noted(notes=notes))
+        notify(Noted(notes=notes))
     steps = planned_steps(recipe, dataset.facts(), device.placement.device_count)
     metrics = _metrics(finished, counts, steps, device.environment.model_dump())
     metrics["train_seconds"] += bucket.extraction_seconds
@@ -106,12 +106,12 @@ def run(
     metrics["data_digest"] = dataset.digest
     _save_model(trainer, recipe, out / _MODEL)
     _write_history(finished, out / _HISTORY)
-    # Last: a folder with metrics is a finished run.
+    # Last: metrics mark a finished run.
     _write(out / _METRICS, json.dumps(metrics, indent=2) + "\n")
     return TrainResult(out, scores_of(counts), metrics)
 
 
-def _what_is_done(recipe: Recipe, out: Path) -> TrainResult | None:
+def _previous_result(recipe: Recipe, out: Path) -> TrainResult | None:
     """The result of a finished run of this recipe in ``out``; None where there is none.
 
     Raises:
@@ -123,7 +123,7 @@ def _what_is_done(recipe: Recipe, out: Path) -> TrainResult | None:
     if written.read_text(encoding="utf-8") != recipe.model_dump_json(indent=2) + "\n":
         raise TuneError(
             f"The folder {out} holds a training run of another recipe.",
-            hint="Give another folder with --out, or remove this one.",
+            hint="Choose another folder with --out, or remove this one.",
         )
     if not (out / _METRICS).exists():
         return None
@@ -151,7 +151,7 @@ def _metrics(
 
 
 def _save_model(trainer: Trainer, recipe: Recipe, path: Path) -> None:
-    """Save the model in stock layers; it is at every moment absent or whole."""
+    """Save the model in stock layers; the file is always absent or complete."""
     bucket = trainer.bucket(recipe)
     model = stock_model(
         *bucket.whole_network(recipe),
@@ -172,8 +172,8 @@ def _write_history(finished: Finished, path: Path) -> None:
         header = ["epoch", "learning_rate", "train_loss", "train_accuracy", "seconds"]
         table.writerow([*header, *(f"validation_{name}" for name in names)])
         for epoch in finished.curve:
-            own = [getattr(epoch, name) for name in header]
-            table.writerow([*own, *(getattr(epoch.validation, name) for name in names)])
+            row = [getattr(epoch, name) for name in header]
+            table.writerow([*row, *(getattr(epoch.validation, name) for name in names)])
 
 
 def _write(path: Path, text: str) -> None:
@@ -184,11 +184,3 @@ def _write(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     writing.replace(path)
-
-
-def _go_on(_: object) -> bool:
-    return True
-
-
-def _nothing(_: object) -> None:
-    pass

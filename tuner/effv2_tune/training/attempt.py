@@ -1,0 +1,257 @@
+"""Trains one trial from its last checkpoint to its end."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from effv2_tune.files.checkpoint import Checkpoint, CheckpointFolder
+from effv2_tune.optimizers.curves import (
+    SCHEDULE_HYPERPARAMETERS,
+    ScheduleSettings,
+    learning_rate_at,
+)
+from effv2_tune.study.steps import steps_per_epoch
+from effv2_tune.training import process_memory
+from effv2_tune.training.inputs.shuffling import epoch_mixing, epoch_order
+from effv2_tune.training.recipe_mapping import optimizer_hyperparameters
+from effv2_tune.training.scores import scores_of
+from effv2_tune.training.step_timing import WINDOW_SECONDS
+from effv2_tune.workers.messages import Compiled, EpochEnded, Finished, RungReached
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Literal
+
+    from effv2_tune.data import Dataset
+    from effv2_tune.study.bucket import BucketKey
+    from effv2_tune.study.trial import Scores, Times
+    from effv2_tune.training.compiled import CompiledBucket
+    from effv2_tune.training.machine_lock import MachineLock
+    from effv2_tune.training.trial_state import Provenance, TrialProgress, Weights
+    from effv2_tune.workers.messages import Train
+
+    OnEvent = Callable[[Compiled | EpochEnded], None]
+    ShouldContinue = Callable[[RungReached], bool]
+
+
+@dataclass(frozen=True)
+class TrainingContext:
+    """What all trials of a process have in common.
+
+    Attributes:
+        dataset: Of all trials.
+        lock: Between the processes of this machine that train.
+        checkpoint_seconds: Seconds of training between checkpoints.
+        count_traces: How often a training step was traced, over all buckets.
+    """
+
+    dataset: Dataset
+    lock: MachineLock
+    checkpoint_seconds: float
+    count_traces: Callable[[], int]
+
+    def provenance(self, key: BucketKey) -> Provenance:
+        """What an optimizer's state and a position in an epoch depend on."""
+        return {"backend": key.backend, "batch": key.batch, "images": self.dataset.digest}
+
+    def finished(
+        self,
+        request: Train,
+        progress: TrialProgress,
+        outcome: Literal["complete", "pruned", "diverged", "infeasible"],
+        *,
+        wall: float = 0.0,
+        step_bucket: float = 0.0,
+        reason: str = "",
+        scores: Scores | None = None,
+    ) -> Finished:
+        """The result of a trial."""
+        return Finished(
+            trial=request.trial,
+            outcome=outcome,
+            scores=scores,
+            selected_epoch=progress.best_epoch if scores else None,
+            curve=tuple(progress.curve),
+            times=progress.all_times(wall=wall, step_bucket=step_bucket),
+            memory_bytes=process_memory.resident_bytes(),
+            reason=reason,
+            traces=self.count_traces(),
+        )
+
+
+class TrialAttempt:
+    """One attempt at one trial.
+
+    Args:
+        context: Of the process.
+        request: The trial.
+        bucket: Compiled and timed, with the trial's state in its steps.
+        key: Of the bucket.
+        progress: Of the trial so far.
+        started: When the attempt began, on `time.perf_counter`.
+    """
+
+    def __init__(
+        self,
+        context: TrainingContext,
+        request: Train,
+        *,
+        bucket: CompiledBucket,
+        key: BucketKey,
+        progress: TrialProgress,
+        started: float,
+    ) -> None:
+        self._context = context
+        self._lock = context.lock
+        self._request = request
+        self._recipe = request.recipe
+        self._steps = bucket.steps
+        self._step_seconds = bucket.measured_step_seconds
+        self._progress = progress
+        self._folder = CheckpointFolder(request.checkpoint)
+        self._provenance = context.provenance(key)
+        self._batch = key.batch
+        self._images = len(context.dataset.train)
+        self._epoch_steps = steps_per_epoch(self._images, key.batch)
+        self._window = max(1, math.ceil(WINDOW_SECONDS / self._step_seconds))
+        self._started = started
+        self._saved = time.perf_counter()
+        self._saving_seconds = 0.0
+
+    @property
+    def _wall(self) -> float:
+        return time.perf_counter() - self._started
+
+    def train(self, on_event: OnEvent, should_continue: ShouldContinue) -> Finished:
+        """Train to the end; arguments as of `Trainer.train_trial`."""
+        progress, rungs = self._progress, self._request.rungs
+        while True:
+            epoch = progress.epoch
+            if epoch in rungs and progress.step == 0 and not should_continue(self._rung()):
+                return self._end("pruned", reason=f"Pruned at epoch {epoch}: others do better")
+            if epoch == self._recipe.epochs:
+                return self._complete()
+            if not self._train_epoch():
+                return self._end("diverged", reason=f"The loss became NaN in epoch {epoch + 1}")
+            times = self._times()
+            on_event(EpochEnded(trial=self._request.trial, epoch=progress.curve[-1], times=times))
+            self._save_if_due()
+
+    def _rung(self) -> RungReached:
+        epoch = self._progress.epoch
+        return RungReached(
+            trial=self._request.trial,
+            rung=self._request.rungs.index(epoch),
+            epoch=epoch,
+            quality=self._progress.curve[-1].validation.value_of(self._recipe.quality),
+        )
+
+    def _train_epoch(self) -> bool:
+        """Train and evaluate the rest of one epoch; whether its losses are finite."""
+        progress = self._progress
+        self._begin_epoch()
+        while progress.step < self._epoch_steps:
+            steps = min(self._window, self._epoch_steps - progress.step)
+            with self._lock.training():
+                before = time.perf_counter()
+                sums = self._steps.run(progress.step, steps)
+                seconds = time.perf_counter() - before
+            progress.count_window(sums, seconds)
+            if not math.isfinite(sums.loss):
+                return False
+            if progress.step < self._epoch_steps:
+                self._save_if_due()
+        with progress.timed("evaluate"), self._lock.training():
+            counts = self._steps.evaluate("validation")
+        if not math.isfinite(counts.loss_sum):
+            return False
+        progress.end_epoch(
+            scores_of(counts), batch=self._batch, learning_rate=self._learning_rate()
+        )
+        if self._recipe.select != "last" and progress.selects_newest:
+            progress.select(self._steps.evaluated_weights())
+        return True
+
+    def _begin_epoch(self) -> None:
+        recipe, epoch = self._recipe, self._progress.epoch
+        self._steps.begin_epoch(
+            epoch_order(recipe.seed, epoch, images=self._images, batch=self._batch),
+            epoch_mixing(
+                recipe.seed,
+                epoch,
+                steps=self._epoch_steps,
+                mixup=recipe.mixup,
+                cutmix=recipe.cutmix,
+            ),
+        )
+
+    def _learning_rate(self) -> float:
+        """Of the last step of the present epoch."""
+        hyperparameters = optimizer_hyperparameters(
+            self._recipe, images=self._images, batch=self._batch
+        )
+        kind = self._recipe.schedule
+        settings = ScheduleSettings(
+            kind, {name: hyperparameters[name] for name in SCHEDULE_HYPERPARAMETERS[kind]}
+        )
+        last = (self._progress.epoch + 1) * self._epoch_steps - 1
+        return float(learning_rate_at(settings, last))
+
+    def _save_if_due(self) -> None:
+        # A large network on a slow disk is saved less often: a twentieth of the time is enough.
+        interval = self._context.checkpoint_seconds * max(1.0, self._saving_seconds)
+        before = time.perf_counter()
+        if before - self._saved < interval:
+            return
+        with self._progress.timed("checkpoint"):
+            step = self._progress.epoch * self._epoch_steps + self._progress.step
+            state = self._steps.read()
+            checkpoint = self._progress.checkpoint(state, self._provenance, wall=self._wall)
+            self._folder.save(step, checkpoint)
+        self._saved = time.perf_counter()
+        self._saving_seconds = self._saved - before
+
+    def _complete(self) -> Finished:
+        progress = self._progress
+        if self._recipe.select == "last":
+            progress.select(self._steps.evaluated_weights())
+        with self._lock.training():
+            self._steps.finish(progress.best)
+        finished = self._end("complete", scores=progress.curve[progress.best_epoch - 1].validation)
+        self._save_selected(finished, progress.best)
+        return finished
+
+    def _save_selected(self, finished: Finished, weights: Weights) -> None:
+        """Leave one last, small checkpoint: the selected weights and the trial's result."""
+        facts = {
+            "recipe": self._recipe.model_dump_json(),
+            "origin": self._provenance,
+            "finished": finished.model_dump_json(),
+        }
+        last = CheckpointFolder(self._request.checkpoint, kept=1)
+        last.save(self._recipe.epochs * self._epoch_steps + 1, Checkpoint(weights, facts))
+
+    def _end(
+        self,
+        outcome: Literal["complete", "pruned", "diverged"],
+        *,
+        reason: str = "",
+        scores: Scores | None = None,
+    ) -> Finished:
+        if outcome != "complete":
+            self._folder.clear()
+        return self._context.finished(
+            self._request,
+            self._progress,
+            outcome,
+            wall=self._wall,
+            step_bucket=self._step_seconds,
+            reason=reason,
+            scores=scores,
+        )
+
+    def _times(self) -> Times:
+        return self._progress.all_times(wall=self._wall, step_bucket=self._step_seconds)

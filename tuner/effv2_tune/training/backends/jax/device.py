@@ -1,0 +1,142 @@
+"""Opens the devices that JAX trains on, all of one kind."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import jax
+
+from effv2_tune.files.cache import cache_folder
+from effv2_tune.host import probe_host
+from effv2_tune.training.backends.base import missing_device_error
+from effv2_tune.training.backends.jax import flops
+from effv2_tune.training.backends.jax.extraction import JaxExtractor
+from effv2_tune.training.backends.jax.mesh import device_mesh, replicated, split_by_batch
+from effv2_tune.training.backends.jax.steps import JaxSteps
+from effv2_tune.training.inputs.pipeline import device_data
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from jax.sharding import Mesh
+
+    from effv2_tune.host import Kind
+    from effv2_tune.optimizers.step_optimizer import StepOptimizer
+    from effv2_tune.training.backends.base import StepPlan
+    from effv2_tune.training.inputs.pipeline import DeviceData, Source
+
+#: Bytes on disk up to which the compilation cache of one kind of device grows.
+_CACHE_BYTES = 4 * 2**30
+#: The memory of an accelerator that reports none.
+_ASSUMED_BYTES = 8 * 2**30
+
+
+@dataclass(frozen=True)
+class JaxBackend:
+    """See :class:`effv2_tune.training.backends.base.Backend`; batches are split over all devices.
+
+    Attributes:
+        mesh: Of the devices.
+        platform: Their kind.
+        device_names: Their names.
+    """
+
+    mesh: Mesh
+    platform: Kind
+    device_names: list[str]
+
+    @classmethod
+    def open(cls, hardware: Kind) -> JaxBackend:
+        """Start JAX on all devices of this kind."""
+        if hardware == "cpu":
+            # Otherwise arrays are placed on an accelerator where there is one.
+            jax.config.update("jax_platforms", "cpu")
+        try:
+            devices = jax.devices(hardware)
+        except RuntimeError as error:
+            raise missing_device_error("JAX", hardware) from error
+        if hardware == "cpu":
+            return cls(device_mesh(devices), hardware, [probe_host().cpu] * len(devices))
+        names = [str(device.device_kind) for device in devices]
+        keep_compilations(names[0])
+        return cls(device_mesh(devices), hardware, names)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory of the first device."""
+        return int(self._memory_stats().get("bytes_limit", _ASSUMED_BYTES))
+
+    def peak_memory(self) -> int | None:
+        """The most bytes in use so far on the first device."""
+        peak = self._memory_stats().get("peak_bytes_in_use")
+        return None if peak is None else int(peak)
+
+    def _memory_stats(self) -> dict[str, Any]:
+        return self.mesh.devices.flat[0].memory_stats() or {}
+
+    def place(self, sources: Mapping[str, Source], limit: int) -> DeviceData:
+        """Images or features by split: on every device if they have at most ``limit`` bytes."""
+
+        def place_all(pixels: Any, labels: Any) -> tuple[Any, Any]:
+            placed: tuple[Any, Any] = jax.device_put((pixels, labels), replicated(self.mesh))
+            return placed
+
+        def place_batch(pixels: Any, labels: Any) -> tuple[Any, Any]:
+            placed: tuple[Any, Any] = jax.device_put((pixels, labels), split_by_batch(self.mesh))
+            return placed
+
+        return device_data(sources, limit=limit, place_all=place_all, place_batch=place_batch)
+
+    def make_steps(
+        self,
+        network: Any,
+        optimizer: StepOptimizer,
+        plan: StepPlan,
+        data: DeviceData,
+        magnitudes: tuple[str, ...],
+    ) -> JaxSteps:
+        """The steps of a network on the mesh."""
+        return JaxSteps(
+            network, optimizer, plan, data, magnitudes, mesh=self.mesh, platform=self.platform
+        )
+
+    def make_extractor(self, backbone: Any, plan: StepPlan, data: DeviceData) -> JaxExtractor:
+        """The inference of a backbone on the mesh."""
+        return JaxExtractor(backbone, plan, data, mesh=self.mesh)
+
+    def image_flops(self, network: Any, pixels: int) -> float | None:
+        """As XLA counts them."""
+        return flops.image_flops(network, pixels)
+
+
+def keep_compilations(device_kind: str) -> Path:
+    """Enable JAX's compilation cache on disk for TPU and GPU.
+
+    Before the first compilation, or JAX never looks (jax-ml/jax#25768). Whoever can write to the
+    folder can run code here, so only this user can. Not on the CPU, where some machines always
+    reject the entries (jax-ml/jax#38445).
+
+    Returns:
+        The folder, one for each version and kind of device.
+    """
+    name = re.sub(r"[^A-Za-z0-9.]+", "-", f"{version('jaxlib')}-{device_kind}")
+    folder = cache_folder("compiled") / name
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    _remove_oldest(folder, _CACHE_BYTES)
+    return folder
+
+
+def _remove_oldest(folder: Path, limit: int) -> None:
+    """Keep the newest files, up to ``limit`` bytes together (JAX's own limit needs filelock)."""
+    kept = 0
+    files = [(path, path.stat()) for path in folder.iterdir() if path.is_file()]
+    for path, stat in sorted(files, key=lambda file: file[1].st_mtime, reverse=True):
+        kept += stat.st_size
+        if kept > limit:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,27 @@
+"""The devices of JAX, and its compilation cache."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def test_what_jax_compiles_is_kept_in_a_folder_of_this_user_alone(
+    run_python: Callable[..., str], tmp_path: Path
+) -> None:
+    code = """
+import jax
+from effv2_tune.training.backends.jax.device import keep_compilations
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+folder = keep_compilations("TPU v5 lite")
+assert folder.stat().st_mode & 0o777 == 0o700
+jax.jit(lambda x: x * 2 + 1)(3.0)
+assert any(folder.iterdir())
+print(folder.name)
+"""
+    name = run_python(code, KERAS_BACKEND="jax", XDG_CACHE_HOME=str(tmp_path))
+
+    assert name.strip().endswith("-TPU-v5-lite")

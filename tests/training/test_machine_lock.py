@@ -1,0 +1,53 @@
+"""Many processes train at once, one measures alone."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from typing import TYPE_CHECKING
+
+from effv2_tune.training.machine_lock import MachineLock
+
+if TYPE_CHECKING:
+    from multiprocessing.synchronize import Event
+    from pathlib import Path
+
+
+def _train(folder: Path, inside: Event, leave: Event) -> None:
+    with MachineLock(folder).training():
+        inside.set()
+        leave.wait(30)
+
+
+def _measure(folder: Path, inside: Event) -> None:
+    with MachineLock(folder).measuring():
+        inside.set()
+        time.sleep(30)
+
+
+def test_many_train_at_once_one_measures_alone_and_new_windows_wait_for_it(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    first, second, third, measuring = (context.Event() for _ in range(4))
+    leave = context.Event()
+
+    def start(function: object, *arguments: object) -> multiprocessing.process.BaseProcess:
+        process = context.Process(target=function, args=(tmp_path, *arguments), daemon=True)
+        process.start()
+        return process
+
+    processes = [start(_train, first, leave), start(_train, second, leave)]
+    assert first.wait(20)
+    assert second.wait(20)
+    measurer = start(_measure, measuring)
+    assert not measuring.wait(1.5)
+    # The one that waits to measure is not starved by those who come later.
+    processes.append(start(_train, third, leave))
+    assert not third.wait(1.5)
+    leave.set()
+    assert measuring.wait(20)
+    assert not third.is_set()
+    # A process that is killed leaves no lock behind.
+    measurer.kill()
+    assert third.wait(20)
+    for process in (*processes, measurer):
+        process.join(20)

@@ -192,8 +192,7 @@ def whole_step(side: int, batch: int) -> Row:
         key = trainer.bucket_key(recipe)
         bucket = CompiledBucket(recipe, key, dataset, data, backend=device.backend, base=Path())
         bucket.compile(recipe)
-        bucket.start(recipe)
-        bucket._begin_any_epoch(recipe)  # noqa: SLF001
+        bucket.start_first_epoch(recipe)
         calls.append(lambda bucket=bucket: bucket.steps.run(0, 1))
     stock, here = in_turns(calls, repeats=1)
     return f"training step of B0 at {side} px, batch {batch}", stock, here

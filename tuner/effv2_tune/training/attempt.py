@@ -15,7 +15,7 @@ from effv2_tune.optimizers.curves import (
 )
 from effv2_tune.study.steps import steps_per_epoch
 from effv2_tune.training import process_memory
-from effv2_tune.training.inputs.shuffling import epoch_mixing, epoch_order
+from effv2_tune.training.inputs.shuffling import epoch_inputs
 from effv2_tune.training.recipe_mapping import optimizer_hyperparameters
 from effv2_tune.training.scores import scores_of
 from effv2_tune.training.step_timing import WINDOW_SECONDS
@@ -63,8 +63,7 @@ class TrainingContext:
         progress: TrialProgress,
         outcome: Literal["complete", "pruned", "diverged", "infeasible"],
         *,
-        wall: float = 0.0,
-        step_bucket: float = 0.0,
+        times: Times,
         reason: str = "",
         scores: Scores | None = None,
     ) -> Finished:
@@ -75,7 +74,7 @@ class TrainingContext:
             scores=scores,
             selected_epoch=progress.best_epoch if scores else None,
             curve=tuple(progress.curve),
-            times=progress.all_times(wall=wall, step_bucket=step_bucket),
+            times=times,
             memory_bytes=process_memory.resident_bytes(),
             reason=reason,
             traces=self.count_traces(),
@@ -152,7 +151,9 @@ class TrialAttempt:
     def _train_epoch(self) -> bool:
         """Train and evaluate the rest of one epoch; whether its losses are finite."""
         progress = self._progress
-        self._begin_epoch()
+        self._steps.begin_epoch(
+            *epoch_inputs(self._recipe, progress.epoch, images=self._images, batch=self._batch)
+        )
         while progress.step < self._epoch_steps:
             steps = min(self._window, self._epoch_steps - progress.step)
             with self._lock.training():
@@ -174,19 +175,6 @@ class TrialAttempt:
         if self._recipe.select != "last" and progress.selects_newest:
             progress.select(self._steps.evaluated_weights())
         return True
-
-    def _begin_epoch(self) -> None:
-        recipe, epoch = self._recipe, self._progress.epoch
-        self._steps.begin_epoch(
-            epoch_order(recipe.seed, epoch, images=self._images, batch=self._batch),
-            epoch_mixing(
-                recipe.seed,
-                epoch,
-                steps=self._epoch_steps,
-                mixup=recipe.mixup,
-                cutmix=recipe.cutmix,
-            ),
-        )
 
     def _learning_rate(self) -> float:
         """Of the last step of the present epoch."""
@@ -243,14 +231,9 @@ class TrialAttempt:
     ) -> Finished:
         if outcome != "complete":
             self._folder.clear()
+        request, progress, times = self._request, self._progress, self._times()
         return self._context.finished(
-            self._request,
-            self._progress,
-            outcome,
-            wall=self._wall,
-            step_bucket=self._step_seconds,
-            reason=reason,
-            scores=scores,
+            request, progress, outcome, times=times, reason=reason, scores=scores
         )
 
     def _times(self) -> Times:

@@ -16,9 +16,8 @@ from effv2_tune.network import (
 from effv2_tune.network.pretrained.weights import input_scaling
 from effv2_tune.optimizers.step_optimizer import StepOptimizer
 from effv2_tune.training.features.extraction import frozen_backbone
-from effv2_tune.training.inputs.shuffling import epoch_mixing, epoch_order
+from effv2_tune.training.inputs.shuffling import epoch_inputs
 from effv2_tune.training.recipe_mapping import (
-    magnitudes,
     network_arguments,
     optimizer_config,
     optimizer_hyperparameters,
@@ -90,9 +89,7 @@ class CompiledBucket:
         self._optimizer.build(self.network.trainable_variables)
         shape = None if features is None else features.shape
         plan = step_plan(recipe, key, self.scaling, feature_shape=shape)
-        self.steps: Steps = backend.make_steps(
-            self.network, self._optimizer, plan, data, tuple(magnitudes(recipe))
-        )
+        self.steps: Steps = backend.make_steps(self.network, self._optimizer, plan, data)
         self.build_seconds = time.perf_counter() - started
 
     def _build(self, recipe: Recipe) -> Any:
@@ -163,19 +160,26 @@ class CompiledBucket:
         self._optimizer.reset()
         self.steps.start(step_inputs(recipe, self._dataset))
 
+    def start_first_epoch(self, recipe: Recipe) -> int:
+        """Begin a trial and its first epoch; returns the steps of the epoch."""
+        self.start(recipe)
+        order, mixing = epoch_inputs(
+            recipe, 0, images=len(self._dataset.train), batch=self._key.batch
+        )
+        self.steps.begin_epoch(order, mixing)
+        return len(order)
+
     def compile(self, recipe: Recipe) -> None:
         """Trace and compile the steps; :meth:`start` discards what they train."""
         started = time.perf_counter()
-        self.start(recipe)
-        self._begin_any_epoch(recipe)
+        self.start_first_epoch(recipe)
         self.steps.run(0, 1)
         self.steps.evaluate("validation")
         self.compile_seconds = time.perf_counter() - started
 
     def measure(self, recipe: Recipe, lock: MachineLock) -> float:
         """Time one step while nothing else trains on this machine; sets ``step_seconds``."""
-        self.start(recipe)
-        epoch_steps = self._begin_any_epoch(recipe)
+        epoch_steps = self.start_first_epoch(recipe)
 
         def run(steps: int) -> None:
             while steps > 0:
@@ -186,11 +190,3 @@ class CompiledBucket:
         with lock.measuring():
             self.step_seconds = measure_step(run)
         return self.step_seconds
-
-    def _begin_any_epoch(self, recipe: Recipe) -> int:
-        order = epoch_order(recipe.seed, 0, images=len(self._dataset.train), batch=self._key.batch)
-        mixing = epoch_mixing(
-            recipe.seed, 0, steps=len(order), mixup=recipe.mixup, cutmix=recipe.cutmix
-        )
-        self.steps.begin_epoch(order, mixing)
-        return len(order)

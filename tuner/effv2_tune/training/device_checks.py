@@ -120,7 +120,7 @@ class DeviceChecks:
         """Steps in one call lead to the same weights as one call per step."""
         ends = []
         for calls in ([(0, EPOCH_STEPS)], [(step, 1) for step in range(EPOCH_STEPS)]):
-            self._begin()
+            self._bucket.start_first_epoch(self._recipe)
             for first, steps in calls:
                 self._bucket.steps.run(first, steps)
             ends.append(trained_weights(self._bucket.steps.read()))
@@ -142,7 +142,7 @@ class DeviceChecks:
 
     def precision(self) -> Check:
         """Computes in the requested precision, stores float32, and losses are finite."""
-        self._begin()
+        self._bucket.start_first_epoch(self._recipe)
         losses = [self._bucket.steps.run(step, 1).loss for step in range(EPOCH_STEPS)]
         network = self._bucket.network
         computed = {layer.compute_dtype for layer in network.layers_by_name.values()}
@@ -179,17 +179,6 @@ class DeviceChecks:
             figure=f"{1000 * min(first, second):.2f} ms for {self._batch} images at "
             f"{self._recipe.pixels} px; measured again {share:.0%} off{unsteady}",
         )
-
-    def _begin(self) -> None:
-        """Begin the recipe's first epoch, from its initial weights."""
-        from effv2_tune.training.inputs.shuffling import epoch_mixing, epoch_order
-
-        recipe = self._recipe
-        self._bucket.start(recipe)
-        images = len(self._trainer.dataset.train)
-        order = epoch_order(recipe.seed, 0, images=images, batch=self._batch)
-        mixing = epoch_mixing(recipe.seed, 0, steps=len(order), mixup=recipe.mixup, cutmix=0.0)
-        self._bucket.steps.begin_epoch(order, mixing)
 
 
 def trained_weights(state: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -87,6 +87,7 @@ def step_plan(
         scaling=scaling,
         augmentations=key.augmentation,
         averaged=recipe.ema,
+        magnitudes=tuple(magnitudes(recipe)),
         takes_features=feature_shape is not None,
     )
 

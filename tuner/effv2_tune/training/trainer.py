@@ -13,10 +13,11 @@ from effv2_tune.host import usable_bytes
 from effv2_tune.study.bucket import bucket_key
 from effv2_tune.study.recipe import image_changes
 from effv2_tune.study.steps import steps_per_epoch
+from effv2_tune.study.trial import Times
 from effv2_tune.training import process_memory
 from effv2_tune.training.attempt import TrainingContext, TrialAttempt
 from effv2_tune.training.compiled import CompiledBucket
-from effv2_tune.training.features.extraction import FeatureExtractor
+from effv2_tune.training.features.extraction import ExtractionContext, FeatureExtractor
 from effv2_tune.training.machine_lock import MachineLock
 from effv2_tune.training.residency import DeviceResidency
 from effv2_tune.training.trial_state import TrialProgress, newest_checkpoint, restore
@@ -83,7 +84,7 @@ class Trainer:
         self._residency = DeviceResidency(dataset, device.backend, resident_bytes)
         self._memory_limit = MEMORY_SHARE * usable_bytes() / workers
         self._features = FeatureExtractor(
-            dataset, self._residency.images, device, lock=self._lock, base=base
+            ExtractionContext(dataset, self._residency.images, device, self._lock, base)
         )
 
     @property
@@ -134,12 +135,8 @@ class Trainer:
                 if not process_memory.is_out_of_memory(error):
                     raise
             self.forget()
-        return self._context.finished(
-            request,
-            TrialProgress(request.recipe),
-            "infeasible",
-            reason=f"Does not fit: {reason}",
-        )
+        progress, reason = TrialProgress(request.recipe), f"Does not fit: {reason}"
+        return self._context.finished(request, progress, "infeasible", times=Times(), reason=reason)
 
     def test(self, recipe: Recipe, folder: Path) -> Counts:
         """Count over the test images, with the selected weights of a complete trial.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -127,18 +127,12 @@ class TrialProgress:
     ) -> Checkpoint:
         """A checkpoint of it, with the state of the steps and its provenance."""
         best = {_SELECTED + name: array for name, array in self.best.items()}
-        facts = {
+        facts = {field.name: getattr(self, field.name) for field in fields(self)}
+        del facts["best"]
+        facts |= {
             "recipe": self.recipe.model_dump_json(),
             "origin": dict(provenance),
-            "epoch": self.epoch,
-            "step": self.step,
-            "loss": self.loss,
-            "correct": self.correct,
-            "seconds": self.seconds,
-            "step_times": self.step_times,
-            "epoch_step_times": self.epoch_step_times,
             "curve": [epoch.model_dump_json() for epoch in self.curve],
-            "best_epoch": self.best_epoch,
             "times": self.times | {"wall": self.times.get("wall", 0.0) + wall},
         }
         return Checkpoint({**state, **best}, facts)

@@ -42,6 +42,7 @@ class StepPlan:
         scaling: Of the pixel values that the network takes.
         augmentations: Kinds of augmentation.
         averaged: Whether the optimizer keeps a moving average of the weights.
+        magnitudes: The names in `StepInputs.magnitudes`.
         takes_features: Whether inputs are cached features, and the network is the classifier alone.
     """
 
@@ -53,6 +54,7 @@ class StepPlan:
     scaling: Scaling
     augmentations: tuple[str, ...]
     averaged: bool
+    magnitudes: tuple[str, ...] = ()
     takes_features: bool = False
 
     @property
@@ -173,12 +175,7 @@ class Backend(Protocol):
         """
 
     def make_steps(
-        self,
-        network: Any,
-        optimizer: StepOptimizer,
-        plan: StepPlan,
-        data: DeviceData,
-        magnitudes: tuple[str, ...],
+        self, network: Any, optimizer: StepOptimizer, plan: StepPlan, data: DeviceData
     ) -> Steps:
         """Prepare the training and evaluation steps of a network.
 
@@ -187,7 +184,6 @@ class Backend(Protocol):
             optimizer: Built for the network's trainable variables.
             plan: What is compiled in.
             data: From :meth:`place`.
-            magnitudes: Names of what `StepInputs.magnitudes` will hold.
         """
 
     def make_extractor(self, backbone: Any, plan: StepPlan, data: DeviceData) -> Extractor:

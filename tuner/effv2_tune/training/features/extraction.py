@@ -69,23 +69,11 @@ class ExtractionContext:
 
 
 class FeatureExtractor:
-    """Provides the features of a dataset, from the cache or from the backbone.
+    """Provides the features of a dataset, from the cache or from the backbone."""
 
-    The arguments are those of `ExtractionContext`.
-    """
-
-    def __init__(
-        self,
-        dataset: Dataset,
-        images: Callable[[], DeviceData],
-        device: Device,
-        *,
-        lock: MachineLock,
-        base: Path,
-        cache: FeatureCache | None = None,
-    ) -> None:
-        self._context = ExtractionContext(dataset, images, device, lock, base, cache)
-        self._dataset = dataset
+    def __init__(self, context: ExtractionContext) -> None:
+        self._context = context
+        self._dataset = context.dataset
         self._kept: WeakValueDictionary[tuple[str, bool], FeatureSet] = WeakValueDictionary()
 
     def features(self, recipe: Recipe, precision: str) -> FeatureSet:

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from effv2_tune.training.inputs.shuffling import evaluation_order
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -148,3 +150,26 @@ def device_data(
         name: Resident(*place_all(source.whole(), np.asarray(source.labels)))
         for name, source in sources.items()
     }
+
+
+def image_batches(
+    data: Resident | Streamed, order: NDArray[np.int32]
+) -> Iterator[tuple[Any, NDArray[np.int32]]]:
+    """For each batch of an order [batches, batch], pixels and its positions in them."""
+    if isinstance(data, Resident):
+        yield from ((data.pixels, positions) for positions in order)
+        return
+    data.begin(order)
+    for step in range(len(order)):
+        yield data.take(step)[0], np.arange(order.shape[1], dtype=np.int32)
+
+
+def evaluation_batches(
+    data: Resident | Streamed, batch: int
+) -> Iterator[tuple[tuple[Any, Any], NDArray[np.int32], NDArray[np.float32]]]:
+    """For each evaluation batch, pixels and labels, its positions in them, and which count."""
+    for indices, counted in zip(*evaluation_order(len(data), batch), strict=True):
+        if isinstance(data, Resident):
+            yield (data.pixels, data.labels), indices, counted
+        else:
+            yield data.gather(indices), np.arange(batch, dtype=np.int32), counted

@@ -11,6 +11,8 @@ from effv2_tune.study.steps import steps_per_epoch
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from effv2_tune.study.recipe import Recipe
+
 
 def epoch_order(seed: int, epoch: int, *, images: int, batch: int) -> NDArray[np.int32]:
     """The images of each step of one epoch.
@@ -54,6 +56,15 @@ def epoch_mixing(
         mixing[:, 1] = np.where(does_mixup, 1.0, rng.beta(cutmix, cutmix, steps))
     mixing[:, 2:] = rng.random((steps, 2))
     return mixing
+
+
+def epoch_inputs(
+    recipe: Recipe, epoch: int, *, images: int, batch: int
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """The order and the mixing of one epoch of a recipe, as `Steps.begin_epoch` takes them."""
+    order = epoch_order(recipe.seed, epoch, images=images, batch=batch)
+    mixup, cutmix = recipe.mixup, recipe.cutmix
+    return order, epoch_mixing(recipe.seed, epoch, steps=len(order), mixup=mixup, cutmix=cutmix)
 
 
 def evaluation_order(images: int, batch: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:

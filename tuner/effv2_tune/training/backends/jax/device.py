@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,8 @@ import jax
 from effv2_tune.files.cache import cache_folder
 from effv2_tune.host import probe_host
 from effv2_tune.training.backends.base import missing_device_error
-from effv2_tune.training.backends.jax import flops
 from effv2_tune.training.backends.jax.extraction import JaxExtractor
+from effv2_tune.training.backends.jax.flops import image_flops
 from effv2_tune.training.backends.jax.mesh import device_mesh, replicated, split_by_batch
 from effv2_tune.training.backends.jax.steps import JaxSteps
 from effv2_tune.training.inputs.pipeline import device_data
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from jax.sharding import Mesh
+    from jax.sharding import Mesh, Sharding
 
     from effv2_tune.host import Kind
     from effv2_tune.optimizers.step_optimizer import StepOptimizer
@@ -80,37 +81,26 @@ class JaxBackend:
 
     def place(self, sources: Mapping[str, Source], limit: int) -> DeviceData:
         """Images or features by split: on every device if they have at most ``limit`` bytes."""
-
-        def place_all(pixels: Any, labels: Any) -> tuple[Any, Any]:
-            placed: tuple[Any, Any] = jax.device_put((pixels, labels), replicated(self.mesh))
-            return placed
-
-        def place_batch(pixels: Any, labels: Any) -> tuple[Any, Any]:
-            placed: tuple[Any, Any] = jax.device_put((pixels, labels), split_by_batch(self.mesh))
-            return placed
-
+        shardings = (replicated(self.mesh), split_by_batch(self.mesh))
+        place_all, place_batch = (partial(_put, sharding) for sharding in shardings)
         return device_data(sources, limit=limit, place_all=place_all, place_batch=place_batch)
 
     def make_steps(
-        self,
-        network: Any,
-        optimizer: StepOptimizer,
-        plan: StepPlan,
-        data: DeviceData,
-        magnitudes: tuple[str, ...],
+        self, network: Any, optimizer: StepOptimizer, plan: StepPlan, data: DeviceData
     ) -> JaxSteps:
         """The steps of a network on the mesh."""
-        return JaxSteps(
-            network, optimizer, plan, data, magnitudes, mesh=self.mesh, platform=self.platform
-        )
+        return JaxSteps(network, optimizer, plan, data, mesh=self.mesh, platform=self.platform)
 
     def make_extractor(self, backbone: Any, plan: StepPlan, data: DeviceData) -> JaxExtractor:
         """The inference of a backbone on the mesh."""
         return JaxExtractor(backbone, plan, data, mesh=self.mesh)
 
-    def image_flops(self, network: Any, pixels: int) -> float | None:
-        """As XLA counts them."""
-        return flops.image_flops(network, pixels)
+    image_flops = staticmethod(image_flops)
+
+
+def _put(sharding: Sharding, pixels: Any, labels: Any) -> tuple[Any, Any]:
+    placed: tuple[Any, Any] = jax.device_put((pixels, labels), sharding)
+    return placed
 
 
 def keep_compilations(device_kind: str) -> Path:

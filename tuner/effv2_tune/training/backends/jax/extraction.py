@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from effv2_tune.training.backends.jax.mesh import replicated, split_by_batch
-from effv2_tune.training.inputs.pipeline import Streamed
+from effv2_tune.training.inputs.pipeline import image_batches
 from effv2_tune.training.inputs.preparation import prepared
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ class JaxExtractor:
         self._backbone = backbone
         self._plan = plan
         self._data = data
-        self._positions = np.arange(plan.batch, dtype=np.int32)
         self._split = split_by_batch(mesh)
         weights = ([*backbone.trainable_variables], [*backbone.non_trainable_variables])
         self._weights = jax.device_put(
@@ -55,15 +54,8 @@ class JaxExtractor:
         self, split: SplitName, order: NDArray[np.int32], *, mirrored: bool
     ) -> NDArray[np.float32]:
         """The features of these images; fetched once all batches are dispatched."""
-        feed = self._data[split]
-        if isinstance(feed, Streamed):
-            feed.begin(order)
-        batches = []
-        for step, indices in enumerate(order):
-            pixels, at = (
-                (feed.take(step)[0], self._positions)
-                if isinstance(feed, Streamed)
-                else (feed.pixels, indices)
-            )
-            batches.append(self._step(self._weights, pixels, at, np.bool_(mirrored)))
+        batches = [
+            self._step(self._weights, pixels, positions, np.bool_(mirrored))
+            for pixels, positions in image_batches(self._data[split], order)
+        ]
         return np.concatenate(jax.device_get(batches))

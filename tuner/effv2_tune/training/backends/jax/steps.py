@@ -11,9 +11,8 @@ import numpy as np
 from effv2_tune.network.hash_rng import uniform
 from effv2_tune.training.backends.base import Sums, named_variables
 from effv2_tune.training.backends.jax.mesh import replicated, split_by_batch
-from effv2_tune.training.inputs.pipeline import Streamed
+from effv2_tune.training.inputs.pipeline import Streamed, evaluation_batches
 from effv2_tune.training.inputs.preparation import evaluation_inputs, training_inputs
-from effv2_tune.training.inputs.shuffling import evaluation_order
 from effv2_tune.training.loss import (
     count_correct,
     cross_entropies,
@@ -54,7 +53,6 @@ class JaxSteps:
         optimizer: StepOptimizer,
         plan: StepPlan,
         data: DeviceData,
-        magnitudes: tuple[str, ...],
         *,
         mesh: Mesh,
         platform: Kind,
@@ -65,14 +63,14 @@ class JaxSteps:
         self._plan = plan
         self._data = data
         self._streams = isinstance(data["train"], Streamed)
-        self._magnitude_names = magnitudes
+        self._magnitude_names = plan.magnitudes
         self._replicated = replicated(mesh)
         self._split = split_by_batch(mesh)
         self._inputs: dict[str, Any] = {}
         self._state: State = {}
         self._averages = plan.averaged
         self._order: Any = None
-        self._everything = np.arange(plan.evaluation_batch, dtype=np.int32)
+        self._positions = np.arange(plan.batch, dtype=np.int32)
         # XLA runs convolutions inside a loop on the CPU 16 times slower (jax-ml/jax#12868).
         loops = platform != "cpu" or plan.takes_features
         self.loops_on_device = loops and not self._streams
@@ -203,7 +201,7 @@ class JaxSteps:
         feed = self._data["train"]
         if isinstance(feed, Streamed):
             feed.begin(order)
-            order = np.broadcast_to(self._everything[: self._plan.batch], order.shape)
+            order = np.broadcast_to(self._positions, order.shape)
         self._order = jax.device_put((order, mixing), self._replicated)
 
     def run(self, first: int, steps: int) -> Sums:
@@ -228,21 +226,14 @@ class JaxSteps:
 
     def evaluate(self, split: SplitName) -> Counts:
         """Count over every image of a split once, with the averaged weights if there are any."""
-        feed = self._data[split]
-        batches = zip(*evaluation_order(len(feed), self._plan.evaluation_batch), strict=True)
-        trained = self._evaluated()
-        counts = []
-        for indices, counted in batches:
-            streams = isinstance(feed, Streamed)
-            if isinstance(feed, Streamed):
-                images, positions = feed.gather(indices), self._everything
-            else:
-                images, positions = (feed.pixels, feed.labels), indices
-            counts.append(
-                self._evaluation_step(
-                    trained, self._state["others"], images, positions, counted, streams=streams
-                )
+        data, trained = self._data[split], self._evaluated()
+        streams = isinstance(data, Streamed)
+        counts = [
+            self._evaluation_step(
+                trained, self._state["others"], images, positions, counted, streams=streams
             )
+            for images, positions, counted in evaluation_batches(data, self._plan.evaluation_batch)
+        ]
         return sum_counts(jax.device_get(counts))
 
     def _evaluated(self) -> list[Any]:

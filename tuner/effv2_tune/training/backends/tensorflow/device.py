@@ -83,15 +83,10 @@ class TensorFlowBackend:
         return device_data(sources, limit=limit, place_all=place, place_batch=place)
 
     def make_steps(
-        self,
-        network: Any,
-        optimizer: StepOptimizer,
-        plan: StepPlan,
-        data: DeviceData,
-        magnitudes: tuple[str, ...],
+        self, network: Any, optimizer: StepOptimizer, plan: StepPlan, data: DeviceData
     ) -> TensorFlowSteps:
         """The steps of a network on the device."""
-        return TensorFlowSteps(network, optimizer, plan, data, magnitudes)
+        return TensorFlowSteps(network, optimizer, plan, data)
 
     def make_extractor(
         self, backbone: Any, plan: StepPlan, data: DeviceData

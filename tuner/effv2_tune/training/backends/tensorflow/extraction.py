@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from effv2_tune.training.inputs.pipeline import Streamed
+from effv2_tune.training.inputs.pipeline import image_batches
 from effv2_tune.training.inputs.preparation import prepared
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ class TensorFlowExtractor:
         self._backbone = backbone
         self._plan = plan
         self._data = data
-        self._positions = np.arange(plan.batch, dtype=np.int32)
         self._step = tf.function(
             self._extract,
             input_signature=[
@@ -50,15 +49,8 @@ class TensorFlowExtractor:
         self, split: SplitName, order: NDArray[np.int32], *, mirrored: bool
     ) -> NDArray[np.float32]:
         """The features of these images."""
-        feed = self._data[split]
-        if isinstance(feed, Streamed):
-            feed.begin(order)
-        batches = []
-        for step, indices in enumerate(order):
-            pixels, at = (
-                (feed.take(step)[0], self._positions)
-                if isinstance(feed, Streamed)
-                else (feed.pixels, indices)
-            )
-            batches.append(self._step(pixels, at, mirrored))
+        batches = [
+            self._step(pixels, positions, mirrored)
+            for pixels, positions in image_batches(self._data[split], order)
+        ]
         return np.concatenate([batch.numpy() for batch in batches])

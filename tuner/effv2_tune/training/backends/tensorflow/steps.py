@@ -10,9 +10,8 @@ import tensorflow as tf
 
 from effv2_tune.network.hash_rng import uniform
 from effv2_tune.training.backends.base import Sums, iterations_of, named_variables
-from effv2_tune.training.inputs.pipeline import Streamed
+from effv2_tune.training.inputs.pipeline import Streamed, evaluation_batches
 from effv2_tune.training.inputs.preparation import evaluation_inputs, training_inputs
-from effv2_tune.training.inputs.shuffling import evaluation_order
 from effv2_tune.training.loss import (
     count_correct,
     cross_entropies,
@@ -44,18 +43,17 @@ class TensorFlowSteps:
         optimizer: StepOptimizer,
         plan: StepPlan,
         data: DeviceData,
-        magnitudes: tuple[str, ...],
     ) -> None:
         self.traces = 0
         self._network = network
         self._optimizer = optimizer
         self._plan = plan
         self._data = data
-        self._everything = np.arange(plan.evaluation_batch, dtype=np.int32)
+        self._positions = np.arange(plan.batch, dtype=np.int32)
         self._iterations = iterations_of(optimizer)
         self._finished = False
-        self._magnitude_names = magnitudes
-        self._magnitudes = tf.Variable(np.zeros(len(magnitudes), np.float32), trainable=False)
+        self._magnitude_names = plan.magnitudes
+        self._magnitudes = tf.Variable(np.zeros(len(plan.magnitudes), np.float32), trainable=False)
         self._class_weights = tf.Variable(np.ones(plan.classes, np.float32), trainable=False)
         self._seed = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._order: NDArray[np.int32] = np.zeros((0, plan.batch), np.int32)
@@ -189,19 +187,16 @@ class TensorFlowSteps:
         """Pixels, labels, and the positions of the batch in them."""
         feed = self._data["train"]
         if isinstance(feed, Streamed):
-            return *feed.take(step), self._everything[: self._plan.batch]
+            return *feed.take(step), self._positions
         return feed.pixels, feed.labels, self._order[step]
 
     def evaluate(self, split: SplitName) -> Counts:
         """Count over every image of a split once, with the averaged weights if there are any."""
-        feed = self._data[split]
-        batches = zip(*evaluation_order(len(feed), self._plan.evaluation_batch), strict=True)
+        batches = evaluation_batches(self._data[split], self._plan.evaluation_batch)
         with self._averaged():
             return sum_counts(
-                self._evaluation_step(*feed.gather(indices), self._everything, counted)
-                if isinstance(feed, Streamed)
-                else self._evaluation_step(feed.pixels, feed.labels, indices, counted)
-                for indices, counted in batches
+                self._evaluation_step(*images, positions, counted)
+                for images, positions, counted in batches
             )
 
     @contextmanager

@@ -106,7 +106,7 @@ class Streamed:
     def __init__(self, source: Source, place: Place) -> None:
         self._source = source
         self._place = place
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="feed")
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="prefetch")
         self._order: NDArray[np.int32] = np.zeros((0, 0), np.int32)
         self._pending: deque[tuple[int, Future[tuple[Any, Any]]]] = deque()
 

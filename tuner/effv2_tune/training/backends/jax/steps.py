@@ -198,9 +198,9 @@ class JaxSteps:
 
     def begin_epoch(self, order: NDArray[np.int32], mixing: NDArray[np.float32]) -> None:
         """Set the images of each step [steps, batch] of the coming epoch, and how they mix."""
-        feed = self._data["train"]
-        if isinstance(feed, Streamed):
-            feed.begin(order)
+        data = self._data["train"]
+        if isinstance(data, Streamed):
+            data.begin(order)
             order = np.broadcast_to(self._positions, order.shape)
         self._order = jax.device_put((order, mixing), self._replicated)
 
@@ -221,8 +221,8 @@ class JaxSteps:
         return Sums(loss=float(losses.sum()), correct=float(correct.sum()), steps=steps)
 
     def _images_of(self, step: int) -> tuple[Any, Any]:
-        feed = self._data["train"]
-        return feed.take(step) if isinstance(feed, Streamed) else (feed.pixels, feed.labels)
+        data = self._data["train"]
+        return data.take(step) if isinstance(data, Streamed) else (data.pixels, data.labels)
 
     def evaluate(self, split: SplitName) -> Counts:
         """Count over every image of a split once, with the averaged weights if there are any."""

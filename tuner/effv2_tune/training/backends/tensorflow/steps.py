@@ -145,9 +145,9 @@ class TensorFlowSteps:
     def begin_epoch(self, order: NDArray[np.int32], mixing: NDArray[np.float32]) -> None:
         """Set the images of each step [steps, batch] of the coming epoch, and how they mix."""
         self._order, self._mixing = order, mixing
-        feed = self._data["train"]
-        if isinstance(feed, Streamed):
-            feed.begin(order)
+        data = self._data["train"]
+        if isinstance(data, Streamed):
+            data.begin(order)
 
     def run(self, first: int, steps: int) -> Sums:
         """Train ``steps`` steps of this epoch from ``first`` on, and wait for them."""
@@ -185,10 +185,10 @@ class TensorFlowSteps:
 
     def _batch(self, step: int) -> tuple[Any, Any, Any]:
         """Pixels, labels, and the positions of the batch in them."""
-        feed = self._data["train"]
-        if isinstance(feed, Streamed):
-            return *feed.take(step), self._positions
-        return feed.pixels, feed.labels, self._order[step]
+        data = self._data["train"]
+        if isinstance(data, Streamed):
+            return *data.take(step), self._positions
+        return data.pixels, data.labels, self._order[step]
 
     def evaluate(self, split: SplitName) -> Counts:
         """Count over every image of a split once, with the averaged weights if there are any."""

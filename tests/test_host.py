@@ -1,19 +1,35 @@
-"""Which device is used, and that it is never a lesser one silently."""
+"""The choice of device and backend follows the machine and the installed packages."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from importlib.metadata import PackageNotFoundError
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
+from effv2_tune import host as host_module
 from effv2_tune.errors import TuneError
-from effv2_tune.host import Hardware, Packages, choose_hardware, probe_host, probe_packages
+from effv2_tune.host import (
+    Hardware,
+    Packages,
+    choose_hardware,
+    install_command,
+    probe_host,
+    probe_packages,
+    set_keras_backend,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 NOTHING = Packages(jax=False, jax_cuda=False, libtpu=False, tensorflow=True, tensorflow_cuda=False)
 CUDA = Packages(jax=True, jax_cuda=True, libtpu=False, tensorflow=True, tensorflow_cuda=False)
+JAX = Packages(jax=True, jax_cuda=False, libtpu=False, tensorflow=False, tensorflow_cuda=False)
+NO_BACKEND = Packages(
+    jax=False, jax_cuda=False, libtpu=False, tensorflow=False, tensorflow_cuda=False
+)
 TPU = Packages(jax=True, jax_cuda=False, libtpu=True, tensorflow=True, tensorflow_cuda=False)
 
 
@@ -56,10 +72,10 @@ def test_a_bare_machine_trains_on_its_cpu_with_tensorflow(tmp_path: Path) -> Non
 def test_a_gpu_without_cuda_packages_stops_and_names_them(tmp_path: Path) -> None:
     host = probe_host(machine(tmp_path, gpus=1))
 
-    with pytest.raises(TuneError, match=r"NVIDIA T4.*would get the CPU") as caught:
+    with pytest.raises(TuneError, match=r"NVIDIA T4.*training would run on the CPU") as caught:
         choose_hardware("auto", "auto", host, NOTHING)
 
-    assert "effv2-tune[cuda]" in (caught.value.hint or "")
+    assert install_command("cuda") in (caught.value.hint or "")
 
 
 def test_a_gpu_host_may_say_that_the_cpu_is_meant(tmp_path: Path) -> None:
@@ -104,10 +120,107 @@ def test_a_free_tpu_is_taken_with_jax(tmp_path: Path) -> None:
 
 
 def test_hardware_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(TuneError, match="asks for 'hardware: gpu'"):
+    with pytest.raises(TuneError, match="requires 'hardware: gpu'"):
         choose_hardware("gpu", "auto", probe_host(machine(tmp_path)), CUDA)
 
 
 def test_jax_that_is_not_installed_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TuneError, match="JAX is not installed"):
         choose_hardware("auto", "jax", probe_host(machine(tmp_path)), NOTHING)
+
+
+def test_without_tensorflow_the_cpu_trains_with_jax(tmp_path: Path) -> None:
+    chosen = choose_hardware("auto", "auto", probe_host(machine(tmp_path)), JAX)
+
+    assert (chosen.kind, chosen.backend) == ("cpu", "jax")
+    assert "TensorFlow is not installed" in chosen.why
+
+
+def test_tensorflow_that_is_not_installed_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TuneError, match="TensorFlow is not installed") as caught:
+        choose_hardware("auto", "tensorflow", probe_host(machine(tmp_path)), JAX)
+
+    assert install_command("tensorflow") in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("backend", ["auto", "tensorflow", "jax"])
+def test_without_a_backend_the_error_names_both(
+    tmp_path: Path, backend: Literal["auto", "tensorflow", "jax"]
+) -> None:
+    with pytest.raises(TuneError, match="Neither TensorFlow nor JAX is installed") as caught:
+        choose_hardware("auto", backend, probe_host(machine(tmp_path)), NO_BACKEND)
+
+    assert install_command("tensorflow") in (caught.value.hint or "")
+    assert install_command("jax") in (caught.value.hint or "")
+
+
+def test_cuda_libraries_without_tensorflow_do_not_select_tensorflow(tmp_path: Path) -> None:
+    packages = Packages(
+        jax=True, jax_cuda=False, libtpu=False, tensorflow=False, tensorflow_cuda=True
+    )
+
+    with pytest.raises(TuneError, match="training would run on the CPU"):
+        choose_hardware("auto", "auto", probe_host(machine(tmp_path, gpus=1)), packages)
+
+
+class Installed:
+    """A distribution with this ``direct_url.json``."""
+
+    def __init__(self, direct_url: str | None) -> None:
+        self._direct_url = direct_url
+
+    def read_text(self, name: str) -> str | None:
+        assert name == "direct_url.json"
+        return self._direct_url
+
+
+@pytest.mark.parametrize(
+    ("direct_url", "command"),
+    [
+        ('{"url": "file:///src", "dir_info": {"editable": true}}', "pip install -e '.[jax]'"),
+        ('{"url": "file:///src", "dir_info": {}}', 'pip install "effv2-tune[jax]"'),
+        ('{"url": "https://x/y.whl", "archive_info": {}}', 'pip install "effv2-tune[jax]"'),
+        (None, 'pip install "effv2-tune[jax]"'),
+    ],
+)
+def test_the_install_command_fits_the_way_this_package_was_installed(
+    monkeypatch: pytest.MonkeyPatch, direct_url: str | None, command: str
+) -> None:
+    monkeypatch.setattr(host_module, "distribution", lambda _: Installed(direct_url))
+
+    assert install_command("jax") == command
+
+
+def test_a_source_tree_that_is_not_installed_installs_from_the_checkout(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def missing(name: str) -> Installed:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(host_module, "distribution", missing)
+
+    assert install_command("cuda") == "pip install -e '.[cuda]'"
+
+
+@pytest.mark.parametrize(
+    ("installed", "before", "after"),
+    [
+        ({"jax"}, None, "jax"),
+        ({"jax"}, "torch", "torch"),
+        ({"jax", "tensorflow"}, None, None),
+        (set(), None, None),
+    ],
+)
+def test_keras_is_switched_to_jax_only_where_tensorflow_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+    installed: set[str],
+    before: str | None,
+    after: str | None,
+) -> None:
+    is_installed: Callable[[str], bool] = installed.__contains__
+    monkeypatch.setattr(host_module, "_has", is_installed)
+    monkeypatch.setattr(os, "environ", {} if before is None else {"KERAS_BACKEND": before})
+
+    set_keras_backend()
+
+    assert os.environ.get("KERAS_BACKEND") == after

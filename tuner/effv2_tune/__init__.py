@@ -1,4 +1,4 @@
-"""Finds the EfficientNetV2 recipes that nothing beats on accuracy and training time.
+"""Finds the Pareto-optimal EfficientNetV2 recipes of accuracy and training time.
 
 >>> import effv2_tune
 >>> study = effv2_tune.Study.load("quickstart")
@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from effv2_tune.host import set_keras_backend
 
 if TYPE_CHECKING:
     from effv2_tune.interop import EfficientNetV2HyperModel, EfficientNetV2Tuner, OptunaOracle
@@ -38,7 +40,7 @@ __all__ = [
     "train",
 ]
 
-_ROOMS = {
+_PACKAGES = {
     "AdaBelief": "optimizers",
     "CyclicalLearningRate": "optimizers",
     "EfficientNetV2HyperModel": "interop",
@@ -55,10 +57,13 @@ _ROOMS = {
 }
 
 
+set_keras_backend()
+
+
 def __getattr__(name: str) -> Any:
-    if name not in _ROOMS:
+    if name not in _PACKAGES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_PACKAGES[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -1,4 +1,4 @@
-"""What this machine has, who holds it, and so which device and backend a worker will use.
+"""Detects devices and installed packages, and chooses the device and backend of the workers.
 
 Reads ``/dev``, ``/proc`` and ``/sys`` and looks for installed packages without importing them: the
 supervisor must never start a device, because on a TPU one process owns the chip.
@@ -6,9 +6,11 @@ supervisor must never start a device, because on a TPU one process owns the chip
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -18,11 +20,11 @@ from effv2_tune.errors import TuneError
 Kind = Literal["cpu", "gpu", "tpu"]
 Backend = Literal["tensorflow", "jax"]
 
-#: What tells a backend how many threads it may compute with.
+#: The environment variable that limits a backend's compute threads.
 THREADS_VARIABLE: dict[Backend, str] = {"tensorflow": "TF_NUM_INTRAOP_THREADS", "jax": "PJRT_NPROC"}
 
 _GOOGLE_PCI_VENDOR = "0x1ae0"
-#: What JAX calls the chips of a PCI device number (jax/_src/hardware_utils.py).
+#: JAX's name of the chips by PCI device number (jax/_src/hardware_utils.py).
 _TPU_KINDS = {
     "0x0027": "TPU v3",
     "0x005e": "TPU v4",
@@ -37,8 +39,8 @@ class Holder:
     """A process that has a device open.
 
     Attributes:
-        pid: Its number.
-        command: Its command line, shortened.
+        pid: Process ID.
+        command: Command line, shortened.
     """
 
     pid: int
@@ -47,15 +49,15 @@ class Holder:
 
 @dataclass(frozen=True)
 class Host:
-    """What a machine has.
+    """The devices of a machine.
 
     Attributes:
-        cpu: Name of its processor.
+        cpu: Name of the processor.
         cpu_count: Processors that this process may use.
-        gpus: Names of its NVIDIA GPUs.
-        tpu_chips: How many TPU chips it has.
+        gpus: Names of the NVIDIA GPUs.
+        tpu_chips: Number of TPU chips.
         tpu_holders: Other processes that have a TPU chip open.
-        tpu_kind: What JAX calls the chips; empty for none, or a generation newer than our table.
+        tpu_kind: JAX's name of the chips; empty if there are none or the table lacks them.
     """
 
     cpu: str
@@ -67,19 +69,19 @@ class Host:
 
     @property
     def best(self) -> Kind:
-        """The kind of device that training is fastest on."""
+        """The fastest kind of device."""
         if self.tpu_chips:
             return "tpu"
         return "gpu" if self.gpus else "cpu"
 
     def devices(self, kind: Kind) -> int:
-        """How many devices of a kind there are; the CPU counts as one."""
+        """Number of devices of a kind; the CPU counts as one."""
         return {"cpu": 1, "gpu": len(self.gpus), "tpu": self.tpu_chips}[kind]
 
 
 @dataclass(frozen=True)
 class Packages:
-    """Which of the packages that reach a device are installed."""
+    """Which of the packages that drive a device are installed."""
 
     jax: bool
     jax_cuda: bool
@@ -90,13 +92,13 @@ class Packages:
 
 @dataclass(frozen=True)
 class Hardware:
-    """What the workers will use, and why.
+    """The device and backend of the workers, and why they were chosen.
 
     Attributes:
         kind: The kind of device.
         backend: The Keras backend.
         devices: How many there are.
-        why: One sentence.
+        why: The reason, in one sentence.
     """
 
     kind: Kind
@@ -106,7 +108,7 @@ class Hardware:
 
 
 def probe_host(root: Path = Path("/")) -> Host:
-    """Look at the machine; ``root`` is where ``dev``, ``proc`` and ``sys`` lie."""
+    """Detect the devices of this machine; ``root`` contains ``dev``, ``proc`` and ``sys``."""
     return Host(
         cpu=_cpu_name(root),
         cpu_count=len(os.sched_getaffinity(0)),
@@ -118,7 +120,7 @@ def probe_host(root: Path = Path("/")) -> Host:
 
 
 def usable_bytes() -> int:
-    """Memory that processes may use here: the machine's, or the container's where that is less."""
+    """Memory available to processes: the machine's, or the container's limit if lower."""
     machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     try:
         limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
@@ -128,12 +130,12 @@ def usable_bytes() -> int:
 
 
 def threads_each(cpu_count: int, workers: int) -> int:
-    """How many threads each of several workers computes with, where they share processors."""
+    """Compute threads of each worker when several share the processors."""
     return max(cpu_count // workers, 1)
 
 
 def probe_packages() -> Packages:
-    """Look for packages without importing them."""
+    """Check which packages are installed, without importing them."""
     return Packages(
         jax=_has("jax"),
         jax_cuda=_has("jax_cuda12_plugin") or _has("jax_cuda13_plugin"),
@@ -149,66 +151,105 @@ def choose_hardware(
     host: Host,
     packages: Packages,
 ) -> Hardware:
-    """Which device and backend the workers use. Never a lesser device than the host has, silently.
+    """Choose the device and backend of the workers; never falls back to a slower device silently.
 
     Raises:
-        TuneError: The device that is asked for (or the best one of the host) cannot be used; the
-            hint names the cause.
+        TuneError: The requested device (or the fastest one of the host) cannot be used; the hint
+            gives the way out.
     """
     kind = host.best if hardware == "auto" else hardware
     if hardware != "auto" and not host.devices(kind):
         raise TuneError(
-            f"The study asks for 'hardware: {kind}', and this machine has none.",
-            hint=f"It has: {host.best}. Write 'hardware: auto' or 'hardware: {host.best}'.",
+            f"The study requires 'hardware: {kind}', but this machine has none.",
+            hint=f"It has: {host.best}. Use 'hardware: auto' or 'hardware: {host.best}'.",
         )
     if kind == "tpu":
         return _tpu(backend, host, packages)
     if kind == "gpu":
         return _gpu(backend, host, packages)
-    chosen: Backend = "tensorflow" if backend == "auto" else backend
-    if chosen == "jax" and not packages.jax:
+    return _cpu(backend, host, packages)
+
+
+def set_keras_backend() -> None:
+    """Set ``KERAS_BACKEND=jax`` where Keras would otherwise fail to import.
+
+    Keras defaults to TensorFlow, which is optional here. A backend that is set in the environment,
+    or installed, is kept.
+    """
+    if "KERAS_BACKEND" not in os.environ and not _has("tensorflow") and _has("jax"):
+        os.environ["KERAS_BACKEND"] = "jax"
+
+
+def install_command(extra: str) -> str:
+    """The command that installs an extra: from the checkout if this is one, else by name."""
+    try:
+        source = distribution("effv2-tune").read_text("direct_url.json")  # PEP 610
+    except PackageNotFoundError:  # imported from a source tree that is not installed
+        return f"pip install -e '.[{extra}]'"
+    if source and json.loads(source).get("dir_info", {}).get("editable", False):
+        return f"pip install -e '.[{extra}]'"
+    return f'pip install "effv2-tune[{extra}]"'
+
+
+def _cpu(backend: Literal["auto", "tensorflow", "jax"], host: Host, packages: Packages) -> Hardware:
+    installed = {"tensorflow": packages.tensorflow, "jax": packages.jax}
+    if not any(installed.values()):
         raise TuneError(
-            "The study asks for 'backend: jax', and JAX is not installed.",
-            hint='Install it: pip install "effv2-tune[jax]"',
+            "Neither TensorFlow nor JAX is installed; training needs one of them.",
+            hint=f"Install one: {install_command('tensorflow')} (faster on a CPU) or "
+            f"{install_command('jax')}",
         )
-    reason = "as the study says" if backend != "auto" else "it starts and trains faster than JAX"
-    return Hardware("cpu", chosen, 1, f"{host.cpu}; {chosen} on the CPU: {reason}")
+    if backend != "auto":
+        if not installed[backend]:
+            name = {"tensorflow": "TensorFlow", "jax": "JAX"}[backend]
+            raise TuneError(
+                f"The study requires 'backend: {backend}', but {name} is not installed.",
+                hint=f"Install it: {install_command(backend)}; or use 'backend: auto'.",
+            )
+        return Hardware("cpu", backend, 1, f"{host.cpu}; {backend} on the CPU: set by the study")
+    if not packages.tensorflow:
+        return Hardware("cpu", "jax", 1, f"{host.cpu}; jax on the CPU: TensorFlow is not installed")
+    reason = "faster than JAX here" if packages.jax else "JAX is not installed"
+    return Hardware("cpu", "tensorflow", 1, f"{host.cpu}; tensorflow on the CPU: {reason}")
 
 
 def _tpu(backend: str, host: Host, packages: Packages) -> Hardware:
     if backend == "tensorflow":
         raise TuneError(
-            "TensorFlow cannot use a TPU any more (2.19 was the last that could).",
-            hint="Write 'backend: jax' or remove the line; or train on the CPU: 'hardware: cpu'.",
+            "TensorFlow cannot use a TPU (2.19 was the last version that could).",
+            hint="Use 'backend: jax' or remove the line; or train on the CPU: 'hardware: cpu'.",
         )
     if not (packages.jax and packages.libtpu):
         raise TuneError(
-            "This machine has a TPU, and the packages that reach it are not installed.",
-            hint="Install them: pip install \"effv2-tune[tpu]\"; or write 'hardware: cpu'.",
+            "This machine has a TPU, but JAX's TPU packages are not installed.",
+            hint=f"Install them: {install_command('tpu')}; or use 'hardware: cpu'.",
         )
     if host.tpu_holders:
         holder = host.tpu_holders[0]
         raise TuneError(
-            f"The TPU is held by process {holder.pid} ({holder.command}); one process owns it.",
-            hint="End that process (a notebook kernel that has used JAX: restart it, and do not "
-            "import jax before the study runs); or write 'hardware: cpu'.",
+            f"The TPU is in use by process {holder.pid} ({holder.command}); only one process can "
+            "use it at a time.",
+            hint="Stop that process (restart a notebook kernel that has used JAX, and do not "
+            "import jax before the study runs); or use 'hardware: cpu'.",
         )
     return Hardware("tpu", "jax", host.tpu_chips, f"{host.tpu_chips} TPU chips, with JAX")
 
 
 def _gpu(backend: str, host: Host, packages: Packages) -> Hardware:
-    reach = {"jax": packages.jax and packages.jax_cuda, "tensorflow": packages.tensorflow_cuda}
+    usable: dict[Backend, bool] = {
+        "jax": packages.jax and packages.jax_cuda,
+        "tensorflow": packages.tensorflow and packages.tensorflow_cuda,
+    }
     names = ", ".join(sorted(set(host.gpus)))
-    order: tuple[Backend, ...] = ("jax", "tensorflow")
-    for one in order:
-        if reach[one] and backend in ("auto", one):
-            devices = len(host.gpus) if one == "jax" else 1
-            return Hardware("gpu", one, devices, f"{devices} GPU ({names}), with {one}")
-    wanted = "the CUDA packages" if backend == "auto" else f"the CUDA packages of {backend}"
+    for candidate, is_usable in usable.items():
+        if is_usable and backend in ("auto", candidate):
+            devices = len(host.gpus) if candidate == "jax" else 1
+            return Hardware("gpu", candidate, devices, f"{devices} GPU ({names}), with {candidate}")
+    missing = "the CUDA packages" if backend == "auto" else f"the CUDA packages of {backend}"
     raise TuneError(
-        f"This machine has a GPU ({names}), and {wanted} are not installed: training would get "
-        "the CPU.",
-        hint="Install them: pip install \"effv2-tune[cuda]\"; or write 'hardware: cpu'.",
+        f"This machine has a GPU ({names}), but {missing} are not installed: training would run "
+        "on the CPU.",
+        hint=f"Install them: {install_command('cuda')}; or use 'hardware: cpu'.",
     )
 
 
@@ -267,10 +308,10 @@ def _tpu_holders(root: Path) -> tuple[Holder, ...]:
         if int(process.name) == os.getpid():
             continue
         try:
-            open_files = {os.readlink(link) for link in (process / "fd").iterdir()}  # noqa: PTH115 - a text is wanted, not a Path
+            open_files = {os.readlink(link) for link in (process / "fd").iterdir()}  # noqa: PTH115 - compared as text
             command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
         except OSError:
-            continue  # it has ended, or it is another user's
+            continue  # it has exited, or belongs to another user
         if open_files & nodes:
             holders.append(Holder(int(process.name), command.strip()[:60]))
     return tuple(holders)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from effv2_tune.errors import TuneError
+from effv2_tune.host import install_command
 from effv2_tune.report.figures.picture import picture_figure, write_picture
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def test_without_kaleido_the_extra_is_named(
     with pytest.raises(TuneError, match="kaleido") as error:
         write_picture(study_maker(3), tmp_path / "front.png")
 
-    assert 'pip install "effv2-tune[images]"' in str(error.value.hint)
+    assert install_command("images") in str(error.value.hint)
 
 
 def test_without_a_complete_trial_there_is_no_picture(
@@ -56,7 +57,7 @@ def test_a_picture_names_colours_symbols_and_front(study_maker: Callable[..., Re
 @pytest.mark.slow
 @pytest.mark.skipif(
     importlib.util.find_spec("kaleido") is None or shutil.which("chromium") is None,
-    reason='needs kaleido (pip install "effv2-tune[images]") and Chromium',
+    reason="needs kaleido (pip install -e '.[images]') and Chromium",
 )
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_pictures_are_drawn_in_all_formats(
@@ -73,7 +74,7 @@ def test_pictures_are_drawn_in_all_formats(
 @pytest.mark.slow
 @pytest.mark.skipif(
     importlib.util.find_spec("kaleido") is None,
-    reason='needs kaleido (pip install "effv2-tune[images]")',
+    reason="needs kaleido (pip install -e '.[images]')",
 )
 def test_without_a_browser_the_way_out_is_named(
     study_maker: Callable[..., ReportInput], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 from effv2_tune.errors import TuneError
+from effv2_tune.host import install_command
 
 #: Where folders of studies and of training runs lie unless a person says otherwise.
 RUNS = Path("runs")
@@ -90,7 +91,7 @@ def check_database(url: str) -> None:
     except ImportError as error:
         raise TuneError(
             f"The database {shown(url)} needs a driver that is not installed ({error.name}).",
-            hint='For PostgreSQL: pip install "effv2-tune[postgres]", and a URL that starts with '
+            hint=f"For PostgreSQL: {install_command('postgres')}, and a URL that starts with "
             "postgresql+psycopg://",
         ) from error
     if address.get_backend_name() == "sqlite":

@@ -8,6 +8,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from effv2_tune.errors import EXIT_FAILED, TuneError
+from effv2_tune.host import install_command
 from effv2_tune.report.analysis import find, pixels_of, variant_of
 from effv2_tune.report.figures.front import front_figure, quality_bounds
 from effv2_tune.report.figures.palette import INK, PAPER, QUIET, resolution_symbols, variant_colour
@@ -50,7 +51,7 @@ def write_picture(given: ReportInput, path: Path, *, width: int = 960, height: i
     if importlib.util.find_spec("kaleido") is None:
         raise TuneError(
             "Pictures are drawn by kaleido, which is not installed.",
-            hint='Install it: pip install "effv2-tune[images]". It also needs Chrome or Chromium. '
+            hint=f"Install it: {install_command('images')}. It also needs Chrome or Chromium. "
             "The page (effv2-tune report) needs neither.",
             exit_code=EXIT_FAILED,
         )

@@ -15,6 +15,7 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from effv2_tune.errors import EXIT_FAILED, TuneError
+from effv2_tune.host import install_command
 from effv2_tune.pareto import standard_reference
 from effv2_tune.search.storage import records
 from effv2_tune.search.storage.leases import METADATA, LeaseLostError, Leases
@@ -475,7 +476,7 @@ def _open(url: str, limit: int | None) -> _LeasedStorage:
         except ImportError as error:
             raise TuneError(
                 f"The database {_without_password(url)} needs a driver that is not installed.",
-                hint='For PostgreSQL: pip install "effv2-tune[postgres]", and a URL that starts '
+                hint=f"For PostgreSQL: {install_command('postgres')}, and a URL that starts "
                 "with postgresql+psycopg://",
             ) from error
         except (sa.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:

@@ -1,0 +1,28 @@
+# The commands of development; `just` alone is what to run before a commit.
+# `just` is in the dependency group dev (PyPI: rust-just).
+
+default: lint fast
+
+# Format, lint, types, import contracts, spelling
+lint:
+    ruff format --check .
+    ruff check .
+    mypy
+    lint-imports
+    codespell
+
+# Tests without training
+fast *arguments:
+    pytest -m "not slow" {{ arguments }}
+
+# Every test, with coverage
+test *arguments:
+    pytest --cov=effv2_tune --cov-report=term:skip-covered {{ arguments }}
+
+# The documentation, into site/ (after a change of commands or keys: python docs/generate.py)
+docs:
+    zensical build --clean --strict
+
+# A search on the digits: about five minutes on two cores
+demo:
+    effv2-tune run quickstart

@@ -21,6 +21,7 @@ test *arguments:
 
 # The documentation, into site/ (after a change of commands or keys: python docs/generate.py)
 docs:
+    python docs/build_site.py
     zensical build --clean --strict
 
 # A search on the digits: about five minutes on two cores

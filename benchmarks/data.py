@@ -1,9 +1,9 @@
-"""How long 5,000 photographs of mixed sizes and modes take to load, and in how much memory.
+"""Measures the time and memory of loading 5,000 photographs of mixed sizes and modes.
 
     python benchmarks/data.py [--images 5000] [--side 224] [--keep FOLDER]
 
 Generates the folder (a minute or so, not measured), then loads it in fresh processes: with one core
-and with all, to disk and to memory, and once more from the finished store. All files have been read
+and with all, to disk and to memory, and again from the finished store. All files have been read
 before, so that no load waits for the disk. Writes benchmarks/results/data.md.
 """
 
@@ -46,7 +46,7 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Load:
-    """One way of loading the folder.
+    """A configuration of the loader.
 
     Attributes:
         name: In the table.
@@ -100,7 +100,7 @@ def save(image: Image.Image, kind: str, path: Path) -> None:
 
 
 def measure(folder: Path, cache: Path, side: int, load: Load) -> dict[str, float | str]:
-    """Load in a fresh process; seconds, the peak of its own memory in bytes, and the digest."""
+    """Load in a fresh process; seconds, peak private memory in bytes, and the checksum."""
     if load.fresh:
         shutil.rmtree(cache, ignore_errors=True)
     arguments = [folder, cache, side, load.cores, load.memory_limit]
@@ -111,7 +111,7 @@ def measure(folder: Path, cache: Path, side: int, load: Load) -> dict[str, float
 
 
 def measured(folder: str, cache: str, side: str, cores: str, memory_limit: str) -> None:
-    """Load here, and print what :func:`measure` wants to know."""
+    """Load in this process, and print the result for :func:`measure`."""
     peak = own_bytes()
 
     def look(_: object) -> None:
@@ -134,7 +134,7 @@ def measured(folder: str, cache: str, side: str, cores: str, memory_limit: str) 
 
 
 def own_bytes() -> int:
-    """Memory that this process cannot share: without mapped files, which the system may drop."""
+    """Private memory: without mapped files, which the system may drop."""
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     (line,) = (line for line in lines if line.startswith("RssAnon"))
     return int(line.split()[1]) * 1024

@@ -1,9 +1,9 @@
-"""What the search itself costs: our loop against Optuna's own, on an SQLite file each.
+"""Measures the overhead of the search: our loop against Optuna's own, on an SQLite file each.
 
     python benchmarks/driver_overhead.py --trials 1000
 
-Both search the same space with TPE in full trainings; nothing is trained: a trial ends when
-it has begun. They take turns, so that a busy machine slows both. Writes
+Both search the same space with TPE without pruning; nothing is trained: a trial ends as soon as
+it has begun. They alternate, so that load on the machine slows both. Writes
 benchmarks/results/driver_overhead.md.
 """
 
@@ -43,7 +43,7 @@ RESULTS = Path(__file__).parent / "results" / "driver_overhead.md"
 
 
 def quality_and_seconds(config: Mapping[str, float]) -> tuple[float, float]:
-    """Two objectives that pull apart."""
+    """Two conflicting objectives."""
     x = [config[name] for name in NAMES]
     return sum(math.sin(3 * value) for value in x), 1 + sum(value**2 for value in x)
 
@@ -56,7 +56,7 @@ def curve(config: Mapping[str, Any]) -> Iterator[tuple[int, float, float]]:
 
 
 class Instant(SystemClock):
-    """The real time, and a hand that nothing moves: simulated training takes none."""
+    """The real time; simulated training takes none."""
 
     seconds: float = 0.0
 
@@ -71,7 +71,7 @@ def optunas_loop(folder: Path) -> optuna.Study:
 
 
 def objective(trial: optuna.Trial) -> tuple[float, float]:
-    """What Optuna's own loop calls."""
+    """The objective of Optuna's loop."""
     return quality_and_seconds({name: trial.suggest_float(name, 0, 1) for name in NAMES})
 
 
@@ -99,14 +99,14 @@ def our_loop(folder: Path, trials: int) -> Iterator[Event]:
 
 
 def seconds_of(work: Callable[[], object]) -> float:
-    """How long something takes."""
+    """Duration of a call."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
 
 
 def time_both(folder: Path, trials: int) -> tuple[list[float], list[float]]:
-    """Seconds per block of trials of Optuna's loop and of ours, taken in turns."""
+    """Seconds per block of trials of Optuna's loop and of ours, alternating."""
     study, story = optunas_loop(folder), our_loop(folder, trials)
     ended = (event for event in story if isinstance(event, TrialEnded))
     theirs, ours = [], []

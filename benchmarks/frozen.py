@@ -1,12 +1,12 @@
-"""50 trials of the original recipe on cached features, against the same trials by Keras' ``fit``.
+"""Times 50 trials of the original recipe on cached features, and the same trials by Keras' ``fit``.
 
     python benchmarks/frozen.py --data cifar10.npz [--part weights|extract|trials|fit|report]
 
 All of CIFAR-10 (an ``npz`` with x_train, y_train, x_test, y_test): B0 at 64 and at 96 pixels, 25
-trials each of other learning-rate bounds, weight decay, cycle length and dropout; 25 epochs, batch
+trials each with different learning-rate bounds, weight decay, cycle length and dropout; 25 epochs, batch
 128. The weights are trained here first, to a validation accuracy of at least 0.4, so that a mistake
 would show in the accuracies. ``fit`` is timed on one epoch and extrapolated to 25 epochs of 25
-trials. Each part keeps what it has done under --work: the same command goes on. Writes
+trials. Each part keeps its results under --work: the same command resumes. Writes
 benchmarks/results/frozen.md.
 """
 
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 class Benchmark:
-    """The parts, and where each keeps what it found."""
+    """The parts, and the files of their results."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.arguments = arguments
@@ -73,7 +73,7 @@ class Benchmark:
     # --- what is trained
 
     def data(self) -> Any:
-        """CIFAR-10 as a study would say it: 45,000, 5,000 and 10,000 images."""
+        """CIFAR-10 as in a study: 45,000, 5,000 and 10,000 images."""
         from effv2_tune.study.recipe import DataSpec
 
         path = str(self.arguments.data.resolve())
@@ -83,7 +83,7 @@ class Benchmark:
         )
 
     def recipe(self, side: int, trial: int = 0) -> Any:
-        """One of the trials: what a study searches is drawn, the first is the original's."""
+        """The recipe of a trial: the original for the first, random hyperparameters for the others."""
         from effv2_tune.study.recipe import Recipe
 
         rng = np.random.default_rng([side, trial])
@@ -129,7 +129,7 @@ class Benchmark:
     # --- the parts
 
     def weights(self) -> None:
-        """Train the backbone from scratch, and keep it without its classifier."""
+        """Train the backbone from scratch, and keep it without its classifier head."""
         path = self.work / "b0.weights.h5"
         if path.exists():
             return
@@ -163,7 +163,7 @@ class Benchmark:
         self.keep("weights", {"accuracy": accuracy, "seconds": result.metrics["times"]["wall"]})
 
     def extract(self) -> None:
-        """Have the features of all images, side by side; the test images' too."""
+        """Extract the features of all images, those of the test split included, in parallel."""
         if self.found("extract"):
             return
         started = time.perf_counter()
@@ -175,7 +175,7 @@ class Benchmark:
         print(f"extraction: {wall:.1f} s", flush=True)
 
     def extract_share(self, worker: int) -> None:
-        """What one worker extracts."""
+        """Extract one worker's share."""
         trainer = self.trainer()
         for side in SIDES[worker :: self.arguments.workers]:
             started = time.perf_counter()
@@ -186,7 +186,7 @@ class Benchmark:
             self.keep(f"set-{side}", {"wall": wall, "counted": features.extraction_seconds})
 
     def trials(self) -> None:
-        """All trials, by worker processes; what an earlier call has trained stays."""
+        """Train all trials in worker processes, except those of an earlier call."""
         sessions = self.found("sessions")
         before = len(self.trained())
         missing = 2 * TRIALS_EACH - before
@@ -226,7 +226,7 @@ class Benchmark:
         return [worker.wait() for worker in workers]
 
     def train_trials(self, worker: int) -> None:
-        """What one worker trains: its share, bucket after bucket."""
+        """Train one worker's share, bucket after bucket."""
         from effv2_tune.workers.messages import Train
 
         everything = [(side, trial) for side in SIDES for trial in range(TRIALS_EACH)]
@@ -315,7 +315,7 @@ class Benchmark:
         return run(len(train))
 
     def report(self) -> None:
-        """Write what was found."""
+        """Write the results."""
         weights, extract, fit = (self.found(name) for name in ("weights", "extract", "fit"))
         sessions = self.found("sessions").get("seconds", [])
         trained = self.trained()
@@ -368,18 +368,18 @@ class Benchmark:
     # --- what was found
 
     def keep(self, name: str, facts: dict[str, Any]) -> None:
-        """Write facts, all or nothing."""
+        """Write results atomically."""
         writing = self.work / f"{name}.writing"
         writing.write_text(json.dumps(facts, indent=2))
         writing.replace(self.work / f"{name}.json")
 
     def found(self, name: str) -> dict[str, Any]:
-        """Facts that a part has kept; none if it has not run."""
+        """Results of a part; empty if it has not run."""
         path = self.work / f"{name}.json"
         return dict(json.loads(path.read_text())) if path.exists() else {}
 
     def trained(self) -> list[dict[str, Any]]:
-        """The trials that are done."""
+        """The finished trials."""
         return [self.found(path.stem) for path in sorted(self.work.glob("trial-*.json"))]
 
 

@@ -1,10 +1,10 @@
-"""How long a network takes to build and to take its first step, beside keras.applications'.
+"""Measures build time and first training step of the networks and of keras.applications'.
 
     python benchmarks/network.py [--repeats 3] [--variants b0 s] [--backends tensorflow jax]
 
 Each network is built in a fresh process, with random weights and 10 classes, and trained on 8
 images of 64 x 64 by plain gradient descent. Its first step is traced, compiled and run; a later
-step is the median of five. Networks take turns, and medians are compared. Writes
+step is the median of five. Networks alternate, and medians are compared. Writes
 benchmarks/results/network.md (a few minutes on two cores).
 """
 

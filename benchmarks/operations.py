@@ -1,9 +1,9 @@
-"""Layers that compute faster in training, against Keras' own, forward and gradients.
+"""Times the layers that are faster in training than Keras' own, forward pass and gradients.
 
     python benchmarks/operations.py
 
 Depthwise convolutions and batch normalizations of the shapes that B0 has, each compiled by itself
-and taken in turns with the stock layer, medians; then the whole training step of B0 with all stock
+and alternating with the stock layer, medians; then the whole training step of B0 with all stock
 layers and with these. One process for each backend. Writes benchmarks/results/operations.md.
 """
 
@@ -105,7 +105,7 @@ def inside() -> list[Row]:
 
 
 def quick_kinds() -> Any:
-    """The layers that the networks here are made of."""
+    """The layers of the networks here."""
     from effv2_tune.network.fast_layers import QuickBatchNormalization, QuickDepthwiseConv2D
     from effv2_tune.network.layers import LayerKinds
 

@@ -1,9 +1,9 @@
-"""What one update of all of EfficientNetV2-B0's variables takes, against Keras' AdamW.
+"""Times one update of all variables of EfficientNetV2-B0, relative to Keras' AdamW.
 
     python benchmarks/optimizers.py [--backends tensorflow jax] [--rounds 30]
 
-Each backend runs in a process of its own; there the optimizers take turns, a few updates each, so
-that what else the machine does hits all alike. A ratio is the median over the rounds of a round's
+Each backend runs in its own process, where the optimizers alternate after a few updates each, so
+that other load on the machine affects all alike. A ratio is the median over the rounds of a round's
 time over that of Keras' AdamW in the same round. "Start" is tracing and compiling the first update.
 Writes benchmarks/results/optimizers.md; takes about two minutes.
 """
@@ -36,7 +36,7 @@ BASELINE = "Keras' AdamW"
 
 @dataclass(frozen=True)
 class Figures:
-    """What was measured of one optimizer.
+    """The measurements of one optimizer.
 
     Attributes:
         name: In the table.

@@ -1,12 +1,12 @@
-"""Which rungs foretell the end: those in the learning rate's valleys, or those at fixed epochs.
+"""Compares rungs at the ends of learning-rate cycles and at fixed epochs as predictors of the end.
 
     python benchmarks/rung_placement.py --images cifar10.npz --out runs/rung-placement
 
 Trains a small network at 32 pixels on a part of CIFAR-10, every trial to its end, with cyclical
 learning rates whose bounds, cycle length and weight decay vary. Then it ranks the trials by their
-quality at rungs and holds these ranks against those at the end (Spearman's correlation, with an
-interval from resampling the trials). The same command again continues, and makes the table without
-training once all trials are there: benchmarks/results/rung_placement.md.
+quality at rungs and compares these ranks with those at the end (Spearman's correlation, with a
+bootstrap interval over the trials). The same command resumes, and only writes the table
+once all trials are finished: benchmarks/results/rung_placement.md.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def table(trials: Sequence[Trial]) -> str:
 
 
 def main() -> None:
-    """Train what is missing, and print the table."""
+    """Train the missing trials, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=Path, required=True, help="CIFAR-10 as an npz file")
     parser.add_argument("--out", type=Path, required=True)

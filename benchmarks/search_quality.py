@@ -1,13 +1,13 @@
-"""How good a front the search finds in so many seconds of training, against other strategies.
+"""Compares the hypervolume of the Pareto front over training time with that of other strategies.
 
     python benchmarks/search_quality.py --data PATH/lcbench --seeds 20
 
 LCBench (Zimmer, Lindauer, Hutter 2021) as the surrogate of YAHPO Gym (Pfisterer et al. 2022): a
 model of 2,000 learning curves per task, over batch size, learning rate, momentum, weight decay,
-depth, width and dropout of a multi-layer perceptron. A simulation trains along its curves, on a
-simulated clock; the search code is the one that real studies run.
+depth, width and dropout of a multi-layer perceptron. A simulation follows its curves on a
+simulated clock; the search code is that of real studies.
 
-Budget: the seconds of 30 median full trainings of the task, summed over the workers, stopped
+Budget: the seconds of 30 median full trainings of the task, summed over the workers, pruned
 trials included. Score: hypervolume over
 (accuracy, log seconds) of the trials completed at full length, divided by that of the front of
 400,000 random configs (`lcbench_reference.json`, made by --reference). Needs onnxruntime.
@@ -166,7 +166,7 @@ def run(
     seed: int,
     time_scale: Callable[[float], float] = log_seconds,
 ) -> dict[str, Any]:
-    """One simulation: the hypervolume over time, and what became of the trials."""
+    """One simulation: the hypervolume over time, and the outcomes of the trials."""
     budget = BUDGET_TRAININGS * reference["median_seconds"]
     plan = StudyPlan(
         name="lcbench",
@@ -196,9 +196,9 @@ def _regret(
     curve: Callable[[Mapping[str, Any]], Iterator[tuple[int, float, float]]],
     reference: Mapping[str, float],
 ) -> dict[str, float]:
-    """What the stops have cost: how many stopped trials would have joined the final front.
+    """The cost of pruning: how many pruned trials would have joined the final front.
 
-    ``lost`` is their share of the stops; ``hypervolume`` what they would have added, all together.
+    ``lost`` is their share of the pruned trials; ``hypervolume`` the sum of what they would add.
     """
     trials = list(trials)
     complete = [trial.values for trial in trials if trial.values is not None]
@@ -220,7 +220,7 @@ def run_all(
     arguments: argparse.Namespace,
     strategies: Mapping[str, SearchSpec],
 ) -> dict[str, Any]:
-    """All simulations that the results file does not hold yet."""
+    """All simulations that are not in the results file yet."""
     file = arguments.results
     results = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
@@ -247,7 +247,7 @@ def run_all(
 
 
 def main() -> None:
-    """Run what is missing, and print the table."""
+    """Run the missing simulations, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of the surrogate")
     parser.add_argument("--seeds", type=int, default=20)

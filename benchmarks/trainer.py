@@ -1,15 +1,15 @@
-"""What one compilation for all trials saves, and that the step itself is as fast as it can be.
+"""Measures what one compilation for all trials saves, and the speed of the training step.
 
     python benchmarks/trainer.py [PART ...] [--backend tensorflow|jax] [--tuner-trials 3]
 
-Each part runs in a process of its own; by default all of them do, on TensorFlow:
+Each part runs in its own process; by default all parts run, on TensorFlow:
 
 * `twelve`: twelve short trials in one bucket (B0 at 32 px, 1,280 images, batch 128, 2 epochs)
   against the same trials in Keras Tuner, start-up and compilation included. Of Keras Tuner, only
   `--tuner-trials` are run and the rest is extrapolated: each of its trials builds and compiles
   anew, so they all cost the same (12 runs all).
-* `step`: the steady step against a minimal loop written by hand below, and against
-  `keras.Model.fit`, of the same network at the same size; taken in turns, medians.
+* `step`: the steady step against a minimal hand-written loop below, and against
+  `keras.Model.fit`, of the same network at the same size; alternating, medians.
 * `resize`: 32 -> 224 px inside the step against Pillow on the host.
 * `stream`: images streamed from host memory against images on the device.
 * `augment`: a step with RandAugment, and one with random crops, against one with neither; images
@@ -113,7 +113,7 @@ def _part(part: str, options: argparse.Namespace) -> list[Row]:
 
 
 def _process(part: str, options: argparse.Namespace) -> tuple[Any, float]:
-    """What a part says in a fresh process, and its wall time."""
+    """The output of a part in a fresh process, and its wall time."""
     command = [sys.executable, __file__, "--inside", part, "--backend", options.backend]
     command += ["--tuner-trials", str(options.tuner_trials)]
     environment = os.environ | {"KERAS_BACKEND": options.backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -220,7 +220,7 @@ def keras_tuner_trials(trials: int) -> list[Any]:
 
 
 def step(backend: str) -> list[Row]:
-    """The steady step, against a loop written by hand, and against `fit`."""
+    """The steady step, against a hand-written loop, and against `fit`."""
     trainer = make_trainer(backend)
     bucket = trainer.bucket(RECIPE)
     bucket.start(RECIPE)
@@ -240,7 +240,7 @@ def step(backend: str) -> list[Row]:
 
 
 def in_turns(candidates: dict[str, Callable[[int], Any]], steps: int) -> dict[str, float]:
-    """Median seconds of a step of each; taken in turns, so that a busy machine slows all."""
+    """Median seconds of a step of each; alternating, so that load slows all alike."""
     times: dict[str, list[float]] = {name: [] for name in candidates}
     for turn in range(ROUNDS + 1):
         for name, run in candidates.items():
@@ -269,7 +269,7 @@ def _runner(trainer: Trainer, recipe: Recipe = RECIPE) -> Callable[[int], Any]:
 
 
 def tensorflow_loop(dataset: Dataset) -> Callable[[int], Any]:
-    """What one would write by hand: gather, resize, forward, gradients, Keras' AdamW."""
+    """A hand-written step: gather, resize, forward, gradients, Keras' AdamW."""
     import keras
     import tensorflow as tf
 
@@ -300,7 +300,7 @@ def tensorflow_loop(dataset: Dataset) -> Callable[[int], Any]:
 
 
 def jax_loop(dataset: Dataset) -> Callable[[int], Any]:
-    """What one would write by hand: gather, resize, forward, gradients, Optax' AdamW."""
+    """A hand-written step: gather, resize, forward, gradients, Optax' AdamW."""
     import jax
     import jax.numpy as jnp
     import optax

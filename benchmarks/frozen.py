@@ -3,10 +3,10 @@
     python benchmarks/frozen.py --data cifar10.npz [--part weights|extract|trials|fit|report]
 
 All of CIFAR-10 (an ``npz`` with x_train, y_train, x_test, y_test): B0 at 64 and at 96 pixels, 25
-trials each with different learning-rate bounds, weight decay, cycle length and dropout; 25 epochs, batch
-128. The weights are trained here first, to a validation accuracy of at least 0.4, so that a mistake
-would show in the accuracies. ``fit`` is timed on one epoch and extrapolated to 25 epochs of 25
-trials. Each part keeps its results under --work: the same command resumes. Writes
+trials each with different learning-rate bounds, weight decay, cycle length and dropout; 25 epochs,
+batch size 128. The weights are trained here first, to a validation accuracy of at least 0.4, so
+that a mistake would show in the accuracies. ``fit`` is timed on one epoch and extrapolated to 25
+epochs of 25 trials. Each part keeps its results under --work: the same command resumes. Writes
 benchmarks/results/frozen.md.
 """
 
@@ -83,7 +83,7 @@ class Benchmark:
         )
 
     def recipe(self, side: int, trial: int = 0) -> Any:
-        """The recipe of a trial: the original for the first, random hyperparameters for the others."""
+        """The recipe of a trial: the original first, then random hyperparameters."""
         from effv2_tune.study.recipe import Recipe
 
         rng = np.random.default_rng([side, trial])

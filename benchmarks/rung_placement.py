@@ -119,7 +119,7 @@ def main() -> None:
     trials = [trial for trial in read_study(arguments.out).trials if trial.state == "complete"]
     text = "\n".join(
         [
-            "# Which rungs foretell the end",
+            "# Which rungs predict the final ranking",
             "",
             (
                 f"`python benchmarks/rung_placement.py --images cifar10.npz --out DIR`: "

@@ -51,7 +51,7 @@ class Results:
         return np.array([self._found[key]["hypervolume"] for key in keys if key in self._found])
 
     def regrets(self, task: str, strategy: str, workers: int) -> tuple[float, float]:
-        """Mean share of pruned trials that would have joined the front, and mean hypervolume lost."""
+        """Mean share of pruned trials that would join the front, and mean hypervolume lost."""
         keys = [f"{task}/{strategy}/{workers}/{seed}" for seed in self.seeds]
         found = [self._found[key]["regret"] for key in keys if key in self._found]
         return (

@@ -134,7 +134,7 @@ class Benchmark:
         if path.exists():
             return
         from effv2_tune import train
-        from effv2_tune.network import efficientnet_v2
+        from effv2_tune.network import training_network
         from effv2_tune.study.recipe import Recipe
 
         recipe = Recipe(
@@ -156,7 +156,7 @@ class Benchmark:
         accuracy = result.metrics["validation"]["accuracy"]
         if accuracy < self.arguments.least_accuracy:
             sys.exit(f"The weights reach {accuracy:.3f} only; remove {self.work}, train longer.")
-        trunk = efficientnet_v2(
+        trunk = training_network(
             "b0", classes=None, resolution=WEIGHTS_SIDE, weights=str(result.model_path)
         )
         trunk.save_weights(path)
@@ -276,11 +276,11 @@ class Benchmark:
 
         from effv2_tune import AdaBelief, CyclicalLearningRate
         from effv2_tune.data import load_dataset
-        from effv2_tune.network import efficientnet_v2, stock_model
+        from effv2_tune.network import stock_model, training_network
 
         recipe = self.recipe(side)
         dataset = load_dataset(self.data(), base=Path())
-        network = efficientnet_v2("b0", classes=len(dataset.classes), weights=recipe.weights)
+        network = training_network("b0", classes=len(dataset.classes), weights=recipe.weights)
         whole = stock_model(network, image_shape=(32, 32, 3), resolution=side, scaling="tf")
         whole.trainable = False
         features = keras.layers.Dropout(recipe.dropout)(whole.get_layer("avg_pool").output)

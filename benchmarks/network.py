@@ -33,9 +33,9 @@ QUANTITIES = ("build", "first step", "later step")
 def build(maker: str, variant: str) -> Any:
     """The network of `variant` by `maker`: `ours` or `keras.applications`."""
     if maker == "ours":
-        from effv2_tune.network import efficientnet_v2
+        from effv2_tune.network import training_network
 
-        return efficientnet_v2(variant, classes=CLASSES, resolution=PIXELS)
+        return training_network(variant, classes=CLASSES, resolution=PIXELS)
     import keras
 
     return getattr(keras.applications, f"EfficientNetV2{variant.upper()}")(

@@ -106,10 +106,10 @@ def inside() -> list[Row]:
 
 def quick_kinds() -> Any:
     """The layers of the networks here."""
-    from effv2_tune.network.fast_layers import QuickBatchNormalization, QuickDepthwiseConv2D
+    from effv2_tune.network.fast_layers import FastBatchNormalization, FastDepthwiseConv2D
     from effv2_tune.network.layers import LayerKinds
 
-    return LayerKinds(QuickDepthwiseConv2D, QuickBatchNormalization)
+    return LayerKinds(FastDepthwiseConv2D, FastBatchNormalization)
 
 
 def compiled(backend: str, layer: Any, shape: tuple[int, ...]) -> Callable[[], None]:

@@ -273,9 +273,9 @@ def tensorflow_loop(dataset: Dataset) -> Callable[[int], Any]:
     import keras
     import tensorflow as tf
 
-    from effv2_tune.network import efficientnet_v2, preprocess
+    from effv2_tune.network import preprocess, training_network
 
-    network = efficientnet_v2("b0", classes=10, resolution=SIDE)
+    network = training_network("b0", classes=10, resolution=SIDE)
     optimizer = keras.optimizers.AdamW(1e-3, weight_decay=1e-5)
     optimizer.build(network.trainable_variables)
     pixels, truth = tf.constant(dataset.train.images), tf.constant(dataset.train.labels)
@@ -305,9 +305,9 @@ def jax_loop(dataset: Dataset) -> Callable[[int], Any]:
     import jax.numpy as jnp
     import optax
 
-    from effv2_tune.network import efficientnet_v2, preprocess
+    from effv2_tune.network import preprocess, training_network
 
-    network = efficientnet_v2("b0", classes=10, resolution=SIDE)
+    network = training_network("b0", classes=10, resolution=SIDE)
     optimizer = optax.adamw(1e-3, weight_decay=1e-5)
     pixels, truth = jnp.asarray(dataset.train.images), jnp.asarray(dataset.train.labels)
 
@@ -345,9 +345,9 @@ def fit_loop(dataset: Dataset) -> Callable[[int], Any]:
     """`keras.Model.fit` of the same network, on images that are resized already."""
     import keras
 
-    from effv2_tune.network import efficientnet_v2
+    from effv2_tune.network import training_network
 
-    network = efficientnet_v2("b0", classes=10, resolution=SIDE)
+    network = training_network("b0", classes=10, resolution=SIDE)
     network.compile(
         keras.optimizers.AdamW(1e-3, weight_decay=1e-5),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),

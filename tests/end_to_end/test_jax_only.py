@@ -46,7 +46,7 @@ import effv2_tune
 
 for name in effv2_tune.__all__:
     getattr(effv2_tune, name)
-model = effv2_tune.efficientnet_v2("b0", classes=10, resolution=32)
+model = effv2_tune.efficientnet_v2("b0", classes=10, input_shape=(32, 32, 3))
 import keras
 print(keras.backend.backend(), "tensorflow" in sys.modules)
 """

@@ -17,7 +17,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from effv2_tune.network import efficientnet_v2, preprocess
+from effv2_tune.network import preprocess, training_network
 
 
 def drawn(name: str, shape: tuple[int, ...], seed: int) -> np.ndarray[Any, Any]:
@@ -61,7 +61,7 @@ def compare(
 ) -> dict[str, Any]:
     """What the network called `name` gives, beside what it should."""
     start = time.perf_counter()
-    network = efficientnet_v2(name, classes=1000, resolution=wanted["px"], dtype=dtype)
+    network = training_network(name, classes=1000, resolution=wanted["px"], dtype=dtype)
     layers = []
     for layer in network.layers:
         names = file_names(layer)

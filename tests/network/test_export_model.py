@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from effv2_tune.errors import TuneError
-from effv2_tune.network import classifier, efficientnet_v2, preprocess, stock_model
+from effv2_tune.network import classifier, preprocess, stock_model, training_network
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 40, 48, 3), dtype=np.uint8)
 
@@ -20,7 +20,7 @@ def numbers(tensor: Any) -> np.ndarray[Any, Any]:
 
 def trained(name: str = "tiny", **options: Any) -> Any:
     """A network whose moving statistics and weights are no longer the initial ones."""
-    network = efficientnet_v2(name, **{"classes": 10, "dropout": 0.3, **options})
+    network = training_network(name, **{"classes": 10, "dropout": 0.3, **options})
     rng = np.random.default_rng(0)
     for layer in network.layers:
         for weight in layer.variables:
@@ -95,9 +95,9 @@ def test_trunk_and_head_make_one_model() -> None:
         numbers(stock_model(trunk, head, **facts)(IMAGES)),
         numbers(stock_model(whole, **facts)(IMAGES)),
     )
-    with pytest.raises(TuneError, match="here is no classifier"):
+    with pytest.raises(TuneError, match="needs one classifier, found none"):
         stock_model(trunk, **facts)
-    with pytest.raises(TuneError, match="here is two classifiers"):
+    with pytest.raises(TuneError, match="needs one classifier, found two"):
         stock_model(whole, head, **facts)
 
 

@@ -14,11 +14,11 @@ from effv2_tune.errors import TuneError
 from effv2_tune.network import (
     classifier,
     drop_rate_variables,
-    efficientnet_v2,
     initialise,
     preprocess,
     set_drop_rates,
     stage_of,
+    training_network,
     variables_by_stage,
 )
 from effv2_tune.network.pretrained.weight_io import keras_applications_names
@@ -27,7 +27,7 @@ IMAGES = np.random.default_rng(0).normal(size=(4, 32, 32, 3)).astype("float32")
 
 
 def tiny(**options: Any) -> Any:
-    return efficientnet_v2("tiny", **{"classes": 10, **options})
+    return training_network("tiny", **{"classes": 10, **options})
 
 
 def numbers(tensor: Any) -> np.ndarray[Any, Any]:
@@ -118,8 +118,8 @@ def test_new_rates_compile_nothing_anew() -> None:
 def test_on_jax_too_and_with_the_same_initial_weights(run_python: Any) -> None:
     code = """
 import json, jax, numpy as np
-from effv2_tune.network import efficientnet_v2, drop_rate_variables, set_drop_rates
-network = efficientnet_v2("tiny", classes=10, dropout=0.0, stochastic_depth=0.0)
+from effv2_tune.network import training_network, drop_rate_variables, set_drop_rates
+network = training_network("tiny", classes=10, dropout=0.0, stochastic_depth=0.0)
 images = np.random.default_rng(0).normal(size=(4, 32, 32, 3)).astype("float32")
 traces = []
 @jax.jit
@@ -152,7 +152,7 @@ def test_a_rate_out_of_range_or_unknown_is_refused() -> None:
         tiny(dropout=1.0)
     with pytest.raises(TuneError, match=r"stochastic_depth -0\.1 is not a rate"):
         set_drop_rates(tiny(), stochastic_depth=-0.1)
-    with pytest.raises(TuneError, match="no rate called 'stochastic_depth'"):
+    with pytest.raises(TuneError, match="no drop rate 'stochastic_depth'"):
         set_drop_rates(classifier("tiny", classes=2), stochastic_depth=0.1)
 
 
@@ -223,7 +223,7 @@ def test_initialise_gives_the_weights_of_a_new_network() -> None:
 
 
 def test_initial_weights_are_the_official_ones() -> None:
-    network = efficientnet_v2("b0", classes=10, resolution=32)
+    network = training_network("b0", classes=10, resolution=32)
 
     wide = numbers(network.get_layer("post_conv").kernel)
     assert wide.std() == pytest.approx(np.sqrt(2 / 1280), rel=0.01)
@@ -242,8 +242,8 @@ def test_options_reach_the_layers() -> None:
     norm = network.get_layer("stem_bn")
     assert (norm.momentum, norm.epsilon) == (0.5, 0.01)
     assert np.allclose(numbers(network(IMAGES)).sum(axis=1), 1)
-    assert efficientnet_v2("t", classes=2).get_layer("stem_bn").epsilon == 1e-5
-    assert efficientnet_v2("b0", classes=2).resolution == 224
+    assert training_network("t", classes=2).get_layer("stem_bn").epsilon == 1e-5
+    assert training_network("b0", classes=2).resolution == 224
 
 
 def test_any_size_from_32_pixels_and_odd_ones_work() -> None:
@@ -284,8 +284,8 @@ def test_a_step_of_training_reaches_every_trained_weight() -> None:
 @pytest.mark.parametrize("name", ["tiny", pytest.param("b0", marks=pytest.mark.slow)])
 def test_mixed_bfloat16_stays_within_three_hundredths_of_float32(name: str) -> None:
     images = np.random.default_rng(1).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
-    exact = efficientnet_v2(name, classes=10)
-    mixed = efficientnet_v2(name, classes=10, dtype="mixed_bfloat16")
+    exact = training_network(name, classes=10)
+    mixed = training_network(name, classes=10, dtype="mixed_bfloat16")
     shake(exact)
     for mine, theirs in zip(mixed.variables, exact.variables, strict=True):
         mine.assign(theirs)
@@ -311,7 +311,7 @@ def test_the_network_is_that_of_keras_applications(name: str) -> None:
         include_preprocessing=False,
         classifier_activation=None,
     )
-    network = efficientnet_v2(name, classes=10)
+    network = training_network(name, classes=10)
     shake(network)
     for released, theirs in keras_applications_names(find_variant(name)):
         peer.get_layer(theirs).set_weights(network.get_layer(released).get_weights())

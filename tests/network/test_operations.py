@@ -19,10 +19,10 @@ import itertools, json, sys
 import keras, numpy as np
 from keras import ops
 from effv2_tune.network.layers import LayerKinds, LayerMaker
-from effv2_tune.network.fast_layers import QuickBatchNormalization, QuickDepthwiseConv2D
+from effv2_tune.network.fast_layers import FastBatchNormalization, FastDepthwiseConv2D
 from effv2_tune.catalog import find_variant
 
-QUICK = LayerKinds(QuickDepthwiseConv2D, QuickBatchNormalization)
+QUICK = LayerKinds(FastDepthwiseConv2D, FastBatchNormalization)
 rng = np.random.default_rng(0)
 
 def outputs(layer, images, upstream, training):

@@ -421,9 +421,9 @@ def test_a_batch_larger_than_the_training_split_is_refused_before_anything_is_bu
 def test_frozen_stages_keep_their_weights_and_statistics(
     fresh: Callable[..., Trainer], tmp_path: Path, stage: int
 ) -> None:
-    from effv2_tune.network import efficientnet_v2
+    from effv2_tune.network import training_network
 
-    source = efficientnet_v2("tiny", classes=10, resolution=32, seed=5)
+    source = training_network("tiny", classes=10, resolution=32, seed=5)
     path = tmp_path / "source.weights.h5"
     source.save_weights(path)
     recipe = RECIPE.with_settings(

@@ -20,11 +20,11 @@ from effv2_tune.catalog import TINY, WeightFile
 from effv2_tune.errors import EXIT_FAILED, TuneError
 from effv2_tune.files.download import RetryPolicy
 from effv2_tune.network import (
-    efficientnet_v2,
     find_weights,
     input_scaling,
     load_weights,
     stock_model,
+    training_network,
 )
 from effv2_tune.network.pretrained.files import fetch_weights, progress_bar, weights_cache
 from effv2_tune.network.pretrained.weight_io import keras_applications_names
@@ -271,7 +271,7 @@ print(sorted({"keras", "tensorflow", "jax"} & set(sys.modules)))
 
 
 def tiny(**options: Any) -> Any:
-    return efficientnet_v2("tiny", **{"classes": 10, **options})
+    return training_network("tiny", **{"classes": 10, **options})
 
 
 def other_weights(network: Any) -> dict[str, list[np.ndarray[Any, Any]]]:
@@ -437,7 +437,7 @@ def test_a_name_goes_by_way_of_the_server_and_the_cache(
     monkeypatch.setattr(catalog, "WEIGHT_FILES", MappingProxyType({("tiny", "imagenet"): file}))
     monkeypatch.setenv("EFFV2_TUNE_CACHE", str(tmp_path / "cache"))
 
-    network = efficientnet_v2("tiny", classes=1000, weights="imagenet")
+    network = training_network("tiny", classes=1000, weights="imagenet")
     report = load_weights(tiny(), "imagenet")
 
     assert holds(network, values)
@@ -456,7 +456,7 @@ def test_a_failed_download_never_ends_in_random_weights(
     monkeypatch.setattr("time.sleep", lambda _: None)
 
     with pytest.raises(TuneError, match="could not be downloaded"):
-        efficientnet_v2("tiny", weights="imagenet")
+        training_network("tiny", weights="imagenet")
 
 
 def test_what_was_never_released_is_refused_before_any_download() -> None:
@@ -482,7 +482,7 @@ def test_files_of_keras_applications_are_loaded_by_their_names(tmp_path: Path) -
     peer = keras.applications.EfficientNetV2B0(
         weights=None, classes=7, input_shape=(32, 32, 3), classifier_activation=None
     )
-    network = efficientnet_v2("b0", classes=7)
+    network = training_network("b0", classes=7)
     names = {theirs: ours for ours, theirs in keras_applications_names(network.variant)}
     peer.save_weights(tmp_path / "b0.weights.h5")
     # The published files are weights-only .h5 of Keras 2.
@@ -497,7 +497,7 @@ def test_files_of_keras_applications_are_loaded_by_their_names(tmp_path: Path) -
                 group.create_dataset(leaf, data=value)
 
     for path in (tmp_path / "b0.weights.h5", tmp_path / "b0.h5"):
-        report = load_weights(efficientnet_v2("b0", classes=7, seed=4), str(path))
+        report = load_weights(training_network("b0", classes=7, seed=4), str(path))
         assert report.head_loaded
         load_weights(network, str(path))
         for layer in (layer for layer in peer.layers if layer.name in names):
@@ -527,7 +527,7 @@ def test_a_model_that_scales_in_a_way_of_its_own_is_refused(
 ) -> None:
     own = {**catalog.SCALINGS, "tf": ((1.0, 2.0, 3.0), (4.0, 5.0, 6.0))}
     with monkeypatch.context() as patched:
-        patched.setattr("effv2_tune.network.export_model.SCALINGS", own)
+        patched.setattr("effv2_tune.network.functional.SCALINGS", own)
         stock = stock_model(tiny(), image_shape=(40, 40, 3), resolution=32, scaling="tf")
     stock.save(tmp_path / "own.keras")
 

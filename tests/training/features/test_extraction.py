@@ -18,7 +18,7 @@ from effv2_tune import cli
 from effv2_tune.data import load_dataset
 from effv2_tune.errors import MistakesError, TuneError
 from effv2_tune.files.checkpoint import CheckpointFolder
-from effv2_tune.network import efficientnet_v2, preprocess
+from effv2_tune.network import preprocess, training_network
 from effv2_tune.study.bucket import CACHED_FEATURES
 from effv2_tune.study.plan import load_plan
 from effv2_tune.study.recipe import DataSpec, Recipe
@@ -42,7 +42,7 @@ IMAGES = {"train": 500, "validation": 150, "test": 101}
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
     """The original recipe, on digits, with weights of a network that was never trained."""
     path = tmp_path_factory.mktemp("weights") / "tiny.weights.h5"
-    efficientnet_v2("tiny", classes=7, resolution=32, seed=5).save_weights(path)
+    training_network("tiny", classes=7, resolution=32, seed=5).save_weights(path)
     return Recipe(
         variant="tiny",
         resolution=32,

@@ -10,7 +10,7 @@ import keras_tuner
 
 from effv2_tune.errors import TuneError
 from effv2_tune.interop.parameters import config_of, to_hyperparameters
-from effv2_tune.network import efficientnet_v2, load_weights
+from effv2_tune.network import load_weights, training_network
 from effv2_tune.network.preprocessing import preprocess
 from effv2_tune.network.pretrained.weights import input_scaling
 from effv2_tune.optimizers import SGD, AdaBelief, AdamW, CosineLearningRate, CyclicalLearningRate
@@ -87,7 +87,7 @@ class EfficientNetV2HyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
         keras.distribution.set_distribution(self._distribution)
         recipe = self._recipe(hp)
         weights = weights_source(recipe, self._base)
-        network = efficientnet_v2(
+        network = training_network(
             recipe.variant,
             **network_arguments(recipe, classes=self._classes, precision=self._precision(recipe)),
         )

@@ -254,12 +254,12 @@ def trained_model(recipe: Recipe, facts: DataFacts, arrays: Any, *, base: Path) 
     Returns:
         A model from uint8 [batch, height, width, channels] to probabilities [batch, classes].
     """
-    from effv2_tune.network import efficientnet_v2, stock_model
+    from effv2_tune.network import stock_model, training_network
     from effv2_tune.network.pretrained.weights import input_scaling
     from effv2_tune.training.backends.base import named_variables
     from effv2_tune.training.recipe_mapping import network_arguments, weights_source
 
-    network = efficientnet_v2(
+    network = training_network(
         recipe.variant,
         **network_arguments(recipe, classes=facts.classes, precision="float32"),
     )

@@ -1,27 +1,31 @@
 """EfficientNetV2 networks and their pretrained weights.
 
-How a trainer uses this room (importing the package itself loads no framework):
+For a Keras user (importing the package itself loads no framework):
 
-    network = efficientnet_v2("b0", classes=10, resolution=128, trainable_from=0, seed=0)
-    report = load_weights(network, "imagenet")            # trunk whole or an error; head if it fits
+    model = efficientnet_v2("b0", weights="imagenet", classes=10)      # functional, stock layers
+
+For a trainer, the same network, faster to build and to run:
+
+    network = training_network("b0", classes=10, resolution=128, trainable_from=0, seed=0)
+    report = load_weights(network, "imagenet")            # the whole backbone; head if it fits
     scaling = input_scaling("b0", "imagenet")             # also for paths, and for none
 
     # in the step, on the device: uint8 [batch, height, width, 3] to logits
     images = preprocess(batch, 128, scaling=scaling, interpolation="bilinear")
     logits = network(images, training=True)               # JAX: network.stateless_call(...)
 
-    set_drop_rates(network, dropout=0.1, stochastic_depth=0.2) # variables: nothing is compiled anew
-    initialise(network, seed=1)                           # fresh weights and random state in place
+    set_drop_rates(network, dropout=0.1, stochastic_depth=0.2)         # variables: no new trace
+    initialise(network, seed=1)                           # new weights and random state in place
     variables_by_stage(network)                           # {0: [...], ..., stages + 1: [head]}
 
     # frozen backbone: features once, then the classifier alone
-    trunk = efficientnet_v2("b0", classes=None, trainable_from="head")
-    features = trunk(images)                              # [batch, head_width]
+    backbone = training_network("b0", classes=None, trainable_from="head")
+    features = backbone(images)                           # [batch, head_width]
     head = classifier("b0", classes=10)                   # head(features, training=True)
 
-    # what a user is handed: stock Keras layers only, uint8 in, probabilities out
+    # exported: stock Keras layers only, uint8 in, probabilities out
     stock = stock_model(network, image_shape=(32, 32, 3), resolution=128, scaling=scaling)
-    stock = stock_model(trunk, head, image_shape=(32, 32, 3), resolution=128, scaling=scaling)
+    stock = stock_model(backbone, head, image_shape=(32, 32, 3), resolution=128, scaling=scaling)
     stock.save("model.keras")
 
 `network(images)` is inference. Stages before `trainable_from` always run as in inference.
@@ -36,10 +40,11 @@ if TYPE_CHECKING:
     from effv2_tune.network.build import (
         classifier,
         drop_rate_variables,
-        efficientnet_v2,
         set_drop_rates,
+        training_network,
     )
     from effv2_tune.network.export_model import stock_model
+    from effv2_tune.network.functional import efficientnet_v2
     from effv2_tune.network.initializers import initialise
     from effv2_tune.network.preprocessing import preprocess
     from effv2_tune.network.pretrained.weights import (
@@ -63,13 +68,14 @@ __all__ = [
     "set_drop_rates",
     "stage_of",
     "stock_model",
+    "training_network",
     "variables_by_stage",
 ]
 
-_HOMES = {
+_MODULES = {
     "LoadedWeights": "pretrained.weights",
     "classifier": "build",
-    "efficientnet_v2": "build",
+    "efficientnet_v2": "functional",
     "find_weights": "pretrained.weights",
     "initialise": "initializers",
     "input_scaling": "pretrained.weights",
@@ -79,12 +85,13 @@ _HOMES = {
     "set_drop_rates": "build",
     "stage_of": "stages",
     "stock_model": "export_model",
+    "training_network": "build",
     "variables_by_stage": "stages",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is asked for: most of them load Keras."""
-    if name not in _HOMES:
+    """Import a public name on first use: most of them load Keras."""
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

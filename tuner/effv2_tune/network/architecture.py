@@ -1,4 +1,4 @@
-"""How an image goes through the layers of a variant: one definition for every kind of model."""
+"""Defines the forward pass of a variant, once for every kind of model."""
 
 from __future__ import annotations
 
@@ -8,106 +8,101 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from effv2_tune.catalog import Block, Variant
+    from effv2_tune.tensor import Tensor
 
     Layers = Mapping[str, Any]
-    Drop = Callable[[Block, Any], Any]
+    Drop = Callable[[Block, Tensor], Tensor]
 
 
 class GlueOps(Protocol):
-    """What lies between the layers with weights.
+    """The operations between the layers with weights.
 
-    `name` is the name that a layer for it would have. Tensors are [batch, height, width, channels].
+    `name` is the name of the layer where the operation is one. Tensors are [batch, height, width,
+    channels].
     """
 
-    def silu(self, x: Any, name: str) -> Any:
+    def silu(self, x: Tensor, name: str) -> Tensor:
         """X times the sigmoid of x."""
 
-    def pad(self, x: Any, name: str) -> Any:
-        """A border of zeros, one pixel wide."""
+    def pad(self, x: Tensor, name: str) -> Tensor:
+        """Add a border of zeros, one pixel wide."""
 
-    def squeeze(self, x: Any, name: str) -> Any:
-        """The mean over height and width, which stay as axes of length 1."""
+    def squeeze(self, x: Tensor, name: str) -> Tensor:
+        """Average over height and width, which stay as axes of length 1."""
 
-    def multiply(self, x: Any, gate: Any, name: str) -> Any:
+    def multiply(self, x: Tensor, gate: Tensor, name: str) -> Tensor:
         """X times the gate, which is [batch, 1, 1, channels]."""
 
-    def add(self, x: Any, shortcut: Any, name: str) -> Any:
+    def add(self, x: Tensor, shortcut: Tensor, name: str) -> Tensor:
         """X plus the shortcut."""
 
-    def pool(self, x: Any, name: str) -> Any:
-        """The mean over height and width, [batch, channels] in float32."""
 
-
-def extract_features(
+def feature_map(
     variant: Variant,
     layers: Layers,
-    words: GlueOps,
-    images: Any,
+    glue: GlueOps,
+    images: Tensor,
     *,
     drop: Drop,
     training: bool | None = None,
-) -> Any:
-    """Pooled features of scaled images.
+) -> Tensor:
+    """Run the backbone: scaled images to the feature map before pooling.
 
     Args:
         variant: The network.
-        layers: Its layers, by released name.
-        words: What lies between them.
+        layers: Its layers with weights, by released name.
+        glue: The operations between them.
         images: [batch, height, width, 3], scaled as the weights expect.
-        drop: What a residual block does to its branch before the shortcut is added.
-        training: What batch normalization is told; None leaves it to Keras, for functional models.
+        drop: Stochastic depth: applied to a residual branch before the shortcut is added.
+        training: The `training` argument of batch normalization; None leaves it to Keras, for
+            functional models.
 
     Returns:
-        [batch, head_width], float32.
+        [batch, height / 32, width / 32, head_width], rounded up.
     """
 
-    def normed(x: Any, conv: str, norm: str) -> Any:
-        # `stateless_call` sets no call context: what is not said here would run as in inference.
-        said = {} if training is None else {"training": training}
-        return layers[norm](layers[conv](x), **said)
+    def normed(x: Tensor, conv: str, norm: str) -> Tensor:
+        # `stateless_call` sets no call context: without the argument, inference is the default.
+        mode = {} if training is None else {"training": training}
+        return layers[norm](layers[conv](x), **mode)
 
     x = images
     if variant.padding == "symmetric":
-        x = words.pad(x, "stem_pad")
+        x = glue.pad(x, "stem_pad")
     x = normed(x, "stem_conv", "stem_bn")
-    x = words.silu(x, "stem_swish")
+    x = glue.silu(x, "stem_swish")
     for block in variant.blocks:
-        x = _run_block(block, layers, words, x, drop=drop, normed=normed, padding=variant.padding)
+        x = _run_block(block, layers, glue, x, drop=drop, normed=normed, padding=variant.padding)
     x = normed(x, "post_conv", "post_bn")
-    x = words.silu(x, "post_swish")
-    return words.pool(x, "avg_pool")
+    return glue.silu(x, "post_swish")
 
 
 def _run_block(
     block: Block,
     layers: Layers,
-    words: GlueOps,
-    inputs: Any,
+    glue: GlueOps,
+    inputs: Tensor,
     *,
     drop: Drop,
-    normed: Callable[[Any, str, str], Any],
+    normed: Callable[[Tensor, str, str], Tensor],
     padding: str,
-) -> Any:
+) -> Tensor:
     name, x = block.name, inputs
 
-    def padded(x: Any, part: str) -> Any:
+    def padded(x: Tensor, part: str) -> Tensor:
         pads = padding == "symmetric" and block.stride > 1
-        return words.pad(x, f"{name}{part}pad") if pads else x
+        return glue.pad(x, f"{name}{part}pad") if pads else x
 
     if block.kind == "fused" and block.expansion == 1:
-        x = words.silu(
-            normed(padded(x, "fu_"), f"{name}fu_conv", f"{name}fu_bn"), f"{name}fu_swish"
-        )
+        x = glue.silu(normed(padded(x, "fu_"), f"{name}fu_conv", f"{name}fu_bn"), f"{name}fu_swish")
     else:
         if block.kind == "fused":
             x = padded(x, "sortcut_")
-        x = words.silu(
-            normed(x, f"{name}sortcut_conv", f"{name}sortcut_bn"), f"{name}sortcut_swish"
-        )
+        x = glue.silu(normed(x, f"{name}sortcut_conv", f"{name}sortcut_bn"), f"{name}sortcut_swish")
         if block.kind == "mbconv":
             x = normed(padded(x, "MB_dw_"), f"{name}MB_dw_", f"{name}MB_dw_bn")
-            x = words.silu(x, f"{name}MB_dw_swish")
-            gate = layers[f"{name}se_1_conv"](words.squeeze(x, f"{name}se_squeeze"))
-            x = words.multiply(x, layers[f"{name}se_2_conv"](gate), f"{name}se_excite")
+            x = glue.silu(x, f"{name}MB_dw_swish")
+            gate = layers[f"{name}se_1_conv"](glue.squeeze(x, f"{name}se_squeeze"))
+            x = glue.multiply(x, layers[f"{name}se_2_conv"](gate), f"{name}se_excite")
         x = normed(x, f"{name}MB_pw_conv", f"{name}MB_pw_bn")
-    return words.add(drop(block, x), inputs, f"{name}add") if block.has_shortcut else x
+    return glue.add(drop(block, x), inputs, f"{name}add") if block.has_shortcut else x

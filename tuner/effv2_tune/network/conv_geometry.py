@@ -1,4 +1,4 @@
-"""Which pixels a tap of a depthwise kernel multiplies: the shapes behind faster gradients."""
+"""Computes the pixels that each tap of a depthwise kernel multiplies."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class Axis:
         size: Pixels of the input.
         stride: Pixels between outputs.
         out: Outputs.
-        before: Zeros put before the input.
-        after: Zeros put after it.
+        before: Zeros padded before the input.
+        after: Zeros padded after it.
     """
 
     size: int
@@ -25,7 +25,7 @@ class Axis:
 
     @classmethod
     def of(cls, size: int, *, kernel: int, stride: int, padding: str) -> Axis:
-        """As Keras, and TensorFlow, pad: the odd zero comes last."""
+        """Pad as Keras and TensorFlow do: the odd zero comes last."""
         if padding == "valid":
             return cls(size, stride, (size - kernel) // stride + 1, 0, 0)
         out = -(-size // stride)
@@ -33,7 +33,7 @@ class Axis:
         return cls(size, stride, out, zeros // 2, zeros - zeros // 2)
 
     def inside(self, tap: int) -> tuple[slice, slice] | None:
-        """Inputs that the tap multiplies and outputs it adds to; None if it meets zeros only."""
+        """Slices of the inputs a tap multiplies and of its outputs; None if it meets zeros only."""
         shift = tap - self.before
         first = max(0, -(shift // self.stride))
         last = min(self.out - 1, (self.size - 1 - shift) // self.stride)
@@ -44,5 +44,5 @@ class Axis:
         return slice(start, stop, self.stride), slice(first, last + 1)
 
     def padded(self, tap: int) -> slice:
-        """What the tap multiplies of the input with its zeros around."""
+        """Slice of the padded input that the tap multiplies."""
         return slice(tap, tap + (self.out - 1) * self.stride + 1, self.stride)

@@ -1,26 +1,34 @@
-"""Random initial weights that depend on the seed alone, whatever the backend."""
+"""Initializes weights from the seed alone, whatever the backend."""
 
 from __future__ import annotations
 
 import zlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-# Weights that start at the same number everywhere; kernels are drawn.
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# Weights with a constant initial value; kernels are random.
 _CONSTANTS = {"gamma": 1.0, "beta": 0.0, "moving_mean": 0.0, "moving_variance": 1.0, "bias": 0.0}
 
 
 def initialise(model: Any, *, seed: int) -> None:
-    """Give every layer of `model` its initial weights, and start its random numbers afresh.
+    """Give every layer of `model` its initial weights, and reset its random state; rates stay."""
+    initialise_layers(model.layers_by_name, seed=seed)
+    model.seed_generator.state.assign([seed, 0])
 
-    Every weight has a stream of its own, named by layer and seed: so a classifier starts the same
-    alone and in the whole network, on TensorFlow and on JAX. Rates stay as they are.
+
+def initialise_layers(layers: Mapping[str, Any], *, seed: int) -> None:
+    """Give layers, by released name, their initial weights.
+
+    Every weight has its own stream of random numbers, derived from layer and seed: so a classifier
+    starts the same alone and in the whole network, on TensorFlow and on JAX.
     """
-    for name, layer in model.layers_by_name.items():
+    for name, layer in layers.items():
         for variable in layer.variables:
             variable.assign(initial_value(name, variable.name, tuple(variable.shape), seed=seed))
-    model.seed_generator.state.assign([seed, 0])
 
 
 def initial_value(
@@ -28,8 +36,8 @@ def initial_value(
 ) -> np.ndarray[Any, np.dtype[np.float32]]:
     """The initial value of one weight, as in google/automl's `effnetv2_model.py`.
 
-    Convolutions: normal, standard deviation sqrt(2 / fan_out), where fan_out counts the 9 places
-    of a depthwise kernel. Classifier: uniform within 1 / sqrt(classes).
+    Convolutions: normal, standard deviation sqrt(2 / fan_out), where fan_out counts the 9
+    positions of a depthwise kernel. Classifier: uniform within 1 / sqrt(classes).
 
     Args:
         layer: Released name of the layer.

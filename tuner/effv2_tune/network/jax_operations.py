@@ -1,27 +1,30 @@
-"""What JAX computes faster than by the operations that Keras takes.
+"""Implements operations that JAX computes faster than those that Keras calls.
 
-XLA's convolutions on CPU know nothing of depthwise ones: written as products of shifted images they
-are 10 to 50 times faster (`benchmarks/operations.py`). On accelerators the stock operation stays.
+XLA has no depthwise convolution on CPU: written as products of shifted images they are 10 to 50
+times faster (`benchmarks/operations.py`). On accelerators the stock operation is used.
 """
 
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 
 from effv2_tune.network.conv_geometry import Axis
 
+if TYPE_CHECKING:
+    from effv2_tune.tensor import Tensor
 
-def takes_depthwise(images: Any, stride: int) -> bool:  # noqa: ARG001 - of any size and stride
-    """Whether :func:`depthwise` is the faster way."""
+
+def has_fast_depthwise(images: Tensor, stride: int) -> bool:  # noqa: ARG001 - of any size and stride
+    """Whether :func:`depthwise` is faster than the stock operation."""
     return bool(jax.default_backend() == "cpu")
 
 
-def depthwise(images: Any, kernel: Any, *, stride: int, padding: str) -> Any:
-    """A depthwise convolution as a sum over taps.
+def depthwise(images: Tensor, kernel: Tensor, *, stride: int, padding: str) -> Tensor:
+    """Compute a depthwise convolution as a sum over taps.
 
     Args:
         images: [batch, height, width, channels].
@@ -38,8 +41,8 @@ def depthwise(images: Any, kernel: Any, *, stride: int, padding: str) -> Any:
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _convolve(height: Axis, width: Axis, images: Any, kernel: Any) -> Any:
-    """Images with their zeros around [batch, ...]; kernel [rows, columns, channels]."""
+def _convolve(height: Axis, width: Axis, images: Tensor, kernel: Tensor) -> Tensor:
+    """Convolve padded images [batch, ...] with a kernel [rows, columns, channels]."""
     return sum(
         images[:, height.padded(row), width.padded(column)] * kernel[row, column]
         for row in range(kernel.shape[0])
@@ -47,16 +50,18 @@ def _convolve(height: Axis, width: Axis, images: Any, kernel: Any) -> Any:
     )
 
 
-def _forward(height: Axis, width: Axis, images: Any, kernel: Any) -> Any:
+def _forward(height: Axis, width: Axis, images: Tensor, kernel: Tensor) -> Any:
     return _convolve(height, width, images, kernel), (images, kernel)
 
 
-def _backward(height: Axis, width: Axis, kept: Any, upstream: Any) -> Any:
-    images, kernel = kept
-    _, of_images = jax.vjp(lambda images: _convolve.fun(height, width, images, kernel), images)
+def _backward(height: Axis, width: Axis, saved: Any, upstream: Tensor) -> Any:
+    images, kernel = saved
+    _, images_gradient = jax.vjp(
+        lambda images: _convolve.fun(height, width, images, kernel), images
+    )
 
-    def add_row(row: Any, total: Any) -> Any:
-        """One row of outputs at a time: what it needs stays in the processor's cache."""
+    def add_row(row: Tensor, total: Tensor) -> Tensor:
+        """Add one row of outputs: its inputs stay in the processor's cache."""
         outputs = jax.lax.dynamic_index_in_dim(upstream, row, axis=1, keepdims=False)
         sums = []
         for tap in range(kernel.shape[0]):
@@ -73,9 +78,9 @@ def _backward(height: Axis, width: Axis, kept: Any, upstream: Any) -> Any:
             )
         return total + jnp.asarray(sums)
 
-    nothing = jnp.zeros(kernel.shape, jnp.promote_types(kernel.dtype, jnp.float32))
-    of_kernel = jax.lax.fori_loop(0, height.out, add_row, nothing)
-    return *of_images(upstream), of_kernel.astype(kernel.dtype)
+    zeros = jnp.zeros(kernel.shape, jnp.promote_types(kernel.dtype, jnp.float32))
+    kernel_gradient = jax.lax.fori_loop(0, height.out, add_row, zeros)
+    return *images_gradient(upstream), kernel_gradient.astype(kernel.dtype)
 
 
 _convolve.defvjp(_forward, _backward)

@@ -1,4 +1,4 @@
-"""The layers of a variant that have weights: stock Keras layers under the released names."""
+"""Creates the layers of a variant that have weights, under the released names."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CLASSIFIER = "predictions"
 
 
 def _zeros(shape: tuple[int, ...], dtype: str | None = None) -> np.ndarray[Any, Any]:
-    # NumPy: on JAX, each new shape that an initializer draws costs a compilation.
+    # NumPy: on JAX, an initializer is compiled for each new shape.
     return np.zeros(shape, "float32" if dtype is None else dtype)
 
 
@@ -34,21 +34,22 @@ CLASSIFIER_INITIALIZER = {"scale": 1 / 3, "mode": "fan_out", "distribution": "un
 
 @dataclass(frozen=True)
 class LayerKinds:
-    """Classes of layers: stock ones, or subclasses that compute the same."""
+    """Classes of layers: stock ones, or faster subclasses that compute the same."""
 
     depthwise: type = keras.layers.DepthwiseConv2D
     batch_norm: type = keras.layers.BatchNormalization
 
 
 class LayerMaker:
-    """Makes built layers, with zeros for weights; `initialise` or a weight file fills them.
+    """Creates built layers with zeros for weights; `initialise` or a weight file fills them.
 
     Args:
         variant: The network that the layers are for.
         dtype: Keras dtype policy, or its name.
         batch_norm_momentum: Share of the old moving average that each step keeps.
-        batch_norm_epsilon: Added to the variance in batch normalization.
-        kinds: Classes for the layers that there is more than one of.
+        batch_norm_epsilon: Added to the variance in batch normalization; None for the variant's
+            own.
+        kinds: Classes of the layers that have a faster subclass.
     """
 
     def __init__(
@@ -56,14 +57,15 @@ class LayerMaker:
         variant: Variant,
         *,
         dtype: Any,
-        batch_norm_momentum: float,
-        batch_norm_epsilon: float,
+        batch_norm_momentum: float = 0.9,
+        batch_norm_epsilon: float | None = None,
         kinds: LayerKinds | None = None,
     ) -> None:
         self._kinds = kinds or LayerKinds()
         self._symmetric = variant.padding == "symmetric"
         self._dtype = dtype
-        self._batch_norm = {"momentum": batch_norm_momentum, "epsilon": batch_norm_epsilon}
+        epsilon = variant.batch_norm_epsilon if batch_norm_epsilon is None else batch_norm_epsilon
+        self._batch_norm = {"momentum": batch_norm_momentum, "epsilon": epsilon}
 
     def convolution(
         self, name: str, width_in: int, width_out: int, *, kernel_size: int = 1, stride: int = 1
@@ -127,12 +129,12 @@ class LayerMaker:
         return _built(layer, (None, 1, 1, width_in), kernel=CONVOLUTION_INITIALIZER)
 
     def _padding(self, stride: int) -> str:
-        # At stride 1 both paddings are the same; at stride 2, zeros are put around beforehand.
+        # At stride 1 both paddings are the same; at stride 2, zeros are padded beforehand.
         return "valid" if self._symmetric and stride > 1 else "same"
 
 
 def _built(layer: Any, input_shape: tuple[int | None, ...], **initializers: dict[str, Any]) -> Any:
-    """Build the layer, then put the initializer in place that its config should show."""
+    """Build the layer, then set the initializer that its config should show."""
     layer.build(input_shape)
     for weight, settings in initializers.items():
         setattr(layer, f"{weight}_initializer", keras.initializers.VarianceScaling(**settings))
@@ -142,7 +144,7 @@ def _built(layer: Any, input_shape: tuple[int | None, ...], **initializers: dict
 
 
 def classifier_layer(variant: Variant, classes: int, *, activation: str | None) -> Any:
-    """The dense layer from pooled features to classes, in float32 under every dtype policy."""
+    """Create the classifier: pooled features to classes, in float32 under every dtype policy."""
     layer = keras.layers.Dense(
         classes,
         activation=activation,
@@ -154,8 +156,8 @@ def classifier_layer(variant: Variant, classes: int, *, activation: str | None) 
     return _built(layer, (None, variant.head_width), kernel=CLASSIFIER_INITIALIZER)
 
 
-def trunk_layers(variant: Variant, make: LayerMaker) -> Iterator[Any]:
-    """Every layer with weights from the stem to the last convolution, in the files' order."""
+def backbone_layers(variant: Variant, make: LayerMaker) -> Iterator[Any]:
+    """Create the layers from the stem to the last convolution, in the order of the files."""
     yield make.convolution("stem_conv", 3, variant.stem_width, kernel_size=KERNEL_SIZE, stride=2)
     yield make.batch_norm("stem_bn", variant.stem_width)
     for block in variant.blocks:

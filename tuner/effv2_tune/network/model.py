@@ -1,4 +1,4 @@
-"""EfficientNetV2 as a Keras model made for training: quick to build, its rates variables."""
+"""Defines EfficientNetV2 as a Keras model for training: fast to build, drop rates as variables."""
 
 from __future__ import annotations
 
@@ -9,59 +9,57 @@ import keras
 from keras import ops
 
 from effv2_tune.catalog import Stage, Variant
-from effv2_tune.network.architecture import extract_features
-from effv2_tune.network.fast_layers import QuickBatchNormalization, QuickDepthwiseConv2D
-from effv2_tune.network.hash_rng import kept_of_table
+from effv2_tune.network.architecture import feature_map
+from effv2_tune.network.fast_layers import FastBatchNormalization, FastDepthwiseConv2D
+from effv2_tune.network.hash_rng import dropout_mask
 from effv2_tune.network.layers import (
     CLASSIFIER,
     LayerKinds,
     LayerMaker,
+    backbone_layers,
     classifier_layer,
-    trunk_layers,
 )
 from effv2_tune.network.stages import TrainableFrom, first_trained_stage, stage_of
 
 if TYPE_CHECKING:
     from effv2_tune.catalog import Block
+    from effv2_tune.tensor import Tensor
 
 
 class _Operations:
-    """The words between the layers as plain operations: no layer, no call of a layer."""
+    """The operations between the layers with weights as plain operations: no layer is called."""
 
-    def silu(self, x: Any, name: str) -> Any:  # noqa: ARG002 - the name is for models of layers
+    def silu(self, x: Tensor, name: str) -> Tensor:  # noqa: ARG002 - the name is for models of layers
         return ops.silu(x)
 
-    def pad(self, x: Any, name: str) -> Any:  # noqa: ARG002
+    def pad(self, x: Tensor, name: str) -> Tensor:  # noqa: ARG002
         return ops.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
 
-    def squeeze(self, x: Any, name: str) -> Any:  # noqa: ARG002
+    def squeeze(self, x: Tensor, name: str) -> Tensor:  # noqa: ARG002
         return ops.mean(x, axis=(1, 2), keepdims=True)
 
-    def multiply(self, x: Any, gate: Any, name: str) -> Any:  # noqa: ARG002
+    def multiply(self, x: Tensor, gate: Tensor, name: str) -> Tensor:  # noqa: ARG002
         return x * gate
 
-    def add(self, x: Any, shortcut: Any, name: str) -> Any:  # noqa: ARG002
+    def add(self, x: Tensor, shortcut: Tensor, name: str) -> Tensor:  # noqa: ARG002
         return x + shortcut
-
-    def pool(self, x: Any, name: str) -> Any:  # noqa: ARG002
-        return ops.mean(ops.cast(x, keras.backend.result_type(x.dtype, "float32")), axis=(1, 2))
 
 
 _OPERATIONS = _Operations()
 
 
-def _keep_each(rates: Any, noise: Any) -> Any:
+def _keep_factors(rates: Tensor, uniform: Tensor) -> Tensor:
     """0 where dropped, 1 / (1 - rate) where kept; exactly 1 everywhere at rate 0.
 
     Args:
         rates: From 0 to below 1.
-        noise: Uniform random numbers from [0, 1), so that rate 0 keeps everything.
+        uniform: Random numbers from [0, 1), so that rate 0 keeps everything.
     """
-    return ops.where(noise >= rates, 1 / (1 - rates), 0.0)
+    return ops.where(uniform >= rates, 1 / (1 - rates), 0.0)
 
 
 class _WithDropout(keras.Model):  # type: ignore[misc]  # Keras ships no types
-    """A model with random numbers of its own and rates that are variables."""
+    """A model with its own random state, and drop rates that are variables."""
 
     def __init__(self, *, seed: int, rates: dict[str, float], name: str, dtype: Any = None) -> None:
         super().__init__(name=name, dtype=dtype)
@@ -79,27 +77,27 @@ class _WithDropout(keras.Model):  # type: ignore[misc]  # Keras ships no types
             for rate_name, rate in rates.items()
         }
 
-    def classify(self, features: Any, *, training: bool) -> Any:
-        """Features, with dropout where training, through the classifier."""
+    def classify(self, features: Tensor, *, training: bool) -> Tensor:
+        """Apply dropout, in training, and the classifier."""
         if training:
-            features = ops.where(self.kept(features), features / (1 - self.dropout), 0.0)
+            features = ops.where(self.keep_mask(features), features / (1 - self.dropout), 0.0)
         return self.get_layer(CLASSIFIER)(features)
 
     @property
-    def dropout(self) -> Any:
-        """The present rate."""
+    def dropout(self) -> Tensor:
+        """The current dropout rate."""
         return ops.convert_to_tensor(self.rates["dropout"])
 
-    def kept(self, features: Any) -> Any:
-        """Which of the features dropout keeps; others at each call."""
+    def keep_mask(self, features: Tensor) -> Tensor:
+        """Draw a mask of the features that dropout keeps; another at each call."""
         rows, columns = ops.shape(features)
-        numbers = ops.unstack(self.seed_generator.next())
-        return kept_of_table(rows, columns, self.dropout, *numbers)
+        keys = ops.unstack(self.seed_generator.next())
+        return dropout_mask(rows, columns, self.dropout, *keys)
 
 
 @keras.saving.register_keras_serializable(package="effv2_tune")
 class EfficientNetV2(_WithDropout):
-    """A network of the family; made by `efficientnet_v2`, which explains the arguments."""
+    """A network of the family; `training_network` documents the arguments."""
 
     def __init__(
         self,
@@ -111,7 +109,7 @@ class EfficientNetV2(_WithDropout):
         stochastic_depth: float,
         classifier_activation: str | None,
         batch_norm_momentum: float,
-        batch_norm_epsilon: float,
+        batch_norm_epsilon: float | None,
         trainable_from: TrainableFrom,
         seed: int,
         dtype: Any = None,
@@ -128,16 +126,18 @@ class EfficientNetV2(_WithDropout):
         self.resolution = resolution
         self.classifier_activation = classifier_activation
         self.batch_norm_momentum = batch_norm_momentum
-        self.batch_norm_epsilon = batch_norm_epsilon
+        self.batch_norm_epsilon = (
+            variant.batch_norm_epsilon if batch_norm_epsilon is None else batch_norm_epsilon
+        )
         self.trainable_from = trainable_from
         make = LayerMaker(
             variant,
             dtype=self.dtype_policy,
             batch_norm_momentum=batch_norm_momentum,
             batch_norm_epsilon=batch_norm_epsilon,
-            kinds=LayerKinds(QuickDepthwiseConv2D, QuickBatchNormalization),
+            kinds=LayerKinds(FastDepthwiseConv2D, FastBatchNormalization),
         )
-        self.layers_by_name = {layer.name: layer for layer in trunk_layers(variant, make)}
+        self.layers_by_name = {layer.name: layer for layer in backbone_layers(variant, make)}
         if classes is not None:
             top = classifier_layer(variant, classes, activation=classifier_activation)
             self.layers_by_name[CLASSIFIER] = top
@@ -147,27 +147,28 @@ class EfficientNetV2(_WithDropout):
             layer.trainable = stage_of(layer_name, variant) >= self.first_trained_stage
         self.built = True
 
-    def call(self, inputs: Any, training: bool | None = None) -> Any:  # noqa: FBT001 - Keras' own
-        """Scaled images [batch, height, width, 3] to logits, or features without classifier."""
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:  # noqa: FBT001 - Keras' own
+        """Compute logits, or features without classifier, of scaled images."""
         features = self.extract(inputs, training=bool(training))
         if self.classes is None:
             return features
         return self.classify(features, training=bool(training))
 
-    def extract(self, images: Any, *, training: bool) -> Any:
-        """Scaled images to pooled features [batch, head_width], float32."""
+    def extract(self, images: Tensor, *, training: bool) -> Tensor:
+        """Compute pooled features [batch, head_width], float32, of scaled images."""
         factors = self._branch_factors(ops.shape(images)[0]) if training else {}
 
-        def drop(block: Block, x: Any) -> Any:
+        def drop(block: Block, x: Tensor) -> Tensor:
             factor = factors.get(block.position)
             return x if factor is None else x * ops.cast(factor, x.dtype)
 
-        return extract_features(
+        x = feature_map(
             self.variant, self.layers_by_name, _OPERATIONS, images, drop=drop, training=training
         )
+        return ops.mean(ops.cast(x, keras.backend.result_type(x.dtype, "float32")), axis=(1, 2))
 
-    def _branch_factors(self, batch: Any) -> dict[int, Any]:
-        """By position of the block, the factor [batch, 1, 1, 1] of stochastic depth."""
+    def _branch_factors(self, batch: Any) -> dict[int, Tensor]:
+        """Draw the factor of stochastic depth [batch, 1, 1, 1] for each block, by position."""
         blocks = self.variant.blocks
         dropping = [
             block.position
@@ -178,19 +179,19 @@ class EfficientNetV2(_WithDropout):
         if not dropping:
             return {}
         # google/automl, effnetv2_model.py: over all blocks, residual or not.
-        shares = ops.convert_to_tensor([place / len(blocks) for place in dropping], "float32")
+        shares = ops.convert_to_tensor([index / len(blocks) for index in dropping], "float32")
         rates = ops.reshape(ops.convert_to_tensor(self.rates["stochastic_depth"]) * shares, (-1, 1))
         # One draw for all blocks: a draw each would make the compiled step a third longer.
         shape = (len(dropping), batch)
-        noise = keras.random.uniform(shape, dtype="float32", seed=self.seed_generator)
-        keeps = _keep_each(rates, noise)
+        uniform = keras.random.uniform(shape, dtype="float32", seed=self.seed_generator)
+        factors = _keep_factors(rates, uniform)
         return {
-            position: ops.reshape(keeps[row], (-1, 1, 1, 1))
+            position: ops.reshape(factors[row], (-1, 1, 1, 1))
             for row, position in enumerate(dropping)
         }
 
     def get_config(self) -> dict[str, Any]:
-        """What makes the same network again (with other weights)."""
+        """Return the arguments that build the same network, without its weights."""
         return {
             "variant": dataclasses.asdict(self.variant),
             "classes": self.classes,
@@ -210,14 +211,14 @@ class EfficientNetV2(_WithDropout):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> EfficientNetV2:  # noqa: ARG003
-        """The network that `get_config` describes."""
+        """Build the network that `get_config` describes."""
         stages = tuple(Stage(**stage) for stage in config["variant"]["stages"])
         variant = Variant(**{**config["variant"], "stages": stages})
         return cls(**{**config, "variant": variant})
 
 
 class Classifier(_WithDropout):
-    """The head alone, for features that were extracted beforehand; made by `classifier`."""
+    """The classifier head alone, for extracted features; built by `classifier`."""
 
     def __init__(
         self, variant: Variant, *, classes: int, dropout: float, activation: str | None, seed: int
@@ -235,32 +236,32 @@ class Classifier(_WithDropout):
         }
         self.built = True
 
-    def call(self, inputs: Any, training: bool | None = None) -> Any:  # noqa: FBT001 - Keras' own
-        """Pooled features [batch, head_width] to logits [batch, classes]."""
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:  # noqa: FBT001 - Keras' own
+        """Compute logits [batch, classes] of pooled features [batch, head_width]."""
         return self.classify(inputs, training=bool(training))
 
-    def classify(self, features: Any, *, training: bool) -> Any:
-        """As in the whole network, with a product that is quick where it is most of a step."""
+    def classify(self, features: Tensor, *, training: bool) -> Tensor:
+        """Apply dropout and the classifier; the product is most of a step, so it is a fast one."""
         layer = self.get_layer(CLASSIFIER)
         if not training:
             return layer(features)
-        kept = ops.where(self.kept(features), features, 0.0)
-        # Casting reads the variables here: TensorFlow would ask a custom gradient for theirs.
-        kernel, bias = (ops.cast(held, "float32") for held in (layer.kernel, layer.bias))
+        kept = ops.where(self.keep_mask(features), features, 0.0)
+        # Cast outside: TensorFlow's custom gradients must return those of variables read inside.
+        kernel, bias = (ops.cast(weight, "float32") for weight in (layer.kernel, layer.bias))
         return layer.activation(_scaled_product(kept, kernel, 1 / (1 - self.dropout)) + bias)
 
 
 @ops.custom_gradient  # type: ignore[untyped-decorator]  # Keras ships no types
-def _scaled_product(features: Any, kernel: Any, scale: Any) -> Any:
-    """``scale * features @ kernel``, for a number that is not differentiated.
+def _scaled_product(features: Tensor, kernel: Tensor, scale: Tensor) -> Tensor:
+    """``scale * features @ kernel``, for a scale that is not differentiated.
 
     The kernel's gradient is computed as a product of few rows: on a CPU, XLA takes 0.24 ms for
-    [1280, 128] x [128, 10], and 0.03 ms for [10, 128] x [128, 1280] (JAX 0.10.2). It would exchange
-    product and transposition if the scale did not stand between them.
+    [1280, 128] x [128, 10], and 0.03 ms for [10, 128] x [128, 1280] (JAX 0.10.2). The scale between
+    product and transposition keeps XLA from exchanging the two.
     """
 
-    def gradient(*given: Any, upstream: Any = None) -> tuple[Any, Any, Any]:
-        up = given[0] if upstream is None else upstream
+    def gradient(*args: Tensor, upstream: Tensor = None) -> tuple[Tensor, Tensor, Tensor]:
+        up = args[0] if upstream is None else upstream
         to_features = scale * ops.matmul(up, ops.transpose(kernel))
         to_kernel = ops.transpose(scale * ops.matmul(ops.transpose(up), features))
         return to_features, to_kernel, ops.zeros_like(scale)

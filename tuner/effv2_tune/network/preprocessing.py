@@ -1,8 +1,8 @@
-"""From stored images to what the network takes: resize, then scale."""
+"""Resizes and scales stored images for a network."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from keras import ops
@@ -11,20 +11,21 @@ from effv2_tune.catalog import SCALINGS
 
 if TYPE_CHECKING:
     from effv2_tune.catalog import Scaling
+    from effv2_tune.tensor import Tensor
 
 
 def preprocess(
-    images: Any, resolution: int, *, scaling: Scaling, interpolation: str = "bilinear"
-) -> Any:
-    """Resize and scale images, on the device.
+    images: Tensor, resolution: int, *, scaling: Scaling, interpolation: str = "bilinear"
+) -> Tensor:
+    """Resize and scale images on the device.
 
     Pure, on `keras.ops`: for use inside a compiled step. An image that already has the resolution
-    is not resampled. Resizing does not smooth beforehand (`antialias=False`).
+    is not resampled. Resizing does not smooth (`antialias=False`).
 
     Args:
         images: [batch, height, width, 3] (or 1: grey is repeated), any dtype, in 0 to 255.
         resolution: Side of the result, in pixels.
-        scaling: What the weights expect: `catalog.scaling_for`.
+        scaling: As the weights expect: `input_scaling`.
         interpolation: `bilinear` or `bicubic`.
 
     Returns:
@@ -41,5 +42,5 @@ def preprocess(
             antialias=False,
             data_format="channels_last",
         )
-    mean, divisor = (np.asarray(numbers, "float32") for numbers in SCALINGS[scaling])
+    mean, divisor = (np.asarray(channels, "float32") for channels in SCALINGS[scaling])
     return (images - mean) / divisor

@@ -1,4 +1,4 @@
-"""Which stage of a network a layer belongs to, and which stages are trained."""
+"""Assigns layers to stages, and stages to training."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from effv2_tune.errors import TuneError
 
 if TYPE_CHECKING:
     from effv2_tune.catalog import Variant
+    from effv2_tune.tensor import Tensor
 
 TrainableFrom = int | Literal["head"]
 
@@ -16,9 +17,9 @@ _BLOCK_LAYER = re.compile(r"stack_(\d+)_block\d+_")
 
 
 def stage_of(layer_name: str, variant: Variant) -> int:
-    """The stage that a layer with a released name belongs to, from 0.
+    """Return the stage of a layer with a released name, from 0.
 
-    The stem counts to stage 0. After the stages of the variant come the last convolution
+    The stem belongs to stage 0. After the stages of the variant come the last convolution
     (`len(variant.stages)`) and the classifier (one more).
     """
     block = _BLOCK_LAYER.match(layer_name)
@@ -30,7 +31,7 @@ def stage_of(layer_name: str, variant: Variant) -> int:
 
 
 def first_trained_stage(variant: Variant, trainable_from: TrainableFrom) -> int:
-    """The number, as in `stage_of`, of the first stage that is trained.
+    """Return the first stage that is trained, numbered as in `stage_of`.
 
     Raises:
         TuneError: The variant does not have this stage.
@@ -41,15 +42,15 @@ def first_trained_stage(variant: Variant, trainable_from: TrainableFrom) -> int:
     if not isinstance(trainable_from, int) or not 0 <= trainable_from <= last:
         raise TuneError(
             f"Variant {variant.name!r} cannot be trained from stage {trainable_from!r}.",
-            hint=f"Give 0 (everything) to {last} (the last convolution and the classifier), or "
+            hint=f"Use 0 (everything) to {last} (the last convolution and the classifier), or "
             "'head' (the classifier only).",
         )
     return trainable_from
 
 
-def variables_by_stage(model: Any) -> dict[int, list[Any]]:
-    """The variables of the layers of `model`, by `stage_of`: rates and seeds belong to none."""
-    stages: dict[int, list[Any]] = {}
+def variables_by_stage(model: Any) -> dict[int, list[Tensor]]:
+    """Group the variables of the layers of `model` by stage; rates and seeds are in none."""
+    stages: dict[int, list[Tensor]] = {}
     for name, layer in model.layers_by_name.items():
         stages.setdefault(stage_of(name, model.variant), []).extend(layer.variables)
     return stages

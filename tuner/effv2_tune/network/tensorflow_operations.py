@@ -1,29 +1,32 @@
-"""What TensorFlow computes faster than by the operations that Keras takes.
+"""Implements operations that TensorFlow computes faster than those that Keras calls.
 
 Measured on CPU: `benchmarks/operations.py`.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
 from effv2_tune.network.conv_geometry import Axis
 
-#: Up to this height and width, oneDNN's gradient of a depthwise kernel loses against plain sums.
+if TYPE_CHECKING:
+    from effv2_tune.tensor import Tensor
+
+#: Up to this height and width, oneDNN's gradient of a depthwise kernel is slower than plain sums.
 _SMALL = 2
 
 
-def takes_depthwise(images: Any, stride: int) -> bool:
-    """Whether :func:`depthwise` is the faster way."""
+def has_fast_depthwise(images: Tensor, stride: int) -> bool:
+    """Whether :func:`depthwise` is faster than the stock operation."""
     height, width = images.shape[1:3]
     small = height is not None and width is not None and max(height, width) <= _SMALL
     return small and stride == 1
 
 
-def depthwise(images: Any, kernel: Any, *, stride: int, padding: str) -> Any:
-    """A depthwise convolution whose kernel's gradient is a sum for each tap.
+def depthwise(images: Tensor, kernel: Tensor, *, stride: int, padding: str) -> Tensor:
+    """Compute a depthwise convolution whose kernel gradient is a sum for each tap.
 
     Args:
         images: [batch, height, width, channels].
@@ -34,23 +37,23 @@ def depthwise(images: Any, kernel: Any, *, stride: int, padding: str) -> Any:
     strides, name = [1, stride, stride, 1], padding.upper()
 
     @tf.custom_gradient  # type: ignore[untyped-decorator]
-    def convolve(images: Any, kernel: Any) -> Any:
-        def gradients(upstream: Any) -> tuple[Any, Any]:
-            back = tf.nn.depthwise_conv2d_backprop_input(
+    def convolve(images: Tensor, kernel: Tensor) -> Any:
+        def gradients(upstream: Tensor) -> tuple[Tensor, Tensor]:
+            images_gradient = tf.nn.depthwise_conv2d_backprop_input(
                 tf.shape(images), kernel, upstream, strides, name
             )
-            of_kernel = _kernel_gradient(images, upstream, kernel.shape, stride, padding)
-            return back, tf.cast(of_kernel, kernel.dtype)
+            kernel_gradient = _kernel_gradient(images, upstream, kernel.shape, stride, padding)
+            return images_gradient, tf.cast(kernel_gradient, kernel.dtype)
 
         return tf.nn.depthwise_conv2d(images, kernel, strides, name), gradients
 
-    # Read outside: a custom gradient asks for the gradients of variables that it reads itself.
+    # Cast outside: custom gradients must return those of variables that are read inside.
     return convolve(images, tf.cast(kernel, images.dtype))
 
 
 def _kernel_gradient(
-    images: Any, upstream: Any, shape: tuple[int, ...], stride: int, padding: str
-) -> Any:
+    images: Tensor, upstream: Tensor, shape: tuple[int, ...], stride: int, padding: str
+) -> Tensor:
     height, width = (
         Axis.of(size, kernel=taps, stride=stride, padding=padding)
         for size, taps in zip(images.shape[1:3], shape, strict=False)
@@ -71,21 +74,21 @@ def _kernel_gradient(
 
 
 def batch_norm_in_training(
-    images: Any, scale: Any, offset: Any, *, epsilon: float
-) -> tuple[Any, Any, Any]:
-    """Float32 images normalized by their own mean and variance, in one operation.
+    images: Tensor, scale: Tensor, offset: Tensor, *, epsilon: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Normalize float32 images by their own mean and variance, in one operation.
 
     Returns:
-        The images, their mean and their variance [channels]; the variance is that of these
-        images, as Keras averages it, not the estimate for all images that TensorFlow gives.
+        The images, their mean and their variance [channels]: as in Keras the variance of the batch,
+        not TensorFlow's unbiased estimate.
     """
-    nothing = tf.zeros([0])
+    empty = tf.zeros([0])
     normed = tf.raw_ops.FusedBatchNormV3(
         x=images,
         scale=scale,
         offset=offset,
-        mean=nothing,
-        variance=nothing,
+        mean=empty,
+        variance=empty,
         epsilon=epsilon,
         is_training=True,
     )

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from effv2_tune.network import (
     classifier,
     drop_rate_variables,
-    efficientnet_v2,
     initialise,
     load_weights,
     set_drop_rates,
+    training_network,
 )
 from effv2_tune.network.pretrained.weights import input_scaling
 from effv2_tune.optimizers.step_optimizer import StepOptimizer
@@ -100,7 +100,7 @@ class CompiledBucket:
                 recipe.variant, classes=classes, dropout=recipe.dropout, seed=recipe.seed
             )
         arguments = network_arguments(recipe, classes=classes, precision=self._key.precision)
-        return efficientnet_v2(recipe.variant, **arguments)
+        return training_network(recipe.variant, **arguments)
 
     def whole_network(self, recipe: Recipe) -> tuple[Any, Any | None]:
         """The network with its present weights, and its classifier if that is a separate model.

@@ -112,7 +112,7 @@ def step_inputs(recipe: Recipe, dataset: Dataset) -> StepInputs:
 
 
 def network_arguments(recipe: Recipe, *, classes: int, precision: str) -> dict[str, Any]:
-    """The arguments of `efficientnet_v2` beside the variant."""
+    """The arguments of `training_network` beside the variant."""
     trainable_from: Any = 0
     if recipe.backbone == "finetune":
         trainable_from = recipe.finetune_from

@@ -1,4 +1,4 @@
-"""Weight files on this machine: from a folder, the cache, or the network; always checked."""
+"""Fetches released weight files from a folder, the cache or the internet, and verifies them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FOLDER_VARIABLE = "EFFV2_TUNE_WEIGHTS"
 
 
 def weights_cache() -> Path:
-    """Where downloaded weights are kept: see :func:`effv2_tune.files.cache.cache_folder`."""
+    """Return the folder of downloaded weights: :func:`effv2_tune.files.cache.cache_folder`."""
     return cache_folder("weights")
 
 
@@ -33,19 +33,19 @@ def fetch_weights(
     progress: OnBytes | None = None,
     patience: RetryPolicy = PATIENCE,
 ) -> Path:
-    """The path of a released weight file whose bytes are right.
+    """Return the path of a released weight file with a verified checksum.
 
-    Where a folder is given (here or by `EFFV2_TUNE_WEIGHTS`), it must be there: nothing is
-    downloaded. Otherwise it is taken from the cache, and downloaded into it once; a download that
-    was interrupted goes on where it stopped. Several processes may ask at once: one downloads.
+    With a folder (here or in `EFFV2_TUNE_WEIGHTS`) the file must be there: nothing is downloaded.
+    Otherwise it is downloaded into the cache once; an interrupted download resumes. Of several
+    processes at once, one downloads.
 
     Args:
         file: Which file.
-        folder: A folder of weight files, for machines without a network.
+        folder: A folder of weight files, for machines without internet access.
         cache: Instead of `weights_cache()`.
-        progress: Called with the bytes so far and in all (None if the server does not say);
-            instead of a progress bar on stderr.
-        patience: How long to insist.
+        progress: Called with the bytes so far and the total (None if unknown), instead of a
+            progress bar on stderr.
+        patience: Retries and pauses.
 
     Raises:
         TuneError: The file is not in the folder, cannot be downloaded, or its MD5 differs.
@@ -64,8 +64,8 @@ def fetch_weights(
             target,
             digest=digest,
             on_bytes=on_bytes,
-            otherwise=f"Without a network, put {file.file_name} into a folder and name it by "
-            f"{FOLDER_VARIABLE}, or give the path of a file as the weights.",
+            otherwise=f"Without internet access, put {file.file_name} into a folder and set "
+            f"{FOLDER_VARIABLE} to it, or use the path of a file as the weights.",
             patience=patience,
         )
 
@@ -74,22 +74,22 @@ def _from_folder(file: WeightFile, folder: Path) -> Path:
     path = folder / file.file_name
     if not path.is_file():
         raise TuneError(
-            f"There is no {file.file_name} in {folder}, the folder given for weights.",
+            f"There is no {file.file_name} in the weights folder {folder}.",
             hint=f"Put it there from {file.url}, or unset {FOLDER_VARIABLE} to download it.",
         )
     digest = Digest("md5", file.md5)
-    found = digest.of(path)
-    if found != digest.hexadecimal:
+    actual = digest.of(path)
+    if actual != digest.hexadecimal:
         raise TuneError(
-            f"{path} is not the released file: its MD5 is {found}, not {file.md5}.",
-            hint=f"Get it again from {file.url}.",
+            f"{path} is not the released file: its MD5 is {actual}, not {file.md5}.",
+            hint=f"Download it again from {file.url}.",
         )
     return path
 
 
 @contextlib.contextmanager
 def progress_bar(description: str) -> Iterator[OnBytes]:
-    """A bar on stderr that shows bytes, speed and time left; one plain line where no terminal is.
+    """Show bytes, speed and time left on stderr; one plain line if it is not a terminal.
 
     Args:
         description: What is downloaded.

@@ -1,4 +1,4 @@
-"""Reading weights from `.h5`, `.weights.h5` and `.keras` files by the names of their layers."""
+"""Reads weights from `.h5`, `.weights.h5` and `.keras` files by layer name."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
     Arrays = tuple[np.ndarray[Any, Any], ...]
 
-# The order in which Keras layers hold their weights.
+# The order of the weights in Keras layers.
 _ORDER = ("kernel", "gamma", "beta", "bias", "moving_mean", "moving_variance")
 
 
 def read_weights(path: Path) -> dict[str, Arrays]:
-    """The weights in a file, by layer name, each layer's in the order Keras holds them.
+    """Read the weights in a file by layer name, each layer's in the order of Keras.
 
     Args:
         path: A whole-model or weights-only `.h5` of Keras 2 (as released), a `.weights.h5` of
@@ -46,12 +46,12 @@ def read_weights(path: Path) -> dict[str, Arrays]:
     except (OSError, KeyError, zipfile.BadZipFile) as error:
         raise TuneError(
             f"{path} cannot be read as weights: {error}.",
-            hint="Give a .h5, .weights.h5 or .keras file that Keras wrote.",
+            hint="Use a .h5, .weights.h5 or .keras file that Keras wrote.",
         ) from error
     if not weights:
         raise TuneError(
             f"{path} holds no weights of named layers.",
-            hint="Give a .h5, .weights.h5 or .keras file that Keras wrote (Keras 3.10 and later "
+            hint="Use a .h5, .weights.h5 or .keras file that Keras wrote (Keras 3.10 and later "
             "write the names of layers into .weights.h5).",
         )
     return weights
@@ -67,17 +67,17 @@ def _read_any(file: h5py.File) -> dict[str, Arrays]:
 
 def _legacy_arrays(group: h5py.Group) -> Arrays:
     names = _attribute(group, "weight_names")
-    return tuple(np.asarray(group[name]) for name in sorted(names, key=_place))
+    return tuple(np.asarray(group[name]) for name in sorted(names, key=_weight_index))
 
 
-def _place(weight_name: str) -> int:
-    """Where `stem_bn/gamma:0` comes among the weights of its layer."""
+def _weight_index(weight_name: str) -> int:
+    """Index of a weight such as `stem_bn/gamma:0` in its layer."""
     leaf = weight_name.rsplit("/", 1)[-1].split(":", maxsplit=1)[0].removeprefix("depthwise_")
     return _ORDER.index(leaf) if leaf in _ORDER else len(_ORDER)
 
 
 def _attribute(group: h5py.Group, name: str) -> list[str]:
-    """A list of names; Keras splits one that is too long for HDF5 into `name0`, `name1`, ..."""
+    """Read a list of names; one too long for HDF5 is split into `name0`, `name1`, ..."""
     if name in group.attrs:
         parts = [group.attrs[name]]
     else:
@@ -90,8 +90,8 @@ def _attribute(group: h5py.Group, name: str) -> list[str]:
 
 
 def _read_groups(file: h5py.File) -> dict[str, Arrays]:
-    """Keras 3: each layer is a group with a subgroup `vars` of numbered arrays and a name."""
-    found: dict[str, Arrays] = {}
+    """Read Keras 3: each layer is a group with a subgroup `vars` of numbered arrays and a name."""
+    weights: dict[str, Arrays] = {}
 
     def visit(_: str, item: Any) -> None:
         if not isinstance(item, h5py.Group) or "vars" not in item:
@@ -99,16 +99,16 @@ def _read_groups(file: h5py.File) -> dict[str, Arrays]:
         variables = item["vars"]
         name = variables.attrs.get("name", item.attrs.get("name"))
         if name is not None and len(variables):
-            found[str(name)] = tuple(
+            weights[str(name)] = tuple(
                 np.asarray(variables[key]) for key in sorted(variables, key=int)
             )
 
     file.visititems(visit)
-    return found
+    return weights
 
 
 def read_input_scaling(path: Path) -> tuple[list[float], list[float]] | None:
-    """Mean and divisor of the layer `scale` in a `.keras` file that `stock_model` made, if it has.
+    """Read mean and divisor of the layer `scale`; None unless a `.keras` file has one.
 
     Args:
         path: Any weight file.
@@ -120,22 +120,22 @@ def read_input_scaling(path: Path) -> tuple[list[float], list[float]] | None:
     for layer in layers:
         config = layer["config"]
         if layer["class_name"] == "Normalization" and config["name"] == "scale":
-            return config["mean"], [number**0.5 for number in config["variance"]]
+            return config["mean"], [variance**0.5 for variance in config["variance"]]
     return None
 
 
 def rename_keras_applications(
     weights: Mapping[str, Arrays], variant: Variant
 ) -> Mapping[str, Arrays]:
-    """The same weights under the released names, where they have those of keras.applications."""
+    """Rename weights of keras.applications to the released names; others stay as they are."""
     if "top_conv" not in weights:
         return weights
-    ours = {theirs: released for released, theirs in keras_applications_names(variant)}
-    return {ours.get(name, name): arrays for name, arrays in weights.items()}
+    released = {keras_name: name for name, keras_name in keras_applications_names(variant)}
+    return {released.get(name, name): arrays for name, arrays in weights.items()}
 
 
 def keras_applications_names(variant: Variant) -> Iterator[tuple[str, str]]:
-    """(released name, name in `keras.applications`) of every layer with weights."""
+    """Yield (released name, name in `keras.applications`) of every layer with weights."""
     yield "stem_conv", "stem_conv"
     yield "stem_bn", "stem_bn"
     for block in variant.blocks:
@@ -164,5 +164,5 @@ def _block_names(block: Block) -> Iterator[tuple[str, str]]:
             "se_1_conv": "se_reduce",
             "se_2_conv": "se_expand",
         }
-    for released, theirs in pairs.items():
-        yield f"{block.name}{released}", f"{prefix}{theirs}"
+    for released, keras_name in pairs.items():
+        yield f"{block.name}{released}", f"{prefix}{keras_name}"

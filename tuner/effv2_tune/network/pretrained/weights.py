@@ -1,4 +1,4 @@
-"""Pretrained weights into a network: the whole trunk or an error, the head where it fits."""
+"""Loads pretrained weights: the whole backbone or an error, the classifier head where it fits."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from effv2_tune.network.pretrained.weight_io import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from effv2_tune.catalog import Scaling
+    from effv2_tune.catalog import Scaling, Variant
     from effv2_tune.files.download import OnBytes
 
 _HEAD = "predictions"
@@ -39,12 +39,12 @@ class LoadedWeights:
     """What was loaded into a network.
 
     Attributes:
-        source: The weight set or path that was asked for.
-        path: The file it came from.
+        source: The requested weight set or path.
+        path: Of the file.
         layers: Number of layers that were filled.
         head_loaded: Whether the classifier was among them.
         file_classes: Outputs of the classifier in the file; None where it has none.
-        scaling: How images must be scaled that go in.
+        scaling: Of the images that the network expects.
     """
 
     source: str
@@ -55,7 +55,7 @@ class LoadedWeights:
     scaling: Scaling
 
     def __str__(self) -> str:
-        """One sentence for people."""
+        """Summarize it in one line."""
         if self.head_loaded:
             head = "the classifier too"
         elif self.file_classes is None:
@@ -72,7 +72,7 @@ def find_weights(
     folder: str | Path | None = None,
     progress: OnBytes | None = None,
 ) -> Path:
-    """The path of `weights` of `variant` on this machine, downloaded if need be.
+    """Return the local path of `weights` of `variant`, after a download if necessary.
 
     Args:
         variant: Name of the variant.
@@ -82,7 +82,7 @@ def find_weights(
         progress: As in `fetch_weights`.
 
     Raises:
-        TuneError: No such weights, or they cannot be had.
+        TuneError: No such weights, or they cannot be downloaded.
     """
     if not _is_path(weights):
         return fetch_weights(find_weight_file(variant, weights), folder=folder, progress=progress)
@@ -90,7 +90,7 @@ def find_weights(
     if not path.is_file():
         raise TuneError(
             f"There is no weight file {weights}.",
-            hint="Give a path to a .h5, .weights.h5 or .keras file, or one of: "
+            hint="Use the path of a .h5, .weights.h5 or .keras file, or one of: "
             f"{', '.join((*WEIGHT_SETS, KERAS_WEIGHTS))}.",
         )
     return path
@@ -101,17 +101,17 @@ def _is_path(weights: str) -> bool:
 
 
 def input_scaling(variant: str, weights: str | None) -> Scaling:
-    """How images must be scaled for a network of `variant` that starts from `weights`.
+    """Return the scaling of images for a network of `variant` that starts from `weights`.
 
-    A released set has its own; so has a file with the name of a released one, and a `.keras` that
-    `stock_model` made. Any other file, and random weights, are taken to expect `tf`.
+    Known for a released set, a file with the name of a released one, and a `.keras` with a layer
+    `scale` (`stock_model`, `efficientnet_v2`). Any other file, and random weights, use `tf`.
 
     Args:
         variant: Name of the variant.
         weights: As for `find_weights`; None (or `none`) for random weights.
 
     Raises:
-        TuneError: No such weights, or the model in the file scales in a way of its own.
+        TuneError: No such weights, or the model in the file scales in another way.
     """
     if weights is None or weights == "none":
         return SCRATCH_SCALING
@@ -124,12 +124,12 @@ def input_scaling(variant: str, weights: str | None) -> Scaling:
     found = read_input_scaling(path)
     if found is None:
         return SCRATCH_SCALING
-    for scaling, numbers in SCALINGS.items():
-        if np.allclose(found, numbers):
+    for scaling, statistics in SCALINGS.items():
+        if np.allclose(found, statistics):
             return scaling
     raise TuneError(
         f"The model in {weights} scales its images by {found[0]} and {found[1]}.",
-        hint=f"Known are: {', '.join(SCALINGS)}.",
+        hint=f"The known scalings are: {', '.join(SCALINGS)}.",
     )
 
 
@@ -142,37 +142,49 @@ def load_weights(
 ) -> LoadedWeights:
     """Fill `network` with pretrained weights, in place.
 
-    Every layer of the trunk is filled, or nothing is. The classifier is filled where the network
-    has one and its classes are as many as the file's; otherwise it stays as it is.
+    Every layer of the backbone is filled, or nothing is. The classifier is filled where the network
+    has one with as many classes as the file's; otherwise it is left unchanged.
 
     Args:
-        network: From `efficientnet_v2`.
+        network: From `training_network`.
         weights: As for `find_weights`.
         folder: As in `fetch_weights`.
         progress: As in `fetch_weights`.
 
     Raises:
-        TuneError: The weights cannot be had or read, or do not fit; names the first such layers.
+        TuneError: The weights cannot be downloaded or read, or do not fit; names the first such
+            layers.
     """
-    variant = network.variant
+    layers, variant = network.layers_by_name, network.variant
+    return fill_layers(layers, variant, weights, folder=folder, progress=progress)
+
+
+def fill_layers(
+    layers: Mapping[str, Any],
+    variant: Variant,
+    weights: str,
+    *,
+    folder: str | Path | None = None,
+    progress: OnBytes | None = None,
+) -> LoadedWeights:
+    """Fill layers, by released name, with pretrained weights; otherwise as `load_weights`."""
     path = find_weights(variant.name, weights, folder=folder, progress=progress)
     scaling = input_scaling(variant.name, weights)
-    found = rename_keras_applications(read_weights(path), variant)
-    layers = network.layers_by_name
-    wanted = {name: _shapes(layer.variables) for name, layer in layers.items()}
-    head_loaded = _HEAD in layers and _HEAD in found and wanted[_HEAD] == _shapes(found[_HEAD])
+    arrays = rename_keras_applications(read_weights(path), variant)
+    expected = {name: _shapes(layer.variables) for name, layer in layers.items()}
+    head_loaded = _HEAD in layers and expected[_HEAD] == _shapes(arrays.get(_HEAD, ()))
     if not head_loaded:
-        wanted.pop(_HEAD, None)
-    _check_fit(wanted, found, path=path, variant=variant.name)
-    for name in wanted:
-        for variable, value in zip(layers[name].variables, found[name], strict=True):
+        expected.pop(_HEAD, None)
+    _check_fit(expected, arrays, path=path, variant=variant.name)
+    for name in expected:
+        for variable, value in zip(layers[name].variables, arrays[name], strict=True):
             variable.assign(value)
     return LoadedWeights(
         source=weights,
         path=path,
-        layers=len(wanted),
+        layers=len(expected),
         head_loaded=head_loaded,
-        file_classes=found[_HEAD][0].shape[-1] if _HEAD in found else None,
+        file_classes=arrays[_HEAD][0].shape[-1] if _HEAD in arrays else None,
         scaling=scaling,
     )
 
@@ -182,29 +194,32 @@ def _shapes(arrays: Any) -> list[tuple[int, ...]]:
 
 
 def _check_fit(
-    wanted: Mapping[str, list[tuple[int, ...]]],
-    found: Mapping[str, Any],
+    expected: Mapping[str, list[tuple[int, ...]]],
+    arrays: Mapping[str, Any],
     *,
     path: Path,
     variant: str,
 ) -> None:
-    missing = [name for name in wanted if name not in found]
-    misfits = [name for name in wanted if name in found and _shapes(found[name]) != wanted[name]]
+    shapes = {name: _shapes(arrays[name]) for name in expected if name in arrays}
+    missing = [name for name in expected if name not in shapes]
+    misfits = [
+        f"{name}: {shape}, not {expected[name]}"
+        for name, shape in shapes.items()
+        if shape != expected[name]
+    ]
     if not missing and not misfits:
         return
-    sentences = []
+    problems = []
     if missing:
-        sentences.append(f"{len(missing)} layers are missing ({_first(missing)})")
+        problems.append(f"{len(missing)} layers are missing ({_first(missing)})")
     if misfits:
-        shown = _first(f"{name}: {_shapes(found[name])}, not {wanted[name]}" for name in misfits)
-        sentences.append(f"{len(misfits)} layers have other shapes ({shown})")
+        problems.append(f"{len(misfits)} layers have other shapes ({_first(misfits)})")
     raise TuneError(
-        f"{path} does not fit variant {variant!r}: {'; '.join(sentences)}.",
-        hint="Give weights of this variant, or the variant of these weights. Nothing was loaded.",
+        f"{path} does not fit variant {variant!r}: {'; '.join(problems)}.",
+        hint="Use weights of this variant, or the variant of these weights. Nothing was loaded.",
     )
 
 
-def _first(names: Any) -> str:
-    listed = list(names)
-    more = ", ..." if len(listed) > _NAMED_LAYERS else ""
-    return ", ".join(listed[:_NAMED_LAYERS]) + more
+def _first(names: list[str]) -> str:
+    more = ", ..." if len(names) > _NAMED_LAYERS else ""
+    return ", ".join(names[:_NAMED_LAYERS]) + more

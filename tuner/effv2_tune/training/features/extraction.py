@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from effv2_tune import catalog
-from effv2_tune.network import efficientnet_v2, load_weights
+from effv2_tune.network import load_weights, training_network
 from effv2_tune.network.pretrained.weights import find_weights, input_scaling
 from effv2_tune.training.backends.base import StepPlan
 from effv2_tune.training.features.cache import FeatureCache, FeatureFacts, FeatureKey
@@ -304,7 +304,7 @@ def frozen_backbone(recipe: Recipe, base: Path, precision: str) -> Any:
     Raises:
         TuneError: The weights cannot be loaded, or do not fit.
     """
-    backbone = efficientnet_v2(
+    backbone = training_network(
         recipe.variant,
         classes=None,
         resolution=recipe.pixels,

@@ -77,7 +77,7 @@ def test_a_wrong_study_file_gets_sentences_and_exit_code_2(tmp_path: Path) -> No
         "a path, or write one here\n"
         "bad.yaml:2: trials: expected a whole number, found 'many'\n"
         "bad.yaml:3: search: unknown key 'sed', did you mean 'seed'?\n"
-        "3 mistakes; nothing was started.\n"
+        "3 errors.\n"
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.yaml"]
 
@@ -97,11 +97,11 @@ def test_a_misspelt_option_is_guessed() -> None:
     assert "--trials" in done.stderr
 
 
-def test_check_says_that_a_right_file_is_right() -> None:
+def test_check_reports_that_a_valid_file_is_valid() -> None:
     done = effv2_tune("check", "quickstart")
 
     assert done.returncode == 0
-    assert done.stdout.startswith("quickstart is right: quickstart searches variant, resolution")
+    assert done.stdout.startswith("quickstart is valid: quickstart searches variant, resolution")
 
 
 def test_check_prints_the_plan_with_every_default() -> None:

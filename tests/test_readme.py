@@ -15,7 +15,7 @@ import pytest
 
 import effv2_tune
 from effv2_tune.cli import COMMANDS, MODULES, cli
-from effv2_tune.study.plan import load_plan, parse_plan
+from effv2_tune.study.loading import load_plan, parse_plan
 from effv2_tune.study.shipped import shipped_studies
 from effv2_tune.study.yaml_file import parse_yaml
 
@@ -116,7 +116,7 @@ def test_a_study_that_is_named_is_shipped_or_an_example(
         return  # the reader's own
     name = Path(study).name.removesuffix(".yaml")
     assert name in shipped_studies(), f"{page}:{line}: no study {study!r} is shipped"
-    assert load_plan(name)[0].name == name
+    assert load_plan(name).plan.name == name
 
 
 @pytest.mark.parametrize("block", PYTHON, ids=lambda block: f"{block.page}:{block.line}")

@@ -24,7 +24,8 @@ from effv2_tune.forecast.work import Work, work_of
 from effv2_tune.host import Hardware
 from effv2_tune.session.forecast import target_here
 from effv2_tune.study.bucket import BucketKey, DataFacts, bucket_key
-from effv2_tune.study.plan import StudyPlan, load_plan
+from effv2_tune.study.loading import load_plan
+from effv2_tune.study.plan import StudyPlan
 from effv2_tune.study.recipe import Recipe
 from effv2_tune.study.space import Space
 
@@ -449,7 +450,7 @@ def test_workers_that_share_a_cpu_train_side_by_side_each_with_its_share(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
-    alone, _ = load_plan("quickstart")
+    alone = load_plan("quickstart").plan
     four = alone.model_copy(update={"workers": 4})
     cpu = Hardware(kind="cpu", backend="tensorflow", devices=1, why="")
 

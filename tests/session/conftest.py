@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).resolve().parent
 SCRIPTED_CLI = (sys.executable, str(HERE / "scripted_cli.py"))
-SCRIPTED_WORKER = (sys.executable, str(HERE.parent / "search" / "scripted_worker.py"))
+SCRIPTED_WORKER = (sys.executable, str(next(HERE.parent.rglob("scripted_worker.py"))))
 
 STUDY = """\
 name: small

@@ -179,7 +179,7 @@ def test_a_dry_run_of_a_study_that_was_begun_says_how_far_it_is(tune: Tune, stud
 
     done = tune("run", "study.yaml", "--dry-run", "--trials", "6")
 
-    assert "so far    4 trials, 0 unfinished; it continues" in done.out
+    assert "so far    4 trials, 0 unfinished; the study is resumed" in done.out
     assert "changed   trials: 4 -> 6" in done.out
     assert {path: path.stat().st_mtime_ns for path in study.rglob("*")} == before
 

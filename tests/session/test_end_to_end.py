@@ -216,8 +216,8 @@ def test_a_stranger_reproduces_the_test_accuracy_from_the_model_alone(
     from effv2_tune.data import load_dataset
     from effv2_tune.study.training_run import load_training_run
 
-    run, base = load_training_run(journey["folder"] / "train.yaml")
-    test = load_dataset(run.data, base=base).test
+    loaded = load_training_run(journey["folder"] / "train.yaml")
+    test = load_dataset(loaded.run.data, base=loaded.base).test
     np.savez(tmp_path / "test.npz", x=test.images, y=test.labels)
     (out,) = (journey["folder"] / "runs").glob("real-trial-*")
     metrics = json.loads((out / "metrics.json").read_text())

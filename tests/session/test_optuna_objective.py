@@ -42,7 +42,7 @@ def _quiet() -> Iterator[None]:
 def scripted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A study file whose one worker is scripted; temporary folders lie beside it."""
     defaults = local.ProcessPool.__init__.__kwdefaults__
-    command = (local.sys.executable, str(HERE.parent / "search" / "scripted_worker.py"))
+    command = (local.sys.executable, str(next(HERE.parent.rglob("scripted_worker.py"))))
     assert defaults is not None
     monkeypatch.setitem(defaults, "command", command)
     (folder / "temporary").mkdir()

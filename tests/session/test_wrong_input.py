@@ -40,7 +40,10 @@ WRONG = [
     (("run", "stduy.yaml"), "There is no study file 'stduy.yaml'."),
     (("run", "quickstrat"), "did you mean 'quickstart'?"),
     (("train", "nothing.yaml"), "There is no file nothing.yaml."),
-    (("train", "study.yaml"), "study.yaml:3: unknown key 'search_space'"),
+    (
+        ("train", "study.yaml"),
+        "study.yaml is a study file, not a training run.\nRun the study with: effv2-tune run",
+    ),
     (("check", "data.yaml"), "data.yaml:2: data: "),
     (("check", "clock.yaml"), "clock.yaml:3: clock: There is no study in "),
     (("check", "clock.yaml"), "clock.yaml:2: data: "),
@@ -48,7 +51,7 @@ WRONG = [
     (("init", "quickstrat"), "did you mean 'quickstart'?"),
     (("spaces", "quickstrat"), "did you mean 'quickstart'?"),
     (("run", "study.yaml", "--trials", "0"), "0 is not in the range"),
-    (("run", "study.yaml", "--workers", "9999"), "asks for 9999 workers, and this machine has "),
+    (("run", "study.yaml", "--workers", "9999"), "workers: 9999 exceeds the "),
 ]
 
 
@@ -196,7 +199,7 @@ def test_weights_and_stages_that_are_not_there_are_found_with_all_other_mistakes
     assert "tuned.yaml:2: data: " in done.err
     assert f"tuned.yaml:5: weights: there is no file {folder / 'mine/none.h5'}; " in done.err
     assert f"tuned.yaml:8: {NO_STAGE}" in done.err
-    assert "3 mistakes; nothing was started." in done.err
+    assert "\n3 errors." in done.err
     assert sorted(folder.rglob("*")) == before
 
 
@@ -218,7 +221,7 @@ def test_weights_that_are_searched_are_found_where_the_space_is_written(
     assert done.code == EXIT_WRONG_INPUT
     gone = f"here/space.yaml:2: weights: there is no file {folder / 'here/gone.keras'}; "
     assert gone in done.err
-    assert "1 mistake; nothing was started." in done.err
+    assert "\n1 error." in done.err
 
 
 def test_a_stage_that_is_searched_for_the_networks_alone_that_have_it_is_right(
@@ -269,7 +272,9 @@ def test_a_tpu_host_takes_one_worker(
     done = tune("run", "study.yaml", "--workers", "2", "--dry-run")
 
     assert done.code == EXIT_WRONG_INPUT
-    assert "asks for 2 workers, and one process owns all TPU chips of a machine" in done.err
+    assert (
+        "workers: 2 is too many for a TPU: one process owns all TPU chips of a machine" in done.err
+    )
     assert "Write 'workers: 1'" in done.err
     assert tune("run", "study.yaml", "--dry-run").code == 0
     assert not (folder / "runs").exists()
@@ -282,7 +287,7 @@ def test_a_batch_that_the_images_cannot_fill_is_found_by_a_dry_run(tune: Tune) -
     done = tune("run", "study.yaml", "--dry-run")
 
     assert done.code == EXIT_WRONG_INPUT
-    assert "A batch of 5000 images cannot be filled from 1293" in done.err
+    assert "batch_size: 5000 exceeds the 1,293 training images; use at most 1293" in done.err
 
 
 @pytest.mark.parametrize("left", ["study.db", "model.keras"])
@@ -321,7 +326,7 @@ def test_every_mistake_of_a_training_run_has_its_line(tune: Tune, study: Path) -
     assert done.code == EXIT_WRONG_INPUT
     assert "unknown key 'epoch', did you mean 'epochs'?" in done.err
     assert "found 'many'" in done.err
-    assert "2 mistakes; nothing was started." in done.err
+    assert "\n2 errors." in done.err
     assert not Path("runs/small-trial-2").exists()
 
 

@@ -33,12 +33,12 @@ def test_batches_that_fit_are_let_through(study: StudyPlan) -> None:
 
 @pytest.mark.parametrize("study", [plan(128), plan({"per_device": 16}), plan(0, searched=[8, 104])])
 def test_a_batch_larger_than_the_training_images_is_refused(study: StudyPlan) -> None:
-    with pytest.raises(TuneError, match="larger than the 100 training images"):
+    with pytest.raises(TuneError, match="exceeds the 100 training images; use at most 100"):
         check_batches(study, DATA, device_count=8)
 
 
 def test_a_batch_that_devices_cannot_share_is_refused() -> None:
-    with pytest.raises(TuneError, match="cannot be shared evenly by 8 devices") as caught:
+    with pytest.raises(TuneError, match="cannot be divided evenly over 8 devices") as caught:
         check_batches(plan(60), DATA, device_count=8)
 
     assert "per_device: 7" in (caught.value.hint or "")

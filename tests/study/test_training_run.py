@@ -41,11 +41,11 @@ RUN = TrainingRun(
 def test_a_training_run_is_read_back_equal(tmp_path: Path) -> None:
     (tmp_path / "train.yaml").write_text(RUN.to_yaml())
 
-    run, base = load_training_run(tmp_path / "train.yaml")
+    loaded = load_training_run(tmp_path / "train.yaml")
 
-    assert run == RUN
-    assert base == tmp_path
-    assert run.full_recipe().variant == "b1"
+    assert loaded.run == RUN
+    assert loaded.base == tmp_path
+    assert loaded.run.full_recipe().variant == "b1"
 
 
 def test_its_first_lines_say_where_it_comes_from() -> None:

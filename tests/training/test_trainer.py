@@ -413,7 +413,7 @@ def test_a_recipe_that_does_not_fit_is_infeasible_and_the_next_one_trains(
 def test_a_batch_larger_than_the_training_split_is_refused_before_anything_is_built(
     trainer: Trainer, tmp_path: Path
 ) -> None:
-    with pytest.raises(TuneError, match="A batch of 1000 is larger than the 320 training images"):
+    with pytest.raises(TuneError, match="batch_size: 1000 exceeds the 320 training images"):
         _train(trainer, RECIPE.with_settings(batch_size=1000), tmp_path)
 
 

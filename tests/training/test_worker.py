@@ -115,7 +115,7 @@ def test_a_worker_trains_reports_waits_at_rungs_and_outlives_a_recipe_that_canno
     worker.pipe.send(_order(tmp_path, TINY.with_settings(batch_size=5000), trial=2))
     failed = worker.hear()
     assert failed.outcome == "failed"
-    assert "larger than the 1293 training images" in failed.reason
+    assert "exceeds the 1,293 training images" in failed.reason
 
     worker.pipe.send(_order(tmp_path, trial=3))
     assert not worker.hear().fresh

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 GROUPS = {
     "study": {
         "run": "Run a study, or continue it.",
-        "check": "Say whether a study file is right.",
+        "check": "Validate a study file.",
         "plan": "Say what a study will cost, before anything is trained.",
         "init": "Start a study file of your own.",
         "spaces": "List the shipped search spaces and studies.",

@@ -1,4 +1,4 @@
-"""Every mistake a person can make: a sentence, its place, a way out, an exit code."""
+"""Defines the errors that a user can correct: a message, a location, a hint and an exit code."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ EXIT_INTERRUPTED = 130
 
 
 class TuneError(Exception):
-    """Something a person can put right.
+    """An error that the user can correct.
 
     Args:
         message: One sentence: what was found, and where.
         hint: What to do about it.
-        exit_code: 2 where the input is wrong, 1 where a right input failed.
+        exit_code: 2 where the input is wrong, 1 where valid input failed.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Mistake:
     """One mistake in a file.
 
     Attributes:
-        file: Name of the file as the person wrote it.
+        file: Name of the file as the user wrote it.
         line: Line from 1, or 0 where the file as a whole is meant.
         sentence: What is wrong, and the way out.
     """
@@ -53,8 +53,8 @@ class Mistake:
 
     def __str__(self) -> str:
         """``file:line: sentence``, as compilers and editors know it."""
-        place = self.file if self.line == 0 else f"{self.file}:{self.line}"
-        return f"{place}: {self.sentence}"
+        location = self.file if self.line == 0 else f"{self.file}:{self.line}"
+        return f"{location}: {self.sentence}"
 
 
 class MistakesError(TuneError):
@@ -63,12 +63,13 @@ class MistakesError(TuneError):
     def __init__(self, mistakes: Iterable[Mistake]) -> None:
         self.mistakes: Sequence[Mistake] = tuple(sorted(mistakes))
         count = len(self.mistakes)
-        noun = "mistake" if count == 1 else "mistakes"
+        noun = "error" if count == 1 else "errors"
         lines = [str(mistake) for mistake in self.mistakes]
-        super().__init__("\n".join([*lines, f"{count} {noun}; nothing was started."]))
+        super().__init__("\n".join([*lines, f"{count} {noun}."]))
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """``", did you mean 'seed'?"`` where ``known`` has a word close to ``word``, else nothing."""
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f", did you mean {close[0]!r}?" if close else ""
+    names = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(word.lower(), names, n=1)
+    return f", did you mean {names[close[0]]!r}?" if close else ""

@@ -20,7 +20,7 @@ from effv2_tune.errors import MistakesError, TuneError
 from effv2_tune.files.checkpoint import CheckpointFolder
 from effv2_tune.network import preprocess, training_network
 from effv2_tune.study.bucket import CACHED_FEATURES
-from effv2_tune.study.plan import load_plan
+from effv2_tune.study.loading import load_plan
 from effv2_tune.study.recipe import DataSpec, Recipe
 from effv2_tune.training import train
 from effv2_tune.training.devices import open_device

@@ -14,7 +14,8 @@ from effv2_tune.network import load_weights, training_network
 from effv2_tune.network.preprocessing import preprocess
 from effv2_tune.network.pretrained.weights import input_scaling
 from effv2_tune.optimizers import SGD, AdaBelief, AdamW, CosineLearningRate, CyclicalLearningRate
-from effv2_tune.study.plan import StudyPlan, load_plan
+from effv2_tune.study.loading import load_plan
+from effv2_tune.study.plan import StudyPlan
 from effv2_tune.training.loss import cross_entropies, soft_targets
 from effv2_tune.training.recipe_mapping import (
     network_arguments,
@@ -72,7 +73,8 @@ class EfficientNetV2HyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
         if isinstance(study, StudyPlan):
             self._plan, self._base = study, base or Path.cwd()
         else:
-            self._plan, self._base = load_plan(study)
+            loaded = load_plan(study)
+            self._plan, self._base = loaded.plan, loaded.base
         self._image_shape = image_shape
         self._classes = classes
         self._images = images

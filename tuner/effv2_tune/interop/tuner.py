@@ -16,7 +16,8 @@ from effv2_tune.interop.parameters import config_of, to_hyperparameters
 from effv2_tune.search.single_worker import TrainerClient, WorkerLostError
 from effv2_tune.search.workload import BucketTime
 from effv2_tune.study.bucket import DataFacts
-from effv2_tune.study.plan import StudyPlan, load_plan
+from effv2_tune.study.loading import load_plan
+from effv2_tune.study.plan import StudyPlan
 
 if TYPE_CHECKING:
     from keras_tuner.engine.trial import Trial
@@ -73,7 +74,8 @@ class EfficientNetV2Tuner(keras_tuner.Tuner):  # type: ignore[misc]  # Keras Tun
         if isinstance(study, StudyPlan):
             self._plan, self._base = study, base or Path.cwd()
         else:
-            self._plan, self._base = load_plan(study)
+            loaded = load_plan(study)
+            self._plan, self._base = loaded.plan, loaded.base
         if oracle is None:
             oracle = OptunaOracle(
                 study_objectives(self._plan),

@@ -28,7 +28,7 @@ from effv2_tune.search.storage.records import find_studies
 from effv2_tune.search.storage.snapshot import DATABASE, database_url
 from effv2_tune.search.workload import PlannedWorkload
 from effv2_tune.study.batches import check_batches
-from effv2_tune.study.changes import forbidden_changes, plan_changes
+from effv2_tune.study.continuation import changes_since, refuse_another_study
 from effv2_tune.study.plan import StudyPlan
 from effv2_tune.workers import MEMORY_SHARE
 from effv2_tune.workers.local import (
@@ -283,16 +283,7 @@ def _changes(url: str, plan: StudyPlan, out: Path) -> PlanChanged | None:
             f"The study in {out} was written by another version of effv2-tune.",
             hint="Continue it with that version, or begin a new one: --out another folder.",
         ) from error
-    forbidden = forbidden_changes(before, plan)
-    if forbidden:
-        listed = "".join(f"\n  {line}" for line in forbidden)
-        raise TuneError(
-            f"{out} holds study {before.name} with another plan, under which its trials would "
-            f"mean something else:{listed}",
-            hint="Put the old values back; or begin a new study that tries this one's front "
-            f"first: --out another-folder --warm-start {out}",
-        )
-    lines = tuple(plan_changes(before, plan))
+    lines = tuple(changes_since(before, plan, location=str(out)))
     if not lines:
         return None
     if before.search_space == plan.search_space:
@@ -306,7 +297,7 @@ def _refuse_another_name(url: str, plan: StudyPlan, out: Path) -> None:
 
     engine = sa.create_engine(url)
     try:
-        names = sorted(find_studies(engine))
+        names = list(find_studies(engine))
     except sa.exc.OperationalError:
         return  # another supervisor has just begun to make the tables
     except sa.exc.DatabaseError as error:
@@ -316,11 +307,7 @@ def _refuse_another_name(url: str, plan: StudyPlan, out: Path) -> None:
         ) from error
     finally:
         engine.dispose()
-    if names and plan.name not in names:
-        raise TuneError(
-            f"{out} holds another study, {names[0]}.",
-            hint=f"Give {plan.name} a folder of its own: --out.",
-        )
+    refuse_another_study(names, plan, location=str(out))
 
 
 def _written_down(story: Iterator[Event], path: Path) -> Iterator[Event]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -112,27 +111,25 @@ def to_training_run(record: StudyRecord, trial: Trial, *, pick: str) -> Training
         # Stored at another size, the images would be other images.
         size = record.data.image_shape[0] if data.name in ("folder", "csv") else data.storage_size
         data = data.model_copy(update={"path": path, "storage_size": size})
-    return TrainingRun.model_validate_json(
-        json.dumps(
-            {
-                "name": _name(record.plan.name, f"-trial-{trial.number}"),
-                "data": data.model_dump(mode="json"),
-                "recipe": settings,
-                "quality": record.plan.quality,
-                "hardware": record.plan.hardware,
-                "backend": trial.environment.backend,
-                "provenance": Provenance(
-                    study=record.plan.name,
-                    trial=trial.number,
-                    pick=pick,
-                    validation=trial.scores,
-                    validation_count=record.data.validation,
-                    train_seconds=trial.measurement.train_seconds,
-                    environment=trial.environment,
-                    data_digest=record.data.digest,
-                ).model_dump(mode="json"),
-            }
-        )
+    return TrainingRun.from_plain(
+        {
+            "name": _name(record.plan.name, f"-trial-{trial.number}"),
+            "data": data.model_dump(mode="json"),
+            "recipe": settings,
+            "quality": record.plan.quality,
+            "hardware": record.plan.hardware,
+            "backend": trial.environment.backend,
+            "provenance": Provenance(
+                study=record.plan.name,
+                trial=trial.number,
+                pick=pick,
+                validation=trial.scores,
+                validation_count=record.data.validation,
+                train_seconds=trial.measurement.train_seconds,
+                environment=trial.environment,
+                data_digest=record.data.digest,
+            ).model_dump(mode="json"),
+        }
     )
 
 

@@ -14,8 +14,8 @@ from effv2_tune.session.preflight import (
     check_storage,
     check_study,
     choose_device,
+    describe_images,
     earlier_runs,
-    look_at_images,
 )
 from effv2_tune.session.results import Results
 from effv2_tune.study import load_plan
@@ -90,10 +90,12 @@ class Study:
             MistakesError: With everything that is wrong in the file, before anything is started.
         """
         overrides = {"trials": trials, "hours": hours, "workers": workers}
-        plan, base = load_plan(study, overrides=overrides)
-        loaded = cls(plan, base=base, out=out, storage=storage, warm_start=warm_start)
-        check_study(study, plan, base=base, begun=loaded._begun)
-        return loaded
+        loaded = load_plan(study, overrides=overrides)
+        session = cls(
+            loaded.plan, base=loaded.base, out=out, storage=storage, warm_start=warm_start
+        )
+        check_study(loaded, begun=session._begun)
+        return session
 
     def events(self) -> Generator[Event]:
         """Run the study, or continue it, and yield what happens.
@@ -151,9 +153,9 @@ class Study:
         plan = self.plan
         check_storage(self.out, self._storage)
         hardware = choose_device(plan)
-        record = earlier_runs(plan, self._place)
+        earlier = earlier_runs(plan, self._place)
         first = self._first()
-        images = look_at_images(plan.data, base=self.base, batch=self._largest_batch())
+        images = describe_images(plan.data, base=self.base, batch=self._largest_batch())
         halving = "with halving" if plan.search.halving.enabled else "without halving"
         budget = [
             f"{plan.trials} trials" if plan.trials else "",
@@ -165,7 +167,7 @@ class Study:
             f"study     {plan.name}",
             f"folder    {self.out}",
             *([f"storage   {as_arguments(self._storage, plan.name)}"] if self._storage else []),
-            *_so_far(record, plan),
+            *_so_far(earlier),
             f"data      {images}",
             f"searches  {', '.join(names)}",
             f"engine    {plan.search.engine} {halving}",
@@ -240,17 +242,14 @@ class Study:
         return f"Study({self.plan.name!r}, out={str(self.out)!r})"
 
 
-def _so_far(record: StudyRecord | None, plan: StudyPlan) -> list[str]:
-    """What is there already, and what was edited since."""
-    from effv2_tune.study.changes import plan_changes
-
-    if record is None:
+def _so_far(earlier: tuple[StudyRecord, list[str]] | None) -> list[str]:
+    """What earlier runs recorded, and what was edited since."""
+    if earlier is None:
         return ["so far    nothing: it is new"]
-    told = sum(trial.state != "running" for trial in record.trials)
+    record, changes = earlier
+    ended = sum(trial.state != "running" for trial in record.trials)
+    unfinished = len(record.trials) - ended
     return [
-        (
-            f"so far    {pluralized(told, 'trial')}, {len(record.trials) - told} unfinished; "
-            "it continues"
-        ),
-        *(f"changed   {line}" for line in plan_changes(record.plan, plan)),
+        f"so far    {pluralized(ended, 'trial')}, {unfinished} unfinished; the study is resumed",
+        *(f"changed   {line}" for line in changes),
     ]

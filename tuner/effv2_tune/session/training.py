@@ -53,9 +53,9 @@ class TrainingSession:
         Raises:
             MistakesError: With everything that is wrong in it, or in what it names.
         """
-        run, base = load_training_run(file)
-        check_training(file, run, base=base)
-        return cls(run, base=base, out=out)
+        loaded = load_training_run(file)
+        check_training(loaded)
+        return cls(loaded.run, base=loaded.base, out=out)
 
     def run(self) -> dict[str, Any]:
         """Train, or continue; returns what ``metrics.json`` says.

@@ -1,6 +1,9 @@
-"""A value: frozen, complete, and checked when it is made."""
+"""Defines the base class of all values: frozen, complete, and validated when they are made."""
 
 from __future__ import annotations
+
+import json
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -8,8 +11,8 @@ from pydantic import BaseModel, ConfigDict
 class Value(BaseModel):
     """The base of everything that is read from a file or kept in a record.
 
-    Values never change and refuse names they do not know, so a misspelt key is a mistake rather
-    than a default. They are strict too: ``trials: true`` is a mistake, not one trial.
+    Values never change and refuse unknown names, so a misspelt key is an error rather than a
+    default. They are strict: ``trials: true`` is an error, not one trial.
     """
 
     model_config = ConfigDict(
@@ -20,3 +23,15 @@ class Value(BaseModel):
         allow_inf_nan=False,
         ser_json_inf_nan="constants",
     )
+
+    @classmethod
+    def from_plain(cls, data: Any) -> Self:
+        """Validate the dictionaries, lists and scalars of a YAML or JSON file.
+
+        By way of JSON, because strict models refuse lists for tuples only where they come from
+        Python.
+
+        Raises:
+            pydantic.ValidationError: With everything that is wrong.
+        """
+        return cls.model_validate_json(json.dumps(data))

@@ -1,4 +1,4 @@
-"""Whether the batches of a study fit its images and its devices."""
+"""Checks that the batches of a study fit its images and its devices."""
 
 from __future__ import annotations
 
@@ -12,8 +12,20 @@ if TYPE_CHECKING:
     from effv2_tune.study.plan import StudyPlan
 
 
+def check_batch(batch: int, images: int) -> None:
+    """Refuse a batch that is larger than the training images.
+
+    Raises:
+        TuneError: It is.
+    """
+    if batch > images:
+        raise TuneError(
+            f"batch_size: {batch} exceeds the {images:,} training images; use at most {images}."
+        )
+
+
 def check_batches(plan: StudyPlan, data: DataFacts, device_count: int) -> None:
-    """Hold every batch size that a trial may have against the images and the devices.
+    """Check every batch size that a trial may have against the images and the devices.
 
     Raises:
         TuneError: A batch is larger than the training images, or the devices cannot share it
@@ -23,15 +35,11 @@ def check_batches(plan: StudyPlan, data: DataFacts, device_count: int) -> None:
     sizes = [plan.recipe.batch_size] if parameter is None else list(values_of(parameter))
     for size in sizes:
         batch = _over_all_devices(size, device_count)
-        if batch > data.train:
-            raise TuneError(
-                f"A batch of {batch} is larger than the {data.train} training images.",
-                hint="Take a smaller batch_size, or more training images.",
-            )
+        check_batch(batch, data.train)
         if batch % device_count:
             raise TuneError(
-                f"A batch of {batch} cannot be shared evenly by {device_count} devices.",
-                hint=f"Take a multiple of {device_count}, or write "
+                f"batch_size: {batch} cannot be divided evenly over {device_count} devices.",
+                hint=f"Use a multiple of {device_count}, or write "
                 f"'batch_size: {{per_device: {max(batch // device_count, 1)}}}'.",
             )
 

@@ -1,4 +1,4 @@
-"""What pydantic found wrong, as sentences with lines for the person who wrote the file."""
+"""Turns pydantic's validation errors into messages with the lines of the file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from pydantic import BaseModel, RootModel
 
-from effv2_tune.errors import Mistake, did_you_mean
+from effv2_tune.errors import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
     from pydantic_core import ErrorDetails
 
+    from effv2_tune.errors import Mistake
     from effv2_tune.study.yaml_file import YamlFile
 
 _EXPECTED = {
@@ -33,6 +34,17 @@ _EXPECTED = {
     "tuple_type": "a list",
     "none_required": "null",
 }
+#: Keys and types of other libraries' search spaces (Optuna, Ray Tune, Keras Tuner), and ours.
+_ALIASES = {
+    "log": "'scale: log'",
+    "loguniform": "'type: float, scale: log'",
+    "log_uniform": "'type: float, scale: log'",
+    "uniform": "'type: float'",
+    "categorical": "'type: choice, values: [...]'",
+    "choices": "'values: [...]'",
+    "min": "'low:'",
+    "max": "'high:'",
+}
 _BOUNDS = {
     "greater_than": ("gt", "above"),
     "greater_than_equal": ("ge", "at least"),
@@ -47,37 +59,40 @@ def mistakes_of(
     model: type[BaseModel],
     *,
     under: Sequence[str | int] = (),
+    inside: Sequence[str | int] = (),
 ) -> list[Mistake]:
-    """Each thing that pydantic refused, once, at the line where it stands.
+    """Each thing that pydantic refused, once, at its line.
 
     Args:
-        error: What pydantic raised.
+        error: From pydantic.
         source: The file that was read.
         model: The model that it was read into; its fields are offered for misspelt keys.
         under: Path inside the file at which the model's data starts.
+        inside: Path inside the model at which the validated data starts.
     """
+    start = [*under, *inside]
     grouped: dict[tuple[str | int, ...], list[ErrorDetails]] = {}
     for detail in error.errors(include_url=False):
-        grouped.setdefault(_place(detail, source, under), []).append(detail)
+        grouped.setdefault(_path_in(source, detail, start), []).append(detail)
     return [
-        Mistake(source.name, source.line_of(path), _sentence(path, details, model, under))
+        source.mistake(path, _message(path, details, model, under))
         for path, details in grouped.items()
         if not any(_is_above(path, other) for other in grouped)
     ]
 
 
 def _is_above(path: tuple[str | int, ...], other: tuple[str | int, ...]) -> bool:
-    """Whether ``other`` lies inside ``path``: the member of a union that came closest."""
+    """Whether ``other`` is inside ``path``: the member of a union that came closest."""
     return len(path) < len(other) and other[: len(path)] == path
 
 
-def _place(
-    detail: ErrorDetails, source: YamlFile, under: Sequence[str | int]
+def _path_in(
+    source: YamlFile, detail: ErrorDetails, start: Sequence[str | int]
 ) -> tuple[str | int, ...]:
     """The path of the file's own keys to the error; names of union members are left out."""
     node: Any = source.data
     path: list[str | int] = []
-    for step in [*under, *detail["loc"]]:
+    for step in [*start, *detail["loc"]]:
         if _has(node, step):
             node = node[step]
         elif detail["type"] == "missing" and step == detail["loc"][-1]:
@@ -94,7 +109,7 @@ def _has(node: Any, step: str | int) -> bool:
     return isinstance(node, list) and isinstance(step, int) and step < len(node)
 
 
-def _sentence(
+def _message(
     path: tuple[str | int, ...],
     details: list[ErrorDetails],
     model: type[BaseModel],
@@ -106,7 +121,8 @@ def _sentence(
     prefix = f"{parent}: " if parent else ""
     if all(detail["type"] == "extra_forbidden" for detail in details):
         known = _fields_at(model, path[len(under) : -1])
-        return f"{prefix}unknown key {path[-1]!r}{did_you_mean(str(path[-1]), known)}"
+        close = _alias(str(path[-1]), known) or did_you_mean(str(path[-1]), known)
+        return f"{prefix}unknown key {path[-1]!r}{close}"
     if first["type"] == "missing":
         return f"{prefix}{path[-1]!r} is missing"
     if first["type"] == "value_error":
@@ -117,12 +133,18 @@ def _sentence(
     if first["type"] == "union_tag_invalid":
         tag = str(first["ctx"]["tag"])
         tags = str(first["ctx"]["expected_tags"]).replace("'", "")
-        close = did_you_mean(tag, tags.split(", "))
+        close = _alias(tag, ["values"]) or did_you_mean(tag, tags.split(", "))
         return f"{key}: expected type {tags.replace(', ', ' or ')}, found {tag!r}{close}"
     expected = list(dict.fromkeys(_expectation(detail) for detail in details))
     found = _shown(first["input"])
     close = did_you_mean(str(first["input"]), _literals(details))
     return f"{key}: expected {' or '.join(expected)}, found {found}{close}"
+
+
+def _alias(word: str, known: Sequence[str]) -> str:
+    """What another library's word is called in a search space."""
+    is_space = "low" in known or "values" in known
+    return f", did you mean {_ALIASES[word]}?" if is_space and word in _ALIASES else ""
 
 
 def _expectation(detail: ErrorDetails) -> str:

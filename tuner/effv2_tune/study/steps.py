@@ -1,10 +1,10 @@
-"""How many optimizer steps a recipe plans."""
+"""Counts the optimizer steps that a recipe plans."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from effv2_tune.errors import TuneError
+from effv2_tune.study.batches import check_batch
 
 if TYPE_CHECKING:
     from effv2_tune.study.bucket import DataFacts
@@ -14,16 +14,12 @@ if TYPE_CHECKING:
 def steps_per_epoch(images: int, batch: int) -> int:
     """Optimizer steps in one pass over ``images`` training images.
 
-    Every step has a full batch. The images left over are others in every epoch.
+    Every step has a full batch; the remaining images are different ones in every epoch.
 
     Raises:
         TuneError: There are fewer images than one batch takes.
     """
-    if images < batch:
-        raise TuneError(
-            f"A batch of {batch} is larger than the {images} training images.",
-            hint="Take a smaller batch_size, or more training images.",
-        )
+    check_batch(batch, images)
     return images // batch
 
 

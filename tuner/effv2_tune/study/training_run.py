@@ -1,19 +1,22 @@
-"""The file that ``export`` writes and ``train`` carries out: a recipe, and where it comes from."""
+"""Defines the training run that ``export`` writes and ``train`` runs: a recipe and its source."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Annotated, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, ValidationError
 
-from effv2_tune.errors import Mistake, MistakesError
+from effv2_tune.errors import MistakesError, TuneError
 from effv2_tune.study.base import Value
 from effv2_tune.study.mistakes import mistakes_of
 from effv2_tune.study.recipe import DataSpec, Quality, Recipe, Settings, contradictions
 from effv2_tune.study.trial import Environment, Scores
-from effv2_tune.study.yaml_file import dump_yaml, read_yaml
+from effv2_tune.study.yaml_file import YamlFile, dump_yaml, read_yaml
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class Provenance(Value):
@@ -41,7 +44,7 @@ class Provenance(Value):
 
 
 class TrainingRun(Value):
-    """One standard training run, complete.
+    """The final training of one recipe, with every setting.
 
     Attributes:
         name: What its folder is called.
@@ -62,16 +65,16 @@ class TrainingRun(Value):
     provenance: Provenance | None = None
 
     def full_recipe(self) -> Recipe:
-        """Settings, data and quality as the one recipe that training takes."""
+        """Settings, data and quality as one recipe."""
         everything = self.recipe.model_dump() | {
             "data": self.data.model_dump(),
             "quality": self.quality,
         }
-        return Recipe.model_validate_json(json.dumps(everything))
+        return Recipe.from_plain(everything)
 
     def to_yaml(self) -> str:
         """The file's text; :func:`load_training_run` reads it back equal."""
-        header = f"effv2-tune train <this file>\nOne standard training run: {self.name}."
+        header = f"effv2-tune train <this file>\nFinal training of {self.name}."
         if self.provenance is not None:
             found = self.provenance
             header += (
@@ -82,25 +85,39 @@ class TrainingRun(Value):
         return dump_yaml(json.loads(self.model_dump_json(exclude_none=True)), header=header)
 
 
-def load_training_run(path: Path) -> tuple[TrainingRun, Path]:
-    """Read a training run.
+@dataclass(frozen=True)
+class LoadedTrainingRun:
+    """A training run with the parsed file that it was read from.
 
-    Returns:
-        The run, and the folder that its relative paths start from.
+    Attributes:
+        run: The training run.
+        base: Folder that its relative paths start from.
+        source: The file.
+    """
+
+    run: TrainingRun
+    base: Path
+    source: YamlFile
+
+
+def load_training_run(path: Path) -> LoadedTrainingRun:
+    """Read a training run.
 
     Raises:
         MistakesError: With everything that is wrong.
-        TuneError: There is no such file.
+        TuneError: There is no such file, or it is a study file.
     """
-    source = read_yaml(path)
+    source = read_yaml(path, hint="Write one with: effv2-tune export FOLDER")
+    if "search_space" in source.data:
+        raise TuneError(
+            f"{path} is a study file, not a training run.",
+            hint=f"Run the study with: effv2-tune run {path}",
+        )
     try:
-        run = TrainingRun.model_validate_json(json.dumps(source.data))
+        run = TrainingRun.from_plain(source.data)
     except ValidationError as error:
         raise MistakesError(mistakes_of(error, source, TrainingRun)) from None
-    line = source.line_of(["recipe"])
-    found = [
-        Mistake(source.name, line, f"recipe: {sentence}") for sentence in contradictions(run.recipe)
-    ]
+    found = contradictions(run.recipe)
     if found:
-        raise MistakesError(found)
-    return run, Path(path).parent.resolve()
+        raise MistakesError(source.mistake(["recipe"], f"recipe: {text}") for text in found)
+    return LoadedTrainingRun(run, path.parent.resolve(), source)

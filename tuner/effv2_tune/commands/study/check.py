@@ -1,4 +1,4 @@
-"""``effv2-tune check``: is this study file right?"""
+"""``effv2-tune check``: validates a study file."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ import click
 @click.argument("study")
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON, every default in.")
 def command(study: str, *, as_json: bool) -> None:
-    """Say whether a study file is right.
+    """Validate a study file.
 
-    Reads STUDY (a file, or a shipped study's name), its search space and the outside of its data;
-    trains and downloads nothing. Every mistake is told at once, with its line.
+    Reads STUDY (a file, or a shipped study's name) and its search space, and checks the data path
+    (files are not read); trains and downloads nothing. All errors are reported at once, with file
+    and line.
     """
     from effv2_tune.session.preflight import check_study
     from effv2_tune.study import load_plan
 
-    plan, base = load_plan(study)
-    check_study(study, plan, base=base)
+    loaded = load_plan(study)
+    check_study(loaded)
+    plan = loaded.plan
     if as_json:
         click.echo(plan.model_dump_json(indent=2))
     else:
         searched = ", ".join(one.name for one in plan.search_space.dimensions())
-        click.echo(f"{study} is right: {plan.name} searches {searched}.")
+        click.echo(f"{study} is valid: {plan.name} searches {searched}.")

@@ -87,8 +87,9 @@ def command(
             f"--measure times this machine's device, and --device {device} is not here.",
             hint="Leave out one of them; on that device, 'effv2-tune plan --measure' alone.",
         )
-    plan, base = load_plan(study)
-    check_study(study, plan, base=base)
+    loaded = load_plan(study)
+    check_study(loaded)
+    plan, base = loaded.plan, loaded.base
     dataset = load_dataset(plan.data, base=base, storage_size=plan.largest_resolution)
     forecaster = Forecaster(plan, dataset, base=base, out=out or RUNS / plan.name, device=device)
     check_batches(plan, dataset.facts(), forecaster.target.placement.device_count)

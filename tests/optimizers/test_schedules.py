@@ -21,7 +21,6 @@ from effv2_tune.optimizers import (
     learning_rate_at,
 )
 from effv2_tune.optimizers.curves import SCHEDULE_HYPERPARAMETERS
-from effv2_tune.optimizers.schedules import schedule_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +48,12 @@ def schedules(draw: st.DrawFn) -> ScheduleSettings:
     return ScheduleSettings(
         kind, {name: available[name] for name in SCHEDULE_HYPERPARAMETERS[kind]}
     )
+
+
+def schedule_from(settings: ScheduleSettings) -> Any:
+    """The Keras schedule that `settings` describe."""
+    kinds = {"constant": ConstantLearningRate, "cosine": CosineLearningRate}
+    return kinds.get(settings.kind, CyclicalLearningRate).from_settings(settings)
 
 
 def at(schedule: Any, step: Any) -> float:

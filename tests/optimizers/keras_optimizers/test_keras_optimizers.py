@@ -314,7 +314,7 @@ def test_embeddings_train() -> None:
 
 
 def test_an_unknown_schedule_number_is_named() -> None:
-    with pytest.raises(TuneError, match="no number called 'step_size'"):
+    with pytest.raises(TuneError, match="Unknown hyperparameter 'step_size'"):
         AdaBelief(0.1).set_hyperparameters({"step_size": 3})
 
 

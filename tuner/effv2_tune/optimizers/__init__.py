@@ -1,6 +1,6 @@
-"""AdaBelief and cyclical learning rates whose numbers are variables.
+"""AdaBelief and cyclical learning rates whose hyperparameters are variables.
 
-How a trainer uses this room (importing the package itself loads no framework):
+For a trainer (importing the package itself loads no framework):
 
     config = StaticConfig(schedule="triangular2", clip=True, average=True)
     optimizer = StepOptimizer(config, hyperparameters)
@@ -8,18 +8,18 @@ How a trainer uses this room (importing the package itself loads no framework):
     optimizer.apply(gradients, variables)                              # TensorFlow, in tf.function
     weights, state = optimizer.stateless_apply(state, gradients, weights)              # JAX, in jit
 
-    set_hyperparameters(optimizer, {"weight_decay": 1e-4, "gamma": 0.9})  # no retrace
-    reset(optimizer)                                                   # step 0, in place
+    optimizer.set_hyperparameters({"weight_decay": 1e-4, "gamma": 0.9})          # no new trace
+    optimizer.reset()                                                  # step 0, in place
     learning_rate_at(ScheduleSettings("triangular2", values), steps)  # numpy, for plots
 
-How a person uses it, with any Keras model:
+For a Keras user, with any model:
 
     model.compile(AdaBelief(CyclicalLearningRate(1e-4, 5e-2, step_size=704)), loss=...)
 
-From the ground up: `checks` (which numbers are refused), `curves` (learning rates as plain
-functions of the step), `config`, `rules` (one step as functions on arrays), `schedules`,
-`tunable`, `adabelief`, `adamw` and `sgd` (Keras objects), `layout` and `flat` (all weights at
-once), `hyperparameters`.
+From the bottom up: `checks` (ranges of hyperparameters), `curves` (learning rates as plain
+functions of the step), `static_config`, `rules` (one step as functions on arrays), `schedules`,
+`update` (one step of any rule), `keras_optimizers` (one variable at a time), `flat_variables` and
+`step_optimizer` (all weights at once).
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from effv2_tune.optimizers.curves import ScheduleSettings, learning_rate_at
-    from effv2_tune.optimizers.hyperparameters import reset, set_hyperparameters
     from effv2_tune.optimizers.keras_optimizers.adabelief import AdaBelief
     from effv2_tune.optimizers.keras_optimizers.adamw import AdamW
     from effv2_tune.optimizers.keras_optimizers.sgd import SGD
@@ -52,11 +51,9 @@ __all__ = [
     "StaticConfig",
     "StepOptimizer",
     "learning_rate_at",
-    "reset",
-    "set_hyperparameters",
 ]
 
-_HOMES = {
+_MODULES = {
     "AdaBelief": "keras_optimizers.adabelief",
     "AdamW": "keras_optimizers.adamw",
     "ConstantLearningRate": "schedules",
@@ -67,15 +64,13 @@ _HOMES = {
     "ScheduleSettings": "curves",
     "StaticConfig": "static_config",
     "learning_rate_at": "curves",
-    "reset": "hyperparameters",
-    "set_hyperparameters": "hyperparameters",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:

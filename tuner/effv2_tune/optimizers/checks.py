@@ -1,4 +1,4 @@
-"""Which numbers an optimizer or a schedule refuses."""
+"""Validates the hyperparameters of optimizers and schedules."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SMALLEST_BETA_2_WITH_RECTIFY = 2 / 3
 
 @dataclass(frozen=True)
 class Range:
-    """From `low` to `high`; an open end is not part of it."""
+    """A range from `low` to `high`; an open end is excluded."""
 
     low: float = 0.0
     high: float = math.inf
@@ -33,12 +33,12 @@ class Range:
     open_high: bool = False
 
     def holds(self, value: float) -> bool:
-        """Tell whether float32 arithmetic sees `value` inside the range."""
+        """Whether `value`, rounded to float32, is in the range."""
         with np.errstate(over="ignore"):
             rounded = float(np.float32(value)) if abs(value) >= SMALLEST_FLOAT32 else 0.0
         above = rounded > self.low if self.open_low else rounded >= self.low
         below = rounded < self.high if self.open_high else rounded <= self.high
-        # -0.0 and numbers below zero that round to it are refused by their own sign.
+        # Negative values that round to zero are refused too.
         return above and below and value >= self.low and math.isfinite(rounded)
 
     def __str__(self) -> str:
@@ -78,18 +78,18 @@ RANGES: Mapping[str, Range] = {
     "global_clipnorm": _POSITIVE,
     "loss_scale_factor": _POSITIVE,
 }
-"""What each number may be, by its name."""
+"""The range of each hyperparameter, by name."""
 
 
 def check_hyperparameters(hyperparameters: Mapping[str, float], *, rectify: bool = False) -> None:
-    """Refuse numbers that no training should start with.
+    """Refuse hyperparameters that no training should start with.
 
     Args:
         hyperparameters: Values by name, all of them from `RANGES`.
-        rectify: Whether the numbers are those of a rectified AdaBelief.
+        rectify: Whether they are those of a rectified AdaBelief.
 
     Raises:
-        TuneError: Naming the first number that is out of its range, an initial learning rate above
+        TuneError: Naming the first value that is out of its range, an initial learning rate above
             the maximal one, or a `beta_2` with which rectified AdaBelief never adapts.
     """
     for name, value in hyperparameters.items():
@@ -99,31 +99,51 @@ def check_hyperparameters(hyperparameters: Mapping[str, float], *, rectify: bool
     if initial is not None and maximal is not None and initial > maximal:
         raise TuneError(
             f"initial_learning_rate {initial:g} is above maximal_learning_rate {maximal:g}.",
-            hint="A cycle climbs from the initial to the maximal learning rate: swap the two.",
+            hint="A cycle rises from the initial to the maximal learning rate: swap the two.",
         )
     if rectify:
         _check_rectified(hyperparameters["beta_2"], hyperparameters["sma_threshold"])
 
 
 def check_names(names: Collection[str], known: Collection[str]) -> None:
-    """Refuse names that are none of `known`.
+    """Refuse names that are not in `known`.
 
     Raises:
-        TuneError: Naming the first unknown one, and those that there are.
+        TuneError: Naming the first unknown one, and the known ones.
     """
     for name in names:
         if name not in known:
             raise TuneError(
-                f"This optimizer has no number called {name!r}{did_you_mean(name, known)}.",
-                hint=f"Its numbers are: {', '.join(sorted(known))}.",
+                f"Unknown hyperparameter {name!r}{did_you_mean(name, known)}.",
+                hint=f"This optimizer has: {', '.join(sorted(known))}.",
             )
+
+
+def with_changes(
+    hyperparameters: Mapping[str, float],
+    changes: Mapping[str, float],
+    *,
+    known: Collection[str] | None = None,
+) -> dict[str, float]:
+    """Return hyperparameters with some of them changed.
+
+    Args:
+        hyperparameters: Values by name.
+        changes: New values by name.
+        known: Names that may change; those of `hyperparameters` by default.
+
+    Raises:
+        TuneError: If a changed one is unknown.
+    """
+    check_names(changes, hyperparameters if known is None else known)
+    return {**hyperparameters, **changes}
 
 
 def check_weight_dtype(epsilon: float, dtype: str) -> None:
     """Refuse an epsilon that is zero in the dtype of the weights.
 
-    The moments are float32 whatever the weights are. But an epsilon below what float16 can tell
-    from zero permits steps that float16 weights cannot hold: they turn into inf, then NaN
+    The moments are float32 whatever the weights are. But an epsilon that underflows in float16
+    permits steps that float16 weights cannot represent: they become inf, then NaN
     (https://github.com/juntang-zhuang/Adabelief-Optimizer/issues/31).
 
     Raises:
@@ -133,7 +153,7 @@ def check_weight_dtype(epsilon: float, dtype: str) -> None:
         raise TuneError(
             f"epsilon {epsilon:g} underflows to 0 in float16, the dtype of the weights "
             f"(its smallest number is {SMALLEST_FLOAT16:.0e}).",
-            hint="Take epsilon 1e-7 or more, or keep the weights in float32, "
+            hint="Use epsilon 1e-7 or more, or keep the weights in float32, "
             "as the policies mixed_float16 and mixed_bfloat16 do.",
         )
 
@@ -147,7 +167,7 @@ def _check_hyperparameter(name: str, value: float) -> None:
 
 
 def _range_hint(name: str) -> str:
-    return f"{name} is a number {RANGES[name]}, as float32 sees it."
+    return f"{name} is a number {RANGES[name]}, in float32."
 
 
 def _check_rectified(beta_2: float, sma_threshold: float) -> None:
@@ -158,5 +178,5 @@ def _check_rectified(beta_2: float, sma_threshold: float) -> None:
             f"beta_2 {beta_2:g} is at or below {lowest:.4g}: with rectify and sma_threshold "
             f"{sma_threshold:g} the adaptive branch is never reached, and every step is plain "
             "momentum.",
-            hint="Take a larger beta_2 (0.999 is usual), or rectify=False.",
+            hint="Use a larger beta_2 (0.999 is usual), or rectify=False.",
         )

@@ -1,7 +1,7 @@
-"""The learning rate of a step, as a plain function.
+"""Computes the learning rate of a step by plain functions.
 
 The formulas are written once, for numpy (float64, for plots) and for `keras.ops` (float32, for
-training): whichever is passed in as `ops` computes them. This module imports no framework.
+training): `ops` is either of the two. This module imports no framework.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from effv2_tune.optimizers.checks import check_hyperparameters
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from effv2_tune.tensor import Tensor
+
 ScheduleKind: TypeAlias = Literal[
     "constant", "cosine", "triangular", "triangular2", "exponential", "exponential_per_cycle"
 ]
-"""What a schedule cannot change without a new trace."""
+"""The part of a schedule that is part of the trace."""
 
 _BOUNDS = ("initial_learning_rate", "maximal_learning_rate")
 
@@ -35,32 +37,31 @@ SCHEDULE_HYPERPARAMETERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "exponential_per_cycle": (*_BOUNDS, "step_size", "gamma"),
     }
 )
-"""The numbers of each kind of schedule, in the order in which they are stored."""
+"""The hyperparameters of each kind of schedule, in the order in which they are stored."""
 
-# Beyond 2**24 half cycles float32 knows no position within a cycle; the bound keeps
-# inf - inf, a NaN, out of the formula for the tiniest step sizes.
-_MOST_HALF_CYCLES = 1e30
+# Beyond 2**24 half cycles float32 resolves no position within a cycle; the bound avoids
+# inf - inf, a NaN, for the smallest step sizes.
+_MAX_HALF_CYCLES = 1e30
 
 
 @dataclass(frozen=True)
 class ScheduleSettings:
-    """A kind of schedule and its numbers.
+    """A kind of schedule and its hyperparameters.
 
     Attributes:
         kind: `constant`; `cosine` (linear warm-up, then half a cosine); `triangular`;
             `triangular2` (the amplitude halves with every cycle); `exponential` (the amplitude
             shrinks by `gamma` every step); `exponential_per_cycle` (every cycle).
         hyperparameters: Values by name: those that `SCHEDULE_HYPERPARAMETERS` lists for the kind.
-            Learning rates;
-            `step_size` is half a cycle in steps; `warmup_steps` and `decay_steps` follow each
-            other.
+            Learning rates; `step_size` is half a cycle in steps; `decay_steps` begin after
+            `warmup_steps`.
     """
 
     kind: ScheduleKind
     hyperparameters: Mapping[str, float]
 
     def __post_init__(self) -> None:
-        """Refuse unknown kinds and numbers out of their range."""
+        """Refuse unknown kinds and values out of their range."""
         if self.kind not in SCHEDULE_HYPERPARAMETERS:
             raise TuneError(
                 f"There is no schedule {self.kind!r}"
@@ -72,7 +73,7 @@ class ScheduleSettings:
             raise TuneError(
                 f"The schedule {self.kind!r} takes {', '.join(expected)}, "
                 f"found {', '.join(self.hyperparameters) or 'nothing'}.",
-                hint="Name each of its numbers once.",
+                hint="Name each of its hyperparameters once.",
             )
         check_hyperparameters(self.hyperparameters)
         ordered = {name: float(self.hyperparameters[name]) for name in expected}
@@ -84,7 +85,7 @@ def learning_rate_at(settings: ScheduleSettings, steps: Any) -> np.ndarray[Any, 
 
     Args:
         settings: The schedule.
-        steps: Step numbers from 0, any shape.
+        steps: Steps from 0, any shape.
 
     Returns:
         Learning rates, float64, in the shape of `steps`.
@@ -95,15 +96,15 @@ def learning_rate_at(settings: ScheduleSettings, steps: Any) -> np.ndarray[Any, 
 
 
 def learning_rate(
-    ops: Any, kind: ScheduleKind, step: Any, hyperparameters: Mapping[str, Any]
-) -> Any:
+    ops: Any, kind: ScheduleKind, step: Tensor, hyperparameters: Mapping[str, Tensor]
+) -> Tensor:
     """Compute the learning rate of `step` with the functions of `ops`.
 
     Args:
         ops: `numpy` or `keras.ops`.
         kind: The kind of schedule.
         step: Steps from 0, as floats.
-        hyperparameters: The numbers of the kind, as floats or float tensors.
+        hyperparameters: Those of the kind, as floats or float tensors.
 
     Returns:
         A learning rate for each step.
@@ -120,14 +121,14 @@ def learning_rate(
 
 
 def _cyclical_height(
-    ops: Any, kind: ScheduleKind, step: Any, hyperparameters: Mapping[str, Any]
-) -> Any:
-    """Where the learning rate lies between its bounds, from 0 to 1.
+    ops: Any, kind: ScheduleKind, step: Tensor, hyperparameters: Mapping[str, Tensor]
+) -> Tensor:
+    """Compute the height of the learning rate between its bounds, from 0 to 1.
 
     Smith, https://arxiv.org/abs/1506.01186; formula of tensorflow-addons 0.23.0,
     `cyclical_learning_rate.py`.
     """
-    half_cycles = ops.minimum(step / hyperparameters["step_size"], _MOST_HALF_CYCLES)
+    half_cycles = ops.minimum(step / hyperparameters["step_size"], _MAX_HALF_CYCLES)
     cycle = ops.floor(1.0 + half_cycles / 2.0)
     distance = ops.abs(half_cycles - 2.0 * cycle + 1.0)
     triangle = ops.maximum(0.0, 1.0 - distance)
@@ -140,7 +141,7 @@ def _cyclical_height(
     return triangle
 
 
-def _cosine_height(ops: Any, step: Any, hyperparameters: Mapping[str, Any]) -> Any:
+def _cosine_height(ops: Any, step: Tensor, hyperparameters: Mapping[str, Tensor]) -> Tensor:
     """Linear from 0 to 1 over the warm-up, then half a cosine down to 0, then 0.
 
     Loshchilov and Hutter, https://arxiv.org/abs/1608.03983, without restarts.

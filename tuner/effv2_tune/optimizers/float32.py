@@ -1,4 +1,4 @@
-"""The decimal number that a person wrote and float32 rounded."""
+"""Restores the decimal that was rounded to float32."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def as_written(value: Any) -> float:
-    """Give the shortest decimal that float32 rounds to `value`: 0.9, not 0.8999999761581421.
+    """Return the shortest decimal that float32 rounds to `value`: 0.9, not 0.8999999761581421.
 
     Args:
         value: A float32 scalar of numpy.

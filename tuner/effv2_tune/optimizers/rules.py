@@ -1,4 +1,4 @@
-"""One step of each optimizer, as functions from arrays to arrays.
+"""Computes one step of each optimizer by functions from arrays to arrays.
 
 The same functions serve one Keras variable at a time and one flat vector of all variables, on every
 Keras backend. What is the same for all weights of a step (powers of the betas, rectification) is
@@ -7,16 +7,16 @@ computed once, as scalars: the `...Coefficients`.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple
 
 from keras import ops
 
-Tensor: TypeAlias = Any
-"""A float32 tensor or array of the running Keras backend."""
+if TYPE_CHECKING:
+    from effv2_tune.tensor import Tensor
 
 
 class AdaBeliefCoefficients(NamedTuple):
-    """What one AdaBelief step needs besides gradients, weights and moments; float32 scalars.
+    """Scalars of one AdaBelief step, the same for all weights; float32.
 
     The step subtracts `momentum_scale * m / (root_scale * sqrt(v) + offset) + decay * weight`.
     """
@@ -41,14 +41,14 @@ def adabelief_coefficients(
     sma_threshold: Tensor,
     rectify: bool,
 ) -> AdaBeliefCoefficients:
-    """Compute what all weights share in AdaBelief step `step`.
+    """Compute the scalars of AdaBelief step `step`.
 
     Zhuang et al., https://arxiv.org/abs/2010.07468, as adabelief-tf 0.2.1 and tensorflow-addons
     0.23.0 compute it: epsilon is added to the second moment in every step, and again to its root;
     rectified as in https://arxiv.org/abs/1908.03265.
 
     Args:
-        step: Number of this step from 1, float32.
+        step: This step, from 1, float32.
         learning_rate: Learning rate of this step.
         beta_1: Decay of the first moment.
         beta_2: Decay of the second moment.
@@ -108,7 +108,7 @@ def adabelief_step(
 
 
 class AdamWCoefficients(NamedTuple):
-    """What one AdamW step needs besides gradients, weights and moments; float32 scalars."""
+    """Scalars of one AdamW step, the same for all weights; float32."""
 
     one_minus_beta_1: Tensor
     one_minus_beta_2: Tensor
@@ -126,7 +126,7 @@ def adamw_coefficients(
     epsilon: Tensor,
     weight_decay: Tensor,
 ) -> AdamWCoefficients:
-    """Compute what all weights share in AdamW step `step` (from 1).
+    """Compute the scalars of AdamW step `step` (from 1).
 
     Loshchilov and Hutter, https://arxiv.org/abs/1711.05101, with Keras' place for epsilon (the
     "epsilon hat" of https://arxiv.org/abs/1412.6980, before section 2.1).
@@ -157,7 +157,7 @@ def adamw_step(
 
 
 class SGDCoefficients(NamedTuple):
-    """What one SGD step needs besides gradients, weights and velocity; float32 scalars."""
+    """Scalars of one SGD step, the same for all weights; float32."""
 
     learning_rate: Tensor
     momentum: Tensor
@@ -167,7 +167,7 @@ class SGDCoefficients(NamedTuple):
 def sgd_coefficients(
     *, learning_rate: Tensor, momentum: Tensor, weight_decay: Tensor
 ) -> SGDCoefficients:
-    """Compute what all weights share in a step of gradient descent; decay is decoupled."""
+    """Compute the scalars of a step of gradient descent; decay is decoupled."""
     return SGDCoefficients(learning_rate, momentum, learning_rate * weight_decay)
 
 
@@ -208,7 +208,7 @@ def average_length(beta_2: Tensor, step: Tensor) -> Tensor:
 def clip_by_global_norm(gradients: list[Tensor], limit: Tensor) -> list[Tensor]:
     """Scale all gradients by one factor so that their common norm is at most `limit`.
 
-    As in Keras: a norm that is not finite makes every gradient NaN, so that it is noticed.
+    As in Keras, a norm that is not finite makes every gradient NaN.
     """
     norm = ops.sqrt(sum(ops.sum(ops.square(gradient)) for gradient in gradients))
     factor = limit * ops.minimum(1.0 / norm, 1.0 / limit) + (norm - norm)
@@ -228,7 +228,7 @@ def moving_average(average: Tensor, weight: Tensor, momentum: Tensor, iterations
 
 
 def warming_momentum(momentum: Tensor, iterations: Tensor) -> Tensor:
-    """What a moving average keeps while there is little to average over.
+    """Compute the momentum of a moving average over its first steps.
 
     The smaller of `momentum` and (1 + n) / (10 + n) after n steps, as in TensorFlow's
     `ExponentialMovingAverage(num_updates=n)`, with which EfficientNetV2 was trained: otherwise the
@@ -246,25 +246,25 @@ def warmed_up(
     warmup_proportion: Tensor,
     min_lr: Tensor,
 ) -> Tensor:
-    """Climb from 0 to `learning_rate`, then fall to `min_lr` and stay: AdaBelief's own warm-up.
+    """Rise from 0 to `learning_rate`, then fall to `min_lr` and stay: AdaBelief's warm-up.
 
     Args:
         learning_rate: The learning rate that the schedule gives for this step.
-        step: Number of this step from 1, float32.
+        step: This step, from 1, float32.
         total_steps: Steps until `min_lr` is reached.
-        warmup_proportion: Share of the steps that climbs, from 0 to 1.
-        min_lr: Where the fall ends.
+        warmup_proportion: Share of the steps that rise, from 0 to 1.
+        min_lr: The final learning rate.
     """
     warmup_steps = total_steps * warmup_proportion
     decay_steps = ops.maximum(total_steps - warmup_steps, 1.0)
-    climbing = step <= warmup_steps
-    up = learning_rate * (step / ops.where(climbing, warmup_steps, 1.0))
+    rising = step <= warmup_steps
+    up = learning_rate * (step / ops.where(rising, warmup_steps, 1.0))
     fallen = ops.minimum(step - warmup_steps, decay_steps) / decay_steps
-    return ops.where(climbing, up, learning_rate + (min_lr - learning_rate) * fallen)
+    return ops.where(rising, up, learning_rate + (min_lr - learning_rate) * fallen)
 
 
 def _rectification(rho: Tensor, beta_2: Tensor) -> Tensor:
-    """The factor r of RAdam, section 4.1, for rho above 4."""
+    """Compute the factor r of RAdam, section 4.1, for rho above 4."""
     limit = (1.0 + beta_2) / (1.0 - beta_2)
     return ops.sqrt((rho - 4.0) / (limit - 4.0) * ((rho - 2.0) / (limit - 2.0)) * (limit / rho))
 

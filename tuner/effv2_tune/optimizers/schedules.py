@@ -1,8 +1,8 @@
-"""Learning-rate schedules for Keras optimizers.
+"""Defines learning-rate schedules for Keras optimizers.
 
-Under the optimizers of this package the numbers of a schedule are variables of the optimizer; under
-any other Keras optimizer they are constants. A schedule holds no state, so that one schedule may
-serve many trials.
+With the optimizers of this package the hyperparameters of a schedule are variables of the
+optimizer; with any other Keras optimizer they are constants. A schedule holds no state, so that one
+schedule may serve many trials.
 """
 
 from __future__ import annotations
@@ -18,38 +18,40 @@ from effv2_tune.optimizers.curves import ScheduleKind, ScheduleSettings, learnin
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from effv2_tune.tensor import Tensor
+
 CyclicalPolicy: TypeAlias = Literal["triangular", "triangular2", "exponential"]
 ScaleMode: TypeAlias = Literal["cycle", "iterations"]
 
 
 class TunableSchedule(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
-    """A schedule whose numbers an optimizer can hold as variables.
+    """A schedule whose hyperparameters can be variables of an optimizer.
 
     Attributes:
-        settings: Its kind and its numbers.
+        settings: Its kind and its hyperparameters.
     """
 
     def __init__(self, settings: ScheduleSettings) -> None:
         super().__init__()
         self.settings = settings
 
-    def __call__(self, step: Any) -> Any:
+    def __call__(self, step: Tensor) -> Tensor:
         """Compute the learning rate of `step`.
 
         Args:
-            step: Number of the step from 0, integer or float, any shape.
+            step: Steps from 0, integer or float, any shape.
 
         Returns:
             Learning rate, float32, in the shape of `step`.
         """
         return self.at(step, self.settings.hyperparameters)
 
-    def at(self, step: Any, hyperparameters: Mapping[str, Any]) -> Any:
-        """Compute the learning rate of `step` with other numbers than its own.
+    def at(self, step: Tensor, hyperparameters: Mapping[str, Tensor]) -> Tensor:
+        """Compute the learning rate of `step` with other hyperparameters.
 
         Args:
-            step: Number of the step from 0, integer or float, any shape.
-            hyperparameters: Float32 scalars by name, those of `settings.numbers`.
+            step: Steps from 0, integer or float, any shape.
+            hyperparameters: Float32 scalars by name, those of `settings.hyperparameters`.
 
         Returns:
             Learning rate, float32.
@@ -57,12 +59,12 @@ class TunableSchedule(keras.optimizers.schedules.LearningRateSchedule):  # type:
         return scheduled(self.settings.kind, step, hyperparameters)
 
     def with_hyperparameters(self, hyperparameters: Mapping[str, float]) -> Self:
-        """Make the same kind of schedule with other numbers."""
+        """Create the same kind of schedule with other hyperparameters."""
         return type(self).from_settings(ScheduleSettings(self.settings.kind, hyperparameters))
 
     @classmethod
     def from_settings(cls, settings: ScheduleSettings) -> Self:
-        """Make a schedule from its settings."""
+        """Create a schedule from its settings."""
         schedule = cls.__new__(cls)
         TunableSchedule.__init__(schedule, settings)
         return schedule
@@ -70,9 +72,9 @@ class TunableSchedule(keras.optimizers.schedules.LearningRateSchedule):  # type:
 
 @keras.saving.register_keras_serializable(package="effv2_tune")
 class CyclicalLearningRate(TunableSchedule):
-    """A learning rate that climbs and falls between two bounds, over and over.
+    """A learning rate that rises and falls between two bounds, over and over.
 
-    Smith, https://arxiv.org/abs/1506.01186; the numbers agree with tensorflow-addons 0.23.0.
+    Smith, https://arxiv.org/abs/1506.01186; its values are those of tensorflow-addons 0.23.0.
 
     Args:
         initial_learning_rate: The lower bound, where every cycle begins and ends.
@@ -87,7 +89,7 @@ class CyclicalLearningRate(TunableSchedule):
         name: Name of the schedule.
 
     Raises:
-        TuneError: If a number is out of range, the bounds are swapped, or the policy or the scale
+        TuneError: If a value is out of range, the bounds are swapped, or the policy or the scale
             mode is unknown.
 
     Example:
@@ -117,26 +119,25 @@ class CyclicalLearningRate(TunableSchedule):
         elif gamma != 1.0:
             raise TuneError(
                 f"gamma {gamma!r} has no meaning for the policy {policy!r}.",
-                hint="Leave gamma away, or take the policy 'exponential'.",
+                hint="Leave gamma out, or use the policy 'exponential'.",
             )
         super().__init__(ScheduleSettings(kind, hyperparameters))
         self.name = name
 
     @classmethod
     def from_settings(cls, settings: ScheduleSettings) -> Self:
-        """Make a schedule from its settings."""
-        policy, _, per_cycle = settings.kind.partition("_per_")
-        scale_mode = "cycle" if per_cycle or policy != "exponential" else "iterations"
+        """Create a schedule from its settings."""
+        policy, scale_mode = _policy_of(settings.kind)
         return cls(policy=policy, scale_mode=scale_mode, **settings.hyperparameters)  # type: ignore[arg-type]
 
     @classmethod
     def triangular(cls, initial: float, maximal: float, step_size: float) -> Self:
-        """Make a schedule all of whose peaks are alike."""
+        """Create a schedule with equal peaks."""
         return cls(initial, maximal, step_size, "triangular")
 
     @classmethod
     def triangular2(cls, initial: float, maximal: float, step_size: float) -> Self:
-        """Make a schedule each of whose peaks is half as high above `initial` as the last."""
+        """Create a schedule with peaks that are each half as high above `initial` as the last."""
         return cls(initial, maximal, step_size, "triangular2")
 
     @classmethod
@@ -149,13 +150,12 @@ class CyclicalLearningRate(TunableSchedule):
         gamma: float,
         scale_mode: ScaleMode = "iterations",
     ) -> Self:
-        """Make a schedule whose height shrinks by `gamma` in every step or cycle."""
+        """Create a schedule whose height shrinks by `gamma` in every step or cycle."""
         return cls(initial, maximal, step_size, "exponential", scale_mode, gamma)
 
     def get_config(self) -> dict[str, Any]:
         """Describe the schedule in plain values."""
-        policy, _, per_cycle = self.settings.kind.partition("_per_")
-        scale_mode = "cycle" if per_cycle or policy != "exponential" else "iterations"
+        policy, scale_mode = _policy_of(self.settings.kind)
         return {
             **self.settings.hyperparameters,
             "policy": policy,
@@ -172,7 +172,7 @@ class ConstantLearningRate(TunableSchedule):
         learning_rate: That rate, at least 0.
 
     Raises:
-        TuneError: If it is negative or no number.
+        TuneError: If it is negative or not finite.
     """
 
     def __init__(self, learning_rate: float) -> None:
@@ -185,7 +185,7 @@ class ConstantLearningRate(TunableSchedule):
 
 @keras.saving.register_keras_serializable(package="effv2_tune")
 class CosineLearningRate(TunableSchedule):
-    """A linear warm-up, then half a cosine down; it stays at the lower bound.
+    """A linear warm-up, then half a cosine down to the lower bound.
 
     Loshchilov and Hutter, https://arxiv.org/abs/1608.03983, without restarts.
 
@@ -196,7 +196,7 @@ class CosineLearningRate(TunableSchedule):
         warmup_steps: Steps of the warm-up; 0 begins at the upper bound.
 
     Raises:
-        TuneError: If a number is out of range or the bounds are swapped.
+        TuneError: If a value is out of range or the bounds are swapped.
     """
 
     def __init__(
@@ -219,31 +219,29 @@ class CosineLearningRate(TunableSchedule):
         return dict(self.settings.hyperparameters)
 
 
-def schedule_from(settings: ScheduleSettings) -> TunableSchedule:
-    """Make the Keras schedule that `settings` describe."""
-    if settings.kind == "constant":
-        return ConstantLearningRate(**settings.hyperparameters)
-    if settings.kind == "cosine":
-        return CosineLearningRate(**settings.hyperparameters)
-    return CyclicalLearningRate.from_settings(settings)
-
-
-def scheduled(kind: ScheduleKind, step: Any, hyperparameters: Mapping[str, Any]) -> Any:
+def scheduled(kind: ScheduleKind, step: Tensor, hyperparameters: Mapping[str, Tensor]) -> Tensor:
     """Compute the learning rate of `step` in float32 on the running Keras backend.
 
     Args:
         kind: The kind of schedule.
-        step: Number of the step from 0, integer or float, any shape.
-        hyperparameters: The numbers of the kind, floats or float32 scalars.
+        step: Steps from 0, integer or float, any shape.
+        hyperparameters: Those of the kind, floats or float32 scalars.
     """
     tensors = {
-        name: ops.convert_to_tensor(n, dtype="float32") for name, n in hyperparameters.items()
+        name: ops.convert_to_tensor(value, dtype="float32")
+        for name, value in hyperparameters.items()
     }
     return learning_rate(ops, kind, ops.cast(step, "float32"), tensors)
 
 
+def _policy_of(kind: ScheduleKind) -> tuple[str, str]:
+    """Return the policy and the scale mode of a kind."""
+    policy, _, per_cycle = kind.partition("_per_")
+    return policy, "cycle" if per_cycle or policy != "exponential" else "iterations"
+
+
 def _cyclical_kind(policy: str, scale_mode: str | None) -> ScheduleKind:
-    """Name the kind that a policy and a scale mode make together."""
+    """Return the kind of a policy with a scale mode."""
     if policy not in get_args(CyclicalPolicy):
         raise TuneError(
             f"There is no cyclical policy {policy!r}.",
@@ -251,14 +249,14 @@ def _cyclical_kind(policy: str, scale_mode: str | None) -> ScheduleKind:
         )
     if scale_mode not in {None, *get_args(ScaleMode)}:
         raise TuneError(
-            f"There is no scale mode {scale_mode!r}.", hint="Take 'cycle' or 'iterations'."
+            f"There is no scale mode {scale_mode!r}.", hint="Use 'cycle' or 'iterations'."
         )
     if policy == "exponential":
         return "exponential_per_cycle" if scale_mode == "cycle" else "exponential"
     if scale_mode == "iterations":
-        # tensorflow-addons takes it, and then halves the amplitude in every step.
+        # tensorflow-addons accepts it, and then halves the amplitude in every step.
         raise TuneError(
             f"The policy {policy!r} scales by cycle only.",
-            hint="Leave scale_mode away, or take the policy 'exponential'.",
+            hint="Leave scale_mode out, or use the policy 'exponential'.",
         )
     return "triangular" if policy == "triangular" else "triangular2"

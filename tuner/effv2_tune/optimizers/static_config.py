@@ -1,4 +1,4 @@
-"""What an optimizer cannot change without a new trace, and the numbers that this leaves."""
+"""Defines the part of an optimizer that is compiled into a step."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ RULE_DEFAULTS: Mapping[str, Mapping[str, float]] = MappingProxyType(
         "sgd": {"momentum": 0.0},
     }
 )
-"""The numbers of each update rule beside its learning rate and weight decay."""
+"""The hyperparameters of each update rule beside its learning rate and weight decay."""
 
 
 @dataclass(frozen=True)
 class StaticConfig:
-    """What an optimizer cannot change without a new trace.
+    """The part of an optimizer that cannot change without a new trace.
 
     Attributes:
         kind: The update rule: `adabelief`, `adamw` or `sgd`.
         schedule: The kind of learning-rate schedule.
         rectify: Whether AdaBelief is rectified.
         amsgrad: Whether AdaBelief or AdamW divides by the largest second moment so far.
-        nesterov: Whether SGD looks ahead.
+        nesterov: Whether SGD uses Nesterov momentum.
         clip: Whether gradients are scaled to a global norm of at most `global_clipnorm`.
         average: Whether a moving average of the weights (EMA) is kept.
-        average_warms_up: Whether it keeps less of itself at first (`rules.warming_momentum`), which
-            that of Keras does not.
+        average_warms_up: Whether its momentum is smaller at first (`rules.warming_momentum`),
+            unlike that of Keras.
     """
 
     kind: OptimizerKind = "adabelief"
@@ -50,7 +50,7 @@ class StaticConfig:
     average_warms_up: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse unknown kinds, and config that the kind does not have."""
+        """Refuse unknown kinds, and options that the kind does not have."""
         for noun, name, known in (
             ("optimizer", self.kind, RULE_DEFAULTS),
             ("schedule", self.schedule, SCHEDULE_HYPERPARAMETERS),
@@ -61,9 +61,9 @@ class StaticConfig:
                     hint=f"There are: {', '.join(known)}.",
                 )
         if self.nesterov and self.kind != "sgd":
-            raise TuneError(f"{self.kind} has no nesterov.", hint="Take the optimizer sgd.")
+            raise TuneError(f"{self.kind} has no nesterov.", hint="Use the optimizer sgd.")
         if self.amsgrad and self.kind == "sgd":
-            raise TuneError("sgd has no amsgrad.", hint="Take the optimizer adabelief or adamw.")
+            raise TuneError("sgd has no amsgrad.", hint="Use the optimizer adabelief or adamw.")
 
     @property
     def rectified(self) -> bool:
@@ -72,7 +72,7 @@ class StaticConfig:
 
     @property
     def default_hyperparameters(self) -> dict[str, float]:
-        """The numbers beside those of the schedule, with their defaults."""
+        """The hyperparameters beside those of the schedule, with their defaults."""
         hyperparameters = dict(RULE_DEFAULTS[self.kind]) | {"weight_decay": 0.0}
         if not self.rectified:
             hyperparameters.pop("sma_threshold", None)
@@ -84,12 +84,12 @@ class StaticConfig:
 
     @property
     def hyperparameter_names(self) -> tuple[str, ...]:
-        """All numbers, in the order in which they are stored."""
+        """All hyperparameters, in the order in which they are stored."""
         return (*SCHEDULE_HYPERPARAMETERS[self.schedule], *self.default_hyperparameters)
 
     @property
     def moment_names(self) -> tuple[str, ...]:
-        """The vectors that the update rule keeps, one element per weight."""
+        """The moments that the update rule keeps of each weight."""
         if self.kind == "sgd":
             return ("velocity",)
         names = ("first_moment", "second_moment")

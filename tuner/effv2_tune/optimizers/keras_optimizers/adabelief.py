@@ -1,4 +1,4 @@
-"""AdaBelief for Keras 3."""
+"""Defines AdaBelief for Keras 3."""
 
 from __future__ import annotations
 
@@ -10,18 +10,21 @@ from keras import ops
 from effv2_tune.optimizers import rules
 from effv2_tune.optimizers.checks import check_weight_dtype
 from effv2_tune.optimizers.keras_optimizers.tunable import TunableOptimizer
+from effv2_tune.optimizers.static_config import StaticConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from effv2_tune.tensor import Tensor
+
 
 @keras.saving.register_keras_serializable(package="effv2_tune")
 class AdaBelief(TunableOptimizer):
-    """AdaBelief: steps are large where gradients turn out as expected.
+    """AdaBelief: steps are large where gradients are as predicted.
 
-    Zhuang et al., https://arxiv.org/abs/2010.07468. The numbers agree with adabelief-tf 0.2.1 and
-    with tensorflow-addons 0.23.0, whose defaults these are, on every Keras backend. Every number is
-    a variable: `set_hyperparameters` changes it without a new trace.
+    Zhuang et al., https://arxiv.org/abs/2010.07468. Its updates are those of adabelief-tf 0.2.1 and
+    tensorflow-addons 0.23.0, whose defaults these are, on every Keras backend. Every hyperparameter
+    is a variable: `set_hyperparameters` changes it without a new trace.
 
     With `rectify` (https://arxiv.org/abs/1908.03265) the first steps (five, for `beta_2` 0.999 and
     `sma_threshold` 5) are plain momentum.
@@ -40,15 +43,15 @@ class AdaBelief(TunableOptimizer):
             this; at least 4.
         total_steps: Steps of the warm-up and decay of the learning rate, on top of any schedule;
             0 for none.
-        warmup_proportion: Share of `total_steps` that climbs, from 0 to 1.
+        warmup_proportion: Share of `total_steps` that is warm-up, from 0 to 1.
         min_lr: Learning rate at and after `total_steps`.
         name: Name of the optimizer.
-        **kwargs: What every Keras optimizer takes: `clipnorm`, `clipvalue`, `global_clipnorm`,
+        **kwargs: Arguments of every Keras optimizer: `clipnorm`, `clipvalue`, `global_clipnorm`,
             `use_ema`, `ema_momentum`, `ema_overwrite_frequency`, `loss_scale_factor`,
             `gradient_accumulation_steps`.
 
     Raises:
-        TuneError: If a number is out of its range, `beta_2` leaves the rectified branch out of
+        TuneError: If a value is out of its range, `beta_2` leaves the rectified branch out of
             reach, or `epsilon` is zero in the dtype of the weights.
     """
 
@@ -78,21 +81,21 @@ class AdaBelief(TunableOptimizer):
             hyperparameters["min_lr"] = min_lr
         check_weight_dtype(hyperparameters["epsilon"], keras.config.floatx())
         super().__init__(
+            StaticConfig("adabelief", rectify=rectify, amsgrad=amsgrad),
             learning_rate,
-            own_hyperparameters=hyperparameters,
-            rectify=rectify,
+            rule_hyperparameters=hyperparameters,
             weight_decay=weight_decay,
             name=name,
             **kwargs,
         )
-        # As plain values: inside a trace, where `build` may run, variables cannot be read.
+        # As plain values: variables cannot be read inside a trace, where `build` may run.
         self._epsilon_now = hyperparameters["epsilon"]
         self._weight_dtypes: tuple[str, ...] = ()
         self.rectify = rectify
         self.amsgrad = amsgrad
 
     def set_hyperparameters(self, hyperparameters: Mapping[str, float]) -> None:
-        """Give numbers new values; compiled steps use them without a new trace.
+        """Set hyperparameters; compiled steps use the new values without a new trace.
 
         Raises:
             TuneError: If a name is unknown, or a value is out of its range. Then none
@@ -106,13 +109,7 @@ class AdaBelief(TunableOptimizer):
         super().set_hyperparameters(resolved)
         self._epsilon_now = resolved.get("epsilon", self._epsilon_now)
 
-    @property
-    def moment_names(self) -> tuple[str, ...]:
-        """Names of the vectors kept for each weight."""
-        names = ("first_moment", "second_moment")
-        return (*names, "largest_second_moment") if self.amsgrad else names
-
-    def build(self, variables: Sequence[Any]) -> None:
+    def build(self, variables: Sequence[Tensor]) -> None:
         """Create the moments of `variables`, float32 zeros.
 
         Raises:
@@ -125,51 +122,27 @@ class AdaBelief(TunableOptimizer):
             check_weight_dtype(self._epsilon_now, dtype)
         super().build(variables)
 
-    def coefficients(self, learning_rate: Any) -> rules.AdaBeliefCoefficients:
-        """Compute the scalars that the update of all weights shares."""
-        return rules.adabelief_coefficients(
-            step=self._step(),
-            learning_rate=ops.cast(learning_rate, "float32"),
-            beta_1=ops.convert_to_tensor(self.beta_1),
-            beta_2=ops.convert_to_tensor(self.beta_2),
-            epsilon=ops.convert_to_tensor(self.epsilon),
-            weight_decay=0.0
-            if self.weight_decay is None
-            else ops.convert_to_tensor(self.weight_decay),
-            sma_threshold=ops.convert_to_tensor(self.sma_threshold) if self.rectify else 0.0,
-            rectify=self.rectify,
-        )
-
-    def weight_change(
-        self, gradient: Any, moments: tuple[Any, ...], shared: Any
-    ) -> tuple[Any, tuple[Any, ...]]:
-        """Compute what to subtract from a weight (before decay), and its new moments."""
-        return rules.adabelief_step(gradient, moments, shared)
-
-    def _step(self) -> Any:
-        return ops.cast(self.iterations, "float32") + 1.0
-
-    def _get_current_learning_rate(self) -> Any:
+    def _get_current_learning_rate(self) -> Tensor:
         rate = super()._get_current_learning_rate()
         if "total_steps" not in self._hyperparameter_names:
             return rate
         return rules.warmed_up(
             ops.convert_to_tensor(rate),
-            step=self._step(),
+            step=ops.cast(self.iterations, "float32") + 1.0,
             total_steps=ops.convert_to_tensor(self.total_steps),
             warmup_proportion=ops.convert_to_tensor(self.warmup_proportion),
             min_lr=ops.convert_to_tensor(self.min_lr),
         )
 
     def get_config(self) -> dict[str, Any]:
-        """Describe the optimizer, with the present values of its numbers, in plain values."""
+        """Describe the optimizer, with its present hyperparameters, in plain values."""
         defaults = {"sma_threshold": 5.0, "total_steps": 0, "warmup_proportion": 0.1, "min_lr": 0.0}
         names = ("beta_1", "beta_2", "epsilon", *defaults)
         hyperparameters = defaults | self.hyperparameters
-        switches = {"rectify": self.rectify, "amsgrad": self.amsgrad}
-        return super().get_config() | {name: hyperparameters[name] for name in names} | switches
+        options = {"rectify": self.rectify, "amsgrad": self.amsgrad}
+        return super().get_config() | {name: hyperparameters[name] for name in names} | options
 
 
 def _resolved(epsilon: float) -> float:
-    """What an epsilon of 0 stands for: adabelief-tf and tensorflow-addons read it so."""
+    """Replace an epsilon of 0 as adabelief-tf and tensorflow-addons do."""
     return float(keras.config.epsilon()) if epsilon == 0 else epsilon

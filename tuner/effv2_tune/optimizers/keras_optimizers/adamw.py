@@ -1,19 +1,18 @@
-"""AdamW for Keras 3, with numbers that can change."""
+"""Defines AdamW for Keras 3, with hyperparameters that can change."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import keras
-from keras import ops
 
-from effv2_tune.optimizers import rules
 from effv2_tune.optimizers.keras_optimizers.tunable import TunableOptimizer
+from effv2_tune.optimizers.static_config import StaticConfig
 
 
 @keras.saving.register_keras_serializable(package="effv2_tune")
 class AdamW(TunableOptimizer):
-    """AdamW as Keras computes it; every number is a variable.
+    """AdamW as Keras computes it; every hyperparameter is a variable.
 
     Loshchilov and Hutter, https://arxiv.org/abs/1711.05101.
 
@@ -25,10 +24,10 @@ class AdamW(TunableOptimizer):
         epsilon: Added to the root of the second moment.
         amsgrad: Whether to divide by the largest second moment so far.
         name: Name of the optimizer.
-        **kwargs: What every Keras optimizer takes, as in `AdaBelief`.
+        **kwargs: Arguments of every Keras optimizer, as in `AdaBelief`.
 
     Raises:
-        TuneError: If a number is out of its range.
+        TuneError: If a value is out of its range.
     """
 
     def __init__(  # noqa: PLR0917 - the signature of Keras
@@ -43,41 +42,17 @@ class AdamW(TunableOptimizer):
         **kwargs: Any,
     ) -> None:
         super().__init__(
+            StaticConfig("adamw", amsgrad=amsgrad),
             learning_rate,
-            own_hyperparameters={"beta_1": beta_1, "beta_2": beta_2, "epsilon": epsilon},
+            rule_hyperparameters={"beta_1": beta_1, "beta_2": beta_2, "epsilon": epsilon},
             weight_decay=weight_decay,
             name=name,
             **kwargs,
         )
         self.amsgrad = amsgrad
 
-    @property
-    def moment_names(self) -> tuple[str, ...]:
-        """Names of the vectors kept for each weight."""
-        names = ("first_moment", "second_moment")
-        return (*names, "largest_second_moment") if self.amsgrad else names
-
-    def coefficients(self, learning_rate: Any) -> rules.AdamWCoefficients:
-        """Compute the scalars that the update of all weights shares."""
-        return rules.adamw_coefficients(
-            step=ops.cast(self.iterations, "float32") + 1.0,
-            learning_rate=ops.cast(learning_rate, "float32"),
-            beta_1=ops.convert_to_tensor(self.beta_1),
-            beta_2=ops.convert_to_tensor(self.beta_2),
-            epsilon=ops.convert_to_tensor(self.epsilon),
-            weight_decay=0.0
-            if self.weight_decay is None
-            else ops.convert_to_tensor(self.weight_decay),
-        )
-
-    def weight_change(
-        self, gradient: Any, moments: tuple[Any, ...], shared: Any
-    ) -> tuple[Any, tuple[Any, ...]]:
-        """Compute what to subtract from a weight (before decay), and its new moments."""
-        return rules.adamw_step(gradient, moments, shared)
-
     def get_config(self) -> dict[str, Any]:
-        """Describe the optimizer, with the present values of its numbers, in plain values."""
+        """Describe the optimizer, with its present hyperparameters, in plain values."""
         hyperparameters = self.hyperparameters
-        own = {name: hyperparameters[name] for name in ("beta_1", "beta_2", "epsilon")}
-        return super().get_config() | own | {"amsgrad": self.amsgrad}
+        rule = {name: hyperparameters[name] for name in ("beta_1", "beta_2", "epsilon")}
+        return super().get_config() | rule | {"amsgrad": self.amsgrad}

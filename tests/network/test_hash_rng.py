@@ -18,7 +18,7 @@ def test_hashed_noise_is_uniform_and_the_same_inside_xla() -> None:
         # One for each pair of a row and a column; 1,310,720 over eight steps.
         return (
             hash_rng.uniform((128 * 1280,), 7, step),
-            hash_rng.kept_of_table(128, 1280, tf.constant(0.1), 7, step),
+            hash_rng.dropout_mask(128, 1280, tf.constant(0.1), 7, step),
         )
 
     inside = tf.function(draw, jit_compile=True, autograph=False)
@@ -56,7 +56,7 @@ def test_hashed_noise_is_uniform_and_the_same_inside_xla() -> None:
 
 
 def test_no_rate_keeps_everything_and_each_rate_its_share() -> None:
-    assert np.asarray(hash_rng.kept_of_table(64, 640, 0.0, 3)).all()
+    assert np.asarray(hash_rng.dropout_mask(64, 640, 0.0, 3)).all()
     for rate in (0.01, 0.5, 0.9):
-        kept = np.asarray(hash_rng.kept_of_table(128, 1280, rate, 3)).mean()
+        kept = np.asarray(hash_rng.dropout_mask(128, 1280, rate, 3)).mean()
         assert kept == pytest.approx(1 - rate, abs=0.008)

@@ -9,7 +9,7 @@ import keras
 from effv2_tune.errors import TuneError
 from effv2_tune.network.architecture import feature_map
 from effv2_tune.network.functional import StockLayers, classify, pool, scale
-from effv2_tune.network.layers import CLASSIFIER, LayerMaker, backbone_layers, classifier_layer
+from effv2_tune.network.layers import LayerMaker, network_layers
 
 if TYPE_CHECKING:
     from effv2_tune.catalog import Block, Scaling
@@ -64,9 +64,8 @@ def stock_model(
         batch_norm_momentum=network.batch_norm_momentum,
         batch_norm_epsilon=network.batch_norm_epsilon,
     )
-    layers = {layer.name: layer for layer in backbone_layers(variant, make)}
-    top = network if head is None else head
-    layers[CLASSIFIER] = classifier_layer(variant, top.classes, activation="softmax")
+    classes = (network if head is None else head).classes
+    layers = network_layers(variant, make, classes=classes, activation="softmax")
 
     images = keras.Input(image_shape, dtype="uint8", name="images")
     scaled = scale(_resize(images, resolution, interpolation=interpolation), scaling)

@@ -11,9 +11,9 @@ from effv2_tune.errors import TuneError
 from effv2_tune.network.architecture import feature_map
 from effv2_tune.network.build import check_rates, check_resolution, resolve_variant
 from effv2_tune.network.initializers import initialise_layers
-from effv2_tune.network.layers import CLASSIFIER, LayerMaker, backbone_layers, classifier_layer
+from effv2_tune.network.layers import CLASSIFIER, LayerMaker, network_layers
 from effv2_tune.network.pretrained.weights import fill_layers, input_scaling
-from effv2_tune.network.stages import first_trained_stage, stage_of
+from effv2_tune.network.stages import freeze_stages
 
 if TYPE_CHECKING:
     from effv2_tune.catalog import Block, Scaling, Variant
@@ -81,11 +81,9 @@ def efficientnet_v2(
 ) -> Any:
     """Build an EfficientNetV2 (Tan and Le, arXiv 2104.00298) as a functional Keras model.
 
-    The arguments mean what they mean in `keras.applications`, where it has them. The model consists
-    of stock Keras layers: saved as `.keras`, it opens wherever Keras does. Layers have the names of
-    the released files; `scale` is the first, `post_swish` gives the last feature map, `avg_pool`
-    the features, `predictions` is the classifier. The same seed gives the same initial weights on
-    every backend.
+    The arguments of `keras.applications` mean what they mean there. All layers are stock Keras
+    layers with the names of the released files: `post_swish` gives the last feature map, `avg_pool`
+    the features, `predictions` is the classifier. A seed gives the same weights on every backend.
 
     Args:
         variant: A name in `catalog.VARIANTS`, `tiny`, or a `catalog.Variant`.
@@ -113,25 +111,23 @@ def efficientnet_v2(
         [batch, classes], float32.
 
     Raises:
-        TuneError: No such variant; a shape, rate, pooling or stage out of range; weights that
-            cannot be loaded.
+        TuneError: An argument is unknown or out of range, or the weights cannot be loaded.
     """
     found = resolve_variant(variant)
     rate = found.dropout if dropout is None else dropout
     check_rates(dropout=rate, stochastic_depth=stochastic_depth)
     _check_pooling(pooling)
     policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
-    make = LayerMaker(found, dtype=policy)
-    layers = {layer.name: layer for layer in backbone_layers(found, make)}
-    if include_top:
-        top = classifier_layer(found, classes, activation=classifier_activation)
-        layers[CLASSIFIER] = top
+    layers = network_layers(
+        found,
+        LayerMaker(found, dtype=policy),
+        classes=classes if include_top else None,
+        activation=classifier_activation,
+    )
     initialise_layers(layers, seed=seed)
     if weights is not None:
         fill_layers(layers, found, weights)
-    first = first_trained_stage(found, trainable_from)
-    for layer_name, layer in layers.items():
-        layer.trainable = stage_of(layer_name, found) >= first
+    first = freeze_stages(layers, found, trainable_from)
 
     images = keras.Input(_image_shape(input_shape, found, include_top=include_top), name="images")
     x = scale(images, input_scaling(found.name, weights)) if include_preprocessing else images

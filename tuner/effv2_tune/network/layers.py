@@ -156,7 +156,17 @@ def classifier_layer(variant: Variant, classes: int, *, activation: str | None) 
     return _built(layer, (None, variant.head_width), kernel=CLASSIFIER_INITIALIZER)
 
 
-def backbone_layers(variant: Variant, make: LayerMaker) -> Iterator[Any]:
+def network_layers(
+    variant: Variant, make: LayerMaker, *, classes: int | None, activation: str | None
+) -> dict[str, Any]:
+    """Create every layer with weights, by released name; without a classifier for None classes."""
+    layers = {layer.name: layer for layer in _backbone_layers(variant, make)}
+    if classes is not None:
+        layers[CLASSIFIER] = classifier_layer(variant, classes, activation=activation)
+    return layers
+
+
+def _backbone_layers(variant: Variant, make: LayerMaker) -> Iterator[Any]:
     """Create the layers from the stem to the last convolution, in the order of the files."""
     yield make.convolution("stem_conv", 3, variant.stem_width, kernel_size=KERNEL_SIZE, stride=2)
     yield make.batch_norm("stem_bn", variant.stem_width)

@@ -16,10 +16,10 @@ from effv2_tune.network.layers import (
     CLASSIFIER,
     LayerKinds,
     LayerMaker,
-    backbone_layers,
     classifier_layer,
+    network_layers,
 )
-from effv2_tune.network.stages import TrainableFrom, first_trained_stage, stage_of
+from effv2_tune.network.stages import TrainableFrom, freeze_stages
 
 if TYPE_CHECKING:
     from effv2_tune.catalog import Block
@@ -137,14 +137,10 @@ class EfficientNetV2(_WithDropout):
             batch_norm_epsilon=batch_norm_epsilon,
             kinds=LayerKinds(FastDepthwiseConv2D, FastBatchNormalization),
         )
-        self.layers_by_name = {layer.name: layer for layer in backbone_layers(variant, make)}
-        if classes is not None:
-            top = classifier_layer(variant, classes, activation=classifier_activation)
-            self.layers_by_name[CLASSIFIER] = top
-        self.first_trained_stage = first_trained_stage(variant, trainable_from)
-        for layer_name, layer in self.layers_by_name.items():
-            # Batch normalization that is not trainable uses its moving statistics.
-            layer.trainable = stage_of(layer_name, variant) >= self.first_trained_stage
+        self.layers_by_name = network_layers(
+            variant, make, classes=classes, activation=classifier_activation
+        )
+        self.first_trained_stage = freeze_stages(self.layers_by_name, variant, trainable_from)
         self.built = True
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:  # noqa: FBT001 - Keras' own

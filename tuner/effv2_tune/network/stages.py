@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from effv2_tune.errors import TuneError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from effv2_tune.catalog import Variant
     from effv2_tune.tensor import Tensor
 
@@ -46,6 +48,19 @@ def first_trained_stage(variant: Variant, trainable_from: TrainableFrom) -> int:
             "'head' (the classifier only).",
         )
     return trainable_from
+
+
+def freeze_stages(
+    layers: Mapping[str, Any], variant: Variant, trainable_from: TrainableFrom
+) -> int:
+    """Make the layers, by released name, trainable from a stage on; returns that stage.
+
+    Batch normalization that is not trainable uses its moving statistics.
+    """
+    first = first_trained_stage(variant, trainable_from)
+    for name, layer in layers.items():
+        layer.trainable = stage_of(name, variant) >= first
+    return first
 
 
 def variables_by_stage(model: Any) -> dict[int, list[Tensor]]:

@@ -59,12 +59,12 @@ def _train(
     folder: Path,
     *,
     rungs: tuple[int, ...] = (),
-    decide: Callable[[RungReached], bool] = lambda _: True,
-    heard: list[Compiled | EpochEnded] | None = None,
+    should_continue: Callable[[RungReached], bool] = lambda _: True,
+    events: list[Compiled | EpochEnded] | None = None,
 ) -> Finished:
-    order = Train(trial=0, recipe=recipe, rungs=rungs, step_seconds=0.01, checkpoint=folder)
-    told = [] if heard is None else heard
-    return trainer.train_trial(order, on_event=told.append, should_continue=decide)
+    request = Train(trial=0, recipe=recipe, rungs=rungs, step_seconds=0.01, checkpoint=folder)
+    collected = [] if events is None else events
+    return trainer.train_trial(request, on_event=collected.append, should_continue=should_continue)
 
 
 def _weights(folder: Path) -> dict[str, np.ndarray]:
@@ -94,7 +94,7 @@ EVERYTHING_ON = RECIPE.with_settings(
     mixup=0.2,
     cutmix=0.5,
 )
-EVERY_NUMBER_OTHER = {
+OTHER_HYPERPARAMETERS = {
     "epochs": 1,
     "weight_decay": 1e-3,
     "beta_1": 0.8,
@@ -127,26 +127,26 @@ EVERY_NUMBER_OTHER = {
 
 
 def test_it_learns_the_digits(trainer: Trainer, tmp_path: Path) -> None:
-    heard: list[Compiled | EpochEnded] = []
+    events: list[Compiled | EpochEnded] = []
     recipe = RECIPE.with_settings(epochs=8, dropout=0.0, stochastic_depth=0.0, batch_size=32)
 
-    finished = _train(trainer, recipe, tmp_path, heard=heard)
+    finished = _train(trainer, recipe, tmp_path, events=events)
 
     assert finished.outcome == "complete"
     assert finished.scores is not None
     assert finished.scores.accuracy > 0.8
     assert finished.curve[-1].train_loss < finished.curve[0].train_loss / 2
-    assert [type(message).__name__ for message in heard] == ["Compiled"] + ["EpochEnded"] * 8
-    assert finished.curve == tuple(m.epoch for m in heard if isinstance(m, EpochEnded))
+    assert [type(message).__name__ for message in events] == ["Compiled"] + ["EpochEnded"] * 8
+    assert finished.curve == tuple(m.epoch for m in events if isinstance(m, EpochEnded))
     assert finished.times.step_bucket == 0.01
     assert finished.times.step_median > 0
     assert finished.times.wall > finished.times.train > 0
 
 
-def test_trials_that_differ_in_every_number_share_one_trace_and_leak_nothing(
+def test_trials_that_differ_in_every_hyperparameter_share_one_trace_and_leak_nothing(
     fresh: Callable[..., Trainer], tmp_path: Path
 ) -> None:
-    other = EVERYTHING_ON.with_settings(**EVERY_NUMBER_OTHER)
+    other = EVERYTHING_ON.with_settings(**OTHER_HYPERPARAMETERS)
     shared, alone = fresh(), fresh()
 
     _train(shared, EVERYTHING_ON, tmp_path / "first")
@@ -201,7 +201,7 @@ def with_everything_on(
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_every_number_has_an_effect(
+def test_every_hyperparameter_has_an_effect(
     trainer: Trainer,
     with_everything_on: dict[str, np.ndarray],
     tmp_path: Path,
@@ -225,18 +225,18 @@ def test_a_trial_that_is_cut_off_anywhere_goes_on_bit_for_bit(
     recipe = EVERYTHING_ON.with_settings(epochs=4, select="best")
     whole = _train(trainer, recipe, tmp_path / "whole")
     eager = fresh(checkpoint_seconds=0)
-    order = Train(trial=0, recipe=recipe, rungs=(), step_seconds=0.2, checkpoint=tmp_path / "cut")
+    request = Train(trial=0, recipe=recipe, rungs=(), step_seconds=0.2, checkpoint=tmp_path / "cut")
     with pytest.raises(CutOffError):
-        eager.train_trial(order, on_event=cut, should_continue=lambda _: True)
+        eager.train_trial(request, on_event=cut, should_continue=lambda _: True)
     # The newest checkpoint lies inside the second epoch: the end of it was never saved.
     found = CheckpointFolder(tmp_path / "cut").latest()
     assert found is not None
     assert (found.facts["epoch"], found.facts["step"]) == (1, 4)
 
-    heard: list[Compiled | EpochEnded] = []
-    again = eager.train_trial(order, on_event=heard.append, should_continue=lambda _: True)
+    events: list[Compiled | EpochEnded] = []
+    again = eager.train_trial(request, on_event=events.append, should_continue=lambda _: True)
 
-    assert [m.epoch.epoch for m in heard if isinstance(m, EpochEnded)] == [2, 3, 4]
+    assert [m.epoch.epoch for m in events if isinstance(m, EpochEnded)] == [2, 3, 4]
     assert _equal(_weights(tmp_path / "whole"), _weights(tmp_path / "cut"))
     assert again.scores == whole.scores
     assert [e.validation for e in again.curve] == [e.validation for e in whole.curve]
@@ -259,10 +259,10 @@ def test_streamed_images_train_the_same_weights_as_resident_ones(
 
 def test_a_finished_trial_is_not_trained_again(trainer: Trainer, tmp_path: Path) -> None:
     first = _train(trainer, RECIPE, tmp_path)
-    heard: list[Compiled | EpochEnded] = []
+    events: list[Compiled | EpochEnded] = []
 
-    assert _train(trainer, RECIPE, tmp_path, heard=heard) == first
-    assert heard == []
+    assert _train(trainer, RECIPE, tmp_path, events=events) == first
+    assert events == []
 
 
 def test_checkpoints_of_another_recipe_are_not_continued(trainer: Trainer, tmp_path: Path) -> None:
@@ -273,15 +273,15 @@ def test_checkpoints_of_another_recipe_are_not_continued(trainer: Trainer, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("name", "other", "sentence"),
+    ("name", "other", "message"),
     [
         ("backend", "jax", "backend: jax then, tensorflow now"),
         ("batch", 8, "batch: 8 then, 64 now"),
         ("images", "of old", "images: of old then, "),
     ],
 )
-def test_checkpoints_of_another_backend_batch_or_dataset_are_refused_in_a_sentence(
-    trainer: Trainer, tmp_path: Path, name: str, other: str | int, sentence: str
+def test_checkpoints_of_another_backend_batch_or_dataset_are_refused(
+    trainer: Trainer, tmp_path: Path, name: str, other: str | int, message: str
 ) -> None:
     _train(trainer, RECIPE, tmp_path)
     folder = CheckpointFolder(tmp_path)
@@ -290,7 +290,7 @@ def test_checkpoints_of_another_backend_batch_or_dataset_are_refused_in_a_senten
     strange = dict(kept.facts) | {"origin": kept.facts["origin"] | {name: other}}
     folder.save(10**6, Checkpoint(kept.arrays, strange))
 
-    with pytest.raises(TuneError, match=sentence):
+    with pytest.raises(TuneError, match=message):
         _train(trainer, RECIPE, tmp_path)
 
     # What an earlier version wrote says nothing of it.
@@ -316,20 +316,20 @@ def test_a_bucket_that_fits_alone_gets_the_memory_of_the_only_other_one(
     assert _train(trainer, RECIPE.with_settings(flip=True), tmp_path / "new").outcome == "complete"
 
 
-def test_a_trial_waits_at_its_rungs_and_ends_where_it_is_told_to(
+def test_a_trial_waits_at_its_rungs_and_ends_where_it_is_pruned(
     trainer: Trainer, tmp_path: Path
 ) -> None:
-    asked: list[RungReached] = []
+    rungs_reached: list[RungReached] = []
 
     def stop_at_second(rung: RungReached) -> bool:
-        asked.append(rung)
+        rungs_reached.append(rung)
         return rung.rung == 0
 
     recipe = RECIPE.with_settings(epochs=4, quality="loss")
-    finished = _train(trainer, recipe, tmp_path, rungs=(1, 3), decide=stop_at_second)
+    finished = _train(trainer, recipe, tmp_path, rungs=(1, 3), should_continue=stop_at_second)
 
-    assert [(rung.rung, rung.epoch) for rung in asked] == [(0, 1), (1, 3)]
-    assert [rung.quality for rung in asked] == [
+    assert [(rung.rung, rung.epoch) for rung in rungs_reached] == [(0, 1), (1, 3)]
+    assert [rung.quality for rung in rungs_reached] == [
         finished.curve[0].validation.loss,
         finished.curve[2].validation.loss,
     ]

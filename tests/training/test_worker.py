@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-PATIENCE_SECONDS = 120
+TIMEOUT_SECONDS = 120
 TINY = Recipe(variant="tiny", resolution=32, epochs=2, batch_size=128, epsilon=1e-7)
 
 
@@ -42,8 +42,8 @@ class Worker:
         )
         theirs.close()
 
-    def hear(self) -> Any:
-        assert self.pipe.poll(PATIENCE_SECONDS), "the worker says nothing"
+    def receive(self) -> Any:
+        assert self.pipe.poll(TIMEOUT_SECONDS), "the worker sends nothing"
         return self.pipe.recv()
 
     def prepare(self, folder: Path, **changes: Any) -> Any:
@@ -55,7 +55,7 @@ class Worker:
             "precision": "auto",
         }
         self.pipe.send(Prepare(**(facts | changes)))
-        return self.hear()
+        return self.receive()
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def worker() -> Iterator[Worker]:
     worker.process.wait()
 
 
-def _order(folder: Path, recipe: Recipe = TINY, trial: int = 0, **changes: Any) -> Train:
+def _request(folder: Path, recipe: Recipe = TINY, trial: int = 0, **changes: Any) -> Train:
     facts = {
         "trial": trial,
         "recipe": recipe,
@@ -87,51 +87,51 @@ def test_a_worker_trains_reports_waits_at_rungs_and_outlives_a_recipe_that_canno
     assert ready.environment.backend == "tensorflow"
     assert ready.environment.device_count == 1
 
-    worker.pipe.send(_order(tmp_path, rungs=(1,)))
-    compiled = worker.hear()
+    worker.pipe.send(_request(tmp_path, rungs=(1,)))
+    compiled = worker.receive()
     assert isinstance(compiled, Compiled)
     assert compiled.fresh
     assert compiled.step_seconds == 0.02
-    assert isinstance(worker.hear(), EpochEnded)
-    rung = worker.hear()
+    assert isinstance(worker.receive(), EpochEnded)
+    rung = worker.receive()
     assert isinstance(rung, RungReached)
     assert (rung.rung, rung.epoch) == (0, 1)
     worker.pipe.send(Decision(trial=0, go_on=True))
-    assert isinstance(worker.hear(), EpochEnded)
-    finished = worker.hear()
+    assert isinstance(worker.receive(), EpochEnded)
+    finished = worker.receive()
     assert isinstance(finished, Finished)
     assert finished.outcome == "complete"
     assert finished.scores == finished.curve[-1].validation
     assert finished.memory_bytes > 50e6
 
-    worker.pipe.send(_order(tmp_path, trial=1, rungs=(1,)))
-    assert not worker.hear().fresh
-    worker.hear()
-    worker.hear()
+    worker.pipe.send(_request(tmp_path, trial=1, rungs=(1,)))
+    assert not worker.receive().fresh
+    worker.receive()
+    worker.receive()
     worker.pipe.send(Decision(trial=1, go_on=False))
-    pruned = worker.hear()
+    pruned = worker.receive()
     assert (pruned.outcome, len(pruned.curve), pruned.scores) == ("pruned", 1, None)
 
-    worker.pipe.send(_order(tmp_path, TINY.with_settings(batch_size=5000), trial=2))
-    failed = worker.hear()
+    worker.pipe.send(_request(tmp_path, TINY.with_settings(batch_size=5000), trial=2))
+    failed = worker.receive()
     assert failed.outcome == "failed"
     assert "exceeds the 1,293 training images" in failed.reason
 
-    worker.pipe.send(_order(tmp_path, trial=3))
-    assert not worker.hear().fresh
+    worker.pipe.send(_request(tmp_path, trial=3))
+    assert not worker.receive().fresh
 
 
 def test_a_worker_ends_at_once_when_the_pipe_closes_in_the_middle_of_training(
     worker: Worker, tmp_path: Path
 ) -> None:
     worker.prepare(tmp_path)
-    worker.pipe.send(_order(tmp_path, TINY.with_settings(epochs=10_000)))
-    worker.hear()
-    worker.hear()
+    worker.pipe.send(_request(tmp_path, TINY.with_settings(epochs=10_000)))
+    worker.receive()
+    worker.receive()
 
     worker.pipe.close()
 
-    assert worker.process.wait(PATIENCE_SECONDS) == 0  # long before its ten thousandth epoch
+    assert worker.process.wait(TIMEOUT_SECONDS) == 0  # long before its ten thousandth epoch
 
 
 def test_a_worker_that_cannot_have_its_device_refuses_with_a_sentence(
@@ -142,7 +142,7 @@ def test_a_worker_that_cannot_have_its_device_refuses_with_a_sentence(
     assert isinstance(refused, Refused)
     assert refused.message == "TensorFlow finds no GPU in this process."
     assert refused.exit_code == 1
-    assert worker.process.wait(PATIENCE_SECONDS) == 1
+    assert worker.process.wait(TIMEOUT_SECONDS) == 1
 
 
 @pytest.mark.slow
@@ -155,8 +155,8 @@ def test_the_memory_of_a_worker_stays_flat_over_forty_trials(
     )
     sizes = []
     for trial in range(40):
-        worker.pipe.send(_order(tmp_path, recipe.with_settings(seed=trial), trial))
-        while not isinstance(message := worker.hear(), Finished):
+        worker.pipe.send(_request(tmp_path, recipe.with_settings(seed=trial), trial))
+        while not isinstance(message := worker.receive(), Finished):
             pass
         assert message.outcome == "complete"
         assert message.traces == 1
@@ -170,6 +170,6 @@ def test_a_killed_worker_closes_the_pipe(worker: Worker, tmp_path: Path) -> None
 
     worker.process.send_signal(signal.SIGKILL)
 
-    assert worker.pipe.poll(PATIENCE_SECONDS)
+    assert worker.pipe.poll(TIMEOUT_SECONDS)
     with pytest.raises(EOFError):
         worker.pipe.recv()

@@ -57,15 +57,15 @@ before = os.environ.get("BEFORE")
 if before is not None:
     other = Recipe.model_validate_json(before)
     assert trainer.bucket_key(other) == trainer.bucket_key(recipe)
-    order = Train(
+    request = Train(
         trial=1, recipe=other, rungs=(), step_seconds=0.1, checkpoint=Path(folder) / "before"
     )
-    first = trainer.train_trial(order, on_event=lambda _: None, should_continue=lambda _: True)
+    first = trainer.train_trial(request, on_event=lambda _: None, should_continue=lambda _: True)
     assert first.scores
-order = Train(
+request = Train(
     trial=0, recipe=recipe, rungs=(), step_seconds=0.3 / window, checkpoint=Path(folder)
 )
-finished = trainer.train_trial(order, on_event=lambda _: None, should_continue=lambda _: True)
+finished = trainer.train_trial(request, on_event=lambda _: None, should_continue=lambda _: True)
 print(json.dumps({
     "losses": [epoch.train_loss for epoch in finished.curve],
     "accuracy": finished.scores.accuracy,
@@ -167,8 +167,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str,
             timeout=300,
         )
         assert done.returncode == 0, done.stderr[-4000:]
-        said: dict[str, Any] = json.loads(done.stdout)
-        return said | {"weights": _weights(folder)}
+        result: dict[str, Any] = json.loads(done.stdout)
+        return result | {"weights": _weights(folder)}
 
     return train
 
@@ -313,13 +313,13 @@ print(json.dumps({
 def test_eight_devices_count_each_of_5003_images_once_in_batches_of_128(
     run_python: Callable[..., str],
 ) -> None:
-    said = json.loads(run_python(EVALUATE, KERAS_BACKEND="jax", JAX_NUM_CPU_DEVICES="8"))
+    result = json.loads(run_python(EVALUATE, KERAS_BACKEND="jax", JAX_NUM_CPU_DEVICES="8"))
 
-    assert said["devices"] == 8
-    assert sum(said["support"][0]) == 5003
-    assert said["support"][0] == said["support"][1]
-    assert said["correct"][0] == said["correct"][1]
-    assert said["loss"][0] == pytest.approx(said["loss"][1], rel=1e-5)
+    assert result["devices"] == 8
+    assert sum(result["support"][0]) == 5003
+    assert result["support"][0] == result["support"][1]
+    assert result["correct"][0] == result["correct"][1]
+    assert result["loss"][0] == pytest.approx(result["loss"][1], rel=1e-5)
 
 
 @pytest.mark.slow

@@ -84,11 +84,11 @@ def trainer(recipe: Recipe) -> Callable[[], Trainer]:
 
 
 def _train(trainer: Trainer, recipe: Recipe, folder: Path) -> tuple[Finished, Compiled]:
-    heard: list[Any] = []
-    order = Train(trial=0, recipe=recipe, rungs=(), step_seconds=0.01, checkpoint=folder)
-    finished = trainer.train_trial(order, on_event=heard.append, should_continue=lambda _: True)
+    events: list[Any] = []
+    request = Train(trial=0, recipe=recipe, rungs=(), step_seconds=0.01, checkpoint=folder)
+    finished = trainer.train_trial(request, on_event=events.append, should_continue=lambda _: True)
     assert finished.outcome == "complete", finished.reason
-    return finished, heard[0]
+    return finished, events[0]
 
 
 def _head(folder: Path) -> dict[str, np.ndarray]:
@@ -178,7 +178,9 @@ def test_trials_on_features_share_one_trace_and_a_killed_one_goes_on_bit_for_bit
     whole = _train(trainer(), searched, tmp_path / "whole")[0]
     eager = _trainer(recipe, checkpoint_seconds=0)
     _train(eager, other, tmp_path / "other")
-    order = Train(trial=1, recipe=searched, rungs=(), step_seconds=0.1, checkpoint=tmp_path / "cut")
+    request = Train(
+        trial=1, recipe=searched, rungs=(), step_seconds=0.1, checkpoint=tmp_path / "cut"
+    )
 
     class KilledError(Exception):
         pass
@@ -188,13 +190,13 @@ def test_trials_on_features_share_one_trace_and_a_killed_one_goes_on_bit_for_bit
             raise KilledError
 
     with pytest.raises(KilledError):
-        eager.train_trial(order, on_event=kill, should_continue=lambda _: True)
+        eager.train_trial(request, on_event=kill, should_continue=lambda _: True)
     found = CheckpointFolder(tmp_path / "cut").latest()
     assert found is not None
     # Seven steps an epoch, three of them a window: the end of the second was never saved.
     assert (found.facts["epoch"], found.facts["step"]) == (1, 6)
 
-    resumed = eager.train_trial(order, on_event=lambda _: None, should_continue=lambda _: True)
+    resumed = eager.train_trial(request, on_event=lambda _: None, should_continue=lambda _: True)
 
     assert resumed.traces == 1
     assert resumed.scores == whole.scores
@@ -441,8 +443,8 @@ dataset, device = load_dataset(recipe.data, base=Path()), open_device("jax", har
 for name, limit in (("resident", 10**9), ("streamed", 50_000)):
     trainer = Trainer(dataset, device, resident_bytes=limit)
     folder = Path({str(tmp_path)!r}) / name
-    order = Train(trial=0, recipe=recipe, rungs=(), step_seconds=0.01, checkpoint=folder)
-    trainer.train_trial(order, on_event=lambda _: None, should_continue=lambda _: True)
+    request = Train(trial=0, recipe=recipe, rungs=(), step_seconds=0.01, checkpoint=folder)
+    trainer.train_trial(request, on_event=lambda _: None, should_continue=lambda _: True)
     counts = trainer.test(recipe, folder)
     data = trainer.bucket(recipe).features.device_data
     print(counts.images, int(counts.correct.sum()), *(type(data[n]).__name__ for n in
@@ -476,8 +478,8 @@ cached = Recipe.model_validate_json({recipe.with_settings(flip=True).model_dump_
 trainer = Trainer(load_dataset(cached.data, base=Path()), open_device("jax", hardware="cpu"))
 for name, recipe in (("images", cached.with_settings(features="off")), ("features", cached)):
     folder = Path({str(tmp_path)!r}) / name
-    order = Train(trial=0, recipe=recipe, rungs=(), step_seconds=0.01, checkpoint=folder)
-    done = trainer.train_trial(order, on_event=lambda _: None, should_continue=lambda _: True)
+    request = Train(trial=0, recipe=recipe, rungs=(), step_seconds=0.01, checkpoint=folder)
+    done = trainer.train_trial(request, on_event=lambda _: None, should_continue=lambda _: True)
     print(done.scores.accuracy)
 assert trainer.traces == 2
 assert not any(name.split(".")[0] == "tensorflow" for name in sys.modules)

@@ -22,6 +22,7 @@ jax.jit(lambda x: x * 2 + 1)(3.0)
 assert any(folder.iterdir())
 print(folder.name)
 """
-    name = run_python(code, KERAS_BACKEND="jax", XDG_CACHE_HOME=str(tmp_path))
+    name = run_python(code, KERAS_BACKEND="jax", EFFV2_TUNE_CACHE=str(tmp_path))
 
     assert name.strip().endswith("-TPU-v5-lite")
+    assert (tmp_path / "compiled" / name.strip()).is_dir()

@@ -283,7 +283,7 @@ def test_changed_images_under_the_same_path_are_noticed_and_said(
 
 
 @pytest.mark.slow
-def test_the_standard_run_hands_over_the_whole_network_and_counts_one_extraction(
+def test_the_final_training_exports_the_whole_network_and_counts_one_extraction(
     recipe: Recipe, cache: FeatureCache, tmp_path: Path
 ) -> None:
     import keras

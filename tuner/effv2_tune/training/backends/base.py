@@ -180,7 +180,7 @@ class Backend(Protocol):
         """Prepare the training and evaluation steps of a network.
 
         Args:
-            network: From `efficientnet_v2`, giving logits; from `classifier` for features.
+            network: From `training_network`, giving logits; from `classifier` for features.
             optimizer: Built for the network's trainable variables.
             plan: What is compiled in.
             data: From :meth:`place`.
@@ -190,7 +190,7 @@ class Backend(Protocol):
         """Prepare the inference of a backbone.
 
         Args:
-            backbone: From `efficientnet_v2`, without a classifier.
+            backbone: From `training_network`, without a classifier.
             plan: What is compiled in.
             data: Images, from :meth:`place`.
         """

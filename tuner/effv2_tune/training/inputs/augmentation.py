@@ -14,24 +14,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from keras import ops
 
-from effv2_tune.training.inputs.rand_augment import rand_augment, unfused
+from effv2_tune.training.inputs.rand_augment import (
+    COLORS,
+    GREY,
+    LUMA,
+    WHITE,
+    luma,
+    rand_augment,
+    unfused,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from effv2_tune.study.recipe import Recipe
-    from effv2_tune.training.inputs.rand_augment import Fuse
-
-    Draw = Callable[[tuple[int, ...]], Any]
+    from effv2_tune.training.inputs.rand_augment import Draw, Fuse
 
 _HALF = 0.5
-_WHITE = 255.0
-#: Fills a cut-out square: the middle of the scale, close to 0 after scaling.
-_GREY = 128.0
-_COLORS = 3
-# ITU-R BT.601, as in Pillow and torchvision; and the YIQ color space over it.
-_LUMA = (0.299, 0.587, 0.114)
-_TO_YIQ = np.array([_LUMA, (0.596, -0.274, -0.322), (0.211, -0.523, 0.312)], np.float32)
+#: RGB to the YIQ color space, whose first row is the luma.
+_TO_YIQ = np.array([LUMA, (0.596, -0.274, -0.322), (0.211, -0.523, 0.312)], np.float32)
 _FROM_YIQ = np.linalg.inv(_TO_YIQ).astype(np.float32)
 
 _MAGNITUDES = (
@@ -166,15 +167,15 @@ def jitter_colors(images: Any, magnitudes: Mapping[str, Any], draw: Draw) -> Any
     def factor(column: int, magnitude: Any) -> Any:
         return ops.reshape(1.0 + uniform[:, column] * magnitude, (-1, 1, 1, 1))
 
-    images = ops.clip(images * factor(0, magnitudes["brightness"]), 0.0, _WHITE)
-    average = ops.mean(_luma(images), axis=(1, 2, 3), keepdims=True)
+    images = ops.clip(images * factor(0, magnitudes["brightness"]), 0.0, WHITE)
+    average = ops.mean(luma(images), axis=(1, 2, 3), keepdims=True)
     images = average + (images - average) * factor(1, magnitudes["contrast"])
-    if channels == _COLORS:
-        grey = _luma(images)
+    if channels == COLORS:
+        grey = luma(images)
         images = grey + (images - grey) * factor(2, magnitudes["saturation"])
         turns = _hue_matrices(2.0 * math.pi * uniform[:, 3] * magnitudes["hue"])
         images = ops.einsum("bhwc,bdc->bhwd", images, turns)
-    return ops.clip(images, 0.0, _WHITE)
+    return ops.clip(images, 0.0, WHITE)
 
 
 def cutout(images: Any, side: Any, draw: Draw) -> Any:
@@ -193,7 +194,7 @@ def cutout(images: Any, side: Any, draw: Draw) -> Any:
         _stripe(middles[:, 0], side, height)[:, :, None, None]
         & (_stripe(middles[:, 1], side, width)[:, None, :, None])
     )
-    return ops.where(inside, _GREY, images)
+    return ops.where(inside, GREY, images)
 
 
 def mix(images: Any, targets: Any, *, kinds: tuple[str, ...], mixing: Any) -> tuple[Any, Any]:
@@ -260,13 +261,6 @@ def _stripe(middle: Any, side: Any, size: int) -> Any:
     """[batch, size]: which pixels are within half of ``side`` of ``middle``, shares of ``size``."""
     at = ops.reshape(ops.arange(size, dtype="float32") + _HALF, (1, size)) / size
     return ops.abs(at - ops.reshape(middle, (-1, 1))) < _HALF * side
-
-
-def _luma(images: Any) -> Any:
-    """[batch, height, width, 1]: the brightness that humans perceive."""
-    if images.shape[-1] != _COLORS:
-        return images
-    return ops.sum(images * np.asarray(_LUMA, np.float32), axis=-1, keepdims=True)
 
 
 def _hue_matrices(angles: Any) -> Any:

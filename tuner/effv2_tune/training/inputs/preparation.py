@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from effv2_tune.training.backends.base import StepPlan
-    from effv2_tune.training.inputs.augmentation import Draw
-    from effv2_tune.training.inputs.rand_augment import Fuse
+    from effv2_tune.training.inputs.rand_augment import Draw, Fuse
 
 
 def training_inputs(

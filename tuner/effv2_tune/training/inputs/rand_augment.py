@@ -42,10 +42,12 @@ _ADDED = 110.0
 _FACTOR = 0.9
 
 _HALF = 0.5
-_WHITE = 255.0
-_GREY = 128.0
-_COLORS = 3
-_LUMA = np.array((0.299, 0.587, 0.114), np.float32)
+WHITE = 255.0
+#: The middle of the scale, close to 0 after scaling.
+GREY = 128.0
+COLORS = 3
+#: ITU-R BT.601, as in Pillow and torchvision.
+LUMA = (0.299, 0.587, 0.114)
 _NEIGHBOURS = 13.0  # a 3 x 3 mean in which the center counts five times, as Pillow's SMOOTH
 
 
@@ -82,7 +84,7 @@ def _changed(images: Any, magnitude: Any, layers: Any, scores: Any, signs: Any) 
     signed = {name: on[name] * signs[:, column] for column, name in enumerate(CHANGES)}
     images = _warped(images, signed, strength)
     images = _requantised(images, on, strength)
-    return ops.clip(_enhanced(images, signed, strength), 0.0, _WHITE)
+    return ops.clip(_enhanced(images, signed, strength), 0.0, WHITE)
 
 
 def choose_changes(scores: Any, layers: Any) -> Any:
@@ -143,7 +145,7 @@ def _sampled(images: Any, y: Any, x: Any) -> Any:
             position = ops.clip(row, 0, height - 1) * width + ops.clip(column, 0, width - 1)
             index = ops.reshape(ops.cast(position, "int32"), (batch, height * width, 1))
             values = ops.reshape(ops.take_along_axis(pixels, index, axis=1), images.shape)
-            values = ops.where(inside[..., None], values, _GREY)
+            values = ops.where(inside[..., None], values, GREY)
             sampled = sampled + (share_y * share_x)[..., None] * values
     return sampled
 
@@ -156,14 +158,14 @@ def _requantised(images: Any, on: dict[str, Any], strength: Any) -> Any:
 
     low = ops.min(images, axis=(1, 2), keepdims=True)
     high = ops.max(images, axis=(1, 2), keepdims=True)
-    stretched = (images - low) * (_WHITE / ops.maximum(high - low, 1.0))
+    stretched = (images - low) * (WHITE / ops.maximum(high - low, 1.0))
     images = ops.where(is_on("auto_contrast") & (high - low >= 1.0), stretched, images)
     step = ops.power(2.0, ops.round(ops.minimum(strength * _BITS, 7.0)))
     images = ops.where(is_on("posterize"), ops.floor(images / step) * step, images)
-    threshold = ops.maximum(_WHITE + 1.0 - strength * (_WHITE + 1.0), 0.0)
-    images = ops.where(is_on("solarize") & (images >= threshold), _WHITE - images, images)
-    lifted = ops.minimum(images + strength * _ADDED, _WHITE)
-    return ops.where(is_on("solarize_add") & (images < _GREY), lifted, images)
+    threshold = ops.maximum(WHITE + 1.0 - strength * (WHITE + 1.0), 0.0)
+    images = ops.where(is_on("solarize") & (images >= threshold), WHITE - images, images)
+    lifted = ops.minimum(images + strength * _ADDED, WHITE)
+    return ops.where(is_on("solarize_add") & (images < GREY), lifted, images)
 
 
 def _enhanced(images: Any, signed: dict[str, Any], strength: Any) -> Any:
@@ -176,17 +178,21 @@ def _enhanced(images: Any, signed: dict[str, Any], strength: Any) -> Any:
         share = ops.maximum(1.0 + signed[name] * strength * _FACTOR, 0.0)
         return ops.reshape(share, (-1, 1, 1, 1))
 
-    if images.shape[-1] == _COLORS:
-        grey = ops.sum(images * _LUMA, axis=-1, keepdims=True)
-        images = ops.clip(grey + (images - grey) * factor("color"), 0.0, _WHITE)
-        grey = ops.sum(images * _LUMA, axis=-1, keepdims=True)
-    else:
-        grey = images
-    average = ops.mean(grey, axis=(1, 2, 3), keepdims=True)
-    images = ops.clip(average + (images - average) * factor("contrast"), 0.0, _WHITE)
-    images = ops.clip(images * factor("brightness"), 0.0, _WHITE)
+    if images.shape[-1] == COLORS:
+        grey = luma(images)
+        images = ops.clip(grey + (images - grey) * factor("color"), 0.0, WHITE)
+    average = ops.mean(luma(images), axis=(1, 2, 3), keepdims=True)
+    images = ops.clip(average + (images - average) * factor("contrast"), 0.0, WHITE)
+    images = ops.clip(images * factor("brightness"), 0.0, WHITE)
     smooth = _smoothed(images)
     return smooth + (images - smooth) * factor("sharpness")
+
+
+def luma(images: Any) -> Any:
+    """[batch, height, width, 1]: the brightness that humans perceive."""
+    if images.shape[-1] != COLORS:
+        return images
+    return ops.sum(images * np.asarray(LUMA, np.float32), axis=-1, keepdims=True)
 
 
 def _smoothed(images: Any) -> Any:

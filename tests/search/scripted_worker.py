@@ -146,7 +146,7 @@ def train(connection: Connection, order: Train, environment: Environment, script
 
 def newest_epoch(folder: Path) -> int:
     """Its steps are whole epochs."""
-    steps = (path.stem.removeprefix("step-") for path in folder.glob("step-*.checkpoint"))
+    steps = (path.stem.removeprefix("step-") for path in folder.glob("step-*.safetensors"))
     return max(map(int, steps), default=0)
 
 

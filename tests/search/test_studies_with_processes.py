@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from effv2_tune.errors import TuneError
-from effv2_tune.files.checkpoint import Checkpoint, CheckpointFolder
+from effv2_tune.files.checkpoint import newest_step
 from effv2_tune.search import read_study
 from effv2_tune.search.events import (
     CheckpointsSetAside,
@@ -25,7 +25,6 @@ from effv2_tune.search.events import (
     WorkerReplaced,
 )
 from effv2_tune.search.supervisor import open_study
-from effv2_tune.workers.local import newest_step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -164,15 +163,6 @@ def test_every_new_checkpoint_gives_a_trial_three_more_deaths(
     trial = read_study(tmp_path).trials[1]
     assert (trial.state, trial.attempts) == ("complete", 7)
     assert (trial.deaths, trial.death_step) == (1, 5)
-
-
-def test_a_checkpoint_is_known_by_the_name_that_training_gives_it(tmp_path: Path) -> None:
-    assert newest_step(tmp_path) == 0
-    for step in (7, 1234567890):
-        CheckpointFolder(tmp_path).save(step, Checkpoint({}, {}))
-    (tmp_path / "step-9999999999.checkpoint.writing").touch()
-
-    assert newest_step(tmp_path) == 1234567890
 
 
 @pytest.mark.parametrize("outcome", ["infeasible", "diverged", "failed"])

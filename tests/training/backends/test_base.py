@@ -345,17 +345,17 @@ def test_killed_at_random_moments_a_trial_ends_with_the_same_weights_bit_for_bit
 
 def _kill_after_a_new_checkpoint(backend: str, folder: Path, rng: np.random.Generator) -> str:
     """Start the trial, kill it a random moment after it has come further; the newest file."""
-    before = {path.name for path in folder.glob("*.checkpoint")}
+    before = {path.name for path in folder.glob("*.safetensors")}
     process = subprocess.Popen(
         _command(backend, folder, RANDOM, checkpoint_seconds=0),
         env=_environment(backend),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    while {path.name for path in folder.glob("*.checkpoint")} <= before:
+    while {path.name for path in folder.glob("*.safetensors")} <= before:
         assert process.poll() is None, "it ended before it was killed"
         time.sleep(0.002)
     time.sleep(rng.uniform(0, 0.25))
     process.send_signal(signal.SIGKILL)
     process.wait()
-    return max(path.name for path in folder.glob("*.checkpoint"))
+    return max(path.name for path in folder.glob("*.safetensors"))

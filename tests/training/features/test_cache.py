@@ -5,26 +5,19 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import sys
-import tempfile
-from contextlib import ExitStack, contextmanager
-from itertools import count
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from contextlib import ExitStack
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
 
 from effv2_tune import cli
 from effv2_tune.errors import TuneError
-from effv2_tune.training.features import files
 from effv2_tune.training.features.cache import FeatureCache, FeatureFacts, FeatureKey, limit_bytes
 from effv2_tune.training.features.files import FeatureFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
 
 KEY = FeatureKey(
     data="d",
@@ -42,8 +35,6 @@ KEY = FeatureKey(
 )
 FACTS = FeatureFacts(key=KEY, source="digits", weights_name="imagenet")
 ROWS = np.arange(150 * 8, dtype=np.float32).reshape(150, 8)
-#: The middle one of three blocks: rows 64 to 127.
-HURT = 64
 
 
 def _file(folder: Path) -> FeatureFile:
@@ -66,170 +57,10 @@ def _written(cache: FeatureCache, key: FeatureKey = KEY) -> Path:
     return folder
 
 
-def _flip(path: Path, place: int, change: int = 1) -> None:
-    content = bytearray(path.read_bytes())
-    content[place % len(content)] ^= change
-    path.write_bytes(content)
-
-
-def _hurt(file: FeatureFile) -> None:
-    _flip(file.folder / "train.npy", file.position(HURT) + 5)
-
-
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FeatureCache:
     monkeypatch.setenv("EFFV2_TUNE_CACHE", str(tmp_path / "cache"))
     return FeatureCache()
-
-
-@contextmanager
-def _finished() -> Iterator[FeatureFile]:
-    with tempfile.TemporaryDirectory() as folder:
-        file = _file(Path(folder))
-        _fill(file)
-        yield file
-
-
-@given(place=st.integers(0, 400), change=st.integers(1, 255))
-@example(place=0, change=1)
-@example(place=-3, change=0x80)
-def test_no_damage_of_a_manifest_raises_or_passes_other_numbers(place: int, change: int) -> None:
-    with _finished() as file:
-        _flip(file.folder / "train.json", place, change)
-
-        read = file.read()
-
-        assert read is None or np.array_equal(read, ROWS)
-        assert file.is_finished()  # so that what is computed anew is called damaged
-        assert read is None or file.seconds() == 0.25
-        assert file.missing() == ([0, 64, 128] if read is None else [])
-        assert not file.is_finished()
-
-
-@pytest.mark.parametrize(
-    "said",
-    [
-        "",
-        "7",
-        "[]",
-        "{}",
-        '{"count": 150, "width": 8, "block": 64}',
-        '{"count": 150, "width": 8, "block": 64, "blocks": 1, "seal": ""}',
-        '{"count": 150, "width": 8, "block": 64, "blocks": [["0", 1, "-"]], "seal": ""}',
-        '{"count": 150, "width": 8, "block": 64, "blocks": [[0, "xy", 0.1]], "seal": ""}',
-        '{"count": 150, "width": 8, "block": 64, "blocks": [[0, "xy", 0.1]], "digest": ""}',
-    ],
-)
-def test_a_manifest_of_any_other_form_is_a_damaged_one(said: str) -> None:
-    with _finished() as file:
-        (file.folder / "train.json").write_text(said)
-
-        assert file.is_finished()
-        assert file.read() is None
-        assert file.digest() is None
-        _fill(file)
-        assert np.array_equal(np.load(file.folder / "train.npy"), ROWS)
-
-
-@given(place=st.integers(0, 400), change=st.integers(1, 255))
-@example(place=70, change=0x80)
-def test_damage_of_a_journal_costs_the_blocks_of_its_lines(place: int, change: int) -> None:
-    with _finished() as file:
-        _hurt(file)
-        assert file.missing() == [HURT]
-        _flip(file.folder / "train.journal", place, change)
-
-        # Two where the end of a line is gone.
-        assert HURT in file.missing()
-        _fill(file)
-        assert np.array_equal(np.load(file.folder / "train.npy"), ROWS)
-
-
-class _KilledError(BaseException):
-    """Nothing in the store catches it."""
-
-
-def _is_killed(file: FeatureFile, moment: int) -> bool:
-    """Mend a file, killed before a line of the store; False if it ends before that."""
-    lines = count()
-
-    def trace(frame: Any, event: str, _: Any) -> Any:
-        if frame.f_code.co_filename != files.__file__:
-            return None
-        if event == "line" and next(lines) == moment:
-            raise _KilledError
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        _fill(file)
-    except _KilledError:
-        return True
-    finally:
-        sys.settrace(before)
-    return False
-
-
-# A kill between opening a file and the block that closes it.
-@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
-def test_a_kill_at_any_moment_of_mending_costs_no_block_that_is_whole(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    # A kill leaves the disk's own memory alone, and waiting for the disk takes most of the time.
-    monkeypatch.setattr(os, "fsync", lambda _: None)
-    moment = 0
-    states = set()
-    while True:
-        with _finished() as file:
-            _hurt(file)
-            if not _is_killed(file, moment):
-                break
-            states.add(frozenset(path.name for path in file.folder.iterdir()))
-
-            read = file.read()
-            assert read is None or np.array_equal(read, ROWS), moment
-            assert file.missing() in ([HURT], []), moment
-            _fill(file)
-            read = file.read()
-            assert read is not None
-            assert np.array_equal(read, ROWS), moment
-        moment += 1
-
-    whole, part = {"train.npy"}, {"train.npy.part"}
-    assert {
-        frozenset(whole | {"train.json", "train.journal"}),
-        frozenset(whole | {"train.journal"}),
-        frozenset(part | {"train.journal"}),
-    } <= states
-    assert frozenset(part | {"train.json"}) not in states
-
-
-def test_a_part_beside_a_manifest_keeps_its_blocks() -> None:
-    # No kill leaves these two, but a power failure may.
-    with _finished() as file:
-        _hurt(file)
-        (file.folder / "train.npy").rename(file.folder / "train.npy.part")
-
-        assert file.read() is None
-        assert file.missing() == [HURT]
-
-
-def test_a_disk_that_takes_no_journal_leaves_a_hurt_file_as_it_was(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def refuse(*_: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    with _finished() as file:
-        _hurt(file)
-        with monkeypatch.context() as full:
-            full.setattr(os, "fsync", refuse)
-            with pytest.raises(TuneError, match="No space left on device"):
-                file.missing()
-
-        assert file.is_finished()
-        assert file.missing() == [HURT]
 
 
 TORN = {

@@ -393,7 +393,7 @@ def test_a_disk_that_takes_no_more_is_told_in_a_sentence_and_costs_nothing_that_
 
     assert process.returncode == 1
     sentence = complaint.splitlines()[-2]
-    assert sentence.startswith(f"The features cannot be kept in {cache.folder}")
+    assert sentence.startswith(f"The features cannot be written to {cache.folder}")
     assert sentence.endswith("File too large.")
     assert "Traceback" not in complaint
     (entry,) = cache.entries()

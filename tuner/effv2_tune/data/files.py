@@ -1,4 +1,4 @@
-"""Images that come as files: found broken all at once, decoded on all cores."""
+"""Reads image files: decodes them on all cores, and reports all unreadable ones at once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from effv2_tune.data.decode import UnreadableImageError, decode, size_of
 from effv2_tune.data.progress import Progress
-from effv2_tune.data.store import SizeRecord, Store
+from effv2_tune.data.store import ImageStore, SizeRecord
 from effv2_tune.errors import TuneError
 
 if TYPE_CHECKING:
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from effv2_tune.data.pool import Indices
     from effv2_tune.data.storage_options import StorageOptions
 
-#: Endings of the files that are taken for images, in small letters.
+#: Suffixes of image files, in lower case.
 IMAGE_ENDINGS = frozenset(
     (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 )
 _IMAGES_PER_TASK = 64
-_BROKEN_SHOWN = 10
+_SHOWN = 10
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -46,105 +46,143 @@ class FileImages:
     def gather(self, wanted: Sequence[Indices], storing: StorageOptions) -> list[Images]:
         """One array for each array of positions, in memory or as parts of one memory map."""
         paths = [self.paths[position] for position in np.concatenate(wanted)]
-        files = [_identity(path) for path in paths]
-        known_sizes = SizeRecord.of(storing.cache / "decoded", key=files)
-        sizes = known_sizes.read() or _sizes(paths, storing)
+        identities = [_identity(path) for path in paths]
+        record = SizeRecord.of(storing.cache / "decoded", key=identities)
+        sizes = record.read() or _sizes(paths, storing)
         side = storing.stored_side(sizes)
-        if len(paths) * side * side * 3 <= storing.memory_limit:
-            images = np.empty((len(paths), side, side, 3), np.uint8)
-            _decode_into(images, paths, range(0, len(paths), _IMAGES_PER_TASK), storing)
+        shape = (len(paths), side, side, 3)
+        if np.prod(shape) <= storing.memory_limit:
+            images = _decoded(shape, paths, storing)
         else:
-            store = Store.of(
+            store = ImageStore.of(
                 storing.cache / "decoded",
-                key=(side, storing.fit, files),
-                shape=(len(paths), side, side, 3),
+                key=(side, storing.fit, identities),
+                shape=shape,
                 block=_IMAGES_PER_TASK,
             )
             images = _stored(store, paths, storing)
-            known_sizes.write(sizes)
+            record.write(sizes)
         return np.split(images, np.cumsum([len(positions) for positions in wanted])[:-1])
 
 
 def _identity(path: Path) -> tuple[str, int, int]:
-    """What tells a file from another, or from itself after a change: place, bytes, time."""
-    found = path.stat()
-    return str(path.absolute()), found.st_size, found.st_mtime_ns
+    """Path, size and modification time: they change whenever the file does."""
+    status = path.stat()
+    return str(path.absolute()), status.st_size, status.st_mtime_ns
 
 
-def _stored(store: Store, paths: Sequence[Path], storing: StorageOptions) -> Images:
+def _decoded(
+    shape: tuple[int, int, int, int], paths: Sequence[Path], storing: StorageOptions
+) -> Images:
+    """The images of ``paths``, decoded into memory."""
+    images = np.empty(shape, np.uint8)
+
+    def put(start: int, block: Images) -> None:
+        images[start : start + len(block)] = block
+
+    starts = range(0, len(paths), _IMAGES_PER_TASK)
+    _decode_blocks(paths, starts, shape[1], storing, put=put)
+    return images
+
+
+def _stored(store: ImageStore, paths: Sequence[Path], storing: StorageOptions) -> Images:
     """The images of ``store``, decoded from ``paths`` where it does not have them yet."""
-    with store.alone():
+    with store.exclusive():
         images = store.read()
         if images is None:
-            with store.writing() as (partial, missing, block_is_done):
-                _decode_into(partial, paths, missing, storing, block_is_done)
+            with store.filling() as (writer, missing):
+                side = store.shape[1]
+                _decode_blocks(paths, missing, side, storing, put=writer.put, record=writer.record)
             images = store.finish()
     return images
 
 
 def _sizes(paths: Sequence[Path], storing: StorageOptions) -> set[tuple[int, int]]:
-    """The different (width, height) of the images."""
+    """The distinct (width, height) of the images."""
     blocks = [
         paths[start : start + _IMAGES_PER_TASK] for start in range(0, len(paths), _IMAGES_PER_TASK)
     ]
-    broken: list[UnreadableImageError] = []
+    unreadable: list[UnreadableImageError] = []
     sizes: set[tuple[int, int]] = set()
 
-    def look(block: Sequence[Path]) -> set[tuple[int, int]]:
-        return {size for path in block if (size := _tried(broken, size_of, path)) is not None}
+    def sizes_of(block: Sequence[Path]) -> set[tuple[int, int]]:
+        found = (_try(unreadable, size_of, path) for path in block)
+        return {size for size in found if size is not None}
 
-    for done, (_, found) in enumerate(_on_all(look, blocks, storing.cores), start=1):
+    for done, (_, found) in enumerate(_map_in_order(sizes_of, blocks, storing.cores), start=1):
         sizes |= found
         count = min(done * _IMAGES_PER_TASK, len(paths))
         storing.on_progress(Progress("reading the sizes of images", count, len(paths), "images"))
-    _refuse(broken, len(paths))
+    _refuse(unreadable, len(paths))
     return sizes
 
 
-def _decode_into(
-    images: Images,
+def _decode_blocks(
     paths: Sequence[Path],
     starts: Sequence[int],
+    side: int,
     storing: StorageOptions,
-    block_is_done: Callable[[int], None] = lambda _: None,
+    *,
+    put: Callable[[int, Images], Result],
+    record: Callable[[int, Result], None] = lambda *_: None,
 ) -> None:
-    """Decode the blocks of files that begin at ``starts`` into the same places of ``images``."""
-    broken: list[UnreadableImageError] = []
-    side = images.shape[1]
+    """Decode the blocks of files that begin at ``starts``.
 
-    def fill(start: int) -> None:
-        for place in range(start, min(start + _IMAGES_PER_TASK, len(paths))):
-            decoded = _tried(broken, lambda path: decode(path, side, storing.fit), paths[place])
-            if decoded is not None:
-                images[place] = decoded
+    Args:
+        paths: All files.
+        starts: Positions of the first files of the blocks.
+        side: Of the decoded images, in pixels.
+        storing: Fit, number of threads, progress.
+        put: Called with each block by the thread that decoded it, so that none waits in memory.
+        record: Called with the results of ``put`` in the order of ``starts``, by this thread.
+
+    Raises:
+        TuneError: Images are unreadable; blocks that contain one are not put.
+    """
+    unreadable: list[UnreadableImageError] = []
+
+    def decode_one(path: Path) -> Images:
+        return decode(path, side, storing.fit)
+
+    def decode_block(start: int) -> Result | None:
+        files = paths[start : start + _IMAGES_PER_TASK]
+        block = np.empty((len(files), side, side, 3), np.uint8)
+        complete = True
+        for row, path in enumerate(files):
+            image = _try(unreadable, decode_one, path)
+            if image is None:
+                complete = False
+            else:
+                block[row] = image
+        return put(start, block) if complete else None
 
     sizes = {start: min(_IMAGES_PER_TASK, len(paths) - start) for start in starts}
     done = len(paths) - sum(sizes.values())
-    for start, _ in _on_all(fill, starts, storing.cores):
-        if not broken:
-            block_is_done(start)
+    for start, result in _map_in_order(decode_block, starts, storing.cores):
+        if result is not None:
+            record(start, result)
         done += sizes[start]
         storing.on_progress(Progress("decoding images", done, len(paths), "images"))
-    _refuse(broken, len(paths))
+    _refuse(unreadable, len(paths))
 
 
-def _tried(
-    broken: list[UnreadableImageError], read: Callable[[Path], Result], path: Path
+def _try(
+    unreadable: list[UnreadableImageError], read: Callable[[Path], Result], path: Path
 ) -> Result | None:
-    """What ``read`` makes of a file; where it cannot, the mistake joins ``broken``."""
+    """The result of ``read`` for a file; None if it fails, and the error joins ``unreadable``."""
     try:
         return read(path)
     except UnreadableImageError as error:
-        broken.append(error)
+        unreadable.append(error)
         return None
 
 
-def _on_all(
+def _map_in_order(
     work: Callable[[Task], Result], tasks: Sequence[Task], cores: int
 ) -> Iterator[tuple[Task, Result]]:
     """Each task with its result, in order, computed by ``cores`` threads a little ahead.
 
-    Threads are enough: Pillow lets go of the interpreter lock while it decodes and resizes.
+    Threads suffice: Pillow releases the interpreter lock while it decodes and resizes.
     """
     with ThreadPoolExecutor(cores) as threads:
         waiting = iter(tasks)
@@ -158,13 +196,13 @@ def _on_all(
             threads.shutdown(cancel_futures=True)
 
 
-def _refuse(broken: Sequence[UnreadableImageError], count: int) -> None:
-    if not broken:
+def _refuse(unreadable: Sequence[UnreadableImageError], count: int) -> None:
+    if not unreadable:
         return
-    listed = sorted((str(error.path), error.reason) for error in broken)
-    lines = [f"  {path}: {reason}" for path, reason in listed[:_BROKEN_SHOWN]]
-    if len(listed) > _BROKEN_SHOWN:
-        lines.append(f"  and {len(listed) - _BROKEN_SHOWN:,} more")
+    listed = sorted((str(error.path), error.reason) for error in unreadable)
+    lines = [f"  {path}: {reason}" for path, reason in listed[:_SHOWN]]
+    if len(listed) > _SHOWN:
+        lines.append(f"  and {len(listed) - _SHOWN:,} more")
     noun = "image" if len(listed) == 1 else "images"
     raise TuneError(
         f"{len(listed):,} of {count:,} images cannot be read:\n" + "\n".join(lines),

@@ -1,1 +1,1 @@
-"""Files that survive: atomic writes, locks, checkpoints, downloads and the cache folder."""
+"""Reads and writes files safely: atomic writes, locks, checkpoints, block stores, downloads."""

@@ -1,4 +1,4 @@
-"""Where this machine keeps what can be made or downloaded again."""
+"""Locates the cache folders: files that can be computed or downloaded again."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import os
 from pathlib import Path
 from typing import Literal
 
-#: A folder in place of the one in the person's cache.
+#: Environment variable that replaces the user's cache folder.
 CACHE_VARIABLE = "EFFV2_TUNE_CACHE"
 
 
-def cache_folder(kind: Literal["datasets", "weights", "features", "measured", "compiled"]) -> Path:
-    """The folder of one kind of file.
+def cache_folder(
+    kind: Literal["datasets", "weights", "features", "measured", "compiled"],
+) -> Path:
+    """The cache folder for one kind of file.
 
     ``$EFFV2_TUNE_CACHE/<kind>``, else ``$XDG_CACHE_HOME/effv2-tune/<kind>``, else
     ``~/.cache/effv2-tune/<kind>``.
     """
-    own = os.environ.get(CACHE_VARIABLE)
-    if own:
-        return Path(own).expanduser() / kind
-    shared = os.environ.get("XDG_CACHE_HOME")
-    return (Path(shared) if shared else Path.home() / ".cache") / "effv2-tune" / kind
+    override = os.environ.get(CACHE_VARIABLE)
+    if override:
+        return Path(override).expanduser() / kind
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "effv2-tune" / kind

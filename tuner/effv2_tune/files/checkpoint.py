@@ -1,48 +1,80 @@
-"""A checkpoint is one file: all arrays, all facts, and a digest that tells when it is damaged."""
+"""Saves and restores checkpoints: safetensors files whose checksum covers every byte."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import logging
-import os
+import re
 import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import ml_dtypes
 import numpy as np
+from safetensors import safe_open
+
+from effv2_tune.files.atomic import replacing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
+
+    Array = np.ndarray[Any, Any]
 
 _log = logging.getLogger(__name__)
 
-_MAGIC = b"effv2-tune checkpoint 1\n"
+SUFFIX = ".safetensors"
+_NAME = re.compile(rf"step-(\d+){re.escape(SUFFIX)}")
+#: Checkpoints of version 0.1.0's development, before they were safetensors.
+_OUTDATED = "step-*.checkpoint"
+
+# https://github.com/safetensors/safetensors/tree/v0.8.0#format: the length of the header, the
+# header as JSON, the arrays. Ours always starts with the checksum, 64 hexadecimal digits, of all
+# bytes but itself.
 _LENGTH = struct.Struct("<Q")
-_DIGEST_BYTES = hashlib.sha256().digest_size
-SUFFIX = ".checkpoint"
+_START = b'{"__metadata__":{"checksum":"'
+_CHECKSUM = slice(_LENGTH.size + len(_START), _LENGTH.size + len(_START) + 64)
+_ALIGNMENT = 8
+_DTYPES = {
+    np.dtype(dtype): name
+    for dtype, name in (
+        (np.bool_, "BOOL"),
+        (np.uint8, "U8"),
+        (np.int8, "I8"),
+        (np.uint16, "U16"),
+        (np.int16, "I16"),
+        (np.float16, "F16"),
+        (ml_dtypes.bfloat16, "BF16"),
+        (np.uint32, "U32"),
+        (np.int32, "I32"),
+        (np.float32, "F32"),
+        (np.uint64, "U64"),
+        (np.int64, "I64"),
+        (np.float64, "F64"),
+    )
+}
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """All that a trial needs to go on.
+    """All that is needed to resume a trial.
 
     Attributes:
         arrays: By name.
-        facts: Whatever JSON can hold: counters, curve, timers.
+        facts: Any JSON: counters, curve, timers.
     """
 
-    arrays: Mapping[str, np.ndarray[Any, Any]]
+    arrays: Mapping[str, Array]
     facts: Mapping[str, Any]
 
 
 class CheckpointFolder:
-    """The checkpoints of one trial, the newest last.
+    """The checkpoints of one trial.
 
     Args:
-        folder: Where they lie; made when the first one is written.
-        kept: How many are kept. With two, one is whole even while another is damaged.
+        folder: Where they are; created with the first one.
+        kept: How many are kept. With two, one is intact even while another is damaged.
     """
 
     def __init__(self, folder: Path, *, kept: int = 2) -> None:
@@ -50,7 +82,7 @@ class CheckpointFolder:
         self._kept = kept
 
     def save(self, step: int, checkpoint: Checkpoint) -> Path:
-        """Write the checkpoint of ``step``; a crash at any moment leaves the older ones whole."""
+        """Write the checkpoint of ``step``; a crash at any moment leaves the older ones intact."""
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / f"step-{step:09d}{SUFFIX}"
         write_checkpoint(path, checkpoint)
@@ -58,92 +90,115 @@ class CheckpointFolder:
         return path
 
     def latest(self) -> Checkpoint | None:
-        """The newest checkpoint that is whole; a damaged one is named on stderr and removed."""
-        for path in reversed(self._paths()):
+        """The newest intact checkpoint; a damaged one is logged and removed."""
+        for _, path in reversed(checkpoints_in(self._folder)):
             try:
                 return read_checkpoint(path)
             except DamagedError as error:
                 _log.warning("%s; going back to the checkpoint before it.", error)
                 path.unlink()
+        if any(self._folder.glob(_OUTDATED)):
+            _log.warning(
+                "The checkpoints in %s are from an earlier version and cannot be read; "
+                "the trial starts over.",
+                self._folder,
+            )
         return None
 
     def newest_step(self) -> int:
-        """The step of the newest checkpoint, whole or not; 0 where there is none."""
-        return max((int(path.stem.removeprefix("step-")) for path in self._paths()), default=0)
+        """See :func:`newest_step`."""
+        return newest_step(self._folder)
 
     def clear(self) -> None:
         """Remove all checkpoints."""
         self._remove_all_but(0)
 
-    def _paths(self) -> list[Path]:
-        return sorted(self._folder.glob(f"step-*{SUFFIX}"))
-
     def _remove_all_but(self, kept: int) -> None:
-        paths = self._paths()
-        for path in paths[: len(paths) - kept]:
-            path.unlink()
-        for torn in self._folder.glob("*.writing"):
-            torn.unlink()
+        paths = [path for _, path in checkpoints_in(self._folder)]
+        for path in (*paths[: len(paths) - kept], *self._folder.glob(_OUTDATED)):
+            path.unlink(missing_ok=True)
 
 
 class DamagedError(Exception):
     """A file is not the checkpoint that was written."""
 
 
+def checkpoints_in(folder: Path) -> list[tuple[int, Path]]:
+    """Steps and files of a trial's checkpoints, intact or not, the newest last."""
+    names = ((_NAME.fullmatch(path.name), path) for path in folder.glob(f"step-*{SUFFIX}"))
+    return sorted((int(match[1]), path) for match, path in names if match)
+
+
+def newest_step(folder: Path) -> int:
+    """The step of the newest checkpoint of a trial, intact or not; 0 if there is none."""
+    return max((step for step, _ in checkpoints_in(folder)), default=0)
+
+
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write ``checkpoint`` so that ``path`` is at every moment absent, the old one or the new."""
-    writing = path.with_name(path.name + ".writing")
-    digest = hashlib.sha256()
-    with writing.open("wb") as file:
-        for part in _parts(checkpoint):
-            digest.update(part)
-            file.write(part)
-        file.write(digest.digest())
-        file.flush()
-        os.fsync(file.fileno())
-    writing.replace(path)
-    _sync_folder(path.parent)
+    """Write ``checkpoint`` atomically, in the safetensors format.
+
+    Raises:
+        KeyError: An array has a dtype that the format lacks.
+        OSError: The disk is full, or the folder cannot be written.
+    """
+    # Not np.ascontiguousarray: it gives scalars a dimension.
+    arrays = {
+        name: np.asarray(array, np.asarray(array).dtype.newbyteorder("<"), order="C")
+        for name, array in checkpoint.arrays.items()
+    }
+    # Largest elements first, so that each array is aligned, as safetensors does it.
+    arrays = dict(sorted(arrays.items(), key=lambda item: -item[1].itemsize))
+    header = _header(arrays, checkpoint.facts)
+    # reshape: a scalar has no buffer of bytes.
+    contents = [array.reshape(-1).view(np.uint8).data for array in arrays.values()]
+    header[_CHECKSUM] = _checksum([header, *contents]).encode()
+    with replacing(path) as file:
+        file.write(header)
+        for content in contents:
+            file.write(content)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read what :func:`write_checkpoint` wrote.
 
     Raises:
-        DamagedError: The file is torn, or a bit of it has changed.
+        DamagedError: The file is truncated, or a byte of it has changed.
     """
-    content = memoryview(path.read_bytes())
-    body, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
-    if len(content) < _DIGEST_BYTES or hashlib.sha256(body).digest() != digest:
+    with path.open("rb") as file:
+        head = file.read(_CHECKSUM.stop)
+        file.seek(0)
+        checksum = _checksum(iter(lambda: file.read(1 << 20), b""))
+    if head[_CHECKSUM] != checksum.encode():
         raise DamagedError(f"The checkpoint {path} is damaged")
-    start = len(_MAGIC) + _LENGTH.size
-    (length,) = _LENGTH.unpack(body[len(_MAGIC) : start])
-    header = json.loads(bytes(body[start : start + length]))
-    arrays = {}
-    at = start + length
-    for name, dtype, shape in header["arrays"]:
-        count = int(np.prod(shape, dtype=np.int64))
-        flat = np.frombuffer(body, dtype, count=count, offset=at)
-        arrays[name] = flat.reshape(shape)
-        at += flat.nbytes
-    return Checkpoint(arrays, header["facts"])
+    with safe_open(path, "np") as content:
+        arrays = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
+        return Checkpoint(arrays, json.loads(content.metadata()["facts"]))
 
 
-def _parts(checkpoint: Checkpoint) -> Iterator[bytes | memoryview]:
-    arrays = {name: np.asarray(array, order="C") for name, array in checkpoint.arrays.items()}
-    named = [[name, array.dtype.str, array.shape] for name, array in arrays.items()]
-    header = json.dumps({"arrays": named, "facts": checkpoint.facts}).encode()
-    yield _MAGIC
-    yield _LENGTH.pack(len(header))
-    yield header
-    for array in arrays.values():
-        # reshape: a scalar has no buffer of bytes of its own.
-        yield array.reshape(-1).view(np.uint8).data
+def _header(arrays: Mapping[str, Array], facts: Mapping[str, Any]) -> bytearray:
+    """Length and header of a file, with zeros in place of the checksum."""
+    metadata = {"checksum": "0" * 64, "facts": json.dumps(facts)}
+    table: dict[str, Any] = {"__metadata__": metadata}
+    end = 0
+    for name, array in arrays.items():
+        start, end = end, end + array.nbytes
+        table[name] = {
+            "dtype": _DTYPES[array.dtype],
+            "shape": array.shape,
+            "data_offsets": (start, end),
+        }
+    text = json.dumps(table, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % _ALIGNMENT)
+    return bytearray(_LENGTH.pack(len(text)) + text)
 
 
-def _sync_folder(folder: Path) -> None:
-    # The new name is on disk only when its folder is.
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _checksum(parts: Iterable[bytes | bytearray | memoryview]) -> str:
+    """SHA-256 of a file, the first part of which contains the place of the checksum itself."""
+    digest = hashlib.sha256()
+    for number, part in enumerate(parts):
+        if number == 0:
+            digest.update(part[: _CHECKSUM.start])
+            digest.update(part[_CHECKSUM.stop :])
+        else:
+            digest.update(part)
+    return digest.hexdigest()

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import http.client
-import os
 import time
 import urllib.error
 import urllib.request
@@ -15,10 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from effv2_tune.errors import EXIT_FAILED, TuneError
+from effv2_tune.files.atomic import durable_replace
 from effv2_tune.files.cache import CACHE_VARIABLE
+from effv2_tune.files.locks import exclusive_lock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
 #: Called with the bytes so far, and in all (None where the server does not say).
@@ -101,7 +100,7 @@ def fetch(
     """
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(destination.with_name(destination.name + ".lock")):
+        with exclusive_lock(destination.with_name(destination.name + ".lock")):
             if not (destination.is_file() and digest.matches(destination)):
                 source = _Source(destination, digest, on_bytes, patience)
                 source.download(urls, otherwise)
@@ -112,14 +111,6 @@ def fetch(
             exit_code=EXIT_FAILED,
         ) from error
     return destination
-
-
-@contextlib.contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """Wait until no other process holds ``lock``."""
-    with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 @dataclass(frozen=True)
@@ -142,9 +133,7 @@ class _Source:
                 # What lay there was of another file, or broken: once more from the start.
                 trouble = self._right(url, part)
             if trouble is None:
-                with part.open("rb") as whole:
-                    os.fsync(whole.fileno())
-                part.replace(self.destination)
+                durable_replace(part, self.destination)
                 return
             troubles.append(f"  {url}: {trouble}")
         kept = " What was received is kept, and the same command goes on there."

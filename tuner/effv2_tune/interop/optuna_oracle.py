@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import keras_tuner
@@ -16,7 +17,7 @@ from keras_tuner.src.engine.metrics_tracking import MetricsTracker
 from keras_tuner.src.engine.oracle import LOCKS, THREADS
 from optuna.trial import TrialState
 
-from effv2_tune.interop.json_file import write_json
+from effv2_tune.files.atomic import write_json
 from effv2_tune.interop.oracle_study import OracleStudy, sampler_maker
 from effv2_tune.interop.ranks import nondominated_ranks
 
@@ -205,8 +206,8 @@ class OptunaOracle(keras_tuner.Oracle):  # type: ignore[misc]  # Keras Tuner shi
     # Keeping it.
 
     def save(self) -> None:
-        """Write Keras Tuner's file of the oracle, whole at every moment."""
-        write_json(self._get_oracle_fname(), self.get_state())
+        """Write Keras Tuner's file of the oracle, atomically."""
+        write_json(Path(self._get_oracle_fname()), self.get_state())
 
     def reload(self) -> None:
         """Go on where the study stands; Keras Tuner's own files are not needed for it."""
@@ -216,7 +217,7 @@ class OptunaOracle(keras_tuner.Oracle):  # type: ignore[misc]  # Keras Tuner shi
         state = trial.get_state()
         record = {"trial": state, "run_times": self._run_times[trial.trial_id]}
         self._opened().remember(self._numbers[trial.trial_id], record)
-        write_json(f"{self._get_trial_dir(trial.trial_id)}/trial.json", state)
+        write_json(Path(self._get_trial_dir(trial.trial_id)) / "trial.json", state)
 
     def _opened(self) -> OracleStudy:
         with self._lock:

@@ -10,7 +10,7 @@ from keras_tuner.engine.trial import TrialStatus
 from keras_tuner.errors import FailedTrialError
 
 from effv2_tune.errors import TuneError
-from effv2_tune.interop.json_file import write_json
+from effv2_tune.files.atomic import write_json
 from effv2_tune.interop.optuna_oracle import OptunaOracle
 from effv2_tune.interop.parameters import config_of, to_hyperparameters
 from effv2_tune.search.single_worker import TrainerClient, WorkerLostError
@@ -214,7 +214,7 @@ class EfficientNetV2Tuner(keras_tuner.Tuner):  # type: ignore[misc]  # Keras Tun
         """Write Keras Tuner's files, each whole at every moment."""
         if not self._is_worker():
             self.oracle.save()
-        write_json(self._get_tuner_fname(), self.get_state())
+        write_json(Path(self._get_tuner_fname()), self.get_state())
 
     def _populate_initial_space(self) -> None:
         """The oracle searches the study's space; there is no hypermodel to find it in."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import ValidationError
 
 from effv2_tune.errors import TuneError
+from effv2_tune.files.atomic import write_text
 from effv2_tune.files.cache import cache_folder
 from effv2_tune.forecast.times import KnownTime, same_work
 from effv2_tune.session.location import RUNS
@@ -89,9 +90,7 @@ def keep_measured(measured: Measured, *, threads: int) -> None:
     path = folder / entry.file_name
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        writing = path.with_name(path.name + ".writing")
-        writing.write_text(entry.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        writing.replace(path)
+        write_text(path, entry.model_dump_json(indent=2) + "\n")
     except OSError as error:
         raise TuneError(
             f"What was measured cannot be kept in {folder}: {error.strerror or error}.",

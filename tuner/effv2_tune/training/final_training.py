@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from effv2_tune.data import load_dataset
 from effv2_tune.errors import EXIT_FAILED, TuneError
+from effv2_tune.files.atomic import replacing, write_text
 from effv2_tune.host import choose_hardware, probe_host, probe_packages
 from effv2_tune.network import stock_model
 from effv2_tune.study.steps import planned_steps
@@ -81,7 +82,8 @@ def run(
         )
     device = open_device(backend, hardware=hardware, precision=recipe.precision)
     trainer = Trainer(dataset, device, base=base)
-    _write(out / _RECIPE, recipe.model_dump_json(indent=2) + "\n")
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(out / _RECIPE, recipe.model_dump_json(indent=2) + "\n")
     request = Train(
         trial=0, recipe=recipe, rungs=(), step_seconds=None, checkpoint=out / "checkpoints"
     )
@@ -107,7 +109,7 @@ def run(
     _save_model(trainer, recipe, out / _MODEL)
     _write_history(finished, out / _HISTORY)
     # Last: metrics mark a finished run.
-    _write(out / _METRICS, json.dumps(metrics, indent=2) + "\n")
+    write_text(out / _METRICS, json.dumps(metrics, indent=2) + "\n")
     return TrainResult(out, scores_of(counts), metrics)
 
 
@@ -151,7 +153,7 @@ def _metrics(
 
 
 def _save_model(trainer: Trainer, recipe: Recipe, path: Path) -> None:
-    """Save the model in stock layers; the file is always absent or complete."""
+    """Save the model in stock layers, atomically."""
     bucket = trainer.bucket(recipe)
     model = stock_model(
         *bucket.whole_network(recipe),
@@ -160,27 +162,17 @@ def _save_model(trainer: Trainer, recipe: Recipe, path: Path) -> None:
         scaling=bucket.scaling,
         interpolation=recipe.resize,
     )
-    writing = path.with_name("writing-" + path.name)
-    model.save(writing)
-    writing.replace(path)
+    with replacing(path, suffix=path.suffix) as file:
+        model.save(file.name)
 
 
 def _write_history(finished: Finished, path: Path) -> None:
     names = list(Scores.model_fields)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        header = ["epoch", "learning_rate", "train_loss", "train_accuracy", "seconds"]
-        table.writerow([*header, *(f"validation_{name}" for name in names)])
-        for epoch in finished.curve:
-            row = [getattr(epoch, name) for name in header]
-            table.writerow([*row, *(getattr(epoch.validation, name) for name in names)])
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    writing = path.with_name(path.name + ".writing")
-    with writing.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    writing.replace(path)
+    text = io.StringIO(newline="")
+    table = csv.writer(text)
+    header = ["epoch", "learning_rate", "train_loss", "train_accuracy", "seconds"]
+    table.writerow([*header, *(f"validation_{name}" for name in names)])
+    for epoch in finished.curve:
+        row = [getattr(epoch, name) for name in header]
+        table.writerow([*row, *(getattr(epoch.validation, name) for name in names)])
+    write_text(path, text.getvalue())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import tempfile
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from effv2_tune.errors import EXIT_FAILED, TuneError
+from effv2_tune.files.locks import lock, locked, unlock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,17 +34,17 @@ class MachineLock:
     @contextmanager
     def training(self) -> Iterator[None]:
         """Hold while the device is used; other processes may hold it too."""
-        with _held(self._gate, fcntl.LOCK_SH):
-            fcntl.flock(self._lock, fcntl.LOCK_SH)
+        with locked(self._gate, shared=True):
+            lock(self._lock, shared=True)
         try:
             yield
         finally:
-            fcntl.flock(self._lock, fcntl.LOCK_UN)
+            unlock(self._lock)
 
     @contextmanager
     def measuring(self) -> Iterator[None]:
         """Hold while a step is timed; no other process holds anything."""
-        with _held(self._gate, fcntl.LOCK_EX), _held(self._lock, fcntl.LOCK_EX):
+        with locked(self._gate), locked(self._lock):
             yield
 
 
@@ -69,12 +69,3 @@ def runtime_folder() -> Path:
 
 def _open(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-
-
-@contextmanager
-def _held(descriptor: int, kind: int) -> Iterator[None]:
-    fcntl.flock(descriptor, kind)
-    try:
-        yield
-    finally:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -15,6 +14,7 @@ from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Protocol, Self
 
 from effv2_tune.errors import EXIT_FAILED, TuneError
+from effv2_tune.files.checkpoint import newest_step
 from effv2_tune.host import THREADS_VARIABLE, threads_each
 from effv2_tune.study.recipe import Recipe
 from effv2_tune.workers.messages import (
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 WORKER_COMMAND = (sys.executable, "-m", "effv2_tune.training.worker")
 #: Workers that die so often in a row before they are ready: it is not the trials' fault.
 MAX_STARTUP_FAILURES = 3
-#: As ``training`` names the file of a checkpoint, by its step.
-_CHECKPOINT = re.compile(r"step-(\d+)\.checkpoint")
 _LOG_TAIL_BYTES = 4000
 _SHUTDOWN_GRACE_SECONDS = 5.0
 
@@ -287,12 +285,6 @@ class ProcessPool:
         except subprocess.TimeoutExpired:
             one.process.kill()
             one.process.wait()
-
-
-def newest_step(folder: Path) -> int:
-    """The step of the newest checkpoint in a trial's folder; 0 where there is none."""
-    found = (_CHECKPOINT.fullmatch(path.name) for path in folder.glob("step-*"))
-    return max((int(one.group(1)) for one in found if one is not None), default=0)
 
 
 def _never_ready(log: Path, died: WorkerExited, refusal: Refused | None) -> TuneError:

@@ -26,3 +26,15 @@ print(folder.name)
 
     assert name.strip().endswith("-TPU-v5-lite")
     assert (tmp_path / "compiled" / name.strip()).is_dir()
+
+
+def test_the_compilation_cache_is_in_the_folder_that_the_environment_names(
+    run_python: Callable[..., str], tmp_path: Path
+) -> None:
+    code = """
+from effv2_tune.training.backends.jax.device import keep_compilations
+print(keep_compilations("TPU v5 lite").parent)
+"""
+    name = run_python(code, KERAS_BACKEND="jax", EFFV2_TUNE_CACHE=str(tmp_path))
+
+    assert name.strip() == str(tmp_path / "compiled")

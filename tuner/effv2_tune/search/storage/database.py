@@ -15,6 +15,7 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from effv2_tune.errors import EXIT_FAILED, TuneError
+from effv2_tune.files.atomic import replacing
 from effv2_tune.host import install_command
 from effv2_tune.pareto import standard_reference
 from effv2_tune.search.storage import records
@@ -358,13 +359,12 @@ class DatabaseStorage:
         """Copy an SQLite database by its own means, which see no half-written page."""
         if self._backup is None or self._rdb.engine.dialect.name != "sqlite":
             return
-        unfinished = self._backup.with_suffix(".partial")
         with (
+            replacing(self._backup) as unfinished,
             contextlib.closing(sqlite3.connect(str(self._rdb.engine.url.database))) as source,
-            contextlib.closing(sqlite3.connect(unfinished)) as target,
+            contextlib.closing(sqlite3.connect(unfinished.name)) as target,
         ):
             source.backup(target)
-        unfinished.replace(self._backup)
 
     def add(self, template: FrozenTrial) -> None:
         """Take over a trial of another study; it gets the next number."""

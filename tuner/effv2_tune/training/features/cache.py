@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
-import json
 import math
 import os
 import re
@@ -19,21 +17,21 @@ from pydantic import ValidationError
 
 from effv2_tune.catalog import Scaling
 from effv2_tune.errors import EXIT_FAILED, TuneError
+from effv2_tune.files.atomic import write_text
 from effv2_tune.files.cache import CACHE_VARIABLE, cache_folder
+from effv2_tune.files.locks import exclusive_lock, is_at, try_lock
 from effv2_tune.study.base import Value
-from effv2_tune.training.features.files import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-    from typing import IO
 
 #: Gigabytes that cached features may take on disk together.
 LIMIT_VARIABLE = "EFFV2_TUNE_FEATURES_GB"
 #: Enough for all nine networks on 60,000 images with flips (6 GB), and for a few other data sets.
 DEFAULT_LIMIT_GB = 20.0
-#: Part of every key: another number makes all features of earlier versions strangers.
-_FORMAT = 1
+#: Part of every key: a change makes all features of earlier versions unknown.
+_FORMAT = 2
 
 _FACTS = "features.json"
 #: The name of a set's folder: the digest of its key.
@@ -183,12 +181,12 @@ class FeatureCache:
         with contextlib.ExitStack() as held:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                held.enter_context(_only_one(_lock_of(folder), waits))
+                held.enter_context(exclusive_lock(_lock_of(folder), waits))
                 folder.mkdir(exist_ok=True)
                 _note(folder / _FACTS, facts)
             except OSError as error:
                 raise TuneError(
-                    f"The features cannot be kept in {folder}: {error.strerror or error}.",
+                    f"The features cannot be written to {folder}: {error.strerror or error}.",
                     hint=f"Set {CACHE_VARIABLE} to a folder on a disk with room, or write "
                     "'features: off' to run the backbone in every step.",
                     exit_code=EXIT_FAILED,
@@ -245,13 +243,14 @@ class FeatureCache:
         lock = _lock_of(entry.folder)
         try:
             with lock.open("w") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                # Else another process removed the set, and what is there now was begun since.
-                if _is_at(lock, file):
+                if not try_lock(file):
+                    return False
+                # Else another process removed the set, and a newer one has been begun there.
+                if is_at(lock, file):
                     shutil.rmtree(entry.folder, ignore_errors=True)
                     lock.unlink(missing_ok=True)
         except OSError as error:
-            if error.errno in (errno.EWOULDBLOCK, errno.EACCES, errno.EROFS):
+            if error.errno in (errno.EACCES, errno.EROFS):
                 return False
             raise
         return not entry.folder.exists()
@@ -301,32 +300,9 @@ def _lock_of(folder: Path) -> Path:
     return folder.with_name(folder.name + ".lock")
 
 
-def _is_at(path: Path, lock: IO[str]) -> bool:
-    """Whether a lock is the file of that name: who held it may have removed it with the set."""
-    try:
-        return path.stat().st_ino == os.fstat(lock.fileno()).st_ino
-    except FileNotFoundError:
-        return False
-
-
-@contextlib.contextmanager
-def _only_one(path: Path, waits: Callable[[], None]) -> Iterator[None]:
-    """Hold the lock ``path``; the kernel lets go of it when this process dies."""
-    while True:
-        with path.open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                waits()
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            if _is_at(path, lock):
-                yield
-                return
-
-
 def _note(path: Path, facts: FeatureFacts) -> None:
     """Write down what a feature set is, and that it is used now."""
     if _facts(path) != facts:
-        write_whole(path, json.dumps(json.loads(facts.model_dump_json()), indent=2) + "\n")
+        write_text(path, facts.model_dump_json(indent=2) + "\n")
     now = time.time()
     os.utime(path, (now, now))

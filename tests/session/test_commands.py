@@ -87,8 +87,8 @@ def test_a_worker_that_has_grown_and_checkpoints_set_aside_are_told(
 
     said = tune("run", "study.yaml").err
 
-    assert "\nworker 0 has grown to 12340.0 GB and is replaced\n" in said
-    assert "trial 0: begins anew; the checkpoints that lay in its folder are kept as " in said
+    assert "\nworker 0 uses 12340.0 GB of memory and is replaced\n" in said
+    assert "trial 0: starts over; the checkpoints found in its folder are kept as " in said
     assert (folder / "runs/small/checkpoints/trial-00000.before-1").is_dir()
 
 
@@ -156,7 +156,7 @@ def test_fewer_trials_than_were_done_ends_at_once_and_loses_none(tune: Tune, stu
 
     assert done.code == 0
     assert "changed: trials: 4 -> 2" in done.err
-    assert "continues after 4 trials" in done.err
+    assert "resuming after 4 trials" in done.err
     assert len(read_study(study).trials) == 4
 
 
@@ -212,7 +212,7 @@ def test_the_folder_of_a_study_in_a_database_says_where_its_trials_are(
 
     done = tune("status", "runs/small")
 
-    assert "whose trials lie in a database" in done.err
+    assert "whose trials are in a database" in done.err
     assert "--name" in done.err
 
 
@@ -246,7 +246,7 @@ def test_a_warm_start_with_nothing_to_try_says_so(tune: Tune, study: Path) -> No
     done = tune("run", "large.yaml", "--out", "large", "--warm-start", str(study))
 
     assert done.code == 2
-    assert "lies in the search space of small" in done.err
+    assert "has no config in the search space of small" in done.err
     assert not Path("large").exists()
 
 
@@ -273,13 +273,13 @@ def test_an_interrupted_study_exits_with_130_and_goes_on(
 
     assert process.returncode == EXIT_INTERRUPTED
     assert out == ""
-    assert err.endswith("Interrupted; the same command continues.\n")
+    assert err.endswith("Interrupted. Rerun the same command to resume.\n")
     assert "Traceback" not in err
 
     again = tune("run", "study.yaml", "--json")
     assert again.code == 0
     assert json.loads(again.out)["states"] == {"complete": 4}
-    assert "small: continues after 2 trials" in again.err
+    assert "small: resuming after 2 trials" in again.err
 
 
 @pytest.mark.slow

@@ -112,7 +112,7 @@ def test_ctrl_c_exits_with_130_and_keeps_what_is_known(journey: dict[str, Any]) 
 
     assert interrupted.returncode == EXIT_INTERRUPTED
     assert interrupted.stdout == ""
-    assert interrupted.stderr.endswith("Interrupted; the same command continues.\n")
+    assert interrupted.stderr.endswith("Interrupted. Rerun the same command to resume.\n")
     assert [trial.state for trial in between.trials][:2] == ["complete", "running"]
 
 
@@ -122,7 +122,7 @@ def test_the_same_command_continues_to_the_end(journey: dict[str, Any]) -> None:
     record = read_study(journey["folder"] / "runs" / "real")
 
     assert continued.returncode == 0, continued.stderr
-    assert "continues after 1 trial; 1 unfinished go on" in continued.stderr
+    assert "resuming after 1 trial, with 1 unfinished trial" in continued.stderr
     assert status["states"] == {"complete": 4}
     assert [trial.number for trial in record.trials] == [0, 1, 2, 3]
     assert record.trials[1].attempts == 2
@@ -192,7 +192,7 @@ def test_the_test_accuracy_is_what_the_search_promised(journey: dict[str, Any]) 
     metrics = json.loads((out / "metrics.json").read_text())
     trial = read_study(journey["folder"] / "runs" / "real").trials[int(out.name.split("-")[-1])]
 
-    assert "within 2 standard errors" in trained.stdout
+    assert "agrees with the validation accuracy of the search" in trained.stdout
     assert re.search(r"^test accuracy 0\.\d{4} ± 0\.\d{4}", trained.stdout)
     assert trial.scores is not None
     assert (
@@ -278,7 +278,7 @@ def test_an_interrupted_training_run_exits_with_130_and_ends_alike_when_continue
     assert process.returncode == EXIT_INTERRUPTED
     assert said == ""
     assert first.rstrip().endswith(" s")
-    assert told.endswith("Interrupted; the same command continues.\n")
+    assert told.endswith("Interrupted. Rerun the same command to resume.\n")
     assert not (out / "metrics.json").exists()
     if sign == signal.SIGTERM:
         return  # what continues is the same; once is enough

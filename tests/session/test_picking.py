@@ -48,7 +48,9 @@ def test_a_point_is_picked_among_the_trials_of_one_kind_of_device(
 
 
 def test_times_of_two_kinds_of_device_are_never_compared(record: StudyRecord) -> None:
-    with pytest.raises(TuneError, match="2 kinds of device, whose times are not compared") as error:
+    with pytest.raises(
+        TuneError, match="2 device kinds, whose training times are not comparable"
+    ) as error:
         pick_trial(record, "fastest")
 
     assert "--device" in str(error.value.hint)

@@ -84,8 +84,11 @@ def test_a_bucket_that_does_not_fit_is_marked_and_told(tune: Tune) -> None:
     ("arguments", "sentence"),
     [
         (("--device", "v5a"), "No device is called 'v5a', did you mean 'v5e'"),
-        (("--device", "v5e", "--measure"), "--device v5e is not here"),
-        (("--device", "v5e-3"), "cannot be shared evenly by 3 devices"),
+        (
+            ("--device", "v5e", "--measure"),
+            "--measure profiles this machine's device, not --device v5e",
+        ),
+        (("--device", "v5e-3"), "batch_size: 128 cannot be divided evenly over 3 devices"),
         (("--session-hours", "0"), "--session-hours"),
     ],
 )

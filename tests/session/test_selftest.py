@@ -64,7 +64,7 @@ def test_a_process_that_dies_is_a_failed_check_with_its_last_words(tmp_path: Pat
     test = SelfTest(
         Hardware("cpu", "tensorflow", 1, "here"),
         folder=tmp_path,
-        tell=lambda _: None,
+        on_step=lambda _: None,
         command=(sys.executable, "-c", f"{said}; import os; os.abort()"),
     )
 
@@ -82,7 +82,9 @@ def test_a_device_that_is_not_there_is_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
-    test = SelfTest(Hardware("gpu", "tensorflow", 1, "here"), folder=tmp_path, tell=lambda _: None)
+    test = SelfTest(
+        Hardware("gpu", "tensorflow", 1, "here"), folder=tmp_path, on_step=lambda _: None
+    )
 
     with pytest.raises(TuneError, match="TensorFlow finds no GPU"):
         list(test.run())

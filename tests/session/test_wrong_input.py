@@ -96,15 +96,15 @@ def test_a_mistake_is_told_in_a_sentence_and_nothing_is_written(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("--pick", "kne"), "'kne' names no point, did you mean 'knee'?"),
+        (("--pick", "kne"), "'kne' is unknown, did you mean 'knee'?"),
         (("--pick", "trial=99"), "Trial 99 does not exist"),
         (("--pick", "trial=-1"), "Trial -1 does not exist"),
-        (("--pick", "trial=1", "--max-seconds", "9"), "leaves nothing to choose"),
+        (("--pick", "trial=1", "--max-seconds", "9"), "cannot be combined with limits"),
         (("--max-seconds", "0.001"), "The fastest takes 0.9 s"),
         (("--min-quality", "0.999"), "the best has accuracy 0.5"),
         (("--device", "scriptd"), "did you mean 'scripted'?"),
         (("--name", "other"), "holds no study 'other'"),
-        (("-o", "study.yaml"), "study.yaml is there already"),
+        (("-o", "study.yaml"), "study.yaml exists already"),
         (("-o", "none/train.yaml"), "none/train.yaml cannot be written"),
     ],
 )

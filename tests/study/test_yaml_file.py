@@ -95,7 +95,7 @@ def test_six_mistakes_get_six_sentences_with_their_lines(tmp_path: Path) -> None
         "bad.yaml:2: unknown key 'dat', did you mean 'data'?",
         "bad.yaml:4: recipe.epochs: expected at least 1, found 0",
         "bad.yaml:6: search_space: no setting is called 'varient', did you mean 'variant'?",
-        "bad.yaml:7: search_space.dropout: low 0.5 is above high 0.1; exchange them",
+        "bad.yaml:7: search_space.dropout: low 0.5 is above high 0.1; swap them",
         "bad.yaml:8: trials: expected a whole number, found 'many'",
         "bad.yaml:9: search: unknown key 'sed', did you mean 'seed'?",
     ]
@@ -155,7 +155,7 @@ def test_six_mistakes_get_six_sentences_with_their_lines(tmp_path: Path) -> None
         ),
         (
             GOOD.replace("[b0, b1]", "[b0, b0]"),
-            "bad.yaml:7: search_space.variant: the value 'b0' stands here twice; remove one",
+            "bad.yaml:7: search_space.variant: the value 'b0' is listed twice; remove one",
         ),
         (
             GOOD.replace("type: choice, values: [b0, b1]", "type: choise, values: [b0]"),
@@ -170,11 +170,45 @@ def test_six_mistakes_get_six_sentences_with_their_lines(tmp_path: Path) -> None
         ),
         (
             GOOD.replace("low: 1e-3", "low: 0"),
-            "bad.yaml:8: search_space.maximal_learning_rate: a logarithmic scale starts above 0",
+            "maximal_learning_rate: the low bound of a logarithmic scale must be above 0, not 0",
         ),
         (GOOD.replace("name: digits", "name: npz"), "bad.yaml:2: data: data of kind 'npz' needs"),
         (GOOD + "trials: 4\n", "bad.yaml:10: not valid YAML: found duplicate key"),
         ("name: [x\n", "not valid YAML"),
+        (
+            "name: x\nrecipe:\n\tepochs: 1\n",
+            "bad.yaml:3: not valid YAML: this line is indented with a tab",
+        ),
+        ("# only a comment\n", "bad.yaml: the file is empty; start with 'effv2-tune init'"),
+        ("\x01", "bad.yaml: not valid YAML: unacceptable character"),
+        (
+            GOOD.replace("search_space:", "search_space: !!python/object:x"),
+            "bad.yaml:6: the tag !!python/object:x is not allowed; write the value without a tag",
+        ),
+        (
+            GOOD.replace("[b0, b1]", "[b0, S]"),
+            "variant: No EfficientNetV2 variant is called 'S', did you mean 's'? There are: b0,",
+        ),
+        (
+            GOOD.replace("type: float", "type: loguniform"),
+            "found 'loguniform', did you mean 'type: float, scale: log'?",
+        ),
+        (
+            GOOD.replace("type: choice", "type: categorical"),
+            "found 'categorical', did you mean 'type: choice, values: [...]'?",
+        ),
+        (
+            GOOD.replace("scale: log", "log: true"),
+            "maximal_learning_rate: unknown key 'log', did you mean 'scale: log'?",
+        ),
+        (
+            GOOD.replace("trials: 3", "  dropout: [0.1, 0.5]\ntrials: 3"),
+            "search_space.dropout: did you mean {type: float, low: 0.1, high: 0.5}?",
+        ),
+        (
+            GOOD.replace("{type: choice, values: [b0, b1]}", "[b0, b1]"),
+            'search_space.variant: did you mean {type: choice, values: ["b0", "b1"]}?',
+        ),
         ("just words\n", "bad.yaml: expected 'key: value' lines, found something else"),
     ],
 )
@@ -188,7 +222,7 @@ def test_mistakes_in_a_space_of_its_own_have_its_lines(tmp_path: Path) -> None:
     said = sentences(tmp_path, "name: x\ntrials: 1\nsearch_space: space.yaml\n")
 
     assert len(said) == 1
-    assert said[0].endswith("space.yaml:2: epochs: low 5 is above high 1; exchange them")
+    assert said[0].endswith("space.yaml:2: epochs: low 5 is above high 1; swap them")
 
 
 def test_a_study_that_is_not_there_names_those_that_are() -> None:
@@ -196,6 +230,24 @@ def test_a_study_that_is_not_there_names_those_that_are() -> None:
         load_plan("quickstar")
 
     assert "quickstart" in (caught.value.hint or "")
+
+
+def test_a_folder_and_a_file_of_another_encoding_are_named(tmp_path: Path) -> None:
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe")
+
+    with pytest.raises(TuneError, match="is a folder, not a study file"):
+        load_plan(tmp_path)
+    with pytest.raises(TuneError, match=r"binary.yaml is not UTF-8 text.\nSave it as UTF-8."):
+        load_plan(tmp_path / "binary.yaml")
+
+
+def test_a_value_that_replaces_one_of_the_file_is_named_as_an_argument(tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(GOOD)
+
+    with pytest.raises(MistakesError) as caught:
+        load_plan(tmp_path / "study.yaml", overrides={"trials": 0, "hours": None})
+
+    assert str(caught.value).splitlines()[0] == "argument trials: expected at least 1, found 0"
 
 
 def test_yaml_that_was_written_is_read_back_equal() -> None:

@@ -1,4 +1,4 @@
-"""The EfficientNetV2 family as plain data: variants, their cost, their weight files."""
+"""Lists the EfficientNetV2 variants, their cost and their weight files, as plain data."""
 
 from __future__ import annotations
 
@@ -68,12 +68,12 @@ class Stage:
 
 @dataclass(frozen=True)
 class Block:
-    """One block of a variant, with everything about it worked out.
+    """One block of a variant, with all its properties.
 
     Attributes:
         name: Prefix of its layers, e.g. `stack_3_block0_`.
         stage: Stage it belongs to, from 0.
-        position: Place among all blocks of the variant, from 0.
+        position: Index among all blocks of the variant, from 0.
         kind: See `Stage`.
         stride: Stride of its 3x3 convolution.
         expansion: See `Stage`.
@@ -296,11 +296,11 @@ TINY = Variant(
     dropout=0.2,
     imagenet_top1=None,
 )
-"""A network of every kind of block that trains in seconds: for tests and self-tests."""
+"""A network with every kind of block that trains in seconds: for tests and self-tests."""
 
 
 def find_variant(name: str) -> Variant:
-    """The variant called `name`: one of `VARIANTS`, or `tiny`, the one of tests and self-tests.
+    """The variant called `name`: one of `VARIANTS`, or `tiny`, which tests and self-tests use.
 
     Raises:
         TuneError: No variant has this name.
@@ -309,7 +309,7 @@ def find_variant(name: str) -> Variant:
         return TINY
     if name not in VARIANTS:
         raise TuneError(
-            f"No EfficientNetV2 variant is called {name!r}{did_you_mean(name, VARIANTS)}",
+            f"No EfficientNetV2 variant is called {name!r}{did_you_mean(name, VARIANTS) or '.'}",
             hint=f"There are: {', '.join(VARIANTS)}.",
         )
     return VARIANTS[name]
@@ -378,7 +378,7 @@ def count_moving_statistics(variant: Variant) -> int:
 
 
 def count_macs(variant: Variant, resolution: int, classes: int = 1000) -> int:
-    """Multiplications of one forward pass over one image: convolutions, squeezes, classifier.
+    """Multiply-accumulates of a forward pass over one image: convolutions, squeezes, classifier.
 
     Args:
         variant: The network.
@@ -394,7 +394,7 @@ def count_macs(variant: Variant, resolution: int, classes: int = 1000) -> int:
 
 
 def count_activations(variant: Variant, resolution: int, classes: int = 1000) -> int:
-    """Numbers that the convolutions and the classifier put out for one image (timm's count).
+    """Output values of all convolutions and the classifier for one image (timm's count).
 
     Args:
         variant: The network.
@@ -406,7 +406,7 @@ def count_activations(variant: Variant, resolution: int, classes: int = 1000) ->
 
 
 def count_widest_activation(variant: Variant, resolution: int) -> int:
-    """Numbers that the convolution with the most of them puts out for one image.
+    """Output values of the convolution with the largest output for one image.
 
     Args:
         variant: The network.
@@ -425,11 +425,11 @@ class WeightFile:
     Attributes:
         variant: Name of the variant.
         weights: Name of the weight set: one of `WEIGHT_SETS`, or `KERAS_WEIGHTS`.
-        url: Where it lies.
-        md5: Digest of its bytes, in hexadecimal.
-        scaling: How the images must be scaled that go in.
+        url: Its address.
+        md5: Checksum of its bytes, in hexadecimal.
+        scaling: How input images must be scaled.
         classes: Outputs of the classifier in the file.
-        layout: Whose layer names the file uses.
+        layout: The layer names that the file uses.
         top1: ImageNet top-1 accuracy at the native resolution, from 0 to 1, where measured.
     """
 
@@ -545,13 +545,13 @@ def find_weight_file(variant: str, weights: str) -> WeightFile:
 
     Raises:
         TuneError: There is no such variant or weight set, or it was never released for this
-            variant; the hint says what exists.
+            variant; the hint lists what exists.
     """
     find_variant(variant)
     known = (*WEIGHT_SETS, KERAS_WEIGHTS)
     if weights not in known:
         raise TuneError(
-            f"No weight set is called {weights!r}{did_you_mean(weights, known)}",
+            f"No weight set is called {weights!r}{did_you_mean(weights, known) or '.'}",
             hint=f"There are: {', '.join(known)}; or a path to a .h5, .weights.h5 or .keras file.",
         )
     if (variant, weights) not in WEIGHT_FILES:
@@ -566,7 +566,7 @@ def find_weight_file(variant: str, weights: str) -> WeightFile:
 
 
 def scaling_for(variant: str, weights: str | None) -> Scaling:
-    """How images must be scaled for `weights` of `variant`; `tf` where training starts from none.
+    """How images must be scaled for `weights` of `variant`; `tf` from scratch.
 
     Raises:
         TuneError: As `find_weight_file`.

@@ -1,4 +1,4 @@
-"""The command line: names the commands, turns errors into sentences and exit codes."""
+"""Defines the command line: lists the commands, turns errors into messages and exit codes."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ if TYPE_CHECKING:
 #: command's help is repeated here, so that `--help` loads none of them; a test compares the two.
 GROUPS = {
     "study": {
-        "run": "Run a study, or continue it.",
+        "run": "Run a study, or resume it.",
         "check": "Validate a study file.",
-        "plan": "Say what a study will cost, before anything is trained.",
-        "init": "Start a study file of your own.",
+        "plan": "Estimate time, memory and disk of a study before training.",
+        "init": "Write a study file to edit.",
         "spaces": "List the shipped search spaces and studies.",
     },
     "results": {
-        "status": "Show the front and what is running.",
-        "trials": "List every trial with all its numbers.",
-        "report": "Write the report: one HTML file.",
-        "export": "Turn a point of the front into a training run.",
+        "status": "Show the Pareto front and the running trials.",
+        "trials": "List all trials with their hyperparameters and scores.",
+        "report": "Write the report of a study as one HTML file.",
+        "export": "Export a trial of the Pareto front as a training run.",
     },
     "model": {
-        "train": "Carry out a standard training run.",
+        "train": "Run the final training of an exported recipe.",
         "variants": "List the EfficientNetV2 variants.",
     },
     "machine": {
-        "doctor": "Say what will be used here, and why.",
+        "doctor": "Show the device, backend and packages of this machine.",
         "features": "List or remove the cached features of frozen backbones.",
     },
 }
@@ -52,8 +52,8 @@ MODULES = {
 }
 
 
-#: What a machine may run out of, or forbid: told in a sentence, wherever it happens.
-_OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+#: Full disks and missing permissions: reported in one line, wherever they happen.
+_ENVIRONMENT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 class _Commands(click.Group):
@@ -79,6 +79,9 @@ class _Commands(click.Group):
 
 @click.group(
     cls=_Commands,
+    help="Find the Pareto-optimal EfficientNetV2 training recipes: no other is both more accurate "
+    "and faster to train.\n\nA multi-objective hyperparameter search with Optuna, validation "
+    "accuracy against training time, with pruning by successive halving.",
     # Only their names matter, for "did you mean": get_command() finds the real ones.
     commands={name: click.Command(name) for name in COMMANDS},
     context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "EFFV2_TUNE"},
@@ -90,7 +93,7 @@ class _Commands(click.Group):
 )
 @click.version_option(package_name="effv2-tune", prog_name="effv2-tune")
 def cli() -> None:
-    """Find the EfficientNetV2 recipes that nothing beats on accuracy and training time."""
+    """Group the commands; the help is in the decorator, as its first sentence is long."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -113,28 +116,28 @@ def run(arguments: Sequence[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        click.echo("Interrupted; the same command continues.", err=True)
+        click.echo("Interrupted. Rerun the same command to resume.", err=True)
         return EXIT_INTERRUPTED
     except (TuneError, OSError) as error:
-        return _tell(error)
+        return _report(error)
     return code if isinstance(code, int) else 0
 
 
-def _tell(error: TuneError | OSError) -> int:
-    """Say what went wrong, and return the exit code; what is our own mistake is raised again."""
+def _report(error: TuneError | OSError) -> int:
+    """Print an error, and return the exit code; a bug of this package is raised again."""
     if isinstance(error, TuneError):
-        _say_error(str(error))
+        _print_error(str(error))
         return error.exit_code
     if isinstance(error, BrokenPipeError):
-        # The reader of our output has gone (`| head`); nothing is left to say to it.
+        # The reader of the output has exited (`| head`): there is nobody to report to.
         sys.stderr.close()
         return EXIT_FAILED
-    if error.errno not in _OF_THE_MACHINE:
+    if error.errno not in _ENVIRONMENT_ERRORS:
         raise error
     where = "" if error.filename is None else f" ({error.filename})"
-    _say_error(f"{error.strerror}{where}.\nThe same command continues once that is mended.")
+    _print_error(f"{error.strerror}{where}.\nFix this, then rerun the same command to resume.")
     return EXIT_FAILED
 
 
-def _say_error(sentences: str) -> None:
-    click.echo(f"Error: {sentences}", err=True)
+def _print_error(message: str) -> None:
+    click.echo(f"Error: {message}", err=True)

@@ -1,4 +1,4 @@
-"""SIGTERM as a wish to stop: what sends it (a scheduler, a reclaimed machine) means Ctrl-C."""
+"""Treats SIGTERM (from a scheduler or a reclaimed machine) as Ctrl-C."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a command writes a file for a person to keep: never over one that is there."""
+"""Writes the output file of a command, and never overwrites an existing one."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def write_new(output: Path, text: str) -> None:
             file.write(text)
     except FileExistsError:
         raise TuneError(
-            f"{output} is there already, and is left as it is.", hint="Name another: -o FILE"
+            f"{output} exists already, and is not overwritten.", hint="Choose another file: -o FILE"
         ) from None
     except OSError as error:
         raise TuneError(
-            f"{output} cannot be written: {error.strerror}.", hint="Name another: -o FILE"
+            f"{output} cannot be written: {error.strerror}.", hint="Choose another file: -o FILE"
         ) from None

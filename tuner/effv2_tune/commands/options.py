@@ -1,4 +1,4 @@
-"""How a command is told which study it reads."""
+"""Defines the arguments and option types that several commands share."""
 
 from __future__ import annotations
 
@@ -8,11 +8,30 @@ import click
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
+
+
+class _Count(click.IntRange):
+    name = "whole number"
+
+
+class _Positive(click.FloatRange):
+    name = "number"
+
+
+COUNT = _Count(min=1)
+POSITIVE = _Positive(min=0, min_open=True)
 
 
 def study_location(function: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the argument FOLDER and the option ``--name``, as ``folder`` and ``name``."""
     named = click.option(
-        "--name", help="Which study, where FOLDER is the URL of a database that holds several."
+        "--name", help="Name of the study, where FOLDER is the URL of a database with several."
     )(function)
-    return click.argument("folder")(named)
+    return click.argument("folder", callback=_located)(named)
+
+
+def _located(_context: click.Context, _parameter: click.Parameter, folder: str) -> str | Path:
+    from effv2_tune.session.location import locate_study
+
+    return locate_study(folder)

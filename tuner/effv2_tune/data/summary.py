@@ -67,10 +67,13 @@ class Summary:
         counts = f"{self.train:,} training, {self.validation:,} validation, {self.test:,} test"
         megabytes = self.stored_bytes / 1e6
         span = f"{smallest.train:,} ({smallest.name}) to {largest.train:,} ({largest.name})"
+        balanced = smallest.train == largest.train
         return [
             f"{counts} images of {len(self.classes)} classes",
             f"stored as {height} x {width} x {channels} uint8, {megabytes:,.1f} MB in all",
-            f"training images of a class: {span}, ratio {self.imbalance:.2f}",
+            f"training images per class: {smallest.train:,}"
+            if balanced
+            else f"training images per class: {span}, ratio {self.imbalance:.2f}",
             *self.hints,
             *self.notes,
         ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from effv2_tune.study.base import Value
-from effv2_tune.study.bucket import DataFacts
+from effv2_tune.study.bucket import BucketKey, DataFacts
 from effv2_tune.study.trial import Environment, Epoch, Trial
 
 #: ``trials``, ``hours`` or ``accelerator_hours`` were spent; ``stagnation``: the hypervolume
@@ -86,6 +86,7 @@ class BucketCompiled(Value):
         label: The bucket's short name.
         step_seconds: The step time that counts for every trial of the bucket.
         fresh: Whether it was compiled just now.
+        bucket: The bucket.
         notes: Sentences about what was done for it.
     """
 
@@ -93,6 +94,7 @@ class BucketCompiled(Value):
     label: str
     step_seconds: float
     fresh: bool
+    bucket: BucketKey | None = None
     notes: tuple[str, ...] = ()
 
 

@@ -403,6 +403,7 @@ class _Loop:
             label=measured.label,
             step_seconds=measured.step_seconds if held.cost is None else held.cost.step_seconds,
             fresh=message.fresh,
+            bucket=message.bucket,
             notes=message.notes,
         )
 

@@ -1,4 +1,4 @@
-"""Timing the buckets of a study before it runs, each in a worker process of its own."""
+"""Profiles the buckets of a study before it runs, each in a fresh worker process."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from effv2_tune.host import Hardware
     from effv2_tune.study.plan import StudyPlan
 
-_PATIENCE_SECONDS = 60.0
+_POLL_SECONDS = 60.0
 
 
 def measure_buckets(
@@ -36,10 +36,9 @@ def measure_buckets(
     hardware: Hardware,
     worker_command: Sequence[str] = WORKER_COMMAND,
 ) -> Generator[Measured]:
-    """Yield what each bucket takes, in order.
+    """Yield the profile of each bucket, in order.
 
-    Each is built in a fresh process: its memory is its own, and one that ends its process takes no
-    other with it.
+    Each is built in a fresh process, which isolates its memory and its crashes.
 
     Args:
         plan: The study.
@@ -63,14 +62,14 @@ def measure_buckets(
     environment = worker_environment(
         hardware.backend,
         hardware.kind,
-        # Alone, but with the threads, or the one GPU, that it will have.
+        # One worker, with the threads, or the one GPU, that it will have in the study.
         workers=plan.workers,
         cpu_count=len(os.sched_getaffinity(0)),
     )
     device_of = partial(device_of_worker, hardware=hardware.kind, workers=plan.workers)
     with tempfile.TemporaryDirectory(prefix="effv2-tune-") as folder:
         for share in shares:
-            # A pool of its own for each: closed, its worker is gone, and so is its memory.
+            # One pool per bucket: closing it ends the worker and frees its memory.
             with ProcessPool(
                 prepare,
                 count=1,
@@ -86,7 +85,7 @@ def measure_buckets(
 def _measure(pool: ProcessPool, share: BucketShare) -> Measured:
     asked = False
     while True:
-        for worker, message in pool.wait(_PATIENCE_SECONDS):
+        for worker, message in pool.wait(_POLL_SECONDS):
             if isinstance(message, Ready) and not asked:
                 pool.measure(worker, share.recipe)
                 asked = True

@@ -1,4 +1,4 @@
-"""The forecast of a study on this machine, or for a device that a person names."""
+"""Forecasts time, memory and disk of a study on this machine, or on a named device."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Room:
+class FreeSpace:
     """Free bytes where a study writes.
 
     Attributes:
         out: On the disk of its folder.
-        cache: On the disk of the person's cache.
-        same_disk: Whether these are one.
+        cache: On the disk of the user's cache.
+        same_disk: Whether both are the same disk.
     """
 
     out: int
@@ -57,7 +57,7 @@ class Forecaster:
         dataset: Its images.
         base: Folder that its relative paths start from.
         out: Its folder.
-        device: A device of our table, with how many of them, in place of this machine's.
+        device: A device of the table of accelerators, with a count, instead of this machine's.
 
     Raises:
         TuneError: The device cannot be used, or is not known.
@@ -88,7 +88,7 @@ class Forecaster:
             self._known = known_times(self.target.placement.backend, threads=self._threads, out=out)
 
     def forecast(self, *, session_hours: float) -> StudyForecast:
-        """From all that is known so far."""
+        """The forecast from all times that are known so far."""
         return forecast_study(
             self._plan,
             self._dataset.facts(),
@@ -104,39 +104,39 @@ class Forecaster:
         forecast: StudyForecast,
         *,
         at_most: int,
-        tell: Callable[[BucketForecast, int, int], None],
-        told: Callable[[Measured], None],
+        on_start: Callable[[BucketForecast, int, int], None],
+        on_result: Callable[[Measured], None],
     ) -> None:
-        """Time buckets that were not timed yet, the cheapest first, and write it down.
+        """Profile buckets that were not profiled yet, the cheapest first, and keep the results.
 
         Args:
             forecast: Names the buckets.
             at_most: How many.
-            tell: Hears which one is next, its place from 1, and how many there are.
-            told: Hears what came of it.
+            on_start: Called with the next bucket, its index from 1, and the number of buckets.
+            on_result: Called with its profile.
 
         Raises:
             TuneError: The device or the images cannot be used.
         """
         if self._hardware is None:
-            raise ValueError("a device that is not here cannot be measured")
+            raise ValueError("only a device of this machine can be measured")
         new = {same_work(one.share.key).digest: one for one in forecast.buckets if not one.timed}
         chosen = list(new.items())[:at_most]
         results = measure_buckets(
             self._plan, [one.share for _, one in chosen], base=self._base, hardware=self._hardware
         )
         with closing(results):
-            for place, (digest, one) in enumerate(chosen, 1):
-                tell(one, place, len(chosen))
+            for index, (digest, bucket) in enumerate(chosen, 1):
+                on_start(bucket, index, len(chosen))
                 measured = next(results)
                 keep_measured(measured, threads=self._threads)
                 self._known[digest] = as_known(measured)
-                told(measured)
+                on_result(measured)
 
-    def room(self) -> Room:
-        """What is free on the disks that the study writes to."""
+    def free_space(self) -> FreeSpace:
+        """Free bytes on the disks that the study writes to."""
         out, cache = _existing(self._out), _existing(cache_folder("features"))
-        return Room(
+        return FreeSpace(
             out=shutil.disk_usage(out).free,
             cache=shutil.disk_usage(cache).free,
             same_disk=out.stat().st_dev == cache.stat().st_dev,
@@ -171,10 +171,10 @@ def target_here(plan: StudyPlan, hardware: Hardware) -> Target:
 
 
 def target_named(plan: StudyPlan, device: str) -> Target:
-    """The device that a person names, with JAX.
+    """The device that the user names, with JAX.
 
     Raises:
-        TuneError: It is not in our table.
+        TuneError: It is not in the table of accelerators.
     """
     accelerator, count = named(device)
     return target_of(
@@ -188,6 +188,6 @@ def target_named(plan: StudyPlan, device: str) -> Target:
 
 
 def _existing(folder: Path) -> Path:
-    """The folder, or the nearest one above it that is there."""
+    """The folder, or its nearest parent that exists."""
     whole = folder.resolve()
     return next(one for one in (whole, *whole.parents) if one.exists())

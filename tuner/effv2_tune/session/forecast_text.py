@@ -1,4 +1,4 @@
-"""A forecast in words and tables for people, and as plain data for programs."""
+"""Formats a forecast as text and tables, and as plain data for JSON."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from effv2_tune.forecast import roofline
 from effv2_tune.report.quantities import human_seconds, pluralized
+from effv2_tune.study.bucket import differing_parts, parts_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,8 +15,7 @@ if TYPE_CHECKING:
     from effv2_tune.forecast.cost import StudyCost
     from effv2_tune.forecast.disk import DiskForecast
     from effv2_tune.forecast.study import BucketForecast, StudyForecast
-    from effv2_tune.session.forecast import Room
-    from effv2_tune.study.bucket import BucketKey
+    from effv2_tune.session.forecast import FreeSpace
     from effv2_tune.study.plan import StudyPlan
 
 _GIGA = 1e9
@@ -44,7 +44,7 @@ _COLUMNS = (
 )
 
 
-def lines(forecast: StudyForecast, plan: StudyPlan, room: Room) -> Iterator[str]:
+def lines(forecast: StudyForecast, plan: StudyPlan, free: FreeSpace) -> Iterator[str]:
     """The forecast, line by line."""
     yield _device(forecast)
     yield f"images: {_bytes(forecast.image_bytes)} as uint8, {_TIERS[forecast.tier]}"
@@ -53,13 +53,13 @@ def lines(forecast: StudyForecast, plan: StudyPlan, room: Room) -> Iterator[str]
     yield ""
     yield from _about_memory(forecast)
     yield from _about_time(forecast)
-    yield from _about_disk(forecast.disk, plan, room)
+    yield from _about_disk(forecast.disk, plan, free)
     if forecast.cost is not None:
         yield from _about_cost(forecast.cost, forecast, plan)
 
 
-def as_data(forecast: StudyForecast, room: Room) -> dict[str, Any]:
-    """The forecast as JSON takes it; bytes, seconds and hours stand in the names."""
+def as_data(forecast: StudyForecast, free: FreeSpace) -> dict[str, Any]:
+    """The forecast as plain data; units are part of the keys."""
     target = forecast.target
     disk = forecast.disk
     return {
@@ -72,7 +72,7 @@ def as_data(forecast: StudyForecast, room: Room) -> dict[str, Any]:
         "data": forecast.data.model_dump() | {"bytes": forecast.image_bytes, "tier": forecast.tier},
         "buckets": [_bucket_data(one, forecast) for one in forecast.buckets],
         "disk": asdict(disk)
-        | {"out": disk.out, "cache": disk.cache, "total": disk.total, "free": asdict(room)},
+        | {"out": disk.out, "cache": disk.cache, "total": disk.total, "free": asdict(free)},
         "cost": None if forecast.cost is None else asdict(forecast.cost),
     }
 
@@ -119,7 +119,10 @@ def _device(forecast: StudyForecast) -> str:
 
 
 def _table(forecast: StudyForecast) -> Iterator[str]:
-    differing = _differing([one.share.key for one in forecast.buckets])
+    keys = [bucket.share.key for bucket in forecast.buckets]
+    # A variant's own weights differ with the variant.
+    hidden = _SHOWN | ({"weights"} if len({key.variant for key in keys}) > 1 else set())
+    differing = [name for name in differing_parts(keys) if name not in hidden]
     rows = [[*_COLUMNS, *([""] if differing else [])]]
     for one in forecast.buckets:
         key = one.share.key
@@ -137,7 +140,7 @@ def _table(forecast: StudyForecast) -> Iterator[str]:
                 "" if trial is None else human_seconds(trial.epoch),
                 "" if trial is None else human_seconds(trial.whole),
                 "" if time is None else time.source,
-                *([_others(key, differing)] if differing else []),
+                *([parts_text(key, differing)] if differing else []),
             ]
         )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
@@ -145,25 +148,6 @@ def _table(forecast: StudyForecast) -> Iterator[str]:
         numbers = (text.rjust(width) for text, width in zip(row[:10], widths, strict=False))
         words = (text.ljust(width) for text, width in zip(row[10:], widths[10:], strict=True))
         yield "  ".join([*numbers, *words]).rstrip()
-
-
-def _differing(keys: list[BucketKey]) -> list[str]:
-    """Parts of a bucket that differ within the study, and have no column of their own."""
-    dumped = [key.model_dump() for key in keys]
-    # A variant's own weights differ with the variant.
-    hidden = _SHOWN | ({"weights"} if len({key.variant for key in keys}) > 1 else set())
-    return [
-        name
-        for name in dumped[0]
-        if name not in hidden and any(one[name] != dumped[0][name] for one in dumped)
-    ]
-
-
-def _others(key: BucketKey, names: list[str]) -> str:
-    values = (getattr(key, name) for name in names)
-    return ", ".join(
-        " ".join(value) or "none" if isinstance(value, tuple) else str(value) for value in values
-    )
 
 
 def _needed(one: BucketForecast) -> float:
@@ -205,8 +189,8 @@ def _about_time(forecast: StudyForecast) -> Iterator[str]:
             sources[one.time.origin] = sources.get(one.time.origin, 0) + 1
     if not sources:
         yield (
-            f"time: nothing is known of {forecast.target.placement.device_kind}; time a few steps "
-            "on it with --measure"
+            f"time: no step time is known for {forecast.target.placement.device_kind}; measure "
+            "some with --measure"
         )
         return
     found = "; ".join(f"{origin} ({number})" for origin, number in sources.items())
@@ -218,7 +202,7 @@ def _about_time(forecast: StudyForecast) -> Iterator[str]:
         )
 
 
-def _about_disk(disk: DiskForecast, plan: StudyPlan, room: Room) -> Iterator[str]:
+def _about_disk(disk: DiskForecast, plan: StudyPlan, free: FreeSpace) -> Iterator[str]:
     trials = pluralized(disk.front, "trial")
     parts = [f"checkpoints of running trials {_bytes(disk.checkpoints)}"]
     if disk.front:
@@ -233,30 +217,29 @@ def _about_disk(disk: DiskForecast, plan: StudyPlan, room: Room) -> Iterator[str
     ]
     if cached:
         yield f"  and {_bytes(disk.cache)} in the cache ({', '.join(cached)})"
-    free = f"{_bytes(room.out)} are free"
-    if not room.same_disk:
-        free += f" there, {_bytes(room.cache)} on the disk of the cache"
-    yield f"  {free}"
+    available = f"{_bytes(free.out)} are free"
+    if not free.same_disk:
+        available += f" there, {_bytes(free.cache)} on the disk of the cache"
+    yield f"  {available}"
     # The store is on disk already: the images have been loaded.
-    needed = disk.out + (disk.features if room.same_disk else 0.0)
-    if needed > room.out:
-        yield f"! The disk is too small by {_bytes(needed - room.out)}: make room, or take --out."
-    if not room.same_disk and disk.features > room.cache:
+    needed = disk.out + (disk.features if free.same_disk else 0.0)
+    if needed > free.out:
+        yield f"! The disk is too small by {_bytes(needed - free.out)}: free space, or use --out."
+    if not free.same_disk and disk.features > free.cache:
         yield (
-            f"! The disk of the cache is too small by {_bytes(disk.features - room.cache)}: set "
-            "EFFV2_TUNE_CACHE to a folder elsewhere."
+            f"! The disk of the cache is too small by {_bytes(disk.features - free.cache)}: set "
+            "EFFV2_TUNE_CACHE to a folder on another disk."
         )
 
 
 def _about_cost(cost: StudyCost, forecast: StudyForecast, plan: StudyPlan) -> Iterator[str]:
     ended_by = {
         "trials": f"{pluralized(cost.trials, 'trial')}",
-        "stop_when": f"{pluralized(cost.trials, 'trial')}, assumed (it ends when the front has "
-        "stopped growing)",
-        "hours": f"the {plan.hours} hours that it may run, about "
+        "stop_when": f"{pluralized(cost.trials, 'trial')}, assumed (it ends when "
+        "the Pareto front stops growing)",
+        "hours": f"the budget of {plan.hours} hours, about {pluralized(cost.trials, 'trial')}",
+        "accelerator_hours": f"the budget of {plan.accelerator_hours} accelerator-hours, about "
         f"{pluralized(cost.trials, 'trial')}",
-        "accelerator_hours": f"the {plan.accelerator_hours} accelerator-hours that it may hold "
-        f"devices, about {pluralized(cost.trials, 'trial')}",
     }[cost.limited_by]
     yield (
         f"cost: {ended_by}: {_hours(cost.hours)} if every trial is trained to the end, in "
@@ -264,8 +247,8 @@ def _about_cost(cost: StudyCost, forecast: StudyForecast, plan: StudyPlan) -> It
     )
     if cost.fewest_hours < cost.hours:
         yield (
-            f"  {_hours(cost.fewest_hours)} if halving stops all that it may, in "
-            f"{_sessions(cost.fewest_sessions, cost)}; in between in truth"
+            f"  {_hours(cost.fewest_hours)} if pruning stops every trial it is allowed to, in "
+            f"{_sessions(cost.fewest_sessions, cost)}; the actual time is in between"
         )
     if cost.device_hours > cost.hours:
         yield f"  {cost.device_hours:.3g} device-hours"

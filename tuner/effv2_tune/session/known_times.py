@@ -1,4 +1,4 @@
-"""Buckets that were timed here before: by ``plan --measure``, and by studies that were run."""
+"""Collects known step times: from ``plan --measure``, and from studies that were run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from effv2_tune.study.trial import Environment
     from effv2_tune.workers.messages import Measured
 
-#: What a step's time depends on beside the bucket.
+#: The packages that a step time depends on.
 _PACKAGES = {
     "tensorflow": ("keras", "tensorflow"),
     "jax": ("keras", "jax", "jaxlib"),
@@ -60,15 +60,15 @@ class MeasuredBucket(Value):
 
     @property
     def file_name(self) -> str:
-        """The same for whatever takes the same time."""
+        """The same for all buckets with the same step time."""
         parts = [same_work(self.bucket).digest, self.threads, sorted(self.versions.items())]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24] + ".json"
 
 
 def keep_measured(measured: Measured, *, threads: int) -> None:
-    """Write down what a bucket took, for later plans; one that did not fit is not kept.
+    """Write the profile of a bucket for later plans; one that did not fit is not kept.
 
-    Whether it fits depends on what else runs at the moment.
+    Whether it fits depends on what else is running.
 
     Raises:
         TuneError: The cache cannot be written.
@@ -93,8 +93,8 @@ def keep_measured(measured: Measured, *, threads: int) -> None:
         write_text(path, entry.model_dump_json(indent=2) + "\n")
     except OSError as error:
         raise TuneError(
-            f"What was measured cannot be kept in {folder}: {error.strerror or error}.",
-            hint="Set EFFV2_TUNE_CACHE to a folder that can be written to.",
+            f"The measured step times cannot be written to {folder}: {error.strerror or error}.",
+            hint="Set EFFV2_TUNE_CACHE to a writable folder.",
         ) from error
 
 
@@ -107,7 +107,7 @@ def known_times(backend: str, *, threads: int, out: Path) -> dict[str, KnownTime
         out: The study's folder; studies in ``runs/`` are looked at as well.
 
     Returns:
-        What a study has recorded goes before what ``plan --measure`` has: it is what counts.
+        Step times that a study recorded take precedence over those of ``plan --measure``.
     """
     found: dict[str, KnownTime] = {}
     for entry in _measured(backend, threads):
@@ -129,7 +129,7 @@ def known_times(backend: str, *, threads: int, out: Path) -> dict[str, KnownTime
 
 
 def as_known(measured: Measured) -> KnownTime:
-    """What a worker has just measured."""
+    """A profile that was just measured."""
     return KnownTime(
         key=measured.bucket,
         step_seconds=measured.step_seconds,

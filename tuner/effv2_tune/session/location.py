@@ -1,4 +1,4 @@
-"""Where a study lies: in a folder, or in a database under its name."""
+"""Locates studies: in a folder, or in a database by name."""
 
 from __future__ import annotations
 
@@ -9,10 +9,27 @@ from pathlib import Path
 from effv2_tune.errors import TuneError
 from effv2_tune.host import install_command
 
-#: Where folders of studies and of training runs lie unless a person says otherwise.
+#: Default parent folder of studies and training runs.
 RUNS = Path("runs")
 _SCHEME = "://"
+_ANOTHER_FOLDER = "Choose another folder: --out DIR"
 _EXAMPLES = "Such as postgresql+psycopg://user:password@host/database, or sqlite:////folder/file.db"
+
+
+def locate_study(text: str) -> str | Path:
+    """The folder or database URL that the user names: also by its name in ``runs/``, or its file.
+
+    Args:
+        text: A folder, the path of its database file, a name, or a URL.
+    """
+    from effv2_tune.search.storage.snapshot import DATABASE
+
+    path = Path(text)
+    if is_database(text) or (path / DATABASE).is_file():
+        return text
+    if path.name == DATABASE and path.is_file():
+        return path.parent
+    return RUNS / path if (RUNS / path / DATABASE).is_file() else text
 
 
 def is_database(place: str | Path) -> bool:
@@ -21,7 +38,7 @@ def is_database(place: str | Path) -> bool:
 
 
 def shown(place: str | Path) -> str:
-    """``place`` as it may be printed: without a password."""
+    """``place`` for messages: without a password."""
     if not is_database(place):
         return str(place)
     import sqlalchemy as sa
@@ -33,48 +50,46 @@ def shown(place: str | Path) -> str:
 
 
 def as_arguments(place: str | Path, name: str | None) -> str:
-    """What names the study on a command line: its folder, or the URL with ``--name``."""
+    """The study's arguments on a command line: its folder, or the URL with ``--name``."""
     where = shlex.quote(shown(place))
     return f"{where} --name {shlex.quote(name)}" if is_database(place) and name else where
 
 
 def check_folder(folder: Path) -> None:
-    """Look whether a folder can be written to, or be made; writes nothing.
+    """Check that a folder can be written to or created; writes nothing.
 
     Raises:
         TuneError: It cannot.
     """
-    there = next(one for one in (folder, *folder.parents) if one.exists())
-    if not there.is_dir():
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    if not nearest.is_dir():
         raise TuneError(
-            f"The folder {folder} cannot be made: {there} is a file.",
-            hint="Name another folder: --out DIR",
+            f"The folder {folder} cannot be created: {nearest} is a file.", hint=_ANOTHER_FOLDER
         )
-    if not os.access(there, os.W_OK | os.X_OK):
+    if not os.access(nearest, os.W_OK | os.X_OK):
         raise TuneError(
-            f"The folder {folder} cannot be written to: {there} belongs to somebody else.",
-            hint="Name another folder: --out DIR",
+            f"The folder {folder} cannot be written to: no write permission for {nearest}.",
+            hint=_ANOTHER_FOLDER,
         )
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, unless it is there.
+    """Create a folder, unless it exists.
 
     Raises:
-        TuneError: It cannot be made, or not be written to.
+        TuneError: It cannot be created, or not be written to.
     """
     check_folder(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise TuneError(
-            f"The folder {folder} cannot be made: {error.strerror}.",
-            hint="Name another folder: --out DIR",
+            f"The folder {folder} cannot be created: {error.strerror}.", hint=_ANOTHER_FOLDER
         ) from error
 
 
 def check_database(url: str) -> None:
-    """Look whether a URL names a database that can be spoken to from here; connects to nothing.
+    """Check that a URL names a database that this machine can open; does not connect.
 
     Raises:
         TuneError: It is malformed, its driver is not installed, or its folder does not exist.
@@ -99,9 +114,9 @@ def check_database(url: str) -> None:
 
 
 def database_exists(url: str) -> bool:
-    """Whether there may be a database; false only for an SQLite file that is not there.
+    """Whether there may be a database; false only for an SQLite file that does not exist.
 
-    To connect to such a file would make it.
+    Connecting to such a file would create it.
     """
     import sqlalchemy as sa
 
@@ -113,11 +128,11 @@ def _check_file(database: str | None, url: str) -> None:
     if database in (None, "", ":memory:"):
         raise TuneError(
             f"{url!r} names no file: a database in memory is lost when the command ends.",
-            hint="Write sqlite:////folder/file.db; or leave --storage out, for SQLite in --out.",
+            hint="Write sqlite:////folder/file.db; or omit --storage, for SQLite in --out.",
         )
     folder = Path(str(database)).parent
     if not folder.is_dir():
         raise TuneError(
             f"{shown(url)} cannot be opened: there is no folder {folder}.",
-            hint="Make it first; a path from the root has four slashes: sqlite:////folder/file.db",
+            hint="Create it first; a path from the root has four slashes: sqlite:////folder/file.db",
         )

@@ -1,4 +1,4 @@
-"""A study as a function, for those who keep their own ``optuna.Study.optimize``."""
+"""Defines a study as an objective for the user's own ``optuna.Study.optimize``."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from effv2_tune.search.single_worker import Trained, TrainerClient
     from effv2_tune.study.space import Config
 
-#: Where the record of a trial stands among its user attributes.
+#: The user attribute with the record of a trial.
 RECORD = "effv2_tune"
 
 
 class StudyObjective:
-    """Draws a config from an Optuna trial, trains it, and returns (quality, train_seconds).
+    """Samples a config from an Optuna trial, trains it, and returns (quality, train_seconds).
 
     Trials are trained one after another by one worker process, which keeps what it has compiled;
-    with ``n_jobs``, threads wait for each other. A trial whose loss is no number, or that does not
+    with ``n_jobs``, threads wait for each other. A trial whose loss becomes NaN, or that does not
     fit the device, is pruned; one that does not fit also violates the constraint ``fits``, which
     samplers learn from. Close it, or use it as a context manager, to end the worker; it also ends
     with this process.
@@ -39,7 +39,7 @@ class StudyObjective:
     def __init__(self, study: Study) -> None:
         self._study = study
         self._client: TrainerClient | None = None
-        self._one_at_a_time = threading.Lock()
+        self._lock = threading.Lock()
         self._resources = ExitStack()
         weakref.finalize(self, self._resources.close)
 
@@ -49,7 +49,7 @@ class StudyObjective:
         return self._study.plan.directions
 
     def __call__(self, trial: optuna.Trial) -> tuple[float, float]:
-        """Train what the trial draws.
+        """Train the config of the trial.
 
         Raises:
             optuna.TrialPruned: The trial diverged, or does not fit the device.
@@ -62,7 +62,7 @@ class StudyObjective:
         from effv2_tune.search.engines.distributions import suggest_config
 
         config = suggest_config(trial, self._study.plan.search_space)
-        with self._one_at_a_time:
+        with self._lock:
             client = self._working_client()
             trained = _train(client, trial.number, config)
         finished = trained.finished
@@ -93,7 +93,7 @@ class StudyObjective:
         self.close()
 
     def _check_directions(self, study: optuna.Study) -> None:
-        """Found out before anything is trained, not after."""
+        """Refuse other directions before anything is trained."""
         found = tuple(direction.name.lower() for direction in study.directions)
         if found != self.directions:
             raise TuneError(
@@ -114,7 +114,7 @@ class StudyObjective:
 
 
 def _train(client: TrainerClient, number: int, config: Config) -> Trained:
-    """Train; where that ends in an error or Ctrl-C, leave no worker behind that still does."""
+    """Train; on an error or Ctrl-C, end the worker as well."""
     try:
         return client.train(number, config)
     except BaseException:

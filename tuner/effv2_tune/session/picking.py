@@ -1,4 +1,4 @@
-"""From a point of the front to a training run."""
+"""Picks a trial of the Pareto front, and makes a training run of it."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ def pick_trial(
     min_quality: float | None = None,
     device: str | None = None,
 ) -> Trial:
-    """The trial of the front that ``pick`` means.
+    """The trial of the Pareto front that ``pick`` names.
 
-    Times of different kinds of device are never compared: a point is picked among the trials of
-    one.
+    Training times on different devices are not comparable: only trials of one device kind are
+    considered.
 
     Args:
         record: The study.
         pick: ``knee``, ``most-accurate``, ``fastest`` or ``trial=N``.
-        max_seconds: Leave out points whose training takes longer.
-        min_quality: Leave out points of lesser quality (for a loss: of a greater one).
+        max_seconds: Only trials that train for at most so long.
+        min_quality: Only trials of at least this quality (for a loss: at most).
         device: On which kind of device, as the report calls it; may be left out where trials are
             complete on one kind alone.
 
@@ -55,19 +55,20 @@ def pick_trial(
     by_number = pick.startswith(_BY_NUMBER)
     if pick not in PICKS and not by_number:
         raise TuneError(
-            f"--pick {pick!r} names no point{did_you_mean(pick, PICKS) or '.'}",
-            hint=f"There are {', '.join(PICKS)} and trial=N; knee is the usual choice.",
+            f"--pick {pick!r} is unknown{did_you_mean(pick, PICKS) or '.'}",
+            hint=f"Use {', '.join(PICKS)} or trial=N; knee is the usual choice.",
         )
     if by_number and not (max_seconds is None and min_quality is None and device is None):
         raise TuneError(
-            f"--pick {pick} names one trial, and leaves nothing to choose within limits.",
-            hint="Leave out --max-seconds, --min-quality and --device; or pick knee.",
+            f"--pick {pick} names one trial and cannot be combined with limits.",
+            hint="Omit --max-seconds, --min-quality and --device; or pick knee.",
         )
     complete = {t.number: t for t in record.trials if t.state == "complete"}
     if not complete:
         raise TuneError(
             f"Study {record.plan.name} has no complete trial yet.",
-            hint="Let it run longer: the same 'effv2-tune run' continues.",
+            hint="Rerun the same 'effv2-tune run' command to resume it, with more --trials if its "
+            "budget is spent.",
         )
     if by_number:
         return _trial(pick.removeprefix(_BY_NUMBER), complete, record)
@@ -80,14 +81,14 @@ def pick_trial(
     chosen = _CHOOSE[pick]([points[position] for position in kept], quality_direction=direction)
     if chosen is None:
         raise TuneError(
-            "No complete trial lies within those limits.",
-            hint=_what_there_is(points, record),
+            "No complete trial is within these limits.",
+            hint=_extremes(points, record),
         )
     return trials[kept[chosen]]
 
 
 def to_training_run(record: StudyRecord, trial: Trial, *, pick: str) -> TrainingRun:
-    """The standard training run of a trial, with its provenance.
+    """The final training of a trial, with its provenance.
 
     Raises:
         TuneError: The trial is not complete.
@@ -134,7 +135,7 @@ def to_training_run(record: StudyRecord, trial: Trial, *, pick: str) -> Training
 
 
 def _device(record: StudyRecord, wanted: str | None) -> DeviceAnalysis:
-    """The kind of device to pick on; the only one unless a person names one."""
+    """The device kind to pick on; the only one unless the user names one."""
     kinds = {
         found.device: found
         for found in find(report_input(record, folder="")).devices
@@ -145,19 +146,19 @@ def _device(record: StudyRecord, wanted: str | None) -> DeviceAnalysis:
     names = ", ".join(repr(name) for name in kinds)
     if wanted is None:
         raise TuneError(
-            f"Study {record.plan.name} has complete trials on {len(kinds)} kinds of device, whose "
-            f"times are not compared: {names}.",
-            hint=f"Name the one that you will train on: --device {next(iter(kinds))!r}",
+            f"Study {record.plan.name} has complete trials on {len(kinds)} device kinds, whose "
+            f"training times are not comparable: {names}.",
+            hint=f"Choose the one that you will train on: --device {next(iter(kinds))!r}",
         )
     if wanted not in kinds:
         raise TuneError(
-            f"No trial is complete on a device {wanted!r}{did_you_mean(wanted, kinds) or '.'}",
+            f"No trial is complete on device {wanted!r}{did_you_mean(wanted, kinds) or '.'}",
             hint=f"Trials are complete on: {names}.",
         )
     return kinds[wanted]
 
 
-def _what_there_is(points: list[Measurement], record: StudyRecord) -> str:
+def _extremes(points: list[Measurement], record: StudyRecord) -> str:
     quickest = min(point.train_seconds for point in points)
     pick = min if record.plan.directions[0] == "minimize" else max
     best = pick(point.quality for point in points)

@@ -1,4 +1,4 @@
-"""What happens, told on stderr: bars on a terminal, one line for each event otherwise."""
+"""Shows progress on stderr: bars on a terminal, one line for each event otherwise."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from effv2_tune.report.analysis import STATE_WORDS
 from effv2_tune.report.quantities import human_seconds, label_of, pluralized, short
 from effv2_tune.search import events as happened
+from effv2_tune.study.bucket import differing_parts, parts_text
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -20,25 +21,28 @@ if TYPE_CHECKING:
 
     from effv2_tune.search.events import Event
     from effv2_tune.study import StudyPlan
+    from effv2_tune.study.bucket import BucketKey
     from effv2_tune.study.trial import Epoch, Trial
 
 
-def narrate(events: Generator[Event], plan: StudyPlan, console: Console | None = None) -> None:
-    """Tell the events of a study as they come, to the end.
+def show_progress(
+    events: Generator[Event], plan: StudyPlan, console: Console | None = None
+) -> None:
+    """Show the events of a study as they happen, to the end.
 
     Args:
         events: From :meth:`effv2_tune.session.study.Study.events`.
         plan: Of that study.
-        console: Where to; stderr if left out.
+        console: The output; stderr if left out.
     """
     console = Console(stderr=True, highlight=False) if console is None else console
     with closing(events), _Bars(console) as bars:
-        narrator = StudyNarrator(plan, console, bars)
+        progress = StudyProgress(plan, console, bars)
         for event in events:
-            narrator.tell(event)
+            progress.show(event)
 
 
-class StudyNarrator:
+class StudyProgress:
     """Turns events into lines and bars.
 
     Args:
@@ -51,27 +55,28 @@ class StudyNarrator:
         self._plan = plan
         self._console = console
         self._bars = bars
-        self._told = 0
+        self._ended = 0
+        self._buckets: dict[str, list[BucketKey]] = {}
 
-    def tell(self, event: Event) -> None:
-        """One event."""
+    def show(self, event: Event) -> None:
+        """Print the lines of an event, and move the bars."""
         for line in self._lines(event):
             self._console.print(line, markup=False, soft_wrap=True)
         self._move_bars(event)
 
     def _lines(self, event: Event) -> Iterator[str]:
         if isinstance(event, happened.StudyStarted):
-            self._told = event.known
-            yield f"{event.study}: {_beginning(event)}"
+            self._ended = event.known
+            yield f"{event.study}: {_start(event)}"
         elif isinstance(event, happened.PlanChanged):
             yield from (f"changed: {line}" for line in event.lines)
             if event.inside is not None:
                 yield (
-                    f"{event.inside} trials lie in the edited space and count; "
-                    f"{event.outside} do not"
+                    f"{event.inside} trials are in the edited search space and count; "
+                    f"{event.outside} are outside"
                 )
         elif isinstance(event, happened.WorkerReady):
-            yield f"worker {event.worker}: {_equipment(event)}"
+            yield f"worker {event.worker}: {_device(event)}"
             if event.worker == 0:
                 yield from (f"  {line}" for line in event.summary)
         elif isinstance(event, happened.WorkerDied):
@@ -79,7 +84,7 @@ class StudyNarrator:
             yield from (f"  | {line}" for line in event.log_tail.splitlines()[-5:])
         elif isinstance(event, happened.WorkerReplaced):
             size = f"{event.memory_bytes / 1e9:.1f} GB"
-            yield f"worker {event.worker} has grown to {size} and is replaced"
+            yield f"worker {event.worker} uses {size} of memory and is replaced"
         elif isinstance(event, happened.StudyEnded):
             yield event.reason
         else:
@@ -87,26 +92,36 @@ class StudyNarrator:
 
     def _trial_lines(self, event: Event) -> Iterator[str]:
         if isinstance(event, happened.TrialStarted) and event.attempt > 1:
-            yield f"trial {event.trial}: continues after epoch {event.resumed_after}"
+            yield f"trial {event.trial}: resumes after epoch {event.resumed_after}"
         elif isinstance(event, happened.TrialStarted) and not self._bars.shown:
             yield f"trial {event.trial}: {_config(event.config)}"
         elif isinstance(event, happened.BucketCompiled) and event.fresh:
             yield from event.notes
-            yield f"compiled {event.label}: {1000 * event.step_seconds:.0f} ms a step"
+            yield f"compiled {self._label(event)}: {1000 * event.step_seconds:.0f} ms per step"
         elif isinstance(event, happened.TrialEnded):
-            self._told += 1
-            yield self._ended(event.trial)
+            self._ended += 1
+            yield self._summary(event.trial)
         elif isinstance(event, happened.CheckpointsSetAside):
             yield (
-                f"trial {event.trial}: begins anew; the checkpoints that lay in its folder are "
-                f"kept as {event.kept_as}"
+                f"trial {event.trial}: starts over; the checkpoints found in its folder are kept "
+                f"as {event.kept_as}"
             )
         elif isinstance(event, happened.LeaseLost):
             yield f"trial {event.trial}: taken over by another supervisor"
 
-    def _ended(self, trial: Trial) -> str:
+    def _label(self, event: happened.BucketCompiled) -> str:
+        """The bucket's short name, with what differs from others of the same name."""
+        if event.bucket is None:
+            return event.label
+        known = self._buckets.setdefault(event.label, [])
+        known.append(event.bucket)
+        differing = differing_parts(known)
+        parts = f"{', '.join(differing)}: {parts_text(event.bucket, differing)}"
+        return f"{event.label} ({parts})" if differing else event.label
+
+    def _summary(self, trial: Trial) -> str:
         total = "" if self._plan.trials is None else f"/{self._plan.trials}"
-        words = [f"[{self._told}{total}] trial {trial.number}", STATE_WORDS[trial.state]]
+        words = [f"[{self._ended}{total}] trial {trial.number}", STATE_WORDS[trial.state]]
         quality = label_of(self._plan.quality)
         if trial.measurement is not None:
             seconds = human_seconds(trial.measurement.train_seconds)
@@ -130,18 +145,18 @@ class StudyNarrator:
             self._bars.move(f"trial {event.trial}", event.epoch.epoch)
         elif isinstance(event, happened.TrialEnded):
             self._bars.end(f"trial {event.trial.number}")
-            self._bars.move("study", self._told)
+            self._bars.move("study", self._ended)
         elif isinstance(event, happened.WorkerDied) and event.trial is not None:
             self._bars.end(f"trial {event.trial}")
 
 
-class EpochNarrator:
-    """Tells the epochs of one training run.
+class TrainingProgress:
+    """Shows the epochs of one training run.
 
     Args:
         epochs: Of the whole run.
         quality: The score to show.
-        console: Where to; stderr if left out.
+        console: The output; stderr if left out.
     """
 
     def __init__(self, epochs: int, quality: str, console: Console | None = None) -> None:
@@ -165,8 +180,8 @@ class EpochNarrator:
         """Leave the bar as it is."""
         self._bars.__exit__(kind, error, trace)
 
-    def tell(self, event: Any) -> None:
-        """One message of the trainer: its notes, and its epoch if it has one."""
+    def show(self, event: Any) -> None:
+        """Print a message of the trainer: its notes, and its epoch if it has one."""
         for note in getattr(event, "notes", ()):
             self._console.print(note, markup=False, soft_wrap=True)
         epoch: Epoch | None = getattr(event, "epoch", None)
@@ -184,7 +199,7 @@ class EpochNarrator:
 
 
 class _Bars:
-    """Progress bars by name; nothing at all where the console is no terminal."""
+    """Progress bars by name; disabled where the console is not a terminal."""
 
     def __init__(self, console: Console) -> None:
         self.shown = console.is_terminal
@@ -224,14 +239,18 @@ class _Bars:
             self._progress.remove_task(self._tasks.pop(name))
 
 
-def _beginning(event: happened.StudyStarted) -> str:
+def _start(event: happened.StudyStarted) -> str:
     if not (event.known or event.unfinished):
         return "starts"
-    unfinished = f"; {event.unfinished} unfinished go on" if event.unfinished else ""
-    return f"continues after {pluralized(event.known, 'trial')}{unfinished}"
+    unfinished = pluralized(event.unfinished, "unfinished trial")
+    if not event.known:
+        return f"resuming {unfinished}"
+    return f"resuming after {pluralized(event.known, 'trial')}" + (
+        f", with {unfinished}" if event.unfinished else ""
+    )
 
 
-def _equipment(event: happened.WorkerReady) -> str:
+def _device(event: happened.WorkerReady) -> str:
     where = event.environment
     return f"{where.device_count} x {where.device_kind}, {where.backend}, {where.precision}"
 

@@ -1,4 +1,4 @@
-"""A study's record as the report takes it."""
+"""Converts a study's record into the input of the report."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 def report_input(record: StudyRecord, *, folder: str, written: str = "") -> ReportInput:
-    """The values that page, table and notebook are made from.
+    """The input of page, table and notebook.
 
     Args:
-        record: The study as it lies in the storage.
-        folder: Its folder as the person typed it.
+        record: The study as it is stored.
+        folder: Its folder as the user typed it.
         written: When the report is written; empty leaves it out.
     """
     plan = record.plan
@@ -45,7 +45,11 @@ def _facts(record: StudyRecord) -> dict[str, str]:
     searched = (one.name.removesuffix("_position") for one in plan.search_space.dimensions())
     facts["searched"] = ", ".join(searched)
     halving = plan.search.halving
-    stops = "with multi-objective halving" if halving.enabled else "every trial trained in full"
+    stops = (
+        "with multi-objective successive halving"
+        if halving.enabled
+        else "every trial trained in full"
+    )
     facts["engine"] = f"{plan.search.engine}, {stops}"
     facts["budget"] = _budget(plan)
     facts["seed"] = str(plan.search.seed)

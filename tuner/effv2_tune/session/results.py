@@ -1,4 +1,4 @@
-"""What a study has found so far, read from its folder, and shown."""
+"""Reads the results of a study from its folder or database, and prints them."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ if TYPE_CHECKING:
 
 
 class Results:
-    """One reading of a study: taken when first asked for, and then the same for every view.
+    """The results of a study: read at the first access, and then the same for every view.
 
     Args:
-        place: The study's folder, or a database URL.
-        name: Of the study, where ``place`` holds several.
+        location: The study's folder, or a database URL.
+        name: Of the study, where ``location`` holds several.
 
     Raises:
-        TuneError: From every view, if there is no study there.
+        TuneError: From every view, if there is no study.
     """
 
-    def __init__(self, place: Path | str, *, name: str | None = None) -> None:
-        self._place = place
+    def __init__(self, location: Path | str, *, name: str | None = None) -> None:
+        self._location = location
         self._name = name
 
     @cached_property
@@ -50,33 +50,33 @@ class Results:
         """Everything that the storage holds."""
         from effv2_tune.search.storage.snapshot import read_study
 
-        self._look_at_the_place()
+        self._check_location()
         try:
-            return read_study(self._place, name=self._name)
+            return read_study(self._location, name=self._name)
         except TuneError as error:
-            said = error.message.replace(str(self._place), shown(self._place))
-            raise TuneError(said, hint=error.hint, exit_code=error.exit_code) from None
+            message = error.message.replace(str(self._location), shown(self._location))
+            raise TuneError(message, hint=error.hint, exit_code=error.exit_code) from None
 
     @property
     def folder(self) -> Path:
-        """The study's folder; where its trials lie in a database, the one it has by default."""
-        return RUNS / self.record.plan.name if is_database(self._place) else Path(self._place)
+        """The study's folder; for a study in a database, its default folder."""
+        return RUNS / self.record.plan.name if is_database(self._location) else Path(self._location)
 
     @property
     def arguments(self) -> str:
-        """What names the study on a command line, for the commands that are suggested next."""
-        return as_arguments(self._place, self._name or self.record.plan.name)
+        """The study's arguments on a command line, for the commands that are suggested next."""
+        return as_arguments(self._location, self._name or self.record.plan.name)
 
     @cached_property
-    def given(self) -> ReportInput:
-        """The record as the report takes it."""
+    def input(self) -> ReportInput:
+        """The record as the input of the report."""
         written = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC by effv2-tune {version('effv2-tune')}"
         return report_input(self.record, folder=self.arguments, written=written)
 
     @cached_property
     def findings(self) -> Analysis:
-        """What the report finds in it: front, knee, and so on."""
-        return find(self.given)
+        """The analysis of the report: Pareto front, knee, and so on."""
+        return find(self.input)
 
     @property
     def has_front(self) -> bool:
@@ -85,7 +85,7 @@ class Results:
 
     @property
     def has_failed(self) -> bool:
-        """Whether the study gave up: nothing complete came of it, or trial after trial failed."""
+        """Whether no trial is complete, or the study ended because trial after trial failed."""
         ended = self.record.ended_by
         return not self.has_front or (ended is not None and ended.kind == "failing")
 
@@ -95,13 +95,13 @@ class Results:
         return self.record.ended_by is not None
 
     def frame(self) -> pd.DataFrame:
-        """Every trial, one row each, those on the front first; units stand in the names."""
+        """All trials, one row each, those on the Pareto front first; with units in the names."""
         from effv2_tune.report.table import to_frame
 
         return to_frame(self.record.trials, self.findings.front)
 
     def status(self) -> dict[str, Any]:
-        """State, counts and front as plain data."""
+        """State, counts and Pareto front as plain data."""
         from effv2_tune.report.table import trial_rows
 
         rows = trial_rows(self.record.trials, self.findings.front)
@@ -120,7 +120,7 @@ class Results:
         }
 
     def print_front(self) -> None:
-        """The front to stdout: a table for people, plain columns for a pipe."""
+        """Print the Pareto front to stdout: a table on a terminal, plain columns in a pipe."""
         from rich.console import Console
 
         from effv2_tune.report.table import front_table, front_text
@@ -136,7 +136,7 @@ class Results:
             console.print(front_text(self.findings, device), markup=False)
 
     def print_status(self) -> None:
-        """What was searched, what runs, and the front, to stdout."""
+        """Print what is searched, the running trials and the Pareto front to stdout."""
         from rich.console import Console
 
         from effv2_tune.report.text import search_sentence, state_sentence
@@ -167,7 +167,7 @@ class Results:
         if form == "csv":
             return str(frame.to_csv())
         if frame.empty:
-            return "no trial has begun yet\n"
+            return "no trial has started yet\n"
         columns = ["on_front", "state", "quality", "train_seconds", "epochs_trained", "bucket"]
         notes = ["notes"] if frame["notes"].any() else []
         shown = frame[[*columns, *parameter_names(trials), *notes]]
@@ -177,40 +177,40 @@ class Results:
         """Write the report to ``path``."""
         from effv2_tune.report.html.page import write_report
 
-        write_report(self.given, path)
+        write_report(self.input, path)
 
     def picture(self, path: Path) -> None:
-        """Write the front as a picture; the suffix of ``path`` says which kind."""
+        """Write the Pareto front as a picture; the suffix of ``path`` decides the format."""
         from effv2_tune.report.figures import write_picture
 
-        write_picture(self.given, path)
+        write_picture(self.input, path)
 
-    def _look_at_the_place(self) -> None:
-        """Say what is the matter where reading would not: with a URL, or with half a study."""
-        if is_database(self._place):
-            url = str(self._place)
+    def _check_location(self) -> None:
+        """Raise a helpful error for a wrong URL, or for a folder with only the logs of a study."""
+        if is_database(self._location):
+            url = str(self._location)
             check_database(url)
             if not database_exists(url):
                 raise TuneError(
                     f"There is no database {shown(url)}.",
                     hint="A path from the root has four slashes: sqlite:////folder/file.db",
                 )
-        elif _is_half_a_study(Path(self._place)):
+        elif _has_only_logs(Path(self._location)):
             raise TuneError(
-                f"{self._place} has the logs of a study whose trials lie in a database.",
-                hint="Give the URL that it was run with, and its name: URL --name NAME",
+                f"{self._location} has the logs of a study whose trials are in a database.",
+                hint="Give the URL of the database, and the name of the study: URL --name NAME",
             )
 
 
-def _is_half_a_study(folder: Path) -> bool:
-    """Whether a study was run there with its storage elsewhere."""
+def _has_only_logs(folder: Path) -> bool:
+    """Whether a study was run there with its trials in a database."""
     from effv2_tune.search.storage.snapshot import DATABASE
 
     return (folder / "events.jsonl").is_file() and not (folder / DATABASE).is_file()
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:
-    """A row in what JSON has: dates as ISO 8601, and no number that is none."""
+    """A row as JSON: dates as ISO 8601, NaN and infinity as null."""
     return {name: _plain_value(value) for name, value in row.items()}
 
 

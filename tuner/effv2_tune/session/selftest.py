@@ -1,4 +1,4 @@
-"""The self-test of ``doctor``: in processes of its own, a device is held to the trainer's word."""
+"""Runs the self-test of ``doctor``: checks a device in separate processes."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ Message = TypeVar("Message")
 
 SELFTEST_COMMAND = (sys.executable, "-m", "effv2_tune.training.device_checks")
 
-#: A device that is silent for so long hangs: the largest compilation here takes a minute or two.
-_PATIENCE_SECONDS = 300.0
+#: A process without messages for so long hangs: compiling takes a minute or two at most.
+_TIMEOUT_SECONDS = 300.0
 _GRACE_SECONDS = 10.0
 _IN_ONE_PROCESS: tuple[CheckName, ...] = (
     "dispatch",
@@ -56,9 +56,9 @@ _IN_ONE_PROCESS: tuple[CheckName, ...] = (
     "step time",
 )
 _WHOLE, _CUT = 0, 1
-#: Epochs after which the second trial is killed as soon as it has come a little further.
+#: The second trial is killed at the first checkpoint after so many epochs.
 _EPOCHS_BEFORE = 2
-#: So long that a window of 0.3 s has two steps, and a checkpoint lies inside every epoch.
+#: So long that a window of 0.3 s has two steps, and every epoch has a checkpoint inside.
 _STEP_SECONDS = 0.2
 _LOG_LINES = 15
 
@@ -67,15 +67,15 @@ class SelfTest:
     """One self-test of one device.
 
     Args:
-        hardware: What is tested.
-        folder: An empty one, for logs and checkpoints.
-        tell: Hears what is being done, in sentences.
-        command: What checks the device; ``--fd N --backend B --hardware H`` is added.
+        hardware: The device.
+        folder: An empty folder for logs and checkpoints.
+        on_step: Called with a message at each step.
+        command: The command that checks the device; ``--fd N --backend B --hardware H`` is added.
 
     Attributes:
-        environment: What the device's process runs on; None before it has started.
-        checks: What has been found so far.
-        seconds: How long it took; 0 before the end.
+        environment: Of the process that uses the device; None before it has started.
+        checks: The results so far.
+        seconds: Duration; 0 before the end.
     """
 
     def __init__(
@@ -83,13 +83,13 @@ class SelfTest:
         hardware: Hardware,
         *,
         folder: Path,
-        tell: Callable[[str], None],
+        on_step: Callable[[str], None],
         command: Sequence[str] = SELFTEST_COMMAND,
     ) -> None:
         self._command = command
         self._hardware = hardware
         self._folder = folder
-        self._tell = tell
+        self._on_step = on_step
         self._worker_environment = worker_environment(
             hardware.backend,
             hardware.kind,
@@ -102,11 +102,11 @@ class SelfTest:
 
     @property
     def passed(self) -> bool:
-        """Whether everything is as promised."""
+        """Whether all checks passed."""
         return bool(self.checks) and all(check.passed for check in self.checks)
 
     def run(self) -> Iterator[Check]:
-        """Yield each check when it is done. What a process dies of is a failed check, no error.
+        """Yield each check when it is done; the crash of a process is a failed check, not an error.
 
         Raises:
             TuneError: There is no such device.
@@ -117,8 +117,8 @@ class SelfTest:
             yield check
         self.seconds = time.monotonic() - started
 
-    def last_words(self) -> list[str]:
-        """The end of what the processes wrote, the last one's; nothing where all is well."""
+    def log_tail(self) -> list[str]:
+        """The end of the last process's log; empty if all checks passed."""
         logs = [self._log, *sorted(self._folder.glob("logs/*.log"))]
         written = [log for log in logs if log.is_file() and log.stat().st_size]
         if self.passed or not written:
@@ -131,7 +131,7 @@ class SelfTest:
         return self._folder / "selftest.log"
 
     def _all(self) -> Iterator[Check]:
-        self._tell(f"starting {self._hardware.backend}, and compiling a small network")
+        self._on_step(f"starting {self._hardware.backend}, and compiling a small network")
         yield from self._on_the_device()
         if self.environment is None:
             return
@@ -144,24 +144,24 @@ class SelfTest:
             yield _failed("resume", error.message)
 
     def _on_the_device(self) -> Iterator[Check]:
-        """The checks of one process, which may die of any of them."""
-        awaited = list(_IN_ONE_PROCESS)
+        """The checks that one process runs, any of which may crash it."""
+        pending = list(_IN_ONE_PROCESS)
         connection, process = self._start()
         with connection, process:
-            for message in _said(connection):
+            for message in _messages(connection):
                 if isinstance(message, Environment):
                     self.environment = message
                 elif isinstance(message, Refused):
                     raise TuneError(message.message, hint=message.hint, exit_code=EXIT_FAILED)
                 elif isinstance(message, Check):
-                    awaited.remove(message.name)
+                    pending.remove(message.name)
                     yield message
             ended = _end(process)
-        for name in awaited:
-            yield _failed(name, ended if name == awaited[0] else "not reached")
+        for name in pending:
+            yield _failed(name, ended if name == pending[0] else "not reached")
 
     def _start(self) -> tuple[Connection, subprocess.Popen[bytes]]:
-        """A process that checks, and the end of the pipe that it speaks into."""
+        """Start the process that runs the checks; returns it with the pipe of its messages."""
         ours, theirs = os.pipe()
         command = [
             *(*self._command, "--fd", str(theirs)),
@@ -179,7 +179,7 @@ class SelfTest:
         return Connection(ours, writable=False), process
 
     def _resume(self, recipe: Recipe) -> Check:
-        """A trial whose worker is killed ends as one that is left alone."""
+        """Check that a trial whose worker is killed ends with the weights of an undisturbed one."""
         prepare = Prepare(
             data=recipe.data,
             base=self._folder,
@@ -192,35 +192,35 @@ class SelfTest:
             prepare, count=1, out=self._folder, environment=self._worker_environment
         ) as pool:
             pool.start()
-            story = _story(pool)
-            _await(Ready, story)
-            self._tell("training in a worker")
+            messages = _worker_messages(pool)
+            _await(Ready, messages)
+            self._on_step("training in a worker")
             pool.assign(0, _job(_WHOLE, recipe))
-            _await(Finished, story)
-            self._tell("training again, and killing the worker in mid-training")
+            _await(Finished, messages)
+            self._on_step("training again, and killing the worker in mid-training")
             pool.assign(0, _job(_CUT, recipe))
-            killed_after = _kill_in_mid_training(pool, story)
-            self._tell("going on in a new worker")
+            killed_after = _kill_in_mid_training(pool, messages)
+            self._on_step("resuming in a new worker")
             pool.assign(0, _job(_CUT, recipe))
-            went_on = _await(EpochEnded, story).epoch.epoch
-            finished = _await(Finished, story)
+            resumed_in = _await(EpochEnded, messages).epoch.epoch
+            finished = _await(Finished, messages)
         kept = [CheckpointFolder(pool.checkpoint(trial)).latest() for trial in (_WHOLE, _CUT)]
         ends = [{} if one is None else trained_weights(one.arrays) for one in kept]
         distance = relative_distance(*ends)
-        is_on = went_on > _EPOCHS_BEFORE and finished.outcome == "complete"
+        has_resumed = resumed_in > _EPOCHS_BEFORE and finished.outcome == "complete"
         return Check(
             name="resume",
-            passed=is_on and distance <= TOLERANCE[self._hardware.kind],
-            figure=f"killed after step {killed_after}, went on in epoch {went_on} of "
+            passed=has_resumed and distance <= TOLERANCE[self._hardware.kind],
+            figure=f"killed after step {killed_after}, resumed in epoch {resumed_in} of "
             f"{recipe.epochs}: {format_distance(distance)}",
         )
 
 
 def report_lines(test: SelfTest) -> list[str]:
-    """What to paste into a bug report: versions, device, figures; nothing of the person.
+    """The text for a bug report: versions, device and figures; nothing that identifies the user.
 
     Args:
-        test: It has been run.
+        test: A test that has been run.
     """
     where = test.environment
     lines = ["--- effv2-tune self-test: paste from here ---", platform.platform()]
@@ -233,7 +233,7 @@ def report_lines(test: SelfTest) -> list[str]:
         ]
     verdict = "passed" if test.passed else "FAILED"
     lines += [*map(check_line, test.checks), f"{verdict} in {test.seconds:.0f} s"]
-    lines += [f"| {line}" for line in test.last_words()]
+    lines += [f"| {line}" for line in test.log_tail()]
     return [*map(without_names, lines), "--- to here ---"]
 
 
@@ -252,10 +252,10 @@ def without_names(
     """A text without home folders, the user's name and the machine's.
 
     Args:
-        text: Of any kind.
-        home: In place of this user's home folder.
-        user: In place of this user's name.
-        host: In place of this machine's name.
+        text: Any text.
+        home: Instead of this user's home folder.
+        user: Instead of this user's name.
+        host: Instead of this machine's name.
     """
     text = text.replace(str(Path.home() if home is None else home), "~")
     text = re.sub(r"/(home|Users)/[^/\s:]+", "~", text)
@@ -275,9 +275,9 @@ def _user() -> str:
         return ""  # some containers run under a number that has no name
 
 
-def _said(connection: Connection) -> Iterator[object]:
-    """What comes, until the other end is closed or silent for long."""
-    while connection.poll(_PATIENCE_SECONDS):
+def _messages(connection: Connection) -> Iterator[object]:
+    """All messages, until the other end is closed or a timeout."""
+    while connection.poll(_TIMEOUT_SECONDS):
         try:
             yield connection.recv()
         except EOFError:
@@ -285,52 +285,52 @@ def _said(connection: Connection) -> Iterator[object]:
 
 
 def _end(process: subprocess.Popen[bytes]) -> str:
-    """End a process that has nothing more to say; how it did, in words."""
+    """Wait for a process to exit, or kill it; returns how it ended."""
     try:
         return describe_exit(process.wait(_GRACE_SECONDS))
     except subprocess.TimeoutExpired:
         process.kill()
-        return f"silent for {_PATIENCE_SECONDS:.0f} seconds"
+        return f"no message for {_TIMEOUT_SECONDS:.0f} seconds"
 
 
-def _story(pool: ProcessPool) -> Iterator[FromWorker | WorkerExited]:
-    """What the only worker of a pool says.
+def _worker_messages(pool: ProcessPool) -> Iterator[FromWorker | WorkerExited]:
+    """The messages of the only worker of a pool.
 
     Raises:
-        TuneError: It refuses to work, or is silent for long.
+        TuneError: It cannot use the device, or times out.
     """
-    while heard := pool.wait(_PATIENCE_SECONDS):
-        for _, message in heard:
+    while received := pool.wait(_TIMEOUT_SECONDS):
+        for _, message in received:
             if isinstance(message, Refused):
                 raise TuneError(message.message, hint=message.hint, exit_code=EXIT_FAILED)
             yield message
-    raise TuneError(f"the worker was silent for {_PATIENCE_SECONDS:.0f} seconds")
+    raise TuneError(f"the worker sent no message for {_TIMEOUT_SECONDS:.0f} seconds")
 
 
-def _await(kind: type[Message], story: Iterator[FromWorker | WorkerExited]) -> Message:
-    """The next message of a kind; those of others are passed over, but for a death."""
-    for message in story:
+def _await(kind: type[Message], messages: Iterator[FromWorker | WorkerExited]) -> Message:
+    """The next message of a kind; others are skipped, except the exit of the worker."""
+    for message in messages:
         if isinstance(message, kind):
             return message
         if isinstance(message, WorkerExited):
             raise TuneError(f"the worker ended: {message.cause}")
         if isinstance(message, Finished):
-            raise TuneError(f"the trial was over too soon: {message.reason or message.outcome}")
-    raise AssertionError("a story never ends by itself")
+            raise TuneError(f"the trial ended too early: {message.reason or message.outcome}")
+    raise AssertionError("the messages of a worker never end")
 
 
-def _kill_in_mid_training(pool: ProcessPool, story: Iterator[FromWorker | WorkerExited]) -> int:
+def _kill_in_mid_training(pool: ProcessPool, messages: Iterator[FromWorker | WorkerExited]) -> int:
     """Kill the worker inside an epoch; returns the step of the newest checkpoint."""
-    while _await(EpochEnded, story).epoch.epoch < _EPOCHS_BEFORE:
+    while _await(EpochEnded, messages).epoch.epoch < _EPOCHS_BEFORE:
         pass
     folder = CheckpointFolder(pool.checkpoint(_CUT))
-    deadline = time.monotonic() + _PATIENCE_SECONDS
+    deadline = time.monotonic() + _TIMEOUT_SECONDS
     while folder.newest_step() <= _EPOCHS_BEFORE * EPOCH_STEPS and time.monotonic() < deadline:
         time.sleep(0.002)
     pool.kill(0)
-    _await(WorkerExited, story)
+    _await(WorkerExited, messages)
     newest = folder.newest_step()
-    _await(Ready, story)
+    _await(Ready, messages)
     return newest
 
 

@@ -1,4 +1,4 @@
-"""A study as an object: load it, run it, look at its front."""
+"""Defines the study as an object: load it, run it, read its Pareto front."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 
 
 class Study:
-    """A study: its plan, and the folder (or database) that keeps what came of it.
+    """A study: its plan, and the folder (or database) of its results.
 
     Args:
         plan: What is searched.
         base: Folder that the plan's relative paths start from.
         out: Folder of the study; ``runs/<name>`` if left out.
         storage: Database URL for several machines; SQLite in ``out`` if left out.
-        warm_start: Folder of an earlier study, whose front is tried first.
+        warm_start: Folder of an earlier study, whose Pareto front is tried first.
 
     Attributes:
         plan: As given.
@@ -81,10 +81,10 @@ class Study:
             study: Path of a YAML file, or a shipped study's name.
             out: Folder of the study; ``runs/<name>`` if left out.
             storage: Database URL for several machines; SQLite in ``out`` if left out.
-            trials: In place of the file's ``trials:``.
-            hours: In place of the file's ``hours:``.
-            workers: In place of the file's ``workers:``.
-            warm_start: Folder of an earlier study, whose front is tried first.
+            trials: Instead of the file's ``trials:``.
+            hours: Instead of the file's ``hours:``.
+            workers: Instead of the file's ``workers:``.
+            warm_start: Folder of an earlier study, whose Pareto front is tried first.
 
         Raises:
             MistakesError: With everything that is wrong in the file, before anything is started.
@@ -98,9 +98,9 @@ class Study:
         return session
 
     def events(self) -> Generator[Event]:
-        """Run the study, or continue it, and yield what happens.
+        """Run the study, or resume it, and yield its events.
 
-        Stopping the iteration (or Ctrl-C) loses nothing: the next call continues.
+        Stopping the iteration (or Ctrl-C) loses nothing: the next call resumes.
 
         Raises:
             TuneError: The device cannot be used, or the folder holds another study.
@@ -117,10 +117,10 @@ class Study:
             yield from opened.run(hardware=hardware.kind, backend=hardware.backend)
 
     def _first(self) -> list[Config]:
-        """The front of the earlier study, as far as it lies in this one's space.
+        """The configs of the earlier study's Pareto front that are inside this one's space.
 
         Raises:
-            TuneError: Nothing of it does, or there is no such study.
+            TuneError: There are none, or no such study.
         """
         if self._warm_start is None or self._begun:
             return []
@@ -131,21 +131,21 @@ class Study:
         inside = [config for config in configs if self.plan.search_space.contains(config)]
         if not inside:
             raise TuneError(
-                f"Nothing on the front of {self._warm_start} ({len(front)} trials) lies in the "
-                f"search space of {self.plan.name}, so there is nothing to try first.",
-                hint="Widen the space, or leave --warm-start out.",
+                f"The Pareto front of {self._warm_start} ({len(front)} trials) has no config in "
+                f"the search space of {self.plan.name}.",
+                hint="Widen the search space, or omit --warm-start.",
             )
         return inside
 
     @property
     def _begun(self) -> bool:
-        """Whether it keeps what it began with, and needs the studies that it began from no more."""
+        """Whether it was run before, and no longer needs the studies that it started from."""
         from effv2_tune.search.storage.snapshot import DATABASE
 
         return self._storage is None and (self.out / DATABASE).is_file()
 
     def dry_run_lines(self) -> list[str]:
-        """What :meth:`run` would do, line by line, having looked at everything; writes nothing.
+        """A dry run: what :meth:`run` would do, line by line, after all checks; writes nothing.
 
         Raises:
             TuneError: It would be refused.
@@ -153,10 +153,10 @@ class Study:
         plan = self.plan
         check_storage(self.out, self._storage)
         hardware = choose_device(plan)
-        earlier = earlier_runs(plan, self._place)
+        earlier = earlier_runs(plan, self._location)
         first = self._first()
         images = describe_images(plan.data, base=self.base, batch=self._largest_batch())
-        halving = "with halving" if plan.search.halving.enabled else "without halving"
+        pruning = "with pruning" if plan.search.halving.enabled else "without pruning"
         budget = [
             f"{plan.trials} trials" if plan.trials else "",
             f"{plan.hours} h" if plan.hours else "",
@@ -170,7 +170,7 @@ class Study:
             *_so_far(earlier),
             f"data      {images}",
             f"searches  {', '.join(names)}",
-            f"engine    {plan.search.engine} {halving}",
+            f"engine    {plan.search.engine} {pruning}",
             f"budget    {', '.join(filter(None, budget)) or 'until the front stops growing'}",
             f"device    {hardware.why}",
             *([] if plan.clock == "measured" else [f"clock     as in {plan.clock.recorded}"]),
@@ -189,37 +189,37 @@ class Study:
         return max((size for size in sizes if isinstance(size, int)), default=1)
 
     def run(self) -> Study:
-        """Run the study, or continue it, until its budget is spent; progress goes to stderr."""
-        from effv2_tune.session.progress import narrate
+        """Run the study, or resume it, until its budget is spent; progress goes to stderr."""
+        from effv2_tune.session.progress import show_progress
 
-        narrate(self.events(), self.plan)
+        show_progress(self.events(), self.plan)
         return self
 
     def results(self) -> Results:
-        """What the storage holds now, without disturbing a study that runs."""
-        return Results(self._place, name=self.plan.name)
+        """The results so far; read-only, safe while the study is running."""
+        return Results(self._location, name=self.plan.name)
 
     @property
-    def _place(self) -> str | Path:
+    def _location(self) -> str | Path:
         return self.out if self._storage is None else self._storage
 
     def trials(self) -> pd.DataFrame:
-        """Every trial, one row each, those on the front first; units stand in the names."""
+        """All trials, one row each, those on the Pareto front first; with units in the names."""
         return self.results().frame()
 
     def front(self) -> pd.DataFrame:
-        """The trials that no other beats on quality and training time, fastest first."""
+        """The trials that no other dominates in quality and training time, fastest first."""
         rows = self.trials()
         return rows[rows["on_front"]]
 
     def report(self, path: str | Path | None = None) -> Path:
         """Write the report, one HTML file, and return where it is (``report.html`` in ``out``)."""
-        place = self.out / "report.html" if path is None else Path(path)
-        self.results().report(place)
-        return place
+        path = self.out / "report.html" if path is None else Path(path)
+        self.results().report(path)
+        return path
 
     def export(self, pick: str = "knee") -> TrainingRun:
-        """The standard training run of a point of the front.
+        """The final training of a trial of the Pareto front.
 
         Args:
             pick: ``knee``, ``most-accurate``, ``fastest`` or ``trial=N``.
@@ -228,14 +228,14 @@ class Study:
         return to_training_run(record, pick_trial(record, pick), pick=pick)
 
     def _repr_html_(self) -> str:
-        """The front, drawn and listed, for Jupyter, Colab and Kaggle."""
+        """The Pareto front, drawn and listed, for Jupyter, Colab and Kaggle."""
         from effv2_tune.report.html.notebook import study_html
 
         try:
-            return study_html(self.results().given)
+            return study_html(self.results().input)
         except TuneError as error:
-            said = error.message if self.out.exists() else "not run yet."
-            return f"<p><strong>{self.plan.name}</strong>: {html.escape(said)}</p>"
+            message = error.message if self.out.exists() else "not run yet."
+            return f"<p><strong>{self.plan.name}</strong>: {html.escape(message)}</p>"
 
     def __repr__(self) -> str:
         """Name and folder."""

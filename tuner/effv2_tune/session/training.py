@@ -1,4 +1,4 @@
-"""A standard training run in use: its file, its device, its folder, what it measured."""
+"""Runs the final training of a recipe, and compares its results with the search."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
     from effv2_tune.study.training_run import TrainingRun
 
 _TWO_SIDED = 2.0
-#: What a training run keeps of itself: the recipe that it began with.
+#: The file in which a training run keeps its recipe.
 _RECIPE = "recipe.json"
-#: What it leaves, and what a study leaves: neither may end in a folder of the other.
-_LEAVES = ("checkpoints", "history.csv", "metrics.json", "model.keras", "study.db")
+#: Files of training runs and studies, which must not share a folder.
+_OUTPUTS = ("checkpoints", "history.csv", "metrics.json", "model.keras", "study.db")
 
 
 class TrainingSession:
-    """A training run, ready to start or to be continued.
+    """A training run, ready to start or to resume.
 
     Args:
         run: What is trained.
         base: Folder that its relative paths start from.
-        out: Folder of what it leaves; ``runs/<name>`` if left out.
+        out: Folder of its results; ``runs/<name>`` if left out.
     """
 
     def __init__(self, run: TrainingRun, *, base: Path, out: Path | None = None) -> None:
@@ -58,7 +58,7 @@ class TrainingSession:
         return cls(loaded.run, base=loaded.base, out=out)
 
     def run(self) -> dict[str, Any]:
-        """Train, or continue; returns what ``metrics.json`` says.
+        """Train, or resume; returns the content of ``metrics.json``.
 
         Raises:
             TuneError: The device cannot be used, the folder holds another run, or the images are
@@ -67,14 +67,14 @@ class TrainingSession:
         run = self._run
         hardware = choose_hardware(run.hardware, run.backend, probe_host(), probe_packages())
         check_folder(self.out)
-        _refuse_what_others_left(self.out)
-        _take_backend(hardware)
-        from effv2_tune.session.progress import EpochNarrator
+        _refuse_other_outputs(self.out)
+        _set_backend(hardware)
+        from effv2_tune.session.progress import TrainingProgress
 
         make_folder(self.out)
         with (
-            _frameworks_talk_to(self.out / "train.log") as terminal,
-            EpochNarrator(run.recipe.epochs, run.quality, terminal) as narrator,
+            _redirected_to(self.out / "train.log") as terminal,
+            TrainingProgress(run.recipe.epochs, run.quality, terminal) as progress,
         ):
             from effv2_tune.training import train
 
@@ -83,14 +83,14 @@ class TrainingSession:
                 out=self.out,
                 base=self._base,
                 hardware=hardware.kind,
-                on_event=narrator.tell,
+                on_event=progress.show,
                 data_digest=None if run.provenance is None else run.provenance.data_digest,
             )
         self._metrics = result.metrics
         return self._metrics
 
-    def sentences(self) -> list[str]:
-        """The test figures, and how they compare with what the search measured."""
+    def summary_lines(self) -> list[str]:
+        """The test scores, compared with the validation scores of the search."""
         test = self._metrics["test"]
         count = self._metrics["test_count"]
         lines = [
@@ -110,22 +110,19 @@ class TrainingSession:
         return lines
 
 
-def _refuse_what_others_left(out: Path) -> None:
-    """Never write among the results of something else.
-
-    A run of another recipe is told by its recipe, which training itself looks at.
-    """
-    found = [] if (out / _RECIPE).exists() else [name for name in _LEAVES if (out / name).exists()]
+def _refuse_other_outputs(out: Path) -> None:
+    """Refuse a folder with other results; training itself compares the recipe of a run."""
+    found = [] if (out / _RECIPE).exists() else [name for name in _OUTPUTS if (out / name).exists()]
     if found:
         what = "a study" if "study.db" in found else f"{', '.join(found)} of something else"
         raise TuneError(
-            f"The folder {out} holds {what}, and is left as it is.",
-            hint="Give the training run a folder of its own: --out DIR",
+            f"The folder {out} holds {what}, and is not overwritten.",
+            hint="Choose another folder: --out DIR",
         )
 
 
-def _take_backend(hardware: Hardware) -> None:
-    """Settle what the frameworks find in the environment when they are loaded.
+def _set_backend(hardware: Hardware) -> None:
+    """Set the environment variables that the frameworks read when they are loaded.
 
     Raises:
         TuneError: Keras is loaded already, with another backend.
@@ -133,8 +130,8 @@ def _take_backend(hardware: Hardware) -> None:
     keras = sys.modules.get("keras")
     if keras is not None and keras.config.backend() != hardware.backend:
         raise TuneError(
-            f"Keras is loaded already, and this run needs its {hardware.backend} backend.",
-            hint=f"Start again with KERAS_BACKEND={hardware.backend} in the environment.",
+            f"Keras is already loaded with another backend; this run needs {hardware.backend}.",
+            hint=f"Set KERAS_BACKEND={hardware.backend} in the environment, and restart Python.",
         )
     from effv2_tune.workers.local import worker_environment
 
@@ -144,8 +141,8 @@ def _take_backend(hardware: Hardware) -> None:
 
 
 @contextmanager
-def _frameworks_talk_to(log: Path) -> Iterator[Console]:
-    """Send what TensorFlow and XLA write from C++ to a file; yields the terminal that is left.
+def _redirected_to(log: Path) -> Iterator[Console]:
+    """Redirect the output of TensorFlow and XLA from C++ to a file; yields the real terminal.
 
     They write to file descriptors 1 and 2 before any setting reaches them.
     """
@@ -167,7 +164,7 @@ def _frameworks_talk_to(log: Path) -> Iterator[Console]:
 
 
 def _flushed_descriptors() -> dict[int, int]:
-    """Copies of stdout and stderr by their numbers, after all that was said so far was written."""
+    """Copies of the descriptors of stdout and stderr, after both were flushed."""
     sys.stdout.flush()
     sys.stderr.flush()
     return {descriptor: os.dup(descriptor) for descriptor in (1, 2)}
@@ -176,13 +173,14 @@ def _flushed_descriptors() -> dict[int, int]:
 def _comparison(
     validation: float, validation_count: int, test: dict[str, float], test_count: int
 ) -> str:
-    """Whether test and validation accuracy differ by more than chance explains."""
+    """Whether test and validation accuracy differ by more than their standard errors explain."""
     spread = math.hypot(
         standard_error(validation, validation_count), standard_error(test["accuracy"], test_count)
     )
-    difference = abs(test["accuracy"] - validation)
-    verdict = "within" if difference <= _TWO_SIDED * spread else "more than"
+    agrees = abs(test["accuracy"] - validation) <= _TWO_SIDED * spread
+    verdict = "agrees with" if agrees else "differs from"
     return (
-        f"the search's validation accuracy was {validation:.4f}: {verdict} 2 standard errors of "
-        f"the difference (2 x {spread:.4f}) apart"
+        f"the test accuracy {verdict} the validation accuracy of the search "
+        f"({test['accuracy']:.4f} vs {validation:.4f}, standard error of the difference "
+        f"{spread:.4f})"
     )

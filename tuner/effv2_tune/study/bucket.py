@@ -1,4 +1,4 @@
-"""The bucket: everything that forces a new compilation."""
+"""Defines the bucket: everything that forces a new compilation."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from effv2_tune.study.base import Value
 from effv2_tune.study.recipe import augmentation_kinds, caches_features
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from effv2_tune.study.recipe import Recipe
 
-#: What is trained where a frozen backbone has run beforehand: the classifier, on its features.
+#: The trainable part where a frozen backbone has run beforehand: the classifier, on its features.
 CACHED_FEATURES = "classifier on cached features"
 
 
@@ -34,7 +36,7 @@ class Placement(Value):
 
 
 class DataFacts(Value):
-    """What training needs to know of a dataset before it sees an image.
+    """The facts of a dataset that training depends on.
 
     Attributes:
         classes: Number of classes.
@@ -54,9 +56,9 @@ class DataFacts(Value):
 
 
 class BucketKey(Value):
-    """What two trials must share to share a compiled step.
+    """What two trials must have in common to share a compiled step.
 
-    Every other number of a recipe is an input of the step, so that it costs no compilation.
+    Every other hyperparameter of a recipe is an input of the step, and needs no compilation.
     """
 
     backend: str
@@ -84,13 +86,27 @@ class BucketKey(Value):
 
     @property
     def label(self) -> str:
-        """A short name for people: what buckets of one study mostly differ in."""
+        """A short name: what the buckets of one study mostly differ in."""
         return f"{self.variant}@{self.resolution} batch {self.batch}"
 
     @property
     def digest(self) -> str:
         """Sixteen characters that two keys share only if they are equal."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+
+
+def differing_parts(keys: Sequence[BucketKey]) -> list[str]:
+    """Names of the parts in which some of the keys differ."""
+    dumped = [key.model_dump() for key in keys]
+    return [name for name in BucketKey.model_fields if len({part[name] for part in dumped}) > 1]
+
+
+def parts_text(key: BucketKey, names: Iterable[str]) -> str:
+    """The values of some parts of a key, as text."""
+    values = (getattr(key, name) for name in names)
+    return ", ".join(
+        " ".join(value) or "none" if isinstance(value, tuple) else str(value) for value in values
+    )
 
 
 def bucket_key(recipe: Recipe, data: DataFacts, placement: Placement) -> BucketKey:

@@ -1,4 +1,4 @@
-"""The study: what is searched, on what, with which budget."""
+"""Defines the study plan: search space, data, budget and sampler."""
 
 from __future__ import annotations
 
@@ -24,15 +24,16 @@ Direction = Literal["maximize", "minimize"]
 
 
 class HalvingSpec(Value):
-    """When a trial is stopped because others do better.
+    """When trials are pruned: multi-objective asynchronous successive halving (ASHA).
 
     Attributes:
-        enabled: Whether trials are stopped at all.
-        rungs: Where trials are compared, as fractions of a trial's own epochs.
-        keep: A trial goes on while at most this share of the trials seen at the rung rank better.
-        guard_after: Full learning curves after which a trial whose optimistic final quality would
-            not be dominated is never stopped.
-        quantile: Of the gains seen between rung and end, taken as the optimistic one.
+        enabled: Whether trials are pruned at all.
+        rungs: Where trials are compared, as fractions of a trial's epochs.
+        keep: Fraction of trials that survive each rung (1 / reduction factor).
+        guard_after: After this many complete trials, never prune a trial whose optimistic final
+            quality is still non-dominated.
+        quantile: Quantile of the gains observed between a rung and the end that counts as
+            optimistic.
     """
 
     enabled: bool = True
@@ -43,12 +44,12 @@ class HalvingSpec(Value):
 
 
 class SearchSpec(Value):
-    """How the next config is found.
+    """How the next config is sampled.
 
     Attributes:
-        engine: The sampler: Optuna's by name, or an oracle of Keras Tuner's.
-        seed: Of the sampler; with one worker the same seed asks for the same configs.
-        halving: When a trial is stopped early.
+        engine: The sampler: one of Optuna's by name, or an oracle of Keras Tuner.
+        seed: Of the sampler; with one worker the same seed gives the same configs.
+        halving: When a trial is pruned.
     """
 
     engine: Literal[
@@ -66,11 +67,11 @@ class SearchSpec(Value):
 
 
 class StopSpec(Value):
-    """End the study when it has stopped getting better.
+    """End the study early, when its Pareto front has stopped improving.
 
     Attributes:
-        growth: Relative growth of the hypervolume below which nothing is gained.
-        trials: Over so many told trials.
+        growth: Relative growth of the hypervolume below which the study ends.
+        trials: Number of finished trials over which growth is measured.
     """
 
     growth: Annotated[float, Field(gt=0, lt=1)] = 0.01
@@ -78,38 +79,38 @@ class StopSpec(Value):
 
 
 class RecordedClock(Value):
-    """Step times are not measured but replayed, so that a whole run can be repeated.
+    """Replay recorded step times instead of measuring, so that a whole run is reproducible.
 
     Attributes:
-        recorded: Folder of the study that measured them; relative to the study file.
+        recorded: Folder of the study that recorded them; relative to the study file.
     """
 
     recorded: Annotated[str, Field(min_length=1)]
 
 
 class StudyPlan(Value):
-    """A study file, read and checked.
+    """A validated study file.
 
     Attributes:
-        name: What the study is called; its folder is ``runs/<name>`` unless told otherwise.
+        name: Name of the study; its default folder is ``runs/<name>``.
         data: Which images, and how they are split.
         recipe: Every setting that is not searched.
-        search_space: What is searched.
-        quality: What is traded against time.
-        trials: How many trials in all, over every time that the study is run; null for no limit.
-        hours: How many hours of running in all; null for no limit.
-        accelerator_hours: How many hours of holding devices in all: those of a worker times its
-            devices, over all workers and machines; null for no limit.
+        search_space: The hyperparameters to search, with their ranges.
+        quality: The metric that is traded against training time.
+        trials: Number of trials in all, over all runs of the study; null for no limit.
+        hours: Hours of running in all; null for no limit.
+        accelerator_hours: Device-hours in all: the hours of each worker times its devices, over
+            all workers and machines; null for no limit.
         workers: Worker processes on this machine; on a CPU they share its processors evenly, and
-            times are those of such a share.
-        search: How the next config is found.
-        enqueue: Configs to be tried first.
-        stop_when: End when the front has stopped growing; null for never.
-        hardware: The kind of device that must be used; ``auto`` takes the best of the host.
+            step times are those of such a share.
+        search: How the next config is sampled.
+        enqueue: Configs to try first.
+        stop_when: End when the Pareto front has stopped growing; null for never.
+        hardware: The kind of device to use; ``auto`` uses the best one of the host.
         backend: The Keras backend; ``auto`` is TensorFlow on CPU, JAX on TPU and where it is
             installed with GPU support.
-        keep: Whose selected weights stay on disk after a trial.
-        clock: Where the step times come from that training seconds are computed with: ``measured``
+        keep: The trials whose selected weights are kept on disk.
+        clock: Source of the step times from which training seconds are computed: ``measured``
             here, once for each bucket, or ``{recorded: FOLDER}`` of an earlier study.
     """
 
@@ -142,7 +143,7 @@ class StudyPlan(Value):
 
     @property
     def directions(self) -> tuple[Direction, Direction]:
-        """Which way is better, for quality and for seconds."""
+        """The optimization directions of quality and training seconds."""
         return quality_direction(self.quality), "minimize"
 
     @property
@@ -158,10 +159,10 @@ class StudyPlan(Value):
         return max([int(size) for size in sizes if size != "native"] + native)
 
     def recipe_for(self, config: Mapping[str, Any]) -> Recipe:
-        """The recipe of ``config``: its values over the study's settings.
+        """The recipe of ``config``: its values override the study's settings.
 
         Raises:
-            pydantic.ValidationError: A value is not one that a recipe takes.
+            pydantic.ValidationError: A value is not valid in a recipe.
         """
         settings = self.recipe.model_dump(exclude_unset=True) | dict(config)
         everything = settings | {"data": self.data.model_dump(), "quality": self.quality}

@@ -1,4 +1,4 @@
-"""The recipe: everything that a training run needs, every default filled in."""
+"""Defines the recipe: all settings of a training run, with every default filled in."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Share = Annotated[int, Field(gt=0)] | Annotated[float, Field(gt=0, lt=1)]
 
 NATIVE = "native"
 WEIGHT_SUFFIXES = (".h5", ".hdf5", ".keras")
-SMALLEST_RESOLUTION = 32  # the networks' total stride: below it nothing is left to pool
+SMALLEST_RESOLUTION = 32  # the total stride of the networks: smaller images leave no feature map
 
 
 def quality_direction(quality: Quality) -> Literal["maximize", "minimize"]:
-    """Which way is better: down for the loss, up for everything else."""
+    """The optimization direction: minimize the loss, maximize everything else."""
     return "minimize" if quality == "loss" else "maximize"
 
 
@@ -31,17 +31,17 @@ class DataSpec(Value):
     Attributes:
         name: The kind of dataset.
         path: File or folder for the kinds that need one; relative to the study file.
-        train: How many training images to use, as a count or a fraction; all that the other
-            splits leave if left out.
+        train: How many training images to use, as a count or a fraction; by default all that the
+            other splits do not use.
         validation: Size of the validation split, as a count or a fraction of the training images;
-            0.1 if left out, or all the validation images that the dataset brings.
-        test: Size of the test split, as a count or a fraction of all images; a dataset that
-            brings its own test images uses those if left out, and of the digits a fifth.
+            by default 0.1, or the validation images that come with the dataset.
+        test: Size of the test split, as a count or a fraction of all images; by default the test
+            images that come with the dataset, or one fifth of the digits.
         stratify: Whether each split has the classes in the same proportions.
         split_seed: Seed of the split (scikit-learn's ``random_state``).
-        fit: How an image of another shape becomes square.
-        storage_size: Side in pixels at which images are stored. If left out, squares of one size
-            stay as they are, and others are stored at the largest resolution of the study.
+        fit: How a non-square image is made square.
+        storage_size: Side in pixels at which images are stored. By default, square images of one
+            size are stored unchanged, and others at the largest resolution of the study.
         columns: Names of the columns of a ``csv``: path, label, split, group.
     """
 
@@ -76,41 +76,44 @@ class PerDevice(Value):
 
 
 class Settings(Value):
-    """Every setting of a training run; each number or choice of it can be searched.
+    """Every hyperparameter of a training run; each number or choice can be searched.
 
     Learning rates are per optimizer step. The schedule cycles as in Smith, "Cyclical Learning
-    Rates for Training Neural Networks" (arXiv 1506.01186), section 3.
+    Rates for Training Neural Networks" (arXiv 1506.01186), section 3. The bounds of optimizer
+    hyperparameters are those of ``optimizers.checks``, which has its own table: its optimizers work
+    without a recipe, and it compares values as float32; a test compares the two.
 
     Attributes:
-        variant: Which network: b0, b1, b2, b3, t, s, m, l or xl.
+        variant: The network: b0, b1, b2, b3, t, s, m, l or xl.
         resolution: Side in pixels to which images are resized inside the step; ``native`` is the
-            size that the variant was evaluated at on ImageNet.
-        resize: How they are resized.
-        backbone: ``scratch`` trains all weights from random ones, ``finetune`` all weights from
-            pretrained ones, ``frozen`` only the classifier on a pretrained network.
+            resolution at which the variant was evaluated on ImageNet.
+        resize: Interpolation of the resize.
+        backbone: ``scratch`` trains all weights from random initialization, ``finetune`` all
+            weights from pretrained ones, ``frozen`` only the classifier head.
         weights: ``none``, a released set (imagenet, imagenet21k, imagenet21k-ft1k), ``native``
             (imagenet, or imagenet21k-ft1k for XL, which has no other), or a file.
         finetune_from: First stage that is trained when finetuning; 0 trains everything.
         features: Whether a frozen backbone runs once for all trials, which then train the
-            classifier on what it gave: ``auto`` where no augmentation but flips changes the
-            images, ``off`` never, ``require`` always, which refuses such augmentations.
+            classifier head on its cached features: ``auto`` unless an augmentation other than
+            flips changes the images, ``off`` never, ``require`` always, and such augmentations
+            are refused.
         epochs: Passes over the training images.
         batch_size: Images per optimizer step, over all devices.
-        optimizer: The update rule.
+        optimizer: The optimizer.
         weight_decay: Decoupled weight decay, multiplied by the learning rate.
-        beta_1: Decay of the gradient's average (AdaBelief, AdamW).
-        beta_2: Decay of the second moment's average (AdaBelief, AdamW).
+        beta_1: Decay of the first moment (AdaBelief, AdamW).
+        beta_2: Decay of the second moment (AdaBelief, AdamW).
         epsilon: Added to the second moment's root (AdaBelief: to the state as well).
         rectify: Variance rectification (AdaBelief).
-        sma_threshold: Length of the moving average from which rectification adapts.
-        amsgrad: Use the largest second moment so far (AdaBelief, AdamW).
+        sma_threshold: Length of the moving average above which the rectified step is adaptive.
+        amsgrad: Use the maximum of all second moments so far (AdaBelief, AdamW).
         momentum: Momentum of SGD.
-        nesterov: Nesterov's form of it.
-        clip_norm: Largest norm of the whole gradient; ``null`` does not clip.
+        nesterov: Nesterov momentum (SGD).
+        clip_norm: Clip the global gradient norm to this value; ``null`` does not clip.
         ema: Evaluate an exponential moving average of the weights.
-        ema_momentum: Its decay per step, which it takes on gradually: after n steps at most
-            (1 + n) / (10 + n).
-        schedule: Shape of the learning rate over time.
+        ema_momentum: Decay of that average per step; after n steps at most (1 + n) / (10 + n), as
+            a warm-up.
+        schedule: The learning-rate schedule.
         initial_learning_rate: The lower bound of the cycle; the start of the warm-up.
         maximal_learning_rate: The upper bound of the cycle; the rate of ``constant``.
         step_size_epochs: Half a cycle, in epochs.
@@ -120,27 +123,27 @@ class Settings(Value):
         stochastic_depth: Drop rate of the last residual block; earlier ones drop less, linearly.
         label_smoothing: Probability spread over all classes.
         flip: Mirror half of the training images, left to right.
-        crop_padding: Shift training images by up to so many pixels at stored size, zeros beyond.
-        random_crop: Train on random rectangles of each image, stretched to the resolution, that
-            show at least this share of its area; 1 shows all.
-        random_crop_aspect: How many times wider than high, or higher than wide, they may be.
-        brightness: Training images get brighter or darker by a factor of up to 1 plus or minus it.
-        contrast: Likewise their contrast.
-        saturation: Likewise the saturation of their colors.
-        hue: Their colors are turned by up to this share of the color circle, either way.
-        rand_augment: Magnitude of RandAugment: each training image gets a few of 13 changes of
-            geometry and color. 10 is the scale's full strength; 0 changes nothing.
-        rand_augment_layers: How many changes.
-        cutout: Side of the square that is blotted out of training images, as a share of theirs.
-        mixup: Blend pairs of training images, labels too; both parameters of the Beta
-            distribution that says how much. 0 does not.
-        cutmix: Paste a rectangle of one training image into another, labels in proportion; as
-            ``mixup``. With both, each step does the one or the other.
+        crop_padding: Shift training images by up to this many pixels at stored size, zero-padded.
+        random_crop: Train on random rectangular crops, resized to the resolution, with at least
+            this fraction of the image's area; 1 disables it.
+        random_crop_aspect: Maximum aspect ratio of the crops, wide or high.
+        brightness: Maximum relative change of the brightness of training images.
+        contrast: Maximum relative change of their contrast.
+        saturation: Maximum relative change of their color saturation.
+        hue: Maximum hue shift, as a fraction of the color circle, in both directions.
+        rand_augment: Magnitude of RandAugment, which applies a few of 13 geometric and color
+            transformations to each training image. 10 is its full strength; 0 disables it.
+        rand_augment_layers: Number of transformations per image.
+        cutout: Side of the square that is masked in training images, as a fraction of theirs.
+        mixup: Blend pairs of training images and labels; both parameters of the Beta distribution
+            of the blend. 0 disables it.
+        cutmix: Paste a rectangle of one training image into another, with labels in proportion;
+            parameter as ``mixup``. With both, each step uses one of the two.
         class_weight: Weight of each class in the loss.
-        select: Which weights count: those after the last epoch, of the best epoch by the
-            study's quality, or of the epoch with the lowest validation loss.
+        select: The weights that are evaluated: of the last epoch, of the best epoch by the study's
+            quality, or of the epoch with the lowest validation loss.
         precision: Of the computation; ``auto`` is mixed_bfloat16 on TPU and GPU, float32 on CPU.
-        seed: Of the initial weights, the order of images and all randomness in training.
+        seed: Of weight initialization, shuffling and all other randomness in training.
     """
 
     variant: str = "b0"
@@ -200,15 +203,15 @@ class Settings(Value):
         try:
             return catalog.find_variant(variant).name
         except TuneError as error:
-            raise ValueError(error.message) from None
+            raise ValueError(str(error).replace("\n", " ")) from None
 
 
 class Recipe(Settings):
-    """All that one training run needs: settings, data, and what counts as quality.
+    """The complete input of one training run: settings, data and quality metric.
 
     Attributes:
         data: Which images, and how they are split.
-        quality: What is compared beside the time.
+        quality: The metric that is compared beside training time.
     """
 
     data: DataSpec = DataSpec()
@@ -216,15 +219,15 @@ class Recipe(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _names_its_weights(cls, given: Any) -> Any:
-        if isinstance(given, dict) and given.get("weights") == NATIVE:
-            return given | {"weights": native_weights(given.get("variant", "b0"))}
-        return given
+    def _resolve_native_weights(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("weights") == NATIVE:
+            return data | {"weights": native_weights(data.get("variant", "b0"))}
+        return data
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Recipe:
-        for sentence in contradictions(self):
-            raise ValueError(sentence)
+        for message in contradictions(self):
+            raise ValueError(message)
         return self
 
     @property
@@ -241,18 +244,18 @@ class Recipe(Settings):
         return self.batch_size
 
     def with_settings(self, **changes: Any) -> Recipe:
-        """The same recipe with other values, checked again."""
+        """The same recipe with other values, validated again."""
         return Recipe.model_validate(self.model_dump() | changes)
 
 
 def native_weights(variant: str) -> str:
-    """The weight set that a variant is best known by: ImageNet-1k's wherever it was released."""
+    """The default weight set of a variant: ImageNet-1k where it was released."""
     sets = catalog.weight_sets_of(variant)
     return "imagenet" if "imagenet" in sets else sets[-1] if sets else "none"
 
 
 def augmentation_kinds(settings: Settings) -> tuple[str, ...]:
-    """What is done to training images at random: each kind is part of the compiled step."""
+    """The active random augmentations; each is part of the compiled step."""
     colors = (settings.brightness, settings.contrast, settings.saturation, settings.hue)
     kinds = {
         "flip": settings.flip,
@@ -268,26 +271,26 @@ def augmentation_kinds(settings: Settings) -> tuple[str, ...]:
 
 
 def image_changes(settings: Settings) -> tuple[str, ...]:
-    """The augmentations under which a frozen backbone sees other images in every epoch.
+    """The augmentations with which a frozen backbone sees different images in every epoch.
 
-    A flip is none of them: each image has two sides, and the backbone sees both once.
+    Flips are not: the features of both mirror images are cached.
     """
     return tuple(kind for kind in augmentation_kinds(settings) if kind != "flip")
 
 
 def caches_features(settings: Settings) -> bool:
-    """Whether the backbone runs once, and the trial trains the classifier on its features."""
+    """Whether the backbone runs once, and trials train the classifier head on its features."""
     frozen = settings.backbone == "frozen" and settings.features != "off"
     return frozen and not image_changes(settings)
 
 
 def contradictions(settings: Settings) -> list[str]:
-    """Sentences about settings that are right one by one and wrong together."""
+    """Messages about settings that are valid one by one and contradict each other."""
     found = []
     if settings.initial_learning_rate > settings.maximal_learning_rate:
         found.append(
             f"initial_learning_rate {settings.initial_learning_rate:g} is above "
-            f"maximal_learning_rate {settings.maximal_learning_rate:g}; exchange them"
+            f"maximal_learning_rate {settings.maximal_learning_rate:g}; swap them"
         )
     if settings.backbone == "scratch" and settings.weights != "none":
         found.append(
@@ -309,26 +312,26 @@ def contradictions(settings: Settings) -> list[str]:
     if settings.optimizer == "adabelief" and settings.rectify and settings.beta_2 <= 2 / 3:
         found.append(
             f"beta_2 {settings.beta_2:g} with rectify never reaches AdaBelief's adaptive branch: "
-            "take beta_2 above 2/3 or 'rectify: false'"
+            "use beta_2 above 2/3 or 'rectify: false'"
         )
     return found
 
 
 def _feature_contradictions(settings: Settings) -> list[str]:
-    """Why features that are required cannot be cached."""
+    """Messages about required features that cannot be cached."""
     if settings.features != "require":
         return []
     changes = ", ".join(image_changes(settings))
     if settings.backbone != "frozen":
-        sentence = (
-            f"'features: require' goes with 'backbone: frozen' alone, not with "
-            f"{settings.backbone!r}: a backbone that is trained has other features in every step"
+        message = (
+            f"'features: require' is only valid with 'backbone: frozen', not with "
+            f"{settings.backbone!r}: the features of a trained backbone change in every step"
         )
     elif changes:
-        sentence = (
+        message = (
             f"features cannot be cached while images change ({changes}): turn these "
             "augmentations off, or write 'features: auto' to run the backbone in every step"
         )
     else:
         return []
-    return [sentence]
+    return [message]

@@ -1,4 +1,4 @@
-"""The studies and search spaces that come with the tool."""
+"""Lists the shipped studies and search spaces."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def shipped_spaces() -> Mapping[str, Path]:
 
 
 def _shipped(folder: str) -> Mapping[str, Path]:
-    """In an installed wheel they lie in the package; in an editable install beside ``tuner/``."""
+    """In an installed wheel they are in the package; in an editable install beside ``tuner/``."""
     for root in (_PACKAGE, _PACKAGE.parent.parent):
         if (root / folder).is_dir():
             return {path.stem: path for path in sorted((root / folder).glob("*.yaml"))}

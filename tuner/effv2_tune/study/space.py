@@ -1,4 +1,4 @@
-"""The search space: what may vary, and between which bounds."""
+"""Defines the search space: hyperparameters with their ranges, choices and conditions."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 Scalar = bool | int | float | str | None
-#: One value for each searched parameter that is active.
+#: One value for each active parameter of the search space.
 Config = dict[str, Any]
 
-#: Pairs of which the first never exceeds the second, in any config.
+#: Pairs of which the first must not exceed the second in any config.
 ORDERED_PAIRS = (("initial_learning_rate", "maximal_learning_rate"),)
-#: Suffix of the raw dimension that stands for a parameter bounded by another one.
+#: Suffix of the dimension that represents a parameter bounded by another one.
 POSITION = "_position"
 
 
 class _Parameter(Value):
-    """What all kinds share.
+    """The common fields of all kinds of parameter.
 
     Attributes:
-        when: Values of other parameters under which this one exists; always, if left out.
+        when: Values of other parameters for which this one is active; always, if left out.
         reason: Why this range.
     """
 
@@ -36,7 +36,7 @@ class _Parameter(Value):
 
 
 class FloatParameter(_Parameter):
-    """A real number between two bounds, searched evenly on a linear or a logarithmic scale."""
+    """A real number between two bounds, sampled on a linear or a logarithmic scale."""
 
     type: Literal["float"]
     low: float
@@ -49,7 +49,7 @@ class FloatParameter(_Parameter):
         return self
 
     def clip(self, value: float) -> float:
-        """``value``, moved inside the bounds that rounding may have carried it over."""
+        """``value``, clipped to the bounds, which rounding may have exceeded."""
         return min(max(value, self.low), self.high)
 
 
@@ -66,12 +66,12 @@ class IntParameter(_Parameter):
     def _has_a_range(self) -> IntParameter:
         _check_range(self.low, self.high, self.scale)
         if self.scale == "log" and self.step != 1:
-            raise ValueError("a logarithmic scale has no step; remove one of the two")
+            raise ValueError("a logarithmic scale cannot have a step; remove one of the two")
         if (self.high - self.low) % self.step:
             below = self.high - (self.high - self.low) % self.step
             raise ValueError(
-                f"high {self.high} is no whole number of steps of {self.step} "
-                f"above low {self.low}; take high {below}"
+                f"high {self.high} is not a whole number of steps of {self.step} above low "
+                f"{self.low}; use high {below}"
             )
         return self
 
@@ -83,16 +83,16 @@ class ChoiceParameter(_Parameter):
     values: Annotated[list[Scalar | dict[str, int]], Field(min_length=1)]
 
     @model_validator(mode="after")
-    def _has_no_twins(self) -> ChoiceParameter:
+    def _has_no_duplicates(self) -> ChoiceParameter:
         labels = [repr(value) for value in self.values]
         for label in labels:
             if labels.count(label) > 1:
-                raise ValueError(f"the value {label} stands here twice; remove one")
+                raise ValueError(f"the value {label} is listed twice; remove one")
         return self
 
 
 class FixedParameter(_Parameter):
-    """One value, written in the space to be seen, and not searched."""
+    """One value, listed in the space for documentation, and not searched."""
 
     type: Literal["fixed"]
     value: Scalar | dict[str, int]
@@ -105,14 +105,14 @@ Parameter = Annotated[
 
 @dataclass(frozen=True)
 class Dimension:
-    """One axis that an engine draws from.
+    """One axis that a sampler samples from.
 
     Attributes:
-        name: What the engine calls it. Mostly the parameter's name; ``<name>_position`` where the
+        name: Name for the sampler: mostly the parameter's name; ``<name>_position`` where the
             parameter's upper bound is another parameter's value, in which case the axis runs from
             0 (its lower bound) to 1 (the smaller of its upper bound and that value).
         parameter: Its range or choices.
-        when: For each parameter on which this one depends, the values that bring it to life.
+        when: For each parameter on which this one depends, the values that activate it.
     """
 
     name: str
@@ -120,12 +120,12 @@ class Dimension:
     when: tuple[tuple[str, tuple[Any, ...]], ...]
 
     def is_active(self, config: Mapping[str, Any]) -> bool:
-        """Whether the values drawn so far bring this dimension to life."""
+        """Whether the values sampled so far activate this dimension."""
         return all(name in config and _is_in(config[name], values) for name, values in self.when)
 
 
 class Space(RootModel[dict[str, Parameter]]):
-    """A search space: parameters by name, in the order in which they were written."""
+    """A search space: parameters by name, in written order."""
 
     @model_validator(mode="after")
     def _has_parents(self) -> Space:
@@ -133,12 +133,11 @@ class Space(RootModel[dict[str, Parameter]]):
             for parent in parameter.when or {}:
                 if parent not in self.root:
                     raise ValueError(
-                        f"{name} exists only when {parent!r} has a certain value, "
-                        f"but the space has no {parent!r}"
+                        f"{name} depends on {parent!r} ('when'), which is not in the search space"
                     )
                 if isinstance(self.root[parent], FloatParameter):
                     raise ValueError(  # noqa: TRY004 - pydantic reports ValueErrors
-                        f"{name} cannot depend on {parent}, a real number"
+                        f"{name} cannot depend on {parent}, which is a real number"
                     )
         _parents_first(self.root)
         for lower, upper in ORDERED_PAIRS:
@@ -151,7 +150,7 @@ class Space(RootModel[dict[str, Parameter]]):
         return self.root
 
     def dimensions(self) -> tuple[Dimension, ...]:
-        """The axes to draw from, each after those that it depends on; fixed ones have none."""
+        """The axes to sample from, each after those that it depends on; fixed ones have none."""
         bounded = {
             lower
             for lower, upper in ORDERED_PAIRS
@@ -173,36 +172,36 @@ class Space(RootModel[dict[str, Parameter]]):
                 axes.append(Dimension(name, parameter, when))
         return tuple(axes)
 
-    def decode(self, drawn: Mapping[str, Any]) -> Config:
-        """The config that values drawn from :meth:`dimensions` stand for.
+    def decode(self, sampled: Mapping[str, Any]) -> Config:
+        """The config of values sampled from :meth:`dimensions`.
 
-        Fixed parameters are filled in; what is inactive is absent.
+        Fixed parameters are filled in; inactive ones are absent.
         """
         config: Config = {}
         for name in _parents_first(self.root):
             parameter = self.root[name]
-            if not self._is_alive(name, config):
+            if not self._is_active(name, config):
                 continue
             if isinstance(parameter, FixedParameter):
                 config[name] = parameter.value
-            elif name in drawn:
-                config[name] = drawn[name]
+            elif name in sampled:
+                config[name] = sampled[name]
         for lower, upper in ORDERED_PAIRS:
-            if lower + POSITION in drawn:
+            if lower + POSITION in sampled:
                 parameter = self.root[lower]
                 if not isinstance(parameter, FloatParameter):  # dimensions() gives no others
                     raise TypeError(parameter)
                 high = min(parameter.high, config.get(upper, parameter.high))
-                config[lower] = _at(parameter, high, drawn[lower + POSITION])
+                config[lower] = _at(parameter, high, sampled[lower + POSITION])
         return {name: config[name] for name in self.root if name in config}
 
     def encode(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """What an engine would have had to draw for ``config``: the inverse of :meth:`decode`.
+        """The sampled values that give ``config``: the inverse of :meth:`decode`.
 
         Raises:
-            ValueError: ``config`` does not lie in this space.
+            ValueError: ``config`` is outside this space.
         """
-        drawn: dict[str, Any] = {}
+        sampled: dict[str, Any] = {}
         for dimension in self.dimensions():
             name = dimension.name.removesuffix(POSITION)
             if not dimension.is_active(config):
@@ -211,17 +210,17 @@ class Space(RootModel[dict[str, Parameter]]):
                 raise ValueError(f"the config has no {name}")
             parameter = self.root[name]
             if not contains(parameter, config[name]):
-                raise ValueError(f"{name} {config[name]!r} lies outside the space")
+                raise ValueError(f"{name} {config[name]!r} is outside the space")
             if name == dimension.name:
-                drawn[name] = config[name]
+                sampled[name] = config[name]
             else:
                 upper = dict(ORDERED_PAIRS)[name]
                 high = min(parameter.high, config.get(upper, parameter.high))  # type: ignore[union-attr]
-                drawn[dimension.name] = _position(parameter, high, config[name])  # type: ignore[arg-type]
-        return drawn
+                sampled[dimension.name] = _position(parameter, high, config[name])  # type: ignore[arg-type]
+        return sampled
 
     def contains(self, config: Mapping[str, Any]) -> bool:
-        """Whether ``config`` could have been drawn from this space."""
+        """Whether ``config`` could have been sampled from this space."""
         try:
             again = self.decode(self.encode(config))
         except ValueError:
@@ -230,7 +229,7 @@ class Space(RootModel[dict[str, Parameter]]):
             _is_same(again[name], config[name]) for name in again
         )
 
-    def _is_alive(self, name: str, config: Mapping[str, Any]) -> bool:
+    def _is_active(self, name: str, config: Mapping[str, Any]) -> bool:
         for parent, values in (self.root[name].when or {}).items():
             wanted = values if isinstance(values, list) else [values]
             if parent not in config or not _is_in(config[parent], wanted):
@@ -239,7 +238,7 @@ class Space(RootModel[dict[str, Parameter]]):
 
 
 def contains(parameter: Parameter, value: Any) -> bool:
-    """Whether ``value`` is one that ``parameter`` may take."""
+    """Whether ``value`` is in the range of ``parameter``."""
     if isinstance(parameter, FixedParameter):
         return _is_same(parameter.value, value)
     if isinstance(parameter, ChoiceParameter):
@@ -254,7 +253,7 @@ def contains(parameter: Parameter, value: Any) -> bool:
 
 
 def values_of(parameter: Parameter) -> Iterator[Any]:
-    """Values that show what a parameter may be: all of a choice, the bounds of a range."""
+    """Representative values of a parameter: all of a choice, the bounds of a range."""
     if isinstance(parameter, ChoiceParameter):
         yield from parameter.values
     elif isinstance(parameter, FixedParameter):
@@ -266,15 +265,15 @@ def values_of(parameter: Parameter) -> Iterator[Any]:
 
 def _check_range(low: float, high: float, scale: str) -> None:
     if low > high:
-        raise ValueError(f"low {low:g} is above high {high:g}; exchange them")
+        raise ValueError(f"low {low:g} is above high {high:g}; swap them")
     if low == high:
         raise ValueError(f"low and high are both {low:g}; write {{type: fixed, value: {low:g}}}")
     if scale == "log" and low <= 0:
-        raise ValueError(f"a logarithmic scale starts above 0, not at {low:g}")
+        raise ValueError(f"the low bound of a logarithmic scale must be above 0, not {low:g}")
 
 
 def _parents_first(parameters: Mapping[str, Parameter]) -> list[str]:
-    """Names in written order, save that each stands after those that its ``when`` names."""
+    """Names in written order, but each after those that its ``when`` names."""
     order: list[str] = []
     waiting = list(parameters)
     while waiting:
@@ -282,7 +281,7 @@ def _parents_first(parameters: Mapping[str, Parameter]) -> list[str]:
             (n for n in waiting if all(p in order for p in parameters[n].when or {})), None
         )
         if ready is None:
-            raise ValueError(f"the conditions of {', '.join(waiting)} go round in a circle")
+            raise ValueError(f"the conditions of {', '.join(waiting)} are circular")
         order.append(ready)
         waiting.remove(ready)
     return order
@@ -291,22 +290,22 @@ def _parents_first(parameters: Mapping[str, Parameter]) -> list[str]:
 def _check_pair(lower: Any, upper: Any, lower_name: str, upper_name: str) -> None:
     if lower is None or upper is None:
         return
-    least = min(_numbers(lower), default=-math.inf)
-    greatest = min(_numbers(upper), default=math.inf)
+    least = min(_numeric_values(lower), default=-math.inf)
+    greatest = min(_numeric_values(upper), default=math.inf)
     if least > greatest:
         raise ValueError(
             f"{lower_name} starts at {least:g}, above the lowest {upper_name} {greatest:g}; "
             f"it may not exceed it"
         )
-    if isinstance(lower, FloatParameter) or max(_numbers(lower)) <= greatest:
+    if isinstance(lower, FloatParameter) or max(_numeric_values(lower)) <= greatest:
         return
     raise ValueError(
-        f"{lower_name} reaches {max(_numbers(lower)):g}, above the lowest {upper_name} "
-        f"{greatest:g}; search it as a 'float' range, which is then cut off at {upper_name}"
+        f"{lower_name} reaches {max(_numeric_values(lower)):g}, above the lowest {upper_name} "
+        f"{greatest:g}; search it as a 'float' range, which is then clipped at {upper_name}"
     )
 
 
-def _numbers(parameter: Any) -> list[float]:
+def _numeric_values(parameter: Any) -> list[float]:
     return [float(v) for v in values_of(parameter) if isinstance(v, int | float)]
 
 
@@ -314,7 +313,7 @@ def _overlap(lower: Any, upper: Any) -> bool:
     """Whether some value of ``lower`` could exceed some value of ``upper``."""
     if not isinstance(lower, FloatParameter) or upper is None:
         return False
-    return lower.high > min(_numbers(upper), default=math.inf)
+    return lower.high > min(_numeric_values(upper), default=math.inf)
 
 
 def _at(parameter: FloatParameter, high: float, position: float) -> float:

@@ -1,4 +1,4 @@
-"""The record of a trial: what was trained, what came of it, and what it took."""
+"""Defines the record of a trial: config, measurement, learning curve and times."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from effv2_tune.study.base import Value
 from effv2_tune.study.bucket import BucketKey
 from effv2_tune.study.recipe import Recipe
 
-#: ``running`` until told; ``pruned`` was stopped at a rung; ``infeasible`` does not fit the
-#: device; ``diverged`` lost its numbers; ``failed`` broke for a reason outside the recipe.
+#: ``running`` until it ends; ``pruned`` at a rung; ``infeasible``: does not fit the device;
+#: ``diverged``: its loss became NaN; ``failed`` for a reason outside the recipe.
 TrialState = Literal["running", "complete", "pruned", "infeasible", "diverged", "failed"]
 
 
-#: A trial's own step time may differ from its bucket's by this share without a remark.
+#: Relative deviation of a trial's step time from its bucket's above which it is an outlier.
 STEP_TIME_TOLERANCE = 0.1
 
 
 class Measurement(Value):
-    """The two numbers that a study trades against each other.
+    """The two objectives of a study.
 
     Attributes:
-        quality: What the study compares, on the validation split (accuracy from 0 to 1 unless it
-            says otherwise), for the weights that the recipe selects.
-        train_seconds: Seconds of training that the standard run of the recipe takes on this
-            device kind: planned steps times the bucket's step time, plus one extraction of
+        quality: The study's metric on the validation split (by default accuracy, from 0 to 1), for
+            the weights that the recipe selects.
+        train_seconds: Seconds that the final training of the recipe takes on this device kind:
+            planned steps times the bucket's step time, plus one extraction of
             features where the backbone is frozen; without compilation, evaluation, checkpoints
-            and queueing.
+            and waiting.
     """
 
     quality: float
@@ -37,7 +37,7 @@ class Measurement(Value):
 
 
 class Scores(Value):
-    """Everything measured on one split; all from 0 to 1 save the loss (mean cross-entropy)."""
+    """Everything measured on one split; all from 0 to 1 except the loss (mean cross-entropy)."""
 
     accuracy: float
     balanced_accuracy: float
@@ -71,13 +71,13 @@ class Epoch(Value):
 
 
 class RungResult(Value):
-    """What halving compares.
+    """The values that are compared at a rung.
 
     Attributes:
         rung: Index from 0.
-        epoch: The epoch at whose end it lies.
+        epoch: The epoch at whose end it is.
         quality: On the validation split, at that epoch.
-        projected_seconds: ``train_seconds`` that the whole run will have.
+        projected_seconds: The ``train_seconds`` of the whole trial.
     """
 
     rung: Annotated[int, Field(ge=0)]
@@ -87,12 +87,12 @@ class RungResult(Value):
 
 
 class Times(Value):
-    """Where a trial's wall time went, in seconds.
+    """How a trial's wall time was spent, in seconds.
 
     Attributes:
         build: Building network and optimizer; 0 where the bucket was already compiled.
         compile: Tracing and compilation; 0 likewise.
-        extract: Having a frozen backbone's features, from the backbone or from disk; 0 where the
+        extract: Computing a frozen backbone's features or reading them from disk; 0 where the
             worker had them.
         measure: Measuring the bucket's step time; 0 where it was known.
         train: Training steps.
@@ -116,30 +116,29 @@ class Times(Value):
 
     @property
     def step_excess(self) -> float:
-        """By which share the trial's own steps took longer than its bucket's; 0 where unknown."""
+        """Relative deviation of the trial's step time from its bucket's; 0 where unknown."""
         if self.step_bucket <= 0 or self.step_median <= 0:
             return 0.0
         return self.step_median / self.step_bucket - 1
 
     @property
     def is_timing_outlier(self) -> bool:
-        """Whether its steps took so much longer or shorter that it is said."""
+        """Whether that deviation is large enough to be reported."""
         return abs(self.step_excess) > STEP_TIME_TOLERANCE
 
 
 class Environment(Value):
-    """What a trial ran on and with.
+    """The hardware and software of a trial.
 
     Attributes:
         device_kind: The accelerator's name as the backend reports it, or the CPU's.
         device_count: Devices used.
         backend: The Keras backend.
         precision: Of the computation.
-        threads: CPU threads that the backend computes with; on a CPU they change the last bits,
-            and the time of a step.
+        threads: CPU threads of the backend; on a CPU they change the last bits and the step time.
         host: The machine's name.
-        versions: Of Python and the packages that numbers depend on.
-        hardware: The kind of device; None in records from before it was written down.
+        versions: Of Python and the packages that results depend on.
+        hardware: The kind of device; None in records of earlier versions.
     """
 
     device_kind: str
@@ -156,25 +155,25 @@ class Trial(Value):
     """One config, trained or in training.
 
     Attributes:
-        number: From 0, in the order asked for.
-        state: What became of it.
+        number: From 0, in sampling order.
+        state: Its state.
         config: One value for each searched parameter.
         recipe: The config with every default.
-        bucket: What it shared a compilation with.
+        bucket: Its compilation group.
         measurement: Present once complete.
         scores: On the validation split, of the selected weights; present once complete.
         selected_epoch: The epoch of those weights.
-        rungs: Where it was compared with others.
+        rungs: The rungs at which it was compared with others.
         curve: One entry for each epoch trained.
-        times: Where the time went.
-        environment: What it ran on.
-        attempts: How often it was handed to a worker.
-        deaths: Workers that it has killed since a checkpoint of it was last newer than all before.
-        death_step: Step of the newest checkpoint that any of its dead workers left.
-        reason: A sentence for every state but ``running`` and ``complete``.
-        started: When it was asked for, UTC.
-        ended: When it was told, UTC.
-        notes: Remarks of the search: duplicate of another trial, time that strays, and the like.
+        times: How the time was spent.
+        environment: Its hardware and software.
+        attempts: How often it was assigned to a worker.
+        deaths: Workers that exited during it since it last wrote a newer checkpoint.
+        death_step: Step of the newest checkpoint that any of these workers wrote.
+        reason: A message for every state except ``running`` and ``complete``.
+        started: When it was sampled, UTC.
+        ended: When it ended, UTC.
+        notes: Remarks of the search, such as a duplicate or a step-time outlier.
     """
 
     number: Annotated[int, Field(ge=0)]

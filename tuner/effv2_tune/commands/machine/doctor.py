@@ -1,4 +1,4 @@
-"""``effv2-tune doctor``: which device, backend and packages will be used here, and why."""
+"""``effv2-tune doctor``: shows the device, backend and packages of this machine."""
 
 from __future__ import annotations
 
@@ -51,7 +51,9 @@ _PACKAGES = (
     show_default=True,
     help="As in a study file.",
 )
-@click.option("--selftest", is_flag=True, help="Train on the device for a minute or two.")
+@click.option(
+    "--selftest", is_flag=True, help="Test the device by training on it for a minute or two."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
     *,
@@ -60,16 +62,17 @@ def command(
     selftest: bool,
     as_json: bool,
 ) -> int:
-    """Say what will be used here, and why.
+    """Show the device, backend and packages of this machine.
 
-    Looks at this machine's devices and at the installed packages; starts no device. Exits with 2
-    where a study with such `hardware:` and `backend:` would be refused.
+    Reports which device and backend a study would use, and why; initializes no device. Exits with
+    2 if a study with these `hardware:` and `backend:` would be refused.
 
-    With --selftest, a small network is trained on the device in a process of its own: several steps
-    in one call end where single steps do, every device holds the same weights, losses are finite in
-    the precision that is used, an evaluation counts every image once, a killed trial goes on as if
-    nothing had happened, a step takes so long. Exits with 1 where one of these does not hold. The
-    text at the end is for a bug report; no user name, home folder or machine name is in it.
+    With --selftest, a small network is trained on the device in a separate process, and six checks
+    are run: several steps per call give the same weights as single steps, all devices have the
+    same weights, losses are finite in the precision that is used, an evaluation counts every image
+    once, a killed trial resumes with identical weights, and the step time. Exits with 1 if a check
+    fails. The text at the end is for a bug report; it contains no user name, home folder or host
+    name.
     """
     from effv2_tune.commands.machine.features import as_facts, summary
     from effv2_tune.host import choose_hardware, probe_host, probe_packages
@@ -111,14 +114,14 @@ def command(
 
 
 def _test(chosen: Hardware, *, as_json: bool) -> dict[str, Any]:
-    """Test the device, tell each check as soon as it is done, and return what came of it."""
+    """Test the device, print each check when it is done, and return the results."""
     from effv2_tune.session.selftest import SelfTest, check_line, report_lines
 
-    def tell(sentence: str) -> None:
-        click.echo(f"... {sentence}", err=True)
+    def print_step(message: str) -> None:
+        click.echo(f"... {message}", err=True)
 
     with tempfile.TemporaryDirectory(prefix="effv2-tune-") as folder:
-        test = SelfTest(chosen, folder=Path(folder), tell=tell)
+        test = SelfTest(chosen, folder=Path(folder), on_step=print_step)
         for check in test.run():
             click.echo(check_line(check), err=as_json)
         report = report_lines(test)

@@ -1,4 +1,4 @@
-"""``effv2-tune features``: what frozen backbones left on disk, and removing it."""
+"""``effv2-tune features``: lists or removes the cached features of frozen backbones."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _GB = 1e9
     epilog="\b\nExamples:\n  effv2-tune features\n  effv2-tune features --clear\n"
     "  effv2-tune features --json"
 )
-@click.option("--clear", is_flag=True, help="Remove all of them.")
+@click.option("--clear", is_flag=True, help="Remove all cached features.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(*, clear: bool, as_json: bool) -> int:
     """List or remove the cached features of frozen backbones.
 
-    With `backbone: frozen` the network runs once over the images; what it gave is kept for all
+    With `backbone: frozen` the network runs once over the images; its features are cached for all
     trials and studies, in the cache folder (EFFV2_TUNE_CACHE), up to 20 GB
-    (EFFV2_TUNE_FEATURES_GB). The least recently used go first. With --clear, features that a
-    process is writing at this moment stay, and the exit code is 1.
+    (EFFV2_TUNE_FEATURES_GB). The least recently used are removed first. With --clear, features
+    that another process is writing are kept, and the exit code is 1.
     """
     from effv2_tune.training.features.cache import FeatureCache
 
@@ -48,7 +48,7 @@ def command(*, clear: bool, as_json: bool) -> int:
 
 
 def summary(cache: FeatureCache) -> str:
-    """How many feature sets there are, how large, and where."""
+    """Number, size and folder of the feature sets."""
     entries = cache.entries()
     total = sum(entry.nbytes for entry in entries)
     sets = "1 set" if len(entries) == 1 else f"{len(entries)} sets"
@@ -56,7 +56,7 @@ def summary(cache: FeatureCache) -> str:
 
 
 def as_facts(cache: FeatureCache) -> dict[str, Any]:
-    """All feature sets as JSON says it, the least recently used first."""
+    """All feature sets as plain data, the least recently used first."""
     return {
         "folder": str(cache.folder),
         "limit_bytes": cache.limit,

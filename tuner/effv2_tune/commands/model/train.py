@@ -1,4 +1,4 @@
-"""``effv2-tune train``: carry out a standard training run."""
+"""``effv2-tune train``: runs the final training of an exported recipe."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ import click
 )
 @click.option("--json", "as_json", is_flag=True, help="Print metrics.json at the end.")
 def command(file: Path, out: Path | None, *, as_json: bool) -> None:
-    """Carry out a standard training run.
+    """Run the final training of an exported recipe.
 
-    Trains the recipe in FILE from the beginning, as `effv2-tune export` wrote it; the test images
-    are used once, at the end. Leaves history.csv (the learning curve), metrics.json (test
-    accuracy, top-5, seconds) and model.keras (stock Keras layers; takes uint8 images). The same
-    command continues a run that was interrupted.
+    Trains the recipe in FILE, written by `effv2-tune export`, from scratch; the test images are
+    used once, at the end. Writes history.csv (the learning curve), metrics.json (test accuracy,
+    top-5, seconds) and model.keras (stock Keras layers; takes uint8 images). Rerun the same
+    command to resume an interrupted training.
     """
     from effv2_tune.session.training import TrainingSession
 
@@ -35,6 +35,6 @@ def command(file: Path, out: Path | None, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(metrics, indent=2))
     else:
-        for line in session.sentences():
+        for line in session.summary_lines():
             click.echo(line)
     click.echo(f"Model: {session.out / 'model.keras'}", err=True)

@@ -1,4 +1,4 @@
-"""``effv2-tune variants``: the EfficientNetV2 family."""
+"""``effv2-tune variants``: lists the EfficientNetV2 variants."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from effv2_tune import catalog
 def command(*, as_json: bool) -> None:
     """List the EfficientNetV2 variants.
 
-    weights: parameters with a classifier for 1,000 classes; GMAC: multiplications of a forward
-    pass at the native size; top-1: ImageNet accuracy of the released imagenet weights at that
-    size; px: the native size, at which it was measured; trained: the size of its training;
-    pretrained: the weight sets that were released.
+    weights: parameters with a classifier for 1,000 classes; GMAC: multiply-accumulates of a
+    forward pass at the native resolution; top-1: ImageNet accuracy of the released imagenet
+    weights at that resolution; px: the native resolution; trained: the resolution of its training;
+    pretrained: the released weight sets.
     """
     rows = [_row(variant) for variant in catalog.VARIANTS.values()]
     if as_json:

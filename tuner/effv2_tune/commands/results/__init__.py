@@ -1,1 +1,1 @@
-"""Commands that read what a study has found."""
+"""Commands that read the results of a study."""

@@ -1,4 +1,4 @@
-"""``effv2-tune export``: a point of the front as a training run."""
+"""``effv2-tune export``: exports a trial of the Pareto front as a training run."""
 
 from __future__ import annotations
 
@@ -25,12 +25,19 @@ from effv2_tune.commands.options import study_location
     metavar="POINT",
     help="knee, most-accurate, fastest, or trial=N.",
 )
-@click.option("--max-seconds", type=float, help="Leave out points that take longer to train.")
-@click.option("--min-quality", type=float, help="Leave out points of lesser quality.")
+@click.option(
+    "--max-seconds",
+    type=float,
+    metavar="S",
+    help="Only trials that take at most S seconds to train.",
+)
+@click.option(
+    "--min-quality", type=float, metavar="Q", help="Only trials with at least this quality."
+)
 @click.option(
     "--device",
     metavar="KIND",
-    help="On which kind of device, where trials ran on several: their times are not compared.",
+    help="Device kind to choose from, where trials ran on several: their times are not comparable.",
 )
 @click.option(
     "-o",
@@ -41,7 +48,7 @@ from effv2_tune.commands.options import study_location
     help="The file to write; an existing one is never overwritten.",
 )
 def command(
-    folder: str,
+    folder: str | Path,
     *,
     name: str | None,
     pick: str,
@@ -50,10 +57,10 @@ def command(
     device: str | None,
     output: Path,
 ) -> None:
-    """Turn a point of the front into a training run.
+    """Export a trial of the Pareto front as a training run.
 
-    Writes a complete recipe, every default filled in, with where it comes from. `effv2-tune
-    train` carries it out.
+    Writes the complete recipe, with every default filled in and its provenance. `effv2-tune train`
+    runs it.
     """
     from effv2_tune.session.picking import pick_trial, to_training_run
     from effv2_tune.session.results import Results

@@ -1,4 +1,4 @@
-"""``effv2-tune report``: the study as one HTML file."""
+"""``effv2-tune report``: writes the report of a study as one HTML file."""
 
 from __future__ import annotations
 
@@ -27,20 +27,23 @@ _PICTURES = (".png", ".svg", ".pdf")
 @click.option(
     "--picture",
     type=click.Path(path_type=Path),
-    help="Write the front as a picture instead: .png, .svg or .pdf (needs effv2-tune[images]).",
+    help="Write the Pareto front as a picture instead: .png, .svg or .pdf (needs "
+    "effv2-tune[images]).",
 )
-def command(folder: str, *, name: str | None, output: Path | None, picture: Path | None) -> None:
-    """Write the report: one HTML file.
+def command(
+    folder: str | Path, *, name: str | None, output: Path | None, picture: Path | None
+) -> None:
+    """Write the report of a study as one HTML file.
 
-    The file needs no network: the front, learning curves, every trial in a table, and where the
-    accelerator's time went. FOLDER is the study's, such as runs/quickstart (or the URL of its
-    database); it may still be running.
+    The file works offline: Pareto front, learning curves, a table of all trials, and how the
+    accelerator's time was spent. FOLDER is that of the study, such as runs/quickstart (or the URL
+    of its database); the study may still be running.
     """
     from effv2_tune.session.results import Results
 
     if output is not None and output.suffix.lower() in _PICTURES:
         raise TuneError(
-            f"{output} would be an HTML file with the name of a picture.",
+            f"-o {output}: the report is an HTML file, not a picture.",
             hint=f"For a picture: --picture {output}.",
         )
     results = Results(folder, name=name)
@@ -48,7 +51,7 @@ def command(folder: str, *, name: str | None, output: Path | None, picture: Path
         results.picture(picture)
         click.echo(str(picture))
         return
-    place = results.folder / "report.html" if output is None else output
-    results.report(place)
-    click.echo(str(place))
+    path = results.folder / "report.html" if output is None else output
+    results.report(path)
+    click.echo(str(path))
     click.echo(f"Next: effv2-tune export {results.arguments} --pick knee -o train.yaml", err=True)

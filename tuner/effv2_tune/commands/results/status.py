@@ -1,14 +1,18 @@
-"""``effv2-tune status``: the front, and what is running."""
+"""``effv2-tune status``: shows the Pareto front and the running trials."""
 
 from __future__ import annotations
 
 import json
 import time
+from typing import TYPE_CHECKING
 
 import click
 
 from effv2_tune.commands.options import study_location
 from effv2_tune.errors import EXIT_DONE, EXIT_INTERRUPTED
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _WATCH_SECONDS = 5.0
 
@@ -21,12 +25,12 @@ _WATCH_SECONDS = 5.0
 )
 @study_location
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--watch", is_flag=True, help="Show it again every few seconds, until it ends.")
-def command(folder: str, *, name: str | None, as_json: bool, watch: bool) -> int:
-    """Show the front and what is running.
+@click.option("--watch", is_flag=True, help="Refresh every few seconds until the study ends.")
+def command(folder: str | Path, *, name: str | None, as_json: bool, watch: bool) -> int:
+    """Show the Pareto front and the running trials.
 
-    Reads the study in FOLDER (or at a database's URL) without disturbing a study that runs. With
-    --watch and --json, each reading is one line.
+    Reads the study in FOLDER (its name alone finds it in runs/; or the URL of its database).
+    Read-only: safe while the study is running. With --watch and --json, each refresh is one line.
     """
     from effv2_tune.session.results import Results
 
@@ -44,5 +48,5 @@ def command(folder: str, *, name: str | None, as_json: bool, watch: bool) -> int
                 return EXIT_DONE
             time.sleep(_WATCH_SECONDS)
     except KeyboardInterrupt:
-        # The way to end --watch; there is nothing to continue.
+        # The usual way to end --watch.
         return EXIT_INTERRUPTED

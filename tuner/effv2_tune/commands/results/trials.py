@@ -1,10 +1,15 @@
-"""``effv2-tune trials``: every trial with every number."""
+"""``effv2-tune trials``: lists all trials with their hyperparameters and scores."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import click
 
 from effv2_tune.commands.options import study_location
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @click.command(
@@ -20,13 +25,13 @@ from effv2_tune.commands.options import study_location
     type=click.Choice(["table", "csv", "json"]),
     default="table",
     show_default=True,
-    help="How to print them.",
+    help="Output format.",
 )
-def command(folder: str, *, name: str | None, form: str) -> None:
-    """List every trial with all its numbers.
+def command(folder: str | Path, *, name: str | None, form: str) -> None:
+    """List all trials with their hyperparameters and scores.
 
-    Those on the front come first. CSV and JSON have every time and score, with the units in the
-    names; the table has what fits.
+    Trials on the Pareto front come first. CSV and JSON have every time and score, with units in the
+    column names; the table has the most important columns.
     """
     from effv2_tune.session.results import Results
 

@@ -9,7 +9,9 @@ import click
     epilog="\b\nExamples:\n  effv2-tune check study.yaml\n  effv2-tune check quickstart --json"
 )
 @click.argument("study")
-@click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON, every default in.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the plan as JSON, with every default filled in."
+)
 def command(study: str, *, as_json: bool) -> None:
     """Validate a study file.
 

@@ -1,4 +1,4 @@
-"""``effv2-tune init``: a study file of your own."""
+"""``effv2-tune init``: writes a study file to edit."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from effv2_tune.study.shipped import shipped_studies
     help="The file to write; an existing one is never overwritten.",
 )
 def command(name: str, output: Path) -> None:
-    """Start a study file of your own.
+    """Write a study file to edit.
 
-    Copies the shipped study NAME, with its comments, for you to edit.
+    Copies the shipped study NAME with its comments.
     """
     studies = shipped_studies()
     if name not in studies:

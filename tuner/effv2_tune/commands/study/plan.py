@@ -1,4 +1,4 @@
-"""``effv2-tune plan``: what a study will cost, before anything is trained."""
+"""``effv2-tune plan``: estimates time, memory and disk of a study before training."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from effv2_tune.commands.options import COUNT, POSITIVE
 from effv2_tune.errors import TuneError
 
 if TYPE_CHECKING:
@@ -26,12 +27,12 @@ if TYPE_CHECKING:
 @click.option(
     "--measure",
     is_flag=True,
-    help="Build buckets that were not timed yet in worker processes, time a few steps, and keep "
-    "the result for later plans.",
+    help="Compile the buckets that were not profiled yet in worker processes, time a few steps, "
+    "and keep the results for later plans.",
 )
 @click.option(
     "--at-most",
-    type=click.IntRange(min=1),
+    type=COUNT,
     default=8,
     show_default=True,
     metavar="N",
@@ -40,20 +41,20 @@ if TYPE_CHECKING:
 @click.option(
     "--device",
     metavar="NAME",
-    help="Plan for a device that is not here, such as v5e-8, v6e, t4-2, l4, a100 or h100.",
+    help="Plan for another device, such as v5e-8, v6e, t4-2, l4, a100 or h100.",
 )
 @click.option(
     "--session-hours",
-    type=click.FloatRange(min=0, min_open=True),
+    type=POSITIVE,
     default=9.0,
     show_default=True,
     metavar="H",
-    help="Length of the sessions that the cost is counted in; 9 is Kaggle's with a TPU.",
+    help="Length of one session; 9 hours is Kaggle's limit with a TPU.",
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Folder of the study, for what it has recorded and for its disk.  [default: runs/NAME]",
+    help="Folder of the study, for its recorded step times and its disk.  [default: runs/NAME]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
@@ -66,13 +67,13 @@ def command(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Say what a study will cost, before anything is trained.
+    """Estimate time, memory and disk of a study before training.
 
-    For each bucket (what is compiled once: a network at a size with a batch): weights,
-    floating-point operations, memory against the device's, seconds of a step, of an epoch and of a
-    whole trial, and where these come from: measured with --measure, recorded by earlier runs, or a
-    roofline, which says so. Then the disk at its worst moment, and the hours of the whole study, in
-    sessions of a stated length. Loads the images of STUDY to count them.
+    For each bucket (trials that share a compiled step: a network at a resolution and batch size):
+    parameters, FLOPs, memory compared with the device's, seconds per step, epoch and trial, and
+    the source of these times: measured with --measure, recorded by earlier runs, or estimated by a
+    roofline model. Then the peak disk usage, and the hours of the whole study in sessions of a
+    given length. Loads the images of STUDY to count them.
     """
     from effv2_tune.data import describe, load_dataset
     from effv2_tune.session.forecast import Forecaster
@@ -84,8 +85,9 @@ def command(
 
     if measure and device is not None:
         raise TuneError(
-            f"--measure times this machine's device, and --device {device} is not here.",
-            hint="Leave out one of them; on that device, 'effv2-tune plan --measure' alone.",
+            f"--measure profiles this machine's device, not --device {device}.",
+            hint="Use only one of them; to measure another device, run 'effv2-tune plan --measure' "
+            "there.",
         )
     loaded = load_plan(study)
     check_study(loaded)
@@ -95,23 +97,25 @@ def command(
     check_batches(plan, dataset.facts(), forecaster.target.placement.device_count)
     forecast = forecaster.forecast(session_hours=session_hours)
     if measure:
-        forecaster.measure(forecast, at_most=at_most, tell=_tell, told=_told)
+        forecaster.measure(
+            forecast, at_most=at_most, on_start=_print_start, on_result=_print_result
+        )
         forecast = forecaster.forecast(session_hours=session_hours)
-    room = forecaster.room()
+    free = forecaster.free_space()
     if as_json:
-        click.echo(json.dumps(as_data(forecast, room), indent=2))
+        click.echo(json.dumps(as_data(forecast, free), indent=2))
         return
     for line in describe(dataset, quality=plan.quality).lines():
         click.echo(line)
-    for line in lines(forecast, plan, room):
+    for line in lines(forecast, plan, free):
         click.echo(line)
 
 
-def _tell(bucket: BucketForecast, place: int, count: int) -> None:
-    click.echo(f"measuring {place}/{count}: {bucket.share.key.label}", err=True)
+def _print_start(bucket: BucketForecast, index: int, count: int) -> None:
+    click.echo(f"measuring {index}/{count}: {bucket.share.key.label}", err=True)
 
 
-def _told(measured: Measured) -> None:
+def _print_result(measured: Measured) -> None:
     from effv2_tune.session.forecast_text import milliseconds
 
     if measured.step_seconds is None:
@@ -119,7 +123,7 @@ def _told(measured: Measured) -> None:
         return
     start = measured.build_seconds + measured.compile_seconds
     click.echo(
-        f"  {milliseconds(measured.step_seconds)} ms a step, "
-        f"{measured.memory_bytes / 1e9:.2f} GB at most, {start:.0f} s to compile",
+        f"  {milliseconds(measured.step_seconds)} ms per step, "
+        f"{measured.memory_bytes / 1e9:.2f} GB peak memory, {start:.0f} s to compile",
         err=True,
     )

@@ -1,4 +1,4 @@
-"""``effv2-tune run``: run a study, or continue it."""
+"""``effv2-tune run``: runs a study, or resumes it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from effv2_tune.commands.options import COUNT, POSITIVE
 from effv2_tune.errors import EXIT_DONE, EXIT_FAILED
 
 
@@ -20,22 +21,29 @@ from effv2_tune.errors import EXIT_DONE, EXIT_FAILED
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder of the study.  [default: runs/NAME]"
 )
-@click.option("--storage", help="Database URL, for several machines; SQLite in the folder if not.")
-@click.option("--workers", type=click.IntRange(min=1), help="Worker processes on this machine.")
-@click.option("--trials", type=click.IntRange(min=1), help="Trials in all, earlier runs included.")
+@click.option(
+    "--storage",
+    metavar="URL",
+    help="Database for several machines; SQLite in the folder if left out.",
+)
+@click.option("--workers", type=COUNT, metavar="N", help="Worker processes on this machine.")
+@click.option("--trials", type=COUNT, metavar="N", help="Trials in all, including earlier runs.")
 @click.option(
     "--hours",
-    type=click.FloatRange(min=0, min_open=True),
-    help="Hours of running in all, earlier runs included.",
+    type=POSITIVE,
+    metavar="H",
+    help="Hours of running in all, including earlier runs.",
 )
 @click.option(
     "--warm-start",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Folder of an earlier study, whose front a new study tries first.",
+    help="Folder of an earlier study, whose Pareto front a new study tries first.",
 )
-@click.option("--dry-run", is_flag=True, help="Check everything, say what would be done, and stop.")
-@click.option("--json", "as_json", is_flag=True, help="Print the front as JSON at the end.")
+@click.option(
+    "--dry-run", is_flag=True, help="Check everything and print what would run, without running it."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the Pareto front as JSON at the end.")
 def command(
     study: str,
     *,
@@ -48,11 +56,11 @@ def command(
     dry_run: bool,
     as_json: bool,
 ) -> int:
-    """Run a study, or continue it.
+    """Run a study, or resume it.
 
-    STUDY is a YAML file or the name of a shipped study. Everything that can be wrong is looked
-    for before anything is started. Ctrl-C loses nothing: the same command continues. The front is
-    printed at the end, and a report written into the study's folder.
+    STUDY is a YAML file or the name of a shipped study. All errors are reported before anything is
+    started. Ctrl-C loses nothing: rerun the same command to resume. At the end the Pareto front is
+    printed, and a report is written into the study's folder.
     """
     from effv2_tune.session.study import Study
 

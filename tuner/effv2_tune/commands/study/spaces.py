@@ -1,4 +1,4 @@
-"""``effv2-tune spaces``: what is shipped to start from."""
+"""``effv2-tune spaces``: lists the shipped search spaces and studies."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def command(name: str | None, *, as_json: bool) -> None:
     """List the shipped search spaces and studies.
 
-    With NAME, print that space's file, each range with its reason.
+    With NAME, print the file of that space, with a reason for each range.
     """
     spaces = shipped_spaces()
     if name is not None:

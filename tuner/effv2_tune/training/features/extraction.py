@@ -203,7 +203,7 @@ class _ExtractionJob:
             arrays[name] = file.finish()
         seconds = time.perf_counter() - started
         self._note(
-            f"features of {self._label}: {computed} blocks of {self._block:,} images computed in "
+            f"features of {self._label}: up to {computed * self._block:,} images computed in "
             f"{seconds:.1f} s"
         )
         return arrays

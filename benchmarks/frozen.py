@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from effv2_tune.host import probe_host
-from effv2_tune.workers.local import worker_environment
+from effv2_tune.workers.launch import worker_environment
 
 RESULTS = Path(__file__).parent / "results" / "frozen.md"
 SIDES = (64, 96)

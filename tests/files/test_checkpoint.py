@@ -18,7 +18,6 @@ from effv2_tune.files.checkpoint import (
     Checkpoint,
     CheckpointFolder,
     DamagedError,
-    newest_step,
     read_checkpoint,
     write_checkpoint,
 )
@@ -136,13 +135,13 @@ def test_a_file_that_was_being_written_when_the_process_died_is_no_checkpoint(
 
 
 def test_the_newest_step_is_that_of_the_largest_number(tmp_path: Path) -> None:
-    assert newest_step(tmp_path) == 0
-    assert newest_step(tmp_path / "missing") == 0
+    assert CheckpointFolder(tmp_path).newest_step() == 0
+    assert CheckpointFolder(tmp_path / "missing").newest_step() == 0
     for step in (7, 1234567890):
         CheckpointFolder(tmp_path).save(step, Checkpoint({}, {}))
     (tmp_path / "step-9999999999.safetensors.1-0123abcd.writing").touch()
 
-    assert newest_step(tmp_path) == CheckpointFolder(tmp_path).newest_step() == 1234567890
+    assert CheckpointFolder(tmp_path).newest_step() == 1234567890
 
 
 def test_checkpoints_of_the_old_format_are_reported_then_removed(

@@ -42,22 +42,3 @@ def test_a_running_trial_keeps_its_checkpoints_and_others_as_the_study_says(
     keep: str, forgotten: list[int]
 ) -> None:
     assert expired_checkpoints(TRIALS, plan(keep)) == forgotten
-
-
-@pytest.mark.parametrize(
-    ("recipe", "space", "pixels"),
-    [
-        ({"resolution": 64}, {}, 64),
-        ({"variant": "s"}, {}, 384),
-        ({}, {"variant": {"type": "choice", "values": ["b0", "b2"]}}, 260),
-        ({}, {"resolution": {"type": "choice", "values": [64, "native", 300]}}, 300),
-        ({}, {"resolution": {"type": "int", "low": 32, "high": 96}}, 96),
-    ],
-)
-def test_images_are_stored_at_the_largest_size_that_a_trial_may_see(
-    recipe: dict[str, object], space: dict[str, object], pixels: int
-) -> None:
-    epochs = {"epochs": {"type": "int", "low": 1, "high": 3}}
-    written = {"name": "mine", "search_space": epochs | space, "trials": 3, "recipe": recipe}
-
-    assert StudyPlan.model_validate_json(json.dumps(written)).largest_resolution == pixels

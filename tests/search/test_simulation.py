@@ -2,48 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
+from tests.search.simulated_study import SPACE, curve
 
 from effv2_tune.errors import TuneError
 from effv2_tune.search import simulate
-from effv2_tune.search.clock import SimulatedClock
-from effv2_tune.search.engines.optuna import OptunaEngine
-from effv2_tune.search.events import EpochTrained, RungDecided, StudyEnded, TrialEnded
-from effv2_tune.search.loop import run_study
-from effv2_tune.search.simulation import STRATEGIES, Curves, CurveWorkload, SimulatedPool
-from effv2_tune.search.storage.in_memory import MemoryStorage
-from effv2_tune.study.plan import HalvingSpec, SearchSpec, StopSpec, StudyPlan
+from effv2_tune.search.simulation import STRATEGIES
 from effv2_tune.study.space import Space
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-    from effv2_tune.search.events import Event
-    from effv2_tune.study.trial import Trial
-
-SPACE = Space.model_validate(
-    {
-        "rate": {"type": "float", "low": 1e-4, "high": 1.0, "scale": "log"},
-        "width": {"type": "int", "low": 1, "high": 64, "scale": "log"},
-        "kind": {"type": "choice", "values": [None, True, 1, {"per_device": 4}]},
-    }
-)
-EPOCHS = 20
-
-
-def curve(config: Mapping[str, Any]) -> Iterator[tuple[int, float, float]]:
-    """Wider is better and slower; some rates learn late."""
-    off = abs(math.log10(config["rate"]) + 2)
-    reach = 0.9 - 0.2 * off + 0.01 * math.log2(config["width"])
-    for epoch in range(1, EPOCHS + 1):
-        learnt = 1 - math.exp(-epoch / (2 + 2 * off))
-        yield epoch, reach * learnt, epoch * (1.0 + config["width"] / 8)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -142,19 +113,6 @@ def test_thirty_conditional_choices_are_searched() -> None:
         assert len({len(trial.config) for trial in trials}) > 1
 
 
-def test_a_space_that_is_used_up_ends_the_search() -> None:
-    space = Space.model_validate({"k": {"type": "choice", "values": [1, 2, 3]}})
-
-    def short(config: Mapping[str, Any]) -> Iterator[tuple[int, float, float]]:
-        yield 1, config["k"] / 3, 1.0
-
-    trials = simulate(space, short, 10_000)
-
-    trained = [trial for trial in trials if not trial.notes]
-    assert sorted(trial.config["k"] for trial in trained) == [1, 2, 3]
-    assert all(trial.values is not None for trial in trials)
-
-
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -173,141 +131,3 @@ def test_what_makes_no_sense_is_a_sentence(arguments: dict[str, Any], sentence: 
 def test_a_curve_that_is_no_training_is_a_sentence(points: list[Any]) -> None:
     with pytest.raises(TuneError, match="curve"):
         simulate(SPACE, lambda _: points, 100)
-
-
-def make_plan(**changes: Any) -> StudyPlan:
-    halving = HalvingSpec(guard_after=4)
-    settings_ = {
-        "name": "simulated",
-        "search_space": SPACE,
-        "trials": 24,
-        "search": SearchSpec(seed=7, halving=halving),
-    }
-    return StudyPlan(**(settings_ | changes))
-
-
-def run_loop(plan: StudyPlan, storage: MemoryStorage, clock: SimulatedClock) -> Iterator[Event]:
-    curves = Curves(curve)
-    return run_study(
-        plan,
-        engine=OptunaEngine(storage, plan.search_space, seed=plan.search.seed),
-        pool=SimulatedPool(curves, plan.workers, clock),
-        storage=storage,
-        clock=clock,
-        workload=CurveWorkload(curves, plan.search.halving),
-    )
-
-
-def outcome(trials: list[Trial]) -> list[Any]:
-    """What must not depend on interruptions."""
-    return [(t.number, t.state, t.config, t.measurement, t.rungs, len(t.curve)) for t in trials]
-
-
-FULL = MemoryStorage("simulated", ("maximize", "minimize"))
-list(run_loop(make_plan(), FULL, SimulatedClock()))
-
-
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(st.integers(0, 120), min_size=1, max_size=3))
-@example([32, 12, 31])  # between the last epoch of a trial and its end
-def test_interrupted_anywhere_and_continued_the_record_is_the_same(stops: list[int]) -> None:
-    storage = MemoryStorage("simulated", ("maximize", "minimize"))
-    clock = SimulatedClock()
-    for stop in stops:
-        story = run_loop(make_plan(), storage, clock)
-        for _ in itertools.islice(story, stop):
-            pass
-        story.close()  # type: ignore[attr-defined]
-
-    list(run_loop(make_plan(), storage, clock))
-
-    assert outcome(list(storage.trials())) == outcome(list(FULL.trials()))
-
-
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.integers(0, 10_000), st.sampled_from([1, 4]))
-def test_every_stop_had_a_dominated_outlook_once_enough_curves_were_full(
-    seed: int, workers: int
-) -> None:
-    guard_after = 4
-    plan = make_plan(
-        trials=40,
-        workers=workers,
-        search=SearchSpec(seed=seed, halving=HalvingSpec(guard_after=guard_after)),
-    )
-    completed: list[tuple[float, float]] = []
-    story = run_loop(plan, MemoryStorage("simulated", plan.directions), SimulatedClock())
-    for event in story:
-        if isinstance(event, TrialEnded) and event.trial.measurement is not None:
-            measured = event.trial.measurement
-            completed.append((measured.quality, measured.train_seconds))
-        if isinstance(event, RungDecided):
-            # Every full curve of this space has passed all rungs.
-            assert (event.optimistic_quality is not None) == (len(completed) >= guard_after)
-            if not event.go_on and event.optimistic_quality is not None:
-                assert any(
-                    quality >= event.optimistic_quality
-                    and seconds <= event.projected_seconds
-                    and (quality, seconds) != (event.optimistic_quality, event.projected_seconds)
-                    for quality, seconds in completed
-                )
-
-
-def test_a_study_ends_when_its_hypervolume_has_stopped_growing() -> None:
-    plan = make_plan(trials=None, stop_when=StopSpec(growth=0.05, trials=10))
-
-    events = list(run_loop(plan, MemoryStorage("simulated", plan.directions), SimulatedClock()))
-
-    assert isinstance(events[-1], StudyEnded)
-    assert events[-1].kind == "stagnation"
-    assert "last 10 trials" in events[-1].reason
-
-
-def test_hours_are_a_total_over_all_runs() -> None:
-    plan = make_plan(trials=None, hours=0.1)
-    storage, clock = MemoryStorage("simulated", plan.directions), SimulatedClock()
-    first = run_loop(plan, storage, clock)
-    for _ in itertools.takewhile(lambda _: clock.seconds < 100, first):
-        pass
-    first.close()  # type: ignore[attr-defined]
-    clock.seconds += 10_000  # the machine is off
-
-    events = list(run_loop(plan, storage, clock))
-
-    assert isinstance(events[-1], StudyEnded)
-    assert events[-1].kind == "hours"
-    assert clock.seconds == pytest.approx(10_000 + 360)
-
-
-def test_accelerator_hours_count_every_device_over_all_runs() -> None:
-    plan = make_plan(trials=None, accelerator_hours=0.1, workers=3)
-    storage, clock = MemoryStorage("simulated", plan.directions), SimulatedClock()
-    first = run_loop(plan, storage, clock)
-    for _ in itertools.takewhile(lambda _: clock.seconds < 60, first):
-        pass
-    first.close()  # type: ignore[attr-defined]
-    clock.seconds += 10_000  # the machine is off
-
-    events = list(run_loop(plan, storage, clock))
-
-    assert isinstance(events[-1], StudyEnded)
-    assert events[-1].kind == "accelerator_hours"
-    assert clock.seconds == pytest.approx(10_000 + 360 / 3)
-
-
-def test_enqueued_configs_come_first() -> None:
-    first = {"rate": 0.01, "width": 3, "kind": {"per_device": 4}}
-    second = {"rate": 0.02, "width": 64, "kind": True}
-    plan = make_plan(trials=4)
-    storage = MemoryStorage("simulated", plan.directions)
-    engine = OptunaEngine(storage, SPACE, enqueue=[first, second])
-
-    assert [engine.ask().config for _ in range(2)] == [first, second]
-
-
-def test_progress_is_told_epoch_by_epoch() -> None:
-    plan = make_plan(trials=1)
-    events = list(run_loop(plan, MemoryStorage("s", plan.directions), SimulatedClock()))
-
-    epochs = [event.epoch.epoch for event in events if isinstance(event, EpochTrained)]
-    assert epochs == list(range(1, EPOCHS + 1))

@@ -124,7 +124,7 @@ def test_a_study_that_is_running_keeps_its_space(tmp_path: Path) -> None:
         OptunaEngine(running.storage, plan().search_space, sampler="random").ask()
         other = SPACE | {"epochs": {"type": "int", "low": 2, "high": 4}}
 
-        with pytest.raises(TuneError, match="its search space cannot change meanwhile"):
+        with pytest.raises(TuneError, match="so its search space cannot change"):
             open_study(plan(search_space=other), tmp_path, base=tmp_path)
 
 

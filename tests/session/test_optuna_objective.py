@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ import pytest
 import effv2_tune
 from effv2_tune.errors import TuneError
 from effv2_tune.session.optuna_objective import RECORD
-from effv2_tune.workers import local
+from effv2_tune.workers.launch import WorkerSpec
 from effv2_tune.workers.messages import Finished
 
 if TYPE_CHECKING:
@@ -41,9 +42,8 @@ def _quiet() -> Iterator[None]:
 @pytest.fixture
 def scripted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A study file whose one worker is scripted; temporary folders lie beside it."""
-    defaults = local.ProcessPool.__init__.__kwdefaults__
-    command = (local.sys.executable, str(next(HERE.parent.rglob("scripted_worker.py"))))
-    assert defaults is not None
+    defaults = WorkerSpec.of.__kwdefaults__
+    command = (sys.executable, str(next(HERE.parent.rglob("scripted_worker.py"))))
     monkeypatch.setitem(defaults, "command", command)
     (folder / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder / "temporary"))

@@ -106,8 +106,8 @@ class CheckpointFolder:
         return None
 
     def newest_step(self) -> int:
-        """See :func:`newest_step`."""
-        return newest_step(self._folder)
+        """The step of the newest checkpoint, intact or not; 0 if there is none."""
+        return max((step for step, _ in checkpoints_in(self._folder)), default=0)
 
     def clear(self) -> None:
         """Remove all checkpoints."""
@@ -127,11 +127,6 @@ def checkpoints_in(folder: Path) -> list[tuple[int, Path]]:
     """Steps and files of a trial's checkpoints, intact or not, the newest last."""
     names = ((_NAME.fullmatch(path.name), path) for path in folder.glob(f"step-*{SUFFIX}"))
     return sorted((int(match[1]), path) for match, path in names if match)
-
-
-def newest_step(folder: Path) -> int:
-    """The step of the newest checkpoint of a trial, intact or not; 0 if there is none."""
-    return max((step for step, _ in checkpoints_in(folder)), default=0)
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:

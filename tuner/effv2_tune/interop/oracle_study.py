@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from effv2_tune.errors import TuneError
 from effv2_tune.interop.axes import axis_name, axis_of
 from effv2_tune.search.engines.samplers import trial_seed
-from effv2_tune.search.storage.database import silence_optuna
+from effv2_tune.search.storage.optuna_study import CONSTRAINT, VIOLATED, silence_optuna
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 _KEY, _RECORD, _TWIN = "keras_tuner:number", "keras_tuner:trial", "keras_tuner:duplicate_of"
 _SPACE = "keras_tuner:space"
 #: The constraint that a trial violates that cannot be trained.
-FITS = "fits"
 
 
 @dataclass(frozen=True)
@@ -182,8 +181,8 @@ class OracleStudy:
         if trial.state.is_finished():
             return
         if not fits:
-            key = f"constraints:{FITS}"  # what Trial.set_constraint writes, without a new draw
-            self._storage.set_trial_system_attr(self._trial_id(number), key, 1.0)
+            # As Trial.set_constraint does, without sampling again.
+            self._storage.set_trial_system_attr(self._trial_id(number), CONSTRAINT, VIOLATED)
         with silence_optuna():
             self.study.tell(number, values, state=state)
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from effv2_tune.search.clock import Clock
-    from effv2_tune.search.storage.database import Storage
+    from effv2_tune.search.storage.base import Storage
     from effv2_tune.study.plan import StudyPlan
     from effv2_tune.study.trial import Measurement, Trial
 

@@ -1,4 +1,4 @@
-"""Trials of one config: the first is trained, the others are answered from its record."""
+"""Finds duplicates, which get the outcome of the first trial of their config."""
 
 from __future__ import annotations
 
@@ -12,40 +12,40 @@ if TYPE_CHECKING:
 
 
 class Duplicates:
-    """Who has the same config as whom, and who waits for whom."""
+    """The trials of each config, and the duplicates that wait for the first one to end."""
 
     def __init__(self) -> None:
         self._keys: dict[int, str] = {}
-        self._parked: dict[int, list[Trial]] = {}
+        self._waiting: dict[int, list[Trial]] = {}
 
-    def find(self, trial: Trial, known: Iterable[Trial], in_hand: Collection[int]) -> Trial | None:
-        """An earlier trial of the same config that answers this one, or will.
+    def find(self, trial: Trial, known: Iterable[Trial], running: Collection[int]) -> Trial | None:
+        """An earlier trial of the same config that has an outcome, or will have one.
 
         Args:
             trial: The new one.
             known: All trials of the study.
-            in_hand: Numbers of those that this supervisor works on.
+            running: Numbers of the trials that this supervisor runs.
         """
-        mine = _key(trial)
+        key = _key(trial)
         for other in known:
             if other.number not in self._keys and other.config:
                 self._keys[other.number] = _key(other)
-            answers = other.state not in ("running", "failed") or other.number in in_hand
-            if other.number != trial.number and self._keys.get(other.number) == mine and answers:
+            usable = other.state not in ("running", "failed") or other.number in running
+            if other.number != trial.number and self._keys.get(other.number) == key and usable:
                 return other
         return None
 
-    def park(self, trial: Trial, twin: Trial) -> None:
-        """Let ``trial`` wait for what becomes of ``twin``."""
-        self._parked.setdefault(twin.number, []).append(trial)
+    def add_waiting(self, trial: Trial, original: Trial) -> None:
+        """Let a duplicate wait for the outcome of the original trial."""
+        self._waiting.setdefault(original.number, []).append(trial)
 
-    def free(self, number: int) -> list[Trial]:
-        """Those who waited for this trial; they wait no longer."""
-        return self._parked.pop(number, [])
+    def pop_waiting(self, number: int) -> list[Trial]:
+        """The duplicates that waited for a trial; they wait no longer."""
+        return self._waiting.pop(number, [])
 
-    def parked(self) -> list[int]:
-        """Numbers of all who wait."""
-        return [trial.number for waiting in self._parked.values() for trial in waiting]
+    def waiting(self) -> list[int]:
+        """Numbers of all duplicates that wait."""
+        return [trial.number for waiting in self._waiting.values() for trial in waiting]
 
 
 def _key(trial: Trial) -> str:

@@ -1,4 +1,4 @@
-"""The event loop: asks, assigns, compares, tells, until the budget is spent."""
+"""Runs the event loop of a study: samples, assigns, prunes and records trials."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ from effv2_tune.search import events
 from effv2_tune.search.budget import Budget
 from effv2_tune.search.duplicates import Duplicates
 from effv2_tune.search.engines.base import Exhausted
-from effv2_tune.search.rung_decision import decide_at_rung
-from effv2_tune.search.storage.database import BudgetSpentError
-from effv2_tune.search.storage.leases import LeaseLostError
-from effv2_tune.search.storage.recorded_times import no_time_of
+from effv2_tune.search.rung_decision import decide_at_rung, rung_decided
+from effv2_tune.search.running_trial import RunningTrial
+from effv2_tune.search.storage.base import BudgetSpentError, LeaseLostError
+from effv2_tune.search.storage.recorded_times import missing_time
 from effv2_tune.search.storage.records import duplicate_note
-from effv2_tune.search.trial_updates import answered, ended, measured, timed
-from effv2_tune.search.workload import BucketTime, TrialPlan
+from effv2_tune.search.trial_updates import as_duplicate, with_state
+from effv2_tune.search.workload import BucketTime
 from effv2_tune.study.trial import RungResult, Trial
 from effv2_tune.workers import MAX_WORKER_DEATHS
-from effv2_tune.workers.local import Job, WorkerExited
 from effv2_tune.workers.messages import (
     Compiled,
     EpochEnded,
@@ -31,6 +30,7 @@ from effv2_tune.workers.messages import (
     Refused,
     RungReached,
 )
+from effv2_tune.workers.pool import Job, WorkerExited
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -39,18 +39,18 @@ if TYPE_CHECKING:
     from effv2_tune.search.clock import Clock
     from effv2_tune.search.engines.base import Engine
     from effv2_tune.search.events import Event
-    from effv2_tune.search.storage.database import Storage
+    from effv2_tune.search.storage.base import Storage
     from effv2_tune.search.workload import Workload
     from effv2_tune.study.plan import StudyPlan
-    from effv2_tune.workers.local import WorkerPool
     from effv2_tune.workers.messages import FromWorker
+    from effv2_tune.workers.pool import WorkerPool
 
-#: A worker that is above its limit from its first trial on is replaced only once it has this much
-#: more memory than after that trial: another one would be as large.
+#: Growth over the memory after its first trial before a worker above the limit is replaced: a
+#: replacement would start above the limit too.
 _GROWTH = 1.2
-#: Configs asked for in a row that were all known: there is nothing new to find.
+#: Duplicates in a row after which the engine counts as exhausted.
 MAX_DUPLICATES = 100
-#: A running trial's record is written at most so often, apart from rungs.
+#: The least time between two saves of a running trial, rungs excluded.
 SAVE_SECONDS = 5.0
 
 
@@ -67,48 +67,29 @@ def run_study(
 ) -> Generator[Event]:
     """Yield what happens, in order, until the budget of ``plan`` is spent.
 
-    However the iteration ends, running trials stay running in the storage with their leases given
-    back, so that the next call continues them. The pool is started when there is work for it, and
-    left to the caller to close.
+    However the iteration ends, running trials stay running in the storage without a lease, so that
+    the next call resumes them. The pool is started when there is work for it; the caller closes it.
 
     Args:
         plan: The study.
-        engine: Finds the next config.
-        pool: Trains.
-        storage: Holds what has come of it.
-        clock: Tells the time.
-        workload: Knows what training a config takes.
+        engine: Samples configs.
+        pool: Trains trials.
+        storage: Of the study.
+        clock: Real or simulated.
+        workload: Plans the training of a config.
         memory_limit: Bytes of resident memory above which a worker is replaced after its trial;
-            None for any number.
-        set_aside: Moves what lies in the folder of a trial's checkpoints out of the way, and
-            returns where it is then; None where nothing lies there.
+            None for no limit.
+        set_aside: Renames the folder of a trial's checkpoints and returns its new name; None where
+            it is empty.
 
     Raises:
-        TuneError: A worker refuses to work, or works on another device or other images than before.
+        TuneError: A worker refuses to work, or has another device or other images than before.
     """
     loop = _Loop(plan, engine, pool, storage, clock, workload, memory_limit, set_aside)
     try:
         yield from loop.run()
     finally:
-        loop.leave()
-
-
-#: Of a trial whose recipe has not been made yet.
-NOT_BEGUN = TrialPlan(None, 0, {})
-
-
-@dataclass
-class _Running:
-    """A trial in hand."""
-
-    trial: Trial
-    outline: TrialPlan
-    worker: int | None = None
-    cost: BucketTime | None = None
-    assigned_at: float = 0.0
-    wall_before: float = 0.0
-    saved_at: float = -math.inf
-    stopping: RungResult | None = None
+        loop.release()
 
 
 @dataclass
@@ -124,10 +105,10 @@ class _Loop:
     ready: Ready | None = None
     first_bytes: dict[int, int] = field(default_factory=dict)
     idle: list[int] = field(default_factory=list)
-    running: dict[int, _Running] = field(default_factory=dict)
+    running: dict[int, RunningTrial] = field(default_factory=dict)
     waiting: list[int] = field(default_factory=list)
-    twins: Duplicates = field(default_factory=Duplicates)
-    duplicates: int = 0
+    duplicates: Duplicates = field(default_factory=Duplicates)
+    duplicates_in_a_row: int = 0
     end: events.StudyEnded | None = None
     ticked_at: float = -math.inf
 
@@ -135,18 +116,19 @@ class _Loop:
         self.budget = Budget(self.plan, self.storage, self.clock)
 
     def run(self) -> Iterator[Event]:
-        """The loop itself."""
+        """Run until the budget is spent."""
         known = self.storage.trials()
         unfinished = sum(trial.state == "running" for trial in known)
         yield events.StudyStarted(
             study=self.plan.name, known=len(known) - unfinished, unfinished=unfinished
         )
         self.end = self.budget.spent()
-        if self._goes_on():
+        if self._has_work():
             self.storage.keep_end(None)
             self.pool.start()
-            while self._goes_on():
-                for worker, message in self.pool.wait(self._patience()):
+            while self._has_work():
+                timeout = min(self.storage.tick_seconds, self.budget.seconds_left())
+                for worker, message in self.pool.wait(timeout):
                     yield from self._handle(worker, message)
                 yield from self._tick()
                 yield from self._fill()
@@ -155,40 +137,37 @@ class _Loop:
         self.storage.keep_end(self.end)
         yield self.end
 
-    def leave(self) -> None:
-        """Give back what is in hand."""
+    def release(self) -> None:
+        """Save the running trials and give back their leases."""
         self.budget.keep()
-        for held in self.running.values():
+        for running in self.running.values():
             with contextlib.suppress(LeaseLostError):
-                self.storage.save(self._with_wall_time(held))
+                self.storage.save(running.with_wall_time(self.clock.now()))
         self.storage.release_all()
 
     # What to do next.
 
-    def _goes_on(self) -> bool:
-        """Whether there is something to train, or to wait for."""
-        # All other limits are looked at before a trial is begun.
+    def _has_work(self) -> bool:
+        """Whether there is a trial to train or to wait for."""
+        # All other limits are checked before a trial is begun.
         self.end = self.budget.time_spent() or self.end
         if self.end is None:
             return True
         if self.end.kind in ("hours", "accelerator_hours"):
             return False
-        return bool(self.running) or self.storage.has_left_behind()
-
-    def _patience(self) -> float:
-        return min(self.storage.tick_seconds, self.budget.seconds_left())
+        return bool(self.running) or self.storage.has_unowned()
 
     def _fill(self) -> Iterator[Event]:
-        """Give idle workers something to do."""
+        """Assign trials to idle workers."""
         while self.idle and self.budget.time_spent() is None:
             if not self.waiting:
                 yield from self._claim()
             if self.waiting:
-                held = self.running[self.waiting.pop(0)]
-                if held.trial.attempts:
-                    yield from self._assign(held)
+                running = self.running[self.waiting.pop(0)]
+                if running.trial.attempts:
+                    yield from self._assign(running)
                 else:
-                    yield from self._begin(held)
+                    yield from self._begin(running)
                 continue
             self.end = self.end or self.budget.spent()
             if self.end is not None:
@@ -196,15 +175,15 @@ class _Loop:
             yield from self._ask()
 
     def _claim(self) -> Iterator[Event]:
-        """Take over a trial that nobody works on."""
+        """Take over a running trial that has no owner."""
         number = self.storage.claim()
         if number is None:
             return
-        trial = {one.number: one for one in self.storage.trials()}.get(number)
+        trial = {trial.number: trial for trial in self.storage.trials()}.get(number)
         if trial is None or not trial.config:
             trial = self._new_trial(number, self.engine.resume(number))
         if trial.state != "running":
-            # The supervisor before was killed between the record and Optuna's state.
+            # Its supervisor was killed between the update of the record and of Optuna's state.
             self.storage.finish(trial)
             yield events.TrialEnded(trial=trial)
             return
@@ -212,13 +191,14 @@ class _Loop:
 
     def _queue(self, trial: Trial) -> None:
         """Let a trial wait for an idle worker."""
-        begun = trial.attempts > 0
-        outline = self.workload.outline(trial.config) if begun else NOT_BEGUN
-        self.running[trial.number] = _Running(trial, outline)
+        running = RunningTrial(trial)
+        if trial.attempts > 0:
+            running.plan = self.workload.plan_trial(trial.config)
+        self.running[trial.number] = running
         self.waiting.append(trial.number)
 
     def _ask(self) -> Iterator[Event]:
-        """Ask for one more config."""
+        """Begin a trial of a new config."""
         try:
             asked = self.engine.ask()
         except BudgetSpentError:
@@ -227,114 +207,107 @@ class _Loop:
         except Exhausted:
             self.end = events.StudyEnded(kind="exhausted", reason="Every config has been tried.")
             return
-        held = _Running(self._new_trial(asked.number, asked.config), NOT_BEGUN)
-        self.running[asked.number] = held
-        yield from self._begin(held)
+        running = RunningTrial(self._new_trial(asked.number, asked.config))
+        self.running[asked.number] = running
+        yield from self._begin(running)
 
-    def _begin(self, held: _Running) -> Iterator[Event]:
-        """Train a new trial, unless the record of another one answers it."""
-        trial = held.trial
-        twin = self.twins.find(trial, self.storage.trials(), self.running)
-        if twin is not None:
-            yield from self._duplicate(trial, twin)
+    def _begin(self, running: RunningTrial) -> Iterator[Event]:
+        """Train a new trial, unless it is a duplicate."""
+        trial = running.trial
+        original = self.duplicates.find(trial, self.storage.trials(), self.running)
+        if original is not None:
+            yield from self._begin_duplicate(trial, original)
             return
-        self.duplicates = 0
-        held.trial = trial.model_copy(update={"notes": ()})
+        self.duplicates_in_a_row = 0
+        running.trial = trial.model_copy(update={"notes": ()})
         try:
-            held.outline = self.workload.outline(trial.config)
+            running.plan = self.workload.plan_trial(trial.config)
         except (ValueError, TuneError) as error:
-            yield from self._tell(held, ended(trial, "infeasible", _one_line(error)))
+            yield from self._finish(running, with_state(trial, "infeasible", _one_line(error)))
             return
-        reason = self._lacks_a_recorded_time(held)
+        reason = self._missing_recorded_time(running)
         if reason:
-            yield from self._tell(held, ended(trial, "infeasible", reason))
+            yield from self._finish(running, with_state(trial, "infeasible", reason))
             return
-        # A trial that was never trained has no checkpoints: these are of another study, whose
+        # A trial that was never trained has no checkpoints: these belong to another study, whose
         # database is gone.
         kept_as = self.set_aside(trial.number)
         if kept_as is not None:
             yield events.CheckpointsSetAside(trial=trial.number, kept_as=str(kept_as))
-        yield from self._assign(held)
+        yield from self._assign(running)
 
-    def _lacks_a_recorded_time(self, held: _Running) -> str:
-        """Why the training time of a trial cannot be told; empty where it can."""
+    def _missing_recorded_time(self, running: RunningTrial) -> str:
+        """Why a recorded clock has no step time for a trial; empty where it has one."""
         if self.plan.clock == "measured" or self.ready is None:
             return ""
-        bucket = self.workload.bucket(held.outline, self.ready)
+        bucket = self.workload.bucket(running.plan, self.ready)
         if bucket is None or self.storage.bucket_time(bucket) is not None:
             return ""
-        return no_time_of(bucket, self.plan.clock)
+        return missing_time(bucket, self.plan.clock)
 
-    def _duplicate(self, trial: Trial, twin: Trial) -> Iterator[Event]:
-        """Answer a trial from the record of its twin, or let it wait for that."""
+    def _begin_duplicate(self, trial: Trial, original: Trial) -> Iterator[Event]:
+        """Copy the outcome of the original trial, now or as soon as it has ended."""
         del self.running[trial.number]
-        trial = trial.model_copy(update={"notes": (duplicate_note(twin.number),)})
-        self.duplicates += 1
-        if self.duplicates >= MAX_DUPLICATES:
+        trial = trial.model_copy(update={"notes": (duplicate_note(original.number),)})
+        self.duplicates_in_a_row += 1
+        if self.duplicates_in_a_row >= MAX_DUPLICATES:
             self.end = events.StudyEnded(
                 kind="exhausted",
-                reason=f"The engine asked for {MAX_DUPLICATES} known configs in a row.",
+                reason=f"The last {MAX_DUPLICATES} configs of the engine were duplicates.",
             )
-        if twin.state != "running":
-            yield from self._answer(trial, twin)
+        if original.state != "running":
+            yield from self._finish_duplicate(trial, original)
             return
         try:
             self.storage.save(trial)
         except LeaseLostError:
             yield events.LeaseLost(trial=trial.number)
             return
-        self.twins.park(trial, twin)
+        self.duplicates.add_waiting(trial, original)
 
-    def _answer(self, trial: Trial, twin: Trial) -> Iterator[Event]:
-        """Tell a duplicate what its twin came to."""
-        told = answered(trial, twin, self.clock.utc())
+    def _finish_duplicate(self, trial: Trial, original: Trial) -> Iterator[Event]:
+        """Record the outcome of the original trial for a duplicate."""
+        duplicate = as_duplicate(trial, original, self.clock.utc())
         try:
-            self.storage.finish(told)
+            self.storage.finish(duplicate)
         except LeaseLostError:
             yield events.LeaseLost(trial=trial.number)
             return
-        self.engine.tell(told)
-        yield events.TrialEnded(trial=told)
+        yield events.TrialEnded(trial=duplicate)
 
-    def _assign(self, held: _Running) -> Iterator[Event]:
-        """Hand a trial to an idle worker."""
+    def _assign(self, running: RunningTrial) -> Iterator[Event]:
+        """Train a trial in an idle worker."""
         if self.ready is None:
-            raise AssertionError("an idle worker has said what it works on")
+            raise AssertionError("an idle worker has been ready")
         worker = self.idle.pop(0)
-        trial = held.trial
-        bucket = self.workload.bucket(held.outline, self.ready)
-        held.worker, held.assigned_at = worker, self.clock.now()
-        held.wall_before = trial.times.wall
-        held.stopping = None
-        held.cost = None if bucket is None else self.storage.bucket_time(bucket)
-        held.trial = trial.model_copy(
-            update={
-                "attempts": trial.attempts + 1,
-                "recipe": held.outline.recipe,
-                "bucket": bucket,
-                "environment": self.ready.environment,
-            }
+        bucket = self.workload.bucket(running.plan, self.ready)
+        running.start_attempt(
+            worker,
+            bucket=bucket,
+            cost=None if bucket is None else self.storage.bucket_time(bucket),
+            environment=self.ready.environment,
+            now=self.clock.now(),
         )
+        trial, plan, cost = running.trial, running.plan, running.cost
         try:
-            self.storage.save(held.trial)
+            self.storage.save(trial)
         except LeaseLostError:
             self.idle.append(worker)
-            yield from self._lose(trial.number)
+            yield from self._drop(trial.number)
             return
-        step_seconds = None if held.cost is None else held.cost.step_seconds
-        epochs = held.outline.epochs
-        rungs = tuple(held.outline.rungs.values())
-        self.pool.assign(worker, Job(held.trial, epochs, rungs, step_seconds))
+        step_seconds = None if cost is None else cost.step_seconds
+        rungs = tuple(plan.rungs.values())
+        self.pool.assign(worker, Job(trial, plan.epochs, rungs, step_seconds))
         yield events.TrialStarted(
             trial=trial.number,
             worker=worker,
             config=trial.config,
-            epochs=epochs,
-            attempt=held.trial.attempts,
+            epochs=plan.epochs,
+            attempt=trial.attempts,
             resumed_after=len(trial.curve),
         )
 
-    # What workers say.
+    # Messages of workers.
 
     def _handle(self, worker: int, message: FromWorker | WorkerExited) -> Iterator[Event]:
         if isinstance(message, Ready):
@@ -351,139 +324,97 @@ class _Loop:
             )
             return
         if isinstance(message, Refused):
-            raise TuneError(message.message, hint=message.hint, exit_code=message.exit_code)
+            raise message.error()
         if isinstance(message, Measured):
-            raise TypeError("a study has its workers train, not measure")
+            raise TypeError("the workers of a study train, they do not profile")
         if isinstance(message, WorkerExited):
             yield from self._handle_death(worker, message)
             return
-        held = self.running.get(message.trial)
-        if held is None or held.worker != worker:
-            # A trial that was lost to another supervisor: its worker learns of it at the next rung.
+        running = self.running.get(message.trial)
+        if running is None or running.worker != worker:
+            # A trial that another supervisor has taken over; its worker stops at the next rung.
             if isinstance(message, RungReached):
                 self.pool.decide(worker, message.trial, go_on=False)
             elif isinstance(message, Finished):
                 yield from self._free(worker, message)
             return
         try:
-            yield from self._hear(held, worker, message)
+            yield from self._handle_progress(running, worker, message)
         except LeaseLostError:
-            yield from self._lose(message.trial)
+            yield from self._drop(message.trial)
             if isinstance(message, Finished):
                 yield from self._free(worker, message)
             else:
                 self.pool.restart(worker)
 
-    def _hear(
+    def _handle_progress(
         self,
-        held: _Running,
+        running: RunningTrial,
         worker: int,
         message: Compiled | EpochEnded | RungReached | Finished,
     ) -> Iterator[Event]:
         if isinstance(message, Compiled):
-            yield self._compiled(held, message)
+            yield self._set_bucket(running, message)
         elif isinstance(message, EpochEnded):
-            yield self._advance(held, message)
+            yield self._add_epoch(running, message)
         elif isinstance(message, RungReached):
-            yield self._compare(held, worker, message)
+            yield self._decide(running, worker, message)
+        elif message.outcome == "complete" and running.has_untimed_bucket:
+            yield from self._train_again(running, worker)
         else:
-            yield from self._finish(held, worker, message)
+            running.end_training(message)
+            seconds = self._seconds(running) if message.outcome == "complete" else None
+            trial = running.outcome(message, quality=self.plan.quality, seconds=seconds)
+            yield from self._finish(running, trial)
+            yield from self._free(worker, message)
 
-    def _compiled(self, held: _Running, message: Compiled) -> Event:
-        measured = BucketTime(
-            label=message.bucket.label,
-            step_seconds=message.step_seconds,
-            extraction_seconds=message.extraction_seconds,
-        )
-        if held.trial.bucket is not None:
-            held.cost = self.storage.keep_bucket_time(held.trial.bucket, measured)
-        held.trial = held.trial.model_copy(update={"bucket": message.bucket})
+    def _set_bucket(self, running: RunningTrial, message: Compiled) -> Event:
+        time, bucket = BucketTime.of(message), running.trial.bucket
+        cost = None if bucket is None else self.storage.keep_bucket_time(bucket, time)
+        running.set_bucket(message.bucket, cost)
         return events.BucketCompiled(
             trial=message.trial,
-            label=measured.label,
-            step_seconds=measured.step_seconds if held.cost is None else held.cost.step_seconds,
+            label=time.label,
+            step_seconds=(running.cost or time).step_seconds,
             fresh=message.fresh,
             bucket=message.bucket,
             notes=message.notes,
         )
 
-    def _advance(self, held: _Running, message: EpochEnded) -> Event:
-        # A continued trial may repeat epochs that came after its last checkpoint.
-        before = tuple(e for e in held.trial.curve if e.epoch < message.epoch.epoch)
-        held.trial = held.trial.model_copy(
-            update={"curve": (*before, message.epoch), "times": message.times}
-        )
-        if self.clock.now() - held.saved_at >= SAVE_SECONDS:
-            self.storage.save(self._with_wall_time(held))
-            held.saved_at = self.clock.now()
+    def _add_epoch(self, running: RunningTrial, message: EpochEnded) -> Event:
+        running.add_epoch(message.epoch, message.times)
+        if self.clock.now() - running.saved_at >= SAVE_SECONDS:
+            self._save(running)
         return events.EpochTrained(
-            trial=message.trial, epoch=message.epoch, epochs=held.outline.epochs
+            trial=message.trial, epoch=message.epoch, epochs=running.plan.epochs
         )
 
-    def _compare(self, held: _Running, worker: int, message: RungReached) -> Event:
-        """Decide at a rung."""
-        by_epoch = {epoch: rung for rung, epoch in held.outline.rungs.items()}
-        mine = RungResult(
+    def _decide(self, running: RunningTrial, worker: int, message: RungReached) -> Event:
+        """Resume or prune a trial at a rung."""
+        by_epoch = {epoch: rung for rung, epoch in running.plan.rungs.items()}
+        result = RungResult(
             rung=by_epoch[message.epoch],
             epoch=message.epoch,
             quality=message.quality,
-            projected_seconds=self._seconds(held),
+            projected_seconds=self._seconds(running),
         )
         decision = decide_at_rung(
-            held.trial,
-            mine,
+            running.trial,
+            result,
             self.storage.trials(),
             spec=self.plan.search.halving,
             quality_direction=self.plan.directions[0],
         )
         if decision.go_on:
-            earlier = tuple(r for r in held.trial.rungs if r.rung < mine.rung)
-            held.trial = held.trial.model_copy(update={"rungs": (*earlier, mine)})
-            self.storage.save(self._with_wall_time(held))
-            held.saved_at = self.clock.now()
+            running.pass_rung(result)
+            self._save(running)
         else:
-            held.stopping = mine
+            running.pruned_at = result
         self.pool.decide(worker, message.trial, go_on=decision.go_on)
-        outlook = decision.optimistic
-        return events.RungDecided(
-            trial=message.trial,
-            rung=mine.rung,
-            epoch=mine.epoch,
-            quality=mine.quality,
-            projected_seconds=mine.projected_seconds,
-            go_on=decision.go_on,
-            better=decision.better,
-            seen=decision.seen,
-            guarded=decision.guarded,
-            optimistic_quality=None if outlook is None else outlook.quality,
-        )
-
-    def _finish(self, held: _Running, worker: int, message: Finished) -> Iterator[Event]:
-        if message.outcome == "complete" and self._lacks_a_time(held):
-            yield from self._train_anew(held, worker)
-            return
-        heard = {"curve": message.curve, "times": message.times}
-        held.trial = trial = timed(held.trial.model_copy(update=heard), held.cost)
-        reason = message.reason
-        if message.outcome == "complete":
-            if message.scores is None:
-                raise AssertionError("a complete trial has scores")
-            trial = measured(
-                trial,
-                message.scores,
-                message.selected_epoch,
-                quality=self.plan.quality,
-                seconds=self._seconds(held),
-            )
-        elif message.outcome == "pruned" and held.stopping is not None:
-            rung = held.stopping
-            trial = trial.model_copy(update={"rungs": (*trial.rungs, rung)})
-            reason = f"stopped after epoch {rung.epoch}: too many trials ranked better there"
-        yield from self._tell(held, ended(trial, message.outcome, reason))
-        yield from self._free(worker, message)
+        return rung_decided(message.trial, result, decision)
 
     def _free(self, worker: int, message: Finished) -> Iterator[Event]:
-        """A worker has nothing to do: it waits for the next trial, or has grown too large."""
+        """Reuse a worker for the next trial, or replace it if it has grown too large."""
         size = message.memory_bytes
         first = self.first_bytes.setdefault(worker, size)
         if self.memory_limit is None or size <= max(self.memory_limit, _GROWTH * first):
@@ -492,63 +423,63 @@ class _Loop:
         self.pool.restart(worker)
         yield events.WorkerReplaced(worker=worker, memory_bytes=size)
 
-    def _lacks_a_time(self, held: _Running) -> bool:
-        """Whether a trial was complete before this database knew what its bucket costs."""
-        return held.trial.bucket is not None and held.cost is None
+    def _train_again(self, running: RunningTrial, worker: int) -> Iterator[Event]:
+        """Train a trial again from the beginning, as its bucket has no step time.
 
-    def _train_anew(self, held: _Running, worker: int) -> Iterator[Event]:
-        """Let a trial wait for its next attempt, which finds no checkpoint.
-
-        An older copy of the database was put in its place: what its folder holds came later.
+        The database was replaced by an older copy, and the checkpoints are newer than the copy.
         """
-        number = held.trial.number
-        kept_as = self.set_aside(number)
+        kept_as = self.set_aside(running.number)
         if kept_as is None:
-            raise AssertionError("a worker that trains says first what the bucket costs")
-        held.trial = self._with_wall_time(held)
-        held.worker = None
+            raise AssertionError("a worker that trains sends the step time first")
+        running.stop_attempt(self.clock.now())
         self.idle.append(worker)
-        self.waiting.append(number)
-        yield events.CheckpointsSetAside(trial=number, kept_as=str(kept_as))
+        self.waiting.append(running.number)
+        yield events.CheckpointsSetAside(trial=running.number, kept_as=str(kept_as))
 
-    def _tell(self, held: _Running, trial: Trial) -> Iterator[Event]:
-        """Tell what became of a trial, and answer those that waited for it."""
-        held.trial = trial
-        trial = self._with_wall_time(held).model_copy(update={"ended": self.clock.utc()})
+    def _finish(self, running: RunningTrial, trial: Trial) -> Iterator[Event]:
+        """Record the outcome of a trial and of its duplicates."""
+        running.trial = trial
+        trial = running.with_wall_time(self.clock.now())
+        trial = trial.model_copy(update={"ended": self.clock.utc()})
         try:
             self.storage.finish(trial)
         except LeaseLostError:
-            yield from self._lose(trial.number)
+            yield from self._drop(trial.number)
             return
         del self.running[trial.number]
-        self.engine.tell(trial)
         yield events.TrialEnded(trial=trial)
-        for twin in self.twins.free(trial.number):
+        for duplicate in self.duplicates.pop_waiting(trial.number):
             if trial.state == "failed":
-                self._queue(twin)
+                self._queue(duplicate)
             else:
-                yield from self._answer(twin, trial)
+                yield from self._finish_duplicate(duplicate, trial)
 
-    # When something goes wrong.
+    # Exits of workers and lost leases.
 
     def _handle_death(self, worker: int, message: WorkerExited) -> Iterator[Event]:
-        """A worker is dead: another one continues its trial, unless it has killed too many."""
-        held = next((one for one in self.running.values() if one.worker == worker), None)
+        """Resume the trial of a worker that has exited, unless too many have exited in it."""
+        running = next((r for r in self.running.values() if r.worker == worker), None)
         if worker in self.idle:
             self.idle.remove(worker)
-        # Written down at once: what kills a worker may end this process, or the machine, next.
-        is_ours = held is None or self._count_death(held, message.step)
+        is_lost = False
+        if running is not None:
+            running.count_death(message.step, self.clock.now())
+            try:
+                # At once: the cause may end this process, or the machine, next.
+                self.storage.save(running.trial)
+            except LeaseLostError:
+                is_lost = True
         yield events.WorkerDied(
             worker=worker,
-            trial=None if held is None else held.trial.number,
+            trial=None if running is None else running.number,
             cause=message.cause,
             log_tail=message.log_tail,
         )
-        if held is None:
+        if running is None:
             return
-        trial = held.trial
-        if not is_ours:
-            yield from self._lose(trial.number)
+        trial = running.trial
+        if is_lost:
+            yield from self._drop(trial.number)
         elif trial.deaths < MAX_WORKER_DEATHS:
             self.waiting.append(trial.number)
         else:
@@ -556,68 +487,47 @@ class _Loop:
                 f"killed {trial.deaths} workers in a row, without a checkpoint after step "
                 f"{trial.death_step}: {message.cause}"
             )
-            yield from self._tell(held, ended(trial, "infeasible", reason))
+            yield from self._finish(running, with_state(trial, "infeasible", reason))
 
-    def _count_death(self, held: _Running, step: int) -> bool:
-        """Add a death to the record of a trial, whose newest checkpoint is of ``step``.
-
-        Returns:
-            Whether the trial is still this supervisor's.
-        """
-        trial = self._with_wall_time(held)
-        deaths = 1 if step > trial.death_step else trial.deaths + 1
-        changes = {"deaths": deaths, "death_step": max(step, trial.death_step)}
-        held.trial = trial.model_copy(update=changes)
-        held.worker = None
-        try:
-            self.storage.save(held.trial)
-        except LeaseLostError:
-            return False
-        return True
-
-    def _lose(self, number: int) -> Iterator[Event]:
-        """Another supervisor has this trial now."""
+    def _drop(self, number: int) -> Iterator[Event]:
+        """Stop tracking a trial that another supervisor has taken over."""
         self.running.pop(number, None)
         if number in self.waiting:
             self.waiting.remove(number)
-        # Whoever waited for it finds it in the storage, or trains it.
-        for twin in self.twins.free(number):
-            self._queue(twin)
+        # Its duplicates find it in the storage, or are trained.
+        for duplicate in self.duplicates.pop_waiting(number):
+            self._queue(duplicate)
         yield events.LeaseLost(trial=number)
 
     def _tick(self) -> Iterator[Event]:
-        """Show that this supervisor lives, now and then."""
+        """Renew the leases from time to time."""
         now = self.clock.now()
         if now - self.ticked_at < self.storage.tick_seconds:
             return
         self.ticked_at = now
         self.budget.keep()
-        for number in self.storage.renew([*self.running, *self.twins.parked()]):
-            held = self.running.get(number)
-            yield from self._lose(number)
-            if held is not None and held.worker is not None:
-                self.pool.restart(held.worker)
+        for number in self.storage.renew([*self.running, *self.duplicates.waiting()]):
+            running = self.running.get(number)
+            yield from self._drop(number)
+            if running is not None and running.worker is not None:
+                self.pool.restart(running.worker)
 
-    # Small facts.
+    # Helpers.
 
     def _new_trial(self, number: int, config: dict[str, object]) -> Trial:
         return Trial(number=number, state="running", config=config, started=self.clock.utc())
 
-    def _seconds(self, held: _Running) -> float:
+    def _save(self, running: RunningTrial) -> None:
+        running.saved_at = self.clock.now()
+        self.storage.save(running.with_wall_time(running.saved_at))
+
+    def _seconds(self, running: RunningTrial) -> float:
         if self.ready is None:
             raise AssertionError("a trial runs on a worker that is ready")
-        return self.workload.seconds(held.trial, held.outline, self.ready, held.cost)
-
-    def _with_wall_time(self, held: _Running) -> Trial:
-        """The record with the wall time of this attempt added to that of those before."""
-        if held.worker is None:
-            return held.trial
-        wall = held.wall_before + self.clock.now() - held.assigned_at
-        times = held.trial.times.model_copy(update={"wall": wall})
-        return held.trial.model_copy(update={"times": times})
+        return self.workload.seconds(running.trial, running.plan, self.ready, running.cost)
 
 
 def _one_line(error: Exception) -> str:
-    """What is wrong with a config, as a sentence."""
+    """The message of an error as one line of at most 500 characters."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return " ".join(lines)[:500]

@@ -1,4 +1,4 @@
-"""Whose weights stay on disk."""
+"""Selects the checkpoints that can be deleted."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def expired_checkpoints(trials: Sequence[Trial], plan: StudyPlan) -> list[int]:
-    """Numbers of the trials whose checkpoints are not needed any more.
+    """Numbers of the trials whose checkpoints are no longer needed.
 
-    A running trial goes on from its checkpoints; of an ended one, the last holds the selected
+    A running trial resumes from its checkpoints; the last one of an ended trial holds its selected
     weights.
     """
     ended = [trial for trial in trials if trial.state != "running"]

@@ -1,10 +1,11 @@
-"""A trial at a rung, held against all others that were ever there."""
+"""Decides whether a trial is promoted past a rung."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from effv2_tune.pareto import HalvingDecision, decide
+from effv2_tune.search.events import RungDecided
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,37 +16,54 @@ if TYPE_CHECKING:
 
 def decide_at_rung(
     trial: Trial,
-    mine: RungResult,
+    result: RungResult,
     known: Sequence[Trial],
     *,
     spec: HalvingSpec,
     quality_direction: Direction,
 ) -> HalvingDecision:
-    """Decide whether a trial goes on; a rung in a running trial's record has been passed.
+    """Decide whether a trial resumes; a rung in the record of a running trial has been passed.
 
     Args:
-        trial: The trial that waits.
-        mine: What it shows.
+        trial: The trial that waits at the rung.
+        result: Its result there.
         known: All trials of the study.
-        spec: How strict to be.
+        spec: The halving of the study.
         quality_direction: ``minimize`` where the quality is a loss.
     """
     others = [other for other in known if other.number != trial.number]
-    there = [(one, result) for one in others for result in one.rungs if result.rung == mine.rung]
-    completed = [one.measurement for one in others if one.measurement is not None]
+    at_rung = [(other, r) for other in others for r in other.rungs if r.rung == result.rung]
+    completed = [other.measurement for other in others if other.measurement is not None]
     gains = [
-        one.measurement.quality - result.quality
-        for one, result in there
-        if one.measurement is not None
+        other.measurement.quality - r.quality
+        for other, r in at_rung
+        if other.measurement is not None
     ]
     decision = decide(
-        mine,
-        [result for _, result in there],
+        result,
+        [r for _, r in at_rung],
         completed=completed,
         gains=gains,
         spec=spec,
         quality_direction=quality_direction,
     )
-    if decision.go_on or all(result.rung != mine.rung for result in trial.rungs):
+    if decision.go_on or all(r.rung != result.rung for r in trial.rungs):
         return decision
     return HalvingDecision(True, decision.better, decision.seen, decision.optimistic, guarded=False)
+
+
+def rung_decided(trial: int, result: RungResult, decision: HalvingDecision) -> RungDecided:
+    """The event of a decision on trial number ``trial``."""
+    optimistic = decision.optimistic
+    return RungDecided(
+        trial=trial,
+        rung=result.rung,
+        epoch=result.epoch,
+        quality=result.quality,
+        projected_seconds=result.projected_seconds,
+        go_on=decision.go_on,
+        better=decision.better,
+        seen=decision.seen,
+        guarded=decision.guarded,
+        optimistic_quality=None if optimistic is None else optimistic.quality,
+    )

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from effv2_tune.study.plan import Direction
     from effv2_tune.study.space import Config, Space
     from effv2_tune.study.trial import Trial, TrialState
-    from effv2_tune.workers.local import Job, WorkerExited
     from effv2_tune.workers.messages import FromWorker
+    from effv2_tune.workers.pool import Job, WorkerExited
 
 _NO_HALVING = HalvingSpec(enabled=False)
 #: Halving by itself, as in Syne Tune's MO-ASHA: no outlook ever saves a trial.
@@ -217,24 +217,24 @@ class CurveWorkload:
         self._curves = curves
         self._fractions = halving.rungs if halving.enabled else ()
 
-    def outline(self, config: Config) -> TrialPlan:
+    def plan_trial(self, config: Config) -> TrialPlan:
         """Epochs and rungs of the config."""
         epochs = len(self._curves.of(config))
         return TrialPlan(None, epochs, place_rungs(epochs, self._fractions))
 
-    def bucket(self, outline: TrialPlan, ready: Ready) -> BucketKey | None:  # noqa: ARG002 - a protocol
+    def bucket(self, plan: TrialPlan, ready: Ready) -> BucketKey | None:  # noqa: ARG002 - a protocol
         """Nothing is compiled."""
         return None
 
     def seconds(
         self,
         trial: Trial,
-        outline: TrialPlan,
+        plan: TrialPlan,
         ready: Ready,  # noqa: ARG002 - a protocol
         cost: BucketTime | None,  # noqa: ARG002 - a protocol
     ) -> float:
         """The seconds so far, in proportion: what comes later in the curve is not looked at."""
-        return project_seconds(trial.times.train, epoch=len(trial.curve), epochs=outline.epochs)
+        return project_seconds(trial.times.train, epoch=len(trial.curve), epochs=plan.epochs)
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
@@ -10,13 +9,15 @@ from typing import TYPE_CHECKING, Self
 from effv2_tune.errors import EXIT_FAILED, TuneError
 from effv2_tune.host import choose_hardware, probe_host, probe_packages
 from effv2_tune.pareto import training_seconds
-from effv2_tune.search.storage.recorded_times import no_time_of, recorded_study
+from effv2_tune.search.storage.recorded_times import missing_time, recorded_study
 from effv2_tune.search.workload import BucketTime, PlannedWorkload, TrialPlan
 from effv2_tune.study.steps import planned_steps
 from effv2_tune.study.trial import Trial
 from effv2_tune.workers import MAX_WORKER_DEATHS
-from effv2_tune.workers.local import Job, ProcessPool, WorkerExited, worker_environment
-from effv2_tune.workers.messages import Compiled, Finished, Prepare, Ready, Refused
+from effv2_tune.workers.launch import WorkerSpec
+from effv2_tune.workers.local import local_pool
+from effv2_tune.workers.messages import Compiled, Finished, Ready
+from effv2_tune.workers.pool import Job, WorkerExited, checkpoint_folder, messages
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,8 +27,7 @@ if TYPE_CHECKING:
     from effv2_tune.study.plan import StudyPlan
     from effv2_tune.study.recipe import Recipe
     from effv2_tune.study.space import Config
-
-_PATIENCE_SECONDS = 60.0
+    from effv2_tune.workers.supervised_pool import SupervisedPool
 
 
 class WorkerLostError(TuneError):
@@ -72,7 +72,7 @@ class TrainerClient:
         self._plan = plan
         self._base = base
         self._folder = folder
-        self._pool: ProcessPool | None = None
+        self._pool: SupervisedPool | None = None
         self._times = dict(times or {})
         if plan.clock != "measured":
             self._times |= recorded_study(plan.clock, base=base).bucket_times
@@ -90,7 +90,7 @@ class TrainerClient:
 
     def checkpoint(self, number: int) -> Path:
         """Folder of a trial's checkpoints."""
-        return self._folder / "checkpoints" / f"trial-{number:05d}"
+        return checkpoint_folder(self._folder, number)
 
     def train(self, number: int, config: Config) -> Trained:
         """Train a config to the end, through the deaths of workers; goes on from a checkpoint.
@@ -155,37 +155,32 @@ class TrainerClient:
         job = Job(record, recipe.epochs, (), None if cost is None else cost.step_seconds)
         pool.assign(0, job)
         deaths = 0
-        while True:
-            for _, message in pool.wait(_PATIENCE_SECONDS):
-                if isinstance(message, Compiled):
-                    self._note_cost(message)
-                elif isinstance(message, WorkerExited):
-                    deaths += 1
-                    if deaths == MAX_WORKER_DEATHS:
-                        raise WorkerLostError(
-                            f"Trial {number} ended its worker {deaths} times ({message.cause}).",
-                            hint=message.log_tail,
-                            exit_code=EXIT_FAILED,
-                        )
-                    self._await_ready(pool)
-                    pool.assign(0, job)
-                elif isinstance(message, Finished):
-                    return message
+        for message in messages(pool):
+            if isinstance(message, Compiled):
+                self._record_cost(message)
+            elif isinstance(message, Finished):
+                return message
+            elif isinstance(message, WorkerExited):
+                deaths += 1
+                if deaths == MAX_WORKER_DEATHS:
+                    raise WorkerLostError(
+                        f"Trial {number} ended its worker {deaths} times ({message.cause}).",
+                        hint=message.log_tail,
+                        exit_code=EXIT_FAILED,
+                    )
+                self._await_ready(pool)
+                pool.assign(0, job)
+        raise AssertionError("the messages of a worker have no end")
 
     def _check_time(self, recipe: Recipe) -> None:
         """Refuse what has no step time, where times are replayed."""
         clock, bucket = self._plan.clock, self._bucket(recipe)
         if clock != "measured" and bucket is not None and bucket.digest not in self._times:
-            raise TuneError(f"There is {no_time_of(bucket, clock)}.")
+            raise TuneError(f"There is {missing_time(bucket, clock)}.")
 
-    def _note_cost(self, message: Compiled) -> None:
-        time = BucketTime(
-            label=message.bucket.label,
-            step_seconds=message.step_seconds,
-            extraction_seconds=message.extraction_seconds,
-        )
-        # The first measurement holds: all trials of a bucket are told with the same step time.
-        self._times.setdefault(message.bucket.digest, time)
+    def _record_cost(self, message: Compiled) -> None:
+        # The first measurement counts, so that all trials of a bucket have the same step time.
+        self._times.setdefault(message.bucket.digest, BucketTime.of(message))
 
     def _cost(self, recipe: Recipe) -> BucketTime | None:
         """The bucket's step time, once it was measured."""
@@ -196,33 +191,22 @@ class TrainerClient:
         """The recipe's bucket, once the worker has said what it trains on."""
         if self.ready is None:
             return None
-        outline = TrialPlan(recipe, recipe.epochs, {})
-        return PlannedWorkload(self._plan).bucket(outline, self.ready)
+        plan = TrialPlan(recipe, recipe.epochs, {})
+        return PlannedWorkload(self._plan).bucket(plan, self.ready)
 
-    def _working_pool(self) -> ProcessPool:
+    def _working_pool(self) -> SupervisedPool:
         """One worker."""
         if self._pool is None:
             plan = self._plan
             hardware = choose_hardware(plan.hardware, plan.backend, probe_host(), probe_packages())
-            self._pool = ProcessPool(
-                Prepare(
-                    data=plan.data,
-                    base=self._base,
-                    backend=hardware.backend,
-                    hardware=hardware.kind,
-                    precision=plan.recipe.precision,
-                    storage_size=plan.largest_resolution,
-                    quality=plan.quality,
-                ),
-                count=1,
-                out=self._folder,
-                environment=worker_environment(
-                    hardware.backend,
-                    hardware.kind,
-                    workers=1,
-                    cpu_count=len(os.sched_getaffinity(0)),
-                ),
+            spec = WorkerSpec.of(
+                plan,
+                base=self._base,
+                hardware=hardware.kind,
+                backend=hardware.backend,
+                workers=1,
             )
+            self._pool = local_pool(spec, count=1, out=self._folder)
             self._pool.start()
             try:
                 self._await_ready(self._pool)
@@ -231,11 +215,5 @@ class TrainerClient:
                 raise
         return self._pool
 
-    def _await_ready(self, pool: ProcessPool) -> None:
-        while True:
-            for _, message in pool.wait(_PATIENCE_SECONDS):
-                if isinstance(message, Ready):
-                    self.ready = message
-                    return
-                if isinstance(message, Refused):
-                    raise TuneError(message.message, hint=message.hint, exit_code=message.exit_code)
+    def _await_ready(self, pool: SupervisedPool) -> None:
+        self.ready = next(m for m in messages(pool) if isinstance(m, Ready))

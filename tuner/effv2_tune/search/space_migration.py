@@ -1,9 +1,9 @@
-"""A study whose search space was edited: its trials, moved into the new space.
+"""Migrates the trials of a study to an edited search space.
 
-Optuna refuses a parameter whose choices, scale or kind have changed. So the study is written anew
-under its own name, trial by trial with the same numbers, and the old one is kept beside it under
-another. A trial that lies outside of the new space no longer counts, and its record is kept: widen
-the space again, and it is back.
+Optuna refuses a parameter whose choices, scale or kind have changed. So the study is rewritten
+under its name, trial by trial with the same numbers, and the old one is archived in the database. A
+trial outside of the new space no longer counts, but its record is kept: it counts again when the
+space is widened.
 """
 
 from __future__ import annotations
@@ -15,8 +15,15 @@ import sqlalchemy as sa
 from optuna.trial import TrialState
 
 from effv2_tune.errors import TuneError
-from effv2_tune.search.engines.distributions import drawn_by
-from effv2_tune.search.storage.database import FITS, OPTUNA_STATES, OURS, DatabaseStorage
+from effv2_tune.search.engines.distributions import params_of_config
+from effv2_tune.search.storage.base import OURS
+from effv2_tune.search.storage.database import DatabaseStorage
+from effv2_tune.search.storage.optuna_study import (
+    CONSTRAINT,
+    VIOLATED,
+    optuna_state,
+    optuna_values,
+)
 from effv2_tune.search.storage.records import (
     ARCHIVED,
     DUPLICATE,
@@ -38,34 +45,34 @@ if TYPE_CHECKING:
     from effv2_tune.study.trial import Trial
 
 _UNFINISHED_NAME = f"{ARCHIVED}new"
-#: Study attributes that the new study gets of its own.
-_ITS_OWN = frozenset({f"{OURS}plan", f"{OURS}ended_by"})
+#: Study attributes that are not copied.
+_NOT_COPIED = frozenset({f"{OURS}plan", f"{OURS}ended_by"})
 
 
 def change_space(url: str, plan: StudyPlan) -> tuple[int, int]:
-    """Move the trials of a study into the space of ``plan``.
+    """Migrate the trials of a study to the space of ``plan``.
 
-    Killed on the way, the study is as it was, and the next call begins again.
+    If it is killed, the study is unchanged, and the next call starts from the beginning.
 
     Args:
         url: The study's database.
         plan: With the study's name, and its new space.
 
     Returns:
-        How many trials lie in the new space, and how many do not.
+        How many trials are inside and outside of the new space.
 
     Raises:
-        TuneError: Another supervisor runs the study at this moment.
+        TuneError: Another supervisor runs the study.
     """
     old = DatabaseStorage(url, plan.name, plan.directions)
     try:
         if not old.is_idle():
             raise TuneError(
-                f"Study {plan.name} is running, and its search space cannot change meanwhile.",
-                hint="Stop the other 'effv2-tune run' (Ctrl-C loses nothing), and start again.",
+                f"Study {plan.name} is running, so its search space cannot change.",
+                hint="Stop the other 'effv2-tune run' (Ctrl-C loses nothing), then try again.",
             )
         trials = [_original(old, trial) for trial in old.trials()]
-        attributes = {k: v for k, v in old.attributes().items() if k not in _ITS_OWN}
+        attributes = {k: v for k, v in old.attributes().items() if k not in _NOT_COPIED}
     finally:
         old.close()
     _discard(url, plan.name + _UNFINISHED_NAME)
@@ -74,8 +81,8 @@ def change_space(url: str, plan: StudyPlan) -> tuple[int, int]:
         for key, value in attributes.items():
             new.keep(key.removeprefix(OURS), value)
         inside = [plan.search_space.contains(trial.config) for trial in trials]
-        for trial, lies_inside in zip(trials, inside, strict=True):
-            template = _moved(trial, plan.search_space) if lies_inside else _left_outside(trial)
+        for trial, is_inside in zip(trials, inside, strict=True):
+            template = _migrated(trial, plan.search_space) if is_inside else _outside(trial)
             new.add(template)
         new.release_all()
     finally:
@@ -85,27 +92,26 @@ def change_space(url: str, plan: StudyPlan) -> tuple[int, int]:
 
 
 def _original(storage: DatabaseStorage, trial: Trial) -> Trial:
-    """The trial as it was before it came to lie outside."""
-    sealed = storage.trial_attribute(trial.number, OUTSIDE)
-    return trial if sealed is None else verify_checksum(trial.number, sealed)
+    """The trial as it was before an edit of the space excluded it."""
+    record = storage.trial_attribute(trial.number, OUTSIDE)
+    return trial if record is None else verify_checksum(trial.number, record)
 
 
-def _moved(trial: Trial, space: Space) -> FrozenTrial:
-    """A trial as Optuna would have it, had it been drawn from ``space``."""
-    params, distributions = drawn_by(space, trial.config)
-    measured = trial.measurement if trial.state == "complete" else None
+def _migrated(trial: Trial, space: Space) -> FrozenTrial:
+    """A trial in Optuna's form, as if it had been sampled from ``space``."""
+    params, distributions = params_of_config(space, trial.config)
     return optuna.trial.create_trial(
-        state=OPTUNA_STATES.get(trial.state, TrialState.RUNNING),
+        state=optuna_state(trial),
         params=params,
         distributions=distributions,
-        values=None if measured is None else [measured.quality, measured.train_seconds],
+        values=optuna_values(trial),
         user_attrs={RECORD: add_checksum(trial), DUPLICATE: is_duplicate(trial)},
-        system_attrs={f"constraints:{FITS}": 1.0} if trial.state == "infeasible" else {},
+        system_attrs={CONSTRAINT: VIOLATED} if trial.state == "infeasible" else {},
     )
 
 
-def _left_outside(trial: Trial) -> FrozenTrial:
-    """A trial that keeps its number and its record, and no longer counts."""
+def _outside(trial: Trial) -> FrozenTrial:
+    """A trial that keeps its number and its record, but no longer counts."""
     placeholder = trial.model_copy(
         update={
             "state": "failed",
@@ -124,22 +130,22 @@ def _left_outside(trial: Trial) -> FrozenTrial:
 
 
 def _discard(url: str, name: str) -> None:
-    """Remove what an earlier attempt left."""
+    """Remove the unfinished study of an earlier attempt."""
     engine = sa.create_engine(url)
     try:
-        left = name in study_names(engine)
+        exists = name in study_names(engine)
     finally:
         engine.dispose()
-    if left:
+    if exists:
         optuna.delete_study(study_name=name, storage=url)
 
 
 def _swap(url: str, name: str) -> None:
-    """Put the new study in the old one's place, in one transaction."""
+    """Replace the old study by the new one, in one transaction."""
     engine = sa.create_engine(url)
     try:
         finished = name + _UNFINISHED_NAME
-        before = [one for one in study_names(engine) if one.startswith(name + ARCHIVED)]
+        before = [n for n in study_names(engine) if n.startswith(name + ARCHIVED)]
         archive = f"{name}{ARCHIVED}{len(before) - 1}"
         rename_studies(engine, {name: archive, finished: name})
     finally:

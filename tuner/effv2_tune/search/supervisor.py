@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import itertools
 import json
-import os
 import shutil
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -22,7 +20,8 @@ from effv2_tune.search.events import PlanChanged, TrialEnded, WorkerReady
 from effv2_tune.search.loop import run_study
 from effv2_tune.search.retention import expired_checkpoints
 from effv2_tune.search.space_migration import change_space
-from effv2_tune.search.storage.database import OURS, DatabaseStorage
+from effv2_tune.search.storage.base import OURS
+from effv2_tune.search.storage.database import DatabaseStorage
 from effv2_tune.search.storage.recorded_times import recorded_study
 from effv2_tune.search.storage.records import find_studies
 from effv2_tune.search.storage.snapshot import DATABASE, database_url
@@ -31,13 +30,8 @@ from effv2_tune.study.batches import check_batches
 from effv2_tune.study.continuation import changes_since, refuse_another_study
 from effv2_tune.study.plan import StudyPlan
 from effv2_tune.workers import MEMORY_SHARE
-from effv2_tune.workers.local import (
-    WORKER_COMMAND,
-    ProcessPool,
-    device_of_worker,
-    worker_environment,
-)
-from effv2_tune.workers.messages import Prepare
+from effv2_tune.workers.launch import WORKER_COMMAND, WorkerSpec
+from effv2_tune.workers.local import local_pool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -47,6 +41,7 @@ if TYPE_CHECKING:
     from effv2_tune.search.engines.base import Engine
     from effv2_tune.search.events import Event
     from effv2_tune.study.space import Config
+    from effv2_tune.workers.supervised_pool import SupervisedPool
 
 EVENTS = "events.jsonl"
 BACKUP = "study.db.backup"
@@ -116,33 +111,17 @@ class OpenStudy:
                 before.
             KeyboardInterrupt: On Ctrl-C and SIGTERM, after everything in hand was given back.
         """
-        prepare = Prepare(
-            data=self.plan.data,
+        spec = WorkerSpec.of(
+            self.plan,
             base=self._base,
-            backend=backend,
             hardware=hardware,
-            precision=self.plan.recipe.precision,
+            backend=backend,
+            workers=self.plan.workers,
             # As the study began: stored at another size, the images would be other images.
             storage_size=self.storage.keep_once("storage_size", self.plan.largest_resolution),
-            quality=self.plan.quality,
-            workers=self.plan.workers,
-        )
-        environment = worker_environment(
-            backend,
-            hardware,
-            workers=self.plan.workers,
-            cpu_count=len(os.sched_getaffinity(0)),
-        )
-        pool = ProcessPool(
-            prepare,
-            count=self.plan.workers,
-            out=self.out,
-            environment=environment,
             command=worker_command,
-            device_of=functools.partial(
-                device_of_worker, hardware=hardware, workers=self.plan.workers
-            ),
         )
+        pool = local_pool(spec, count=self.plan.workers, out=self.out)
         with termination_interrupts(), pool, self._engine() as engine:
             # The run before may have been killed between a tell and what follows it.
             self._tidy(pool)
@@ -186,7 +165,7 @@ class OpenStudy:
         )
         return contextlib.nullcontext(engine)
 
-    def _tidy(self, pool: ProcessPool) -> None:
+    def _tidy(self, pool: SupervisedPool) -> None:
         """Remove the checkpoints of ended trials whose weights are not kept."""
         # What lies in the folder of a trial that no worker had is none of its own.
         trained = [trial for trial in self.storage.trials() if trial.attempts]

@@ -1,4 +1,4 @@
-"""The record of a trial that is over."""
+"""Updates the record of a trial when it ends."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ if TYPE_CHECKING:
     from effv2_tune.study.trial import Scores, Trial, TrialState
 
 
-def ended(trial: Trial, state: TrialState, reason: str) -> Trial:
+def with_state(trial: Trial, state: TrialState, reason: str) -> Trial:
     """The trial in its last state."""
     return trial.model_copy(update={"state": state, "reason": reason})
 
 
-def timed(trial: Trial, cost: BucketTime | None) -> Trial:
-    """The trial with its bucket's step time beside its own, and a remark where they differ.
+def with_step_time(trial: Trial, cost: BucketTime | None) -> Trial:
+    """The trial with its bucket's step time, and a note where its own is an outlier.
 
     Args:
-        trial: As its worker left it.
-        cost: What its bucket costs, where it has one.
+        trial: At the end of its training.
+        cost: Of its bucket, where it has one.
     """
     if cost is None:
         return trial
     times = trial.times.model_copy(update={"step_bucket": cost.step_seconds})
-    share = times.step_excess
-    remark = f"its steps took {abs(share):.0%} {'more' if share > 0 else 'less'} than its bucket's"
-    notes = (*trial.notes, remark) if times.is_timing_outlier else trial.notes
+    excess = times.step_excess
+    note = f"its steps took {abs(excess):.0%} {'more' if excess > 0 else 'less'} than its bucket's"
+    notes = (*trial.notes, note) if times.is_timing_outlier else trial.notes
     return trial.model_copy(update={"times": times, "notes": notes})
 
 
-def measured(
+def with_measurement(
     trial: Trial,
     scores: Scores,
     selected_epoch: int | None,
@@ -46,10 +46,10 @@ def measured(
     """The trial with its measurement.
 
     Args:
-        trial: As its worker left it.
+        trial: At the end of its training.
         scores: Of the selected weights.
         selected_epoch: The epoch of those weights.
-        quality: Which of the scores the study compares.
+        quality: The score that the study optimizes.
         seconds: Training seconds of the standard run.
     """
     changes = {
@@ -60,8 +60,8 @@ def measured(
     return trial.model_copy(update=changes)
 
 
-def answered(trial: Trial, twin: Trial, now: datetime) -> Trial:
-    """A duplicate with what its twin came to; curve and rungs stay the twin's alone."""
+def as_duplicate(trial: Trial, original: Trial, now: datetime) -> Trial:
+    """A duplicate with the outcome of the original trial, but not its curve and rungs."""
     changes = {
         "number": trial.number,
         "curve": (),
@@ -72,4 +72,4 @@ def answered(trial: Trial, twin: Trial, now: datetime) -> Trial:
         "ended": now,
         "notes": trial.notes,
     }
-    return twin.model_copy(update=changes)
+    return original.model_copy(update=changes)

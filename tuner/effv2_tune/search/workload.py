@@ -1,9 +1,9 @@
-"""What training a config takes: its recipe, its rungs, its bucket, its seconds."""
+"""Plans the training of a config: recipe, rungs, bucket and training seconds."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 
 from effv2_tune.pareto import cycle_epochs, place_rungs, training_seconds
 from effv2_tune.study.base import Value
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from effv2_tune.study.recipe import Recipe
     from effv2_tune.study.space import Config
     from effv2_tune.study.trial import Trial
-    from effv2_tune.workers.messages import Ready
+    from effv2_tune.workers.messages import Compiled, Ready
 
 
 class BucketTime(Value):
-    """What a bucket costs; measured once in a study, and used for every trial of the bucket.
+    """The step time of a bucket, measured once in a study and used for all trials of the bucket.
 
     Attributes:
         label: The bucket's short name.
-        step_seconds: Steady time of one optimizer step.
+        step_seconds: Median time of one optimizer step, steady state.
         extraction_seconds: One pass of a frozen backbone over the images; 0 for any other.
     """
 
@@ -33,13 +33,22 @@ class BucketTime(Value):
     step_seconds: float
     extraction_seconds: float = 0.0
 
+    @classmethod
+    def of(cls, message: Compiled) -> Self:
+        """The times that a worker has measured."""
+        return cls(
+            label=message.bucket.label,
+            step_seconds=message.step_seconds,
+            extraction_seconds=message.extraction_seconds,
+        )
+
 
 @dataclass(frozen=True)
 class TrialPlan:
-    """What a config asks of a worker.
+    """The training of a config.
 
     Attributes:
-        recipe: What is trained; none in a simulation, where nothing is.
+        recipe: Of the trial; None in a simulation, which trains nothing.
         epochs: Of the whole trial.
         rungs: The epoch of each rung, by the rung's index; ascending.
     """
@@ -50,26 +59,26 @@ class TrialPlan:
 
 
 class Workload(Protocol):
-    """Knows what a config means."""
+    """Plans the training of configs."""
 
-    def outline(self, config: Config) -> TrialPlan:
-        """What ``config`` asks of a worker.
+    def plan_trial(self, config: Config) -> TrialPlan:
+        """The training of ``config``.
 
         Raises:
-            ValueError: No recipe can be made of it.
+            ValueError: It is not a valid recipe.
         """
 
-    def bucket(self, outline: TrialPlan, ready: Ready) -> BucketKey | None:
-        """What a trial shares a compilation with; none where nothing is compiled."""
+    def bucket(self, plan: TrialPlan, ready: Ready) -> BucketKey | None:
+        """The bucket of a trial on a worker; None where nothing is compiled."""
 
     def seconds(
-        self, trial: Trial, outline: TrialPlan, ready: Ready, cost: BucketTime | None
+        self, trial: Trial, plan: TrialPlan, ready: Ready, cost: BucketTime | None
     ) -> float:
-        """Training seconds of the standard run, as far as the trial's progress tells them."""
+        """Training seconds of the standard run, projected from the progress of a trial."""
 
 
 class PlannedWorkload:
-    """What the configs of a study mean.
+    """Plans the training of the configs of a study.
 
     Args:
         plan: The study.
@@ -78,11 +87,11 @@ class PlannedWorkload:
     def __init__(self, plan: StudyPlan) -> None:
         self._plan = plan
 
-    def outline(self, config: Config) -> TrialPlan:
-        """What ``config`` asks of a worker.
+    def plan_trial(self, config: Config) -> TrialPlan:
+        """The training of ``config``.
 
         Raises:
-            ValueError: No recipe can be made of it.
+            ValueError: It is not a valid recipe.
         """
         recipe = self._plan.recipe_for(config)
         halving = self._plan.search.halving
@@ -90,9 +99,9 @@ class PlannedWorkload:
         placed = place_rungs(recipe.epochs, rungs, cycle=cycle_epochs(recipe))
         return TrialPlan(recipe, recipe.epochs, placed)
 
-    def bucket(self, outline: TrialPlan, ready: Ready) -> BucketKey | None:
-        """The bucket of the recipe where the worker is."""
-        recipe, environment = outline.recipe, ready.environment
+    def bucket(self, plan: TrialPlan, ready: Ready) -> BucketKey | None:
+        """The bucket of the recipe on the device of the worker."""
+        recipe, environment = plan.recipe, ready.environment
         if recipe is None:
             return None
         precision = environment.precision if recipe.precision == "auto" else recipe.precision
@@ -105,12 +114,12 @@ class PlannedWorkload:
         return bucket_key(recipe, ready.data, placement)
 
     def seconds(
-        self, trial: Trial, outline: TrialPlan, ready: Ready, cost: BucketTime | None
+        self, trial: Trial, plan: TrialPlan, ready: Ready, cost: BucketTime | None
     ) -> float:
         """Planned steps times the bucket's step time, plus a frozen backbone's extraction."""
-        if outline.recipe is None or cost is None:
+        if plan.recipe is None or cost is None:
             raise ValueError(f"trial {trial.number} has no step time yet")
-        steps = planned_steps(outline.recipe, ready.data, ready.environment.device_count)
+        steps = planned_steps(plan.recipe, ready.data, ready.environment.device_count)
         return training_seconds(
             steps, cost.step_seconds, extraction_seconds=cost.extraction_seconds
         )

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import getpass
-import os
 import platform
 import re
 import socket
-import subprocess
 import sys
 import time
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from effv2_tune.errors import EXIT_FAILED, TuneError
+from effv2_tune.errors import TuneError
 from effv2_tune.files.checkpoint import CheckpointFolder
 from effv2_tune.study.trial import Environment, Trial
 from effv2_tune.training.device_checks import (
@@ -25,14 +22,10 @@ from effv2_tune.training.device_checks import (
     selftest_recipe,
     trained_weights,
 )
-from effv2_tune.workers.local import (
-    Job,
-    ProcessPool,
-    WorkerExited,
-    describe_exit,
-    worker_environment,
-)
+from effv2_tune.workers.launch import WorkerSpec, worker_environment
+from effv2_tune.workers.local import LocalProcess, describe_exit, local_pool
 from effv2_tune.workers.messages import Check, EpochEnded, Finished, Prepare, Ready, Refused
+from effv2_tune.workers.pool import Job, WorkerExited, messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -40,6 +33,7 @@ if TYPE_CHECKING:
     from effv2_tune.host import Hardware
     from effv2_tune.study.recipe import Recipe
     from effv2_tune.workers.messages import CheckName, FromWorker
+    from effv2_tune.workers.supervised_pool import SupervisedPool
 
 Message = TypeVar("Message")
 
@@ -90,12 +84,6 @@ class SelfTest:
         self._hardware = hardware
         self._folder = folder
         self._on_step = on_step
-        self._worker_environment = worker_environment(
-            hardware.backend,
-            hardware.kind,
-            workers=1,
-            cpu_count=len(os.sched_getaffinity(0)),
-        )
         self.environment: Environment | None = None
         self.checks: list[Check] = []
         self.seconds = 0.0
@@ -146,37 +134,28 @@ class SelfTest:
     def _on_the_device(self) -> Iterator[Check]:
         """The checks that one process runs, any of which may crash it."""
         pending = list(_IN_ONE_PROCESS)
-        connection, process = self._start()
-        with connection, process:
-            for message in _messages(connection):
+        backend, kind = self._hardware.backend, self._hardware.kind
+        process = LocalProcess(
+            [*self._command, "--backend", backend, "--hardware", kind],
+            environment=worker_environment(backend, kind, workers=1, cpu_count=1),
+            log=self._log,
+        )
+        try:
+            for message in process.messages(timeout_seconds=_TIMEOUT_SECONDS):
                 if isinstance(message, Environment):
                     self.environment = message
                 elif isinstance(message, Refused):
-                    raise TuneError(message.message, hint=message.hint, exit_code=EXIT_FAILED)
+                    raise message.error()
                 elif isinstance(message, Check):
                     pending.remove(message.name)
                     yield message
-            ended = _end(process)
+            status = process.end(grace_seconds=_GRACE_SECONDS)
+        finally:
+            process.end(grace_seconds=0.0)
+        silent = f"no message for {_TIMEOUT_SECONDS:.0f} seconds"
+        ended = silent if status is None else describe_exit(status)
         for name in pending:
             yield _failed(name, ended if name == pending[0] else "not reached")
-
-    def _start(self) -> tuple[Connection, subprocess.Popen[bytes]]:
-        """Start the process that runs the checks; returns it with the pipe of its messages."""
-        ours, theirs = os.pipe()
-        command = [
-            *(*self._command, "--fd", str(theirs)),
-            *("--backend", self._hardware.backend, "--hardware", self._hardware.kind),
-        ]
-        with os.fdopen(theirs, "wb"), self._log.open("wb") as log:
-            process = subprocess.Popen(
-                command,
-                env=os.environ | self._worker_environment,
-                pass_fds=(theirs,),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-        return Connection(ours, writable=False), process
 
     def _resume(self, recipe: Recipe) -> Check:
         """Check that a trial whose worker is killed ends with the weights of an undisturbed one."""
@@ -188,22 +167,20 @@ class SelfTest:
             precision="auto",
             checkpoint_seconds=0.0,
         )
-        with ProcessPool(
-            prepare, count=1, out=self._folder, environment=self._worker_environment
-        ) as pool:
+        with local_pool(WorkerSpec(prepare), count=1, out=self._folder) as pool:
             pool.start()
-            messages = _worker_messages(pool)
-            _await(Ready, messages)
+            received = messages(pool, timeout_seconds=_TIMEOUT_SECONDS)
+            _await(Ready, received)
             self._on_step("training in a worker")
             pool.assign(0, _job(_WHOLE, recipe))
-            _await(Finished, messages)
+            _await(Finished, received)
             self._on_step("training again, and killing the worker in mid-training")
             pool.assign(0, _job(_CUT, recipe))
-            killed_after = _kill_in_mid_training(pool, messages)
+            killed_after = _kill_in_mid_training(pool, received)
             self._on_step("resuming in a new worker")
             pool.assign(0, _job(_CUT, recipe))
-            resumed_in = _await(EpochEnded, messages).epoch.epoch
-            finished = _await(Finished, messages)
+            resumed_in = _await(EpochEnded, received).epoch.epoch
+            finished = _await(Finished, received)
         kept = [CheckpointFolder(pool.checkpoint(trial)).latest() for trial in (_WHOLE, _CUT)]
         ends = [{} if one is None else trained_weights(one.arrays) for one in kept]
         distance = relative_distance(*ends)
@@ -275,41 +252,9 @@ def _user() -> str:
         return ""  # some containers run under a number that has no name
 
 
-def _messages(connection: Connection) -> Iterator[object]:
-    """All messages, until the other end is closed or a timeout."""
-    while connection.poll(_TIMEOUT_SECONDS):
-        try:
-            yield connection.recv()
-        except EOFError:
-            return
-
-
-def _end(process: subprocess.Popen[bytes]) -> str:
-    """Wait for a process to exit, or kill it; returns how it ended."""
-    try:
-        return describe_exit(process.wait(_GRACE_SECONDS))
-    except subprocess.TimeoutExpired:
-        process.kill()
-        return f"no message for {_TIMEOUT_SECONDS:.0f} seconds"
-
-
-def _worker_messages(pool: ProcessPool) -> Iterator[FromWorker | WorkerExited]:
-    """The messages of the only worker of a pool.
-
-    Raises:
-        TuneError: It cannot use the device, or times out.
-    """
-    while received := pool.wait(_TIMEOUT_SECONDS):
-        for _, message in received:
-            if isinstance(message, Refused):
-                raise TuneError(message.message, hint=message.hint, exit_code=EXIT_FAILED)
-            yield message
-    raise TuneError(f"the worker sent no message for {_TIMEOUT_SECONDS:.0f} seconds")
-
-
-def _await(kind: type[Message], messages: Iterator[FromWorker | WorkerExited]) -> Message:
+def _await(kind: type[Message], received: Iterator[FromWorker | WorkerExited]) -> Message:
     """The next message of a kind; others are skipped, except the exit of the worker."""
-    for message in messages:
+    for message in received:
         if isinstance(message, kind):
             return message
         if isinstance(message, WorkerExited):
@@ -319,18 +264,20 @@ def _await(kind: type[Message], messages: Iterator[FromWorker | WorkerExited]) -
     raise AssertionError("the messages of a worker never end")
 
 
-def _kill_in_mid_training(pool: ProcessPool, messages: Iterator[FromWorker | WorkerExited]) -> int:
+def _kill_in_mid_training(
+    pool: SupervisedPool, received: Iterator[FromWorker | WorkerExited]
+) -> int:
     """Kill the worker inside an epoch; returns the step of the newest checkpoint."""
-    while _await(EpochEnded, messages).epoch.epoch < _EPOCHS_BEFORE:
+    while _await(EpochEnded, received).epoch.epoch < _EPOCHS_BEFORE:
         pass
     folder = CheckpointFolder(pool.checkpoint(_CUT))
     deadline = time.monotonic() + _TIMEOUT_SECONDS
     while folder.newest_step() <= _EPOCHS_BEFORE * EPOCH_STEPS and time.monotonic() < deadline:
         time.sleep(0.002)
     pool.kill(0)
-    _await(WorkerExited, messages)
+    _await(WorkerExited, received)
     newest = folder.newest_step()
-    _await(Ready, messages)
+    _await(Ready, received)
     return newest
 
 

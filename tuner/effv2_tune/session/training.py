@@ -133,7 +133,7 @@ def _set_backend(hardware: Hardware) -> None:
             f"Keras is already loaded with another backend; this run needs {hardware.backend}.",
             hint=f"Set KERAS_BACKEND={hardware.backend} in the environment, and restart Python.",
         )
-    from effv2_tune.workers.local import worker_environment
+    from effv2_tune.workers.launch import worker_environment
 
     os.environ |= worker_environment(
         hardware.backend, hardware.kind, workers=1, cpu_count=len(os.sched_getaffinity(0))

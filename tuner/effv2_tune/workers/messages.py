@@ -1,10 +1,11 @@
-"""What supervisor and worker say to each other."""
+"""Defines the messages between supervisor and worker."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Literal
 
+from effv2_tune.errors import TuneError
 from effv2_tune.study.base import Value
 from effv2_tune.study.bucket import BucketKey, DataFacts
 from effv2_tune.study.recipe import DataSpec, Quality, Recipe
@@ -12,19 +13,19 @@ from effv2_tune.study.trial import Environment, Epoch, Scores, Times
 
 
 class Prepare(Value):
-    """To a new worker: take your device and load the images.
+    """To a new worker: open the device and load the images.
 
     Attributes:
         data: Which images.
         base: Folder that relative paths start from.
         backend: The Keras backend, already set in the worker's environment.
-        hardware: The kind of device that the worker must find; it never takes another silently.
-        precision: As the study says.
-        storage_size: Side in pixels at which images of mixed sizes are stored where the data
-            section says nothing.
+        hardware: The kind of device that the worker must find; it never uses another silently.
+        precision: As in the study file.
+        storage_size: Side in pixels at which images of mixed sizes are stored unless the data
+            section sets it.
         quality: What the study compares, for hints about the data.
-        checkpoint_seconds: Of training between checkpoints; as the trainer likes if left out.
-        workers: How many share this machine, or its devices.
+        checkpoint_seconds: Of training between checkpoints; the default of the trainer if left out.
+        workers: How many share this machine or its devices.
     """
 
     data: DataSpec
@@ -39,12 +40,12 @@ class Prepare(Value):
 
 
 class Ready(Value):
-    """From a worker: these are my device and my images.
+    """From a worker: its device is open and its images are loaded.
 
     Attributes:
         environment: What it trains on.
         data: What it trains with.
-        summary: The images in sentences, with hints and notes.
+        summary: A description of the images, with hints and notes.
     """
 
     environment: Environment
@@ -53,14 +54,14 @@ class Ready(Value):
 
 
 class Train(Value):
-    """To a worker: train this trial.
+    """To a worker: train a trial.
 
     Attributes:
         trial: Its number.
         recipe: What to train.
         rungs: Epochs at whose end the worker waits for a decision, ascending.
         step_seconds: The bucket's step time; measured first where it is unknown.
-        checkpoint: Folder for checkpoints; one found there is continued.
+        checkpoint: Folder for checkpoints; training resumes from the newest one there.
     """
 
     trial: int
@@ -71,17 +72,17 @@ class Train(Value):
 
 
 class Measure(Value):
-    """To a worker: build and compile the bucket of a recipe, time a few steps, train nothing.
+    """To a worker: profile the bucket of a recipe.
 
     Attributes:
-        recipe: Any of the bucket. Its pretrained weights are not loaded: they change no time.
+        recipe: Any of the bucket. Its pretrained weights are not loaded; they do not affect timing.
     """
 
     recipe: Recipe
 
 
 class Measured(Value):
-    """From a worker: what a bucket takes here.
+    """From a worker: step time and memory of a bucket on its device.
 
     Attributes:
         bucket: The bucket.
@@ -89,12 +90,12 @@ class Measured(Value):
             runs its backbone. None where it does not fit.
         build_seconds: Building network and optimizer.
         compile_seconds: Tracing and compilation.
-        memory_bytes: The most that was in use at any moment.
-        memory_of: ``device`` where the backend tells of its device's memory; else ``process``, the
-            worker's resident memory with the framework and the images in it.
-        flops: Floating-point operations of one image's training step as XLA counts them in what
-            it is given to compile; None where nothing counts them.
-        reason: A sentence where it does not fit.
+        memory_bytes: Peak memory.
+        memory_of: ``device`` where the backend reports the memory of its device; else ``process``,
+            the resident memory of the worker, framework and images included.
+        flops: Floating-point operations of one image's training step, as XLA counts them before
+            compilation; None where they are not counted.
+        reason: Why it does not fit; empty where it does.
     """
 
     bucket: BucketKey
@@ -108,15 +109,15 @@ class Measured(Value):
 
 
 class Compiled(Value):
-    """From a worker: the bucket is ready to train, and this is its step time.
+    """From a worker: the bucket is compiled and timed.
 
     Attributes:
         trial: The trial that it was compiled for.
         bucket: The bucket.
         step_seconds: Median time of one optimizer step, steady state.
-        fresh: Whether it was compiled and measured just now.
+        fresh: Whether it was compiled and timed for this trial.
         extraction_seconds: One pass of a frozen backbone over the images; 0 for any other.
-        notes: Sentences about what was done for it.
+        notes: Remarks on its preparation.
     """
 
     trial: int
@@ -128,17 +129,17 @@ class Compiled(Value):
 
 
 class Noted(Value):
-    """From a trainer: what else is worth saying.
+    """From a trainer: remarks.
 
     Attributes:
-        notes: Sentences.
+        notes: One sentence each.
     """
 
     notes: tuple[str, ...]
 
 
 class EpochEnded(Value):
-    """From a worker: one more epoch is trained."""
+    """From a worker: an epoch has ended."""
 
     trial: int
     epoch: Epoch
@@ -146,7 +147,7 @@ class EpochEnded(Value):
 
 
 class RungReached(Value):
-    """From a worker, which waits: shall this trial go on?"""
+    """From a worker that waits for a decision: its trial has reached a rung."""
 
     trial: int
     rung: int
@@ -155,7 +156,7 @@ class RungReached(Value):
 
 
 class Decision(Value):
-    """To a worker that waits at a rung."""
+    """To a worker that waits at a rung: resume the trial or stop it."""
 
     trial: int
     go_on: bool
@@ -166,15 +167,15 @@ class Finished(Value):
 
     Attributes:
         trial: Its number.
-        outcome: ``complete``; ``pruned`` after a decision; ``diverged`` when the loss was no
-            number; ``infeasible`` when it did not fit; ``failed`` otherwise.
+        outcome: ``complete``; ``pruned`` after a decision; ``diverged`` when the loss became NaN;
+            ``infeasible`` when it did not fit; ``failed`` otherwise.
         scores: Of the selected weights; present once complete.
         selected_epoch: Their epoch.
         curve: One entry for each epoch trained, over all attempts.
         times: Where the time went, over all attempts.
         memory_bytes: The worker's resident memory.
-        reason: A sentence unless complete.
-        traces: How often the worker has traced a training step, over the buckets that it keeps.
+        reason: Why it is not complete; empty where it is.
+        traces: How often the worker has traced a training step, over the buckets in its cache.
     """
 
     trial: int
@@ -189,29 +190,27 @@ class Finished(Value):
 
 
 class Refused(Value):
-    """From a worker that cannot work at all: a mistake for a person to mend.
-
-    Attributes:
-        message: What is wrong.
-        hint: What to do.
-        exit_code: As of :class:`effv2_tune.errors.TuneError`.
-    """
+    """From a worker that cannot work at all: the attributes of a :class:`TuneError`."""
 
     message: str
     hint: str | None
     exit_code: int
+
+    def error(self) -> TuneError:
+        """The error that the worker ran into."""
+        return TuneError(self.message, hint=self.hint, exit_code=self.exit_code)
 
 
 CheckName = Literal["dispatch", "devices", "precision", "evaluation", "step time", "resume"]
 
 
 class Check(Value):
-    """From the process of a self-test: what one check came to.
+    """From the process of a self-test: the result of one check.
 
     Attributes:
-        name: What was looked at.
-        passed: Whether it is as promised.
-        figure: What was found, for people.
+        name: The property that was checked.
+        passed: Whether the device has it.
+        figure: The measured value, as text.
     """
 
     name: CheckName

@@ -1,1 +1,1 @@
-"""Engines and samplers: where the next config comes from."""
+"""Proposes the configs of new trials with samplers and oracles."""

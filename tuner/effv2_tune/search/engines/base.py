@@ -1,4 +1,4 @@
-"""What an engine is: it is asked for configs, and told what became of them."""
+"""Defines engines, which propose configs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from effv2_tune.study.space import Config
-    from effv2_tune.study.trial import Trial
 
 
 @dataclass(frozen=True)
@@ -15,7 +14,7 @@ class Asked:
     """A new trial.
 
     Attributes:
-        number: From 0, in the order asked for; it exists in the storage, and its lease is ours.
+        number: From 0; the trial is in the storage, and this supervisor has its lease.
         config: One value for each parameter.
     """
 
@@ -24,22 +23,19 @@ class Asked:
 
 
 class Exhausted(Exception):  # noqa: N818 - not an error: the engine has nothing left to try
-    """The engine knows no further config."""
+    """The engine has no further config."""
 
 
 class Engine(Protocol):
-    """Finds the next config."""
+    """Proposes configs; it reads the outcomes of earlier trials from the storage."""
 
     def ask(self) -> Asked:
         """Begin a new trial.
 
         Raises:
             Exhausted: There is nothing left to try.
-            BudgetSpent: Another supervisor has begun the last trial meanwhile.
+            BudgetSpentError: All trials of the study have been begun.
         """
 
     def resume(self, number: int) -> Config:
-        """The config of a trial that was begun and not ended, even if its ask was cut short."""
-
-    def tell(self, trial: Trial) -> None:
-        """Take note of what became of a trial; the storage knows already."""
+        """The config of a running trial, completed where its ask was interrupted."""

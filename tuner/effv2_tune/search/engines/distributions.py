@@ -1,4 +1,4 @@
-"""Configs as Optuna's trials hold them: drawn from one, or as one would have drawn them."""
+"""Converts between configs and the parameters and distributions of Optuna's trials."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from effv2_tune.search.engines.samplers import choice_labels
-from effv2_tune.study.space import ChoiceParameter, FloatParameter
+from effv2_tune.study.space import ChoiceParameter, FloatParameter, IntParameter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,38 +19,36 @@ if TYPE_CHECKING:
 
 
 def suggest_config(trial: optuna.Trial, space: Space) -> Config:
-    """Draw a config of ``space`` from an Optuna trial; a second call gives the same again."""
-    drawn: dict[str, Any] = {}
+    """Sample a config of ``space`` from an Optuna trial; repeated calls return the same one."""
+    values: dict[str, Any] = {}
     for dimension in space.dimensions():
-        if dimension.is_active(space.decode(drawn)):
-            # What suggest_float and its siblings call, without taking the range apart again.
-            label = trial._suggest(dimension.name, distribution_of(dimension))  # noqa: SLF001
-            drawn[dimension.name] = _unlabelled(dimension, label)
-    return space.decode(drawn)
+        if dimension.is_active(space.decode(values)):
+            values[dimension.name] = _suggest(trial, dimension)
+    return space.decode(values)
 
 
-def drawn_by(
+def params_of_config(
     space: Space, config: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
-    """What a sampler would have drawn for ``config``, and from which distributions, by name.
+    """The parameters and distributions of an Optuna trial with ``config``, by name.
 
     Raises:
-        ValueError: The config does not lie in the space.
+        ValueError: The config is not in the space.
     """
-    drawn = space.encode(config)
-    axes = [dimension for dimension in space.dimensions() if dimension.name in drawn]
-    labels = {axis.name: _labelled(axis, drawn[axis.name]) for axis in axes}
-    return labels, {axis.name: distribution_of(axis) for axis in axes}
+    values = space.encode(config)
+    axes = [dimension for dimension in space.dimensions() if dimension.name in values]
+    params = {axis.name: _label(axis, values[axis.name]) for axis in axes}
+    return params, {axis.name: distribution_of(axis) for axis in axes}
 
 
 def config_of_params(space: Space, params: Mapping[str, Any]) -> Config:
-    """The config that the parameters of an Optuna trial stand for."""
+    """The config of an Optuna trial with the given parameters."""
     axes = [dimension for dimension in space.dimensions() if dimension.name in params]
-    return space.decode({axis.name: _unlabelled(axis, params[axis.name]) for axis in axes})
+    return space.decode({axis.name: _value(axis, params[axis.name]) for axis in axes})
 
 
 def distribution_of(dimension: Dimension) -> BaseDistribution:
-    """The distribution that Optuna draws a dimension from."""
+    """Optuna's distribution of a dimension."""
     parameter = dimension.parameter
     if isinstance(parameter, ChoiceParameter):
         return CategoricalDistribution(choice_labels(dimension))
@@ -60,19 +58,32 @@ def distribution_of(dimension: Dimension) -> BaseDistribution:
     return IntDistribution(parameter.low, parameter.high, log=log, step=parameter.step)
 
 
-def _labelled(dimension: Dimension, value: Any) -> Any:
+def _suggest(trial: optuna.Trial, dimension: Dimension) -> Any:
+    parameter, name = dimension.parameter, dimension.name
+    if isinstance(parameter, FloatParameter):
+        log = parameter.scale == "log"
+        return trial.suggest_float(name, parameter.low, parameter.high, log=log)
+    if isinstance(parameter, IntParameter):
+        log = parameter.scale == "log"
+        return trial.suggest_int(name, parameter.low, parameter.high, step=parameter.step, log=log)
+    return _value(dimension, trial.suggest_categorical(name, choice_labels(dimension)))
+
+
+def _label(dimension: Dimension, value: Any) -> Any:
+    """Optuna's label of a value."""
     if not isinstance(dimension.parameter, ChoiceParameter):
         return value
-    return choice_labels(dimension)[_place(dimension.parameter.values, value)]
+    return choice_labels(dimension)[_index(dimension.parameter.values, value)]
 
 
-def _unlabelled(dimension: Dimension, label: Any) -> Any:
+def _value(dimension: Dimension, label: Any) -> Any:
+    """The inverse of :func:`_label`."""
     if not isinstance(dimension.parameter, ChoiceParameter):
         return label
-    return dimension.parameter.values[_place(choice_labels(dimension), label)]
+    return dimension.parameter.values[_index(choice_labels(dimension), label)]
 
 
-def _place(values: list[Any], value: Any) -> int:
-    """Where ``value`` stands, with ``True`` told from ``1``; a number of another type counts."""
-    same = [p for p, one in enumerate(values) if one == value and type(one) is type(value)]
+def _index(values: list[Any], value: Any) -> int:
+    """The index of ``value``; ``True`` differs from ``1``, but 1.0 is found as 1."""
+    same = [index for index, v in enumerate(values) if v == value and type(v) is type(value)]
     return same[0] if same else values.index(value)

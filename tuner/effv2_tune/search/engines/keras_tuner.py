@@ -1,4 +1,4 @@
-"""Keras Tuner's oracles as engines, asked in a process of their own."""
+"""Proposes configs with Keras Tuner's oracles, which run in a separate process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import optuna
 from optuna.study import StudyDirection
@@ -16,18 +16,17 @@ from optuna.trial import TrialState
 
 from effv2_tune.errors import EXIT_FAILED, TuneError
 from effv2_tune.search.engines.base import Asked, Exhausted
-from effv2_tune.search.engines.distributions import config_of_params, drawn_by
-from effv2_tune.search.storage.database import TrialNumberTakenError
+from effv2_tune.search.engines.distributions import config_of_params, params_of_config
+from effv2_tune.search.storage.base import TrialNumberTakenError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
     from effv2_tune.search.engines.base import Engine
+    from effv2_tune.search.storage.base import TrialStore
     from effv2_tune.study.space import Config, Space
-    from effv2_tune.study.trial import Trial
 
 OracleName = Literal["random", "bayesian"]
 #: The oracle of each engine that a study can name.
@@ -35,46 +34,36 @@ KERAS_TUNER_ENGINES: Mapping[str, OracleName] = {
     "keras_tuner_random": "random",
     "keras_tuner_bayesian": "bayesian",
 }
-#: Named, not imported: Keras Tuner starts a Keras backend, which the supervisor never has.
+#: A command, not an import: Keras Tuner starts a Keras backend, which the supervisor never does.
 ORACLE_COMMAND = (sys.executable, "-m", "effv2_tune.interop.oracle_process")
-_PATIENCE_SECONDS = 10.0
+_SHUTDOWN_GRACE_SECONDS = 10.0
 _TAIL_LINES = 12
 
 
-class _Stored(Protocol):
-    """A storage that holds its study in Optuna's form."""
-
-    study_name: str
-    optuna: BaseStorage
-
-    def begin(self, drawn: FrozenTrial, number: int) -> None: ...
-
-
 class KerasTunerEngine:
-    """Asks one of Keras Tuner's oracles, which are for one objective.
+    """Proposes configs with one of Keras Tuner's oracles, which have a single objective.
 
-    So quality and log seconds become one loss, weighed anew for each trial from (seed, number):
-    the augmented Chebyshev loss of :mod:`effv2_tune.interop.scalarisation`, never Keras Tuner's own
-    sum of objectives. A trial that ended without values counts as the worst seen; one that crashed
-    does not count.
+    Quality and log seconds are scalarised with new weights for each trial, from (seed, number): by
+    the augmented Chebyshev loss of :mod:`effv2_tune.interop.scalarisation`, not Keras Tuner's sum
+    of objectives. A trial that ended without values has the worst loss; a failed one has none.
 
-    The oracle's process has the devices hidden. It is started at the first ask, is told what the
-    storage holds, and draws by (seed, number): a restart loses and repeats nothing. Close the
-    engine, or use it as a context manager, to end it.
+    The process of the oracle sees no devices. It starts at the first ask, receives the trials of
+    the storage and samples by (seed, number), so a restart loses and repeats nothing. Close the
+    engine, or use it as a context manager, to end the process.
 
     Args:
-        storage: Where the study is.
-        space: What is searched.
+        storage: Of the study.
+        space: The search space.
         oracle: ``random``, or ``bayesian``: a Gaussian process once three trials for each
             parameter are complete.
         seed: Of the study.
-        enqueue: Configs that the first trials get.
-        command: What answers; see :mod:`effv2_tune.interop.oracle_process`.
+        enqueue: Configs of the first trials.
+        command: The process of the oracle; see :mod:`effv2_tune.interop.oracle_process`.
     """
 
     def __init__(
         self,
-        storage: _Stored,
+        storage: TrialStore,
         space: Space,
         *,
         oracle: OracleName,
@@ -82,9 +71,9 @@ class KerasTunerEngine:
         enqueue: Sequence[Config] = (),
         command: Sequence[str] = ORACLE_COMMAND,
     ) -> None:
-        self._stored = storage
-        self._storage = storage.optuna
-        self._study_id = self._storage.get_study_id_from_name(storage.study_name)
+        self._storage = storage
+        self._optuna = storage.optuna
+        self._study_id = self._optuna.get_study_id_from_name(storage.study_name)
         self._space = space
         self._oracle = oracle
         self._seed = seed
@@ -92,7 +81,7 @@ class KerasTunerEngine:
         self._command = tuple(command)
         self._process: subprocess.Popen[str] | None = None
         self._log = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - closed by close
-        self._told: dict[int, str] = {}
+        self._states: dict[int, str] = {}
 
     def __enter__(self) -> Self:
         """The process starts with the first ask."""
@@ -106,29 +95,26 @@ class KerasTunerEngine:
         """Begin a new trial; see :class:`effv2_tune.search.engines.base.Engine`.
 
         Raises:
-            TuneError: The oracle's process has died.
+            TuneError: The process of the oracle has exited.
         """
         while True:
-            trials = self._storage.get_all_trials(self._study_id, deepcopy=False)
-            config = self._draw(len(trials), trials)
-            params, distributions = drawn_by(self._space, config)
-            drawn = optuna.trial.create_trial(
+            trials = self._optuna.get_all_trials(self._study_id, deepcopy=False)
+            config = self._sample(len(trials), trials)
+            params, distributions = params_of_config(self._space, config)
+            template = optuna.trial.create_trial(
                 state=TrialState.RUNNING, params=params, distributions=distributions
             )
             try:
-                self._stored.begin(drawn, len(trials))
+                self._storage.begin(template, len(trials))
             except TrialNumberTakenError:
-                # Drawn from the same seed, two supervisors' configs would be the same.
+                # Sampled again: from the same seed, two supervisors would have the same config.
                 continue
             return Asked(len(trials), config)
 
     def resume(self, number: int) -> Config:
-        """The config of a trial that was begun: it is begun with all of it."""
-        trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
-        return config_of_params(self._space, self._storage.get_trial(trial_id).params)
-
-    def tell(self, trial: Trial) -> None:
-        """Nothing to do: the next ask reads the storage."""
+        """The config of a running trial, which is complete from its beginning."""
+        trial_id = self._optuna.get_trial_id_from_study_id_trial_number(self._study_id, number)
+        return config_of_params(self._space, self._optuna.get_trial(trial_id).params)
 
     def close(self) -> None:
         """End the oracle's process."""
@@ -138,37 +124,38 @@ class KerasTunerEngine:
                 if stream is not None:
                     stream.close()
             try:
-                process.wait(_PATIENCE_SECONDS)
+                process.wait(_SHUTDOWN_GRACE_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        self._told.clear()
+        self._states.clear()
         self._log.close()
 
-    def _draw(self, number: int, trials: Sequence[FrozenTrial]) -> Config:
+    def _sample(self, number: int, trials: Sequence[FrozenTrial]) -> Config:
         config = self._enqueue[number] if number < len(self._enqueue) else None
         if config is None:
-            self._say_what_is_new(trials)
-            self._say({"ask": {"number": number}})
-            answer = self._hear()
-            if "exhausted" in answer:
+            self._send_changes(trials)
+            self._send({"ask": {"number": number}})
+            reply = self._receive()
+            if "exhausted" in reply:
                 raise Exhausted
-            config = answer["config"]
-        # As it will be read from the storage, to the last digit.
+            config = reply["config"]
+        # With the digits that the storage keeps.
         return self._space.decode(self._space.encode(config))
 
-    def _say_what_is_new(self, trials: Sequence[FrozenTrial]) -> None:
+    def _send_changes(self, trials: Sequence[FrozenTrial]) -> None:
+        """Send the trials that have begun, ended or failed since the last call."""
         for trial in trials:
             if trial.state == TrialState.FAIL:
-                if self._told.pop(trial.number, None) is not None:
-                    self._say({"forget": {"number": trial.number}})
+                if self._states.pop(trial.number, None) is not None:
+                    self._send({"forget": {"number": trial.number}})
                 continue
-            told = _told(trial, config_of_params(self._space, trial.params))
-            if self._told.get(trial.number) != told["state"]:
-                self._told[trial.number] = told["state"]
-                self._say({"tell": told})
+            result = _trial_message(trial, config_of_params(self._space, trial.params))
+            if self._states.get(trial.number) != result["state"]:
+                self._states[trial.number] = result["state"]
+                self._send({"tell": result})
 
-    def _say(self, message: dict[str, Any]) -> None:
+    def _send(self, message: dict[str, Any]) -> None:
         process = self._running()
         if process.stdin is None:
             raise AssertionError("the process has a pipe for its input")
@@ -176,17 +163,17 @@ class KerasTunerEngine:
             process.stdin.write(json.dumps(message) + "\n")
             process.stdin.flush()
         except OSError as error:
-            raise self._death() from error
+            raise self._exit_error() from error
 
-    def _hear(self) -> dict[str, Any]:
+    def _receive(self) -> dict[str, Any]:
         process = self._running()
         if process.stdout is None:
             raise AssertionError("the process has a pipe for its output")
         line = process.stdout.readline()
         if not line:
-            raise self._death()
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+            raise self._exit_error()
+        reply: dict[str, Any] = json.loads(line)
+        return reply
 
     def _running(self) -> subprocess.Popen[str]:
         if self._process is None:
@@ -201,30 +188,30 @@ class KerasTunerEngine:
                 # Ctrl-C is for the supervisor; this process ends with its input.
                 start_new_session=True,
             )
-            quality = self._storage.get_study_directions(self._study_id)[0]
+            quality = self._optuna.get_study_directions(self._study_id)[0]
             begin = {
                 "oracle": self._oracle,
                 "space": self._space.model_dump(mode="json"),
                 "seed": self._seed,
                 "minimize": quality == StudyDirection.MINIMIZE,
             }
-            self._say({"begin": begin})
+            self._send({"begin": begin})
         return self._process
 
-    def _death(self) -> TuneError:
+    def _exit_error(self) -> TuneError:
         self._log.seek(0)
         tail = "".join(self._log.readlines()[-_TAIL_LINES:])
         return TuneError(
-            f"Keras Tuner's {self._oracle} oracle has ended.",
-            hint=f"It said last:\n{tail}" if tail else "It said nothing; run the study again.",
+            f"The process of Keras Tuner's {self._oracle} oracle has exited.",
+            hint=f"Its log ends:\n{tail}" if tail else "Its log is empty; run the study again.",
             exit_code=EXIT_FAILED,
         )
 
 
 def oracle_environment() -> dict[str, str]:
-    """What the oracle's process finds in its environment: no device, and little talk."""
+    """The environment variables of the oracle's process: no device, few log messages."""
     return {
-        # The lightest backend that is whole: Keras' NumPy backend needs JAX.
+        # The lightest complete backend: Keras' NumPy backend needs JAX.
         "KERAS_BACKEND": "numpy" if find_spec("jax") is not None else "tensorflow",
         "CUDA_VISIBLE_DEVICES": "-1",
         "JAX_PLATFORMS": "cpu",
@@ -233,13 +220,13 @@ def oracle_environment() -> dict[str, str]:
     }
 
 
-def _told(trial: FrozenTrial, config: Config) -> dict[str, Any]:
-    """A trial as the oracle's process is told it."""
-    told: dict[str, Any] = {"number": trial.number, "config": config}
+def _trial_message(trial: FrozenTrial, config: Config) -> dict[str, Any]:
+    """A trial, as sent to the oracle's process."""
+    message: dict[str, Any] = {"number": trial.number, "config": config}
     if trial.state == TrialState.COMPLETE:
         quality, seconds = trial.values
-        return told | {"state": "complete", "quality": quality, "seconds": seconds}
-    return told | {"state": "worse" if trial.state == TrialState.PRUNED else "running"}
+        return message | {"state": "complete", "quality": quality, "seconds": seconds}
+    return message | {"state": "worse" if trial.state == TrialState.PRUNED else "running"}
 
 
 if TYPE_CHECKING:

@@ -1,62 +1,47 @@
-"""Optuna's samplers as engines."""
+"""Samples configs with Optuna's samplers."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 from effv2_tune.pareto.hypervolume import log_seconds
 from effv2_tune.search.engines.base import Asked
-from effv2_tune.search.engines.sampler_view import Mirror
-from effv2_tune.search.engines.samplers import (
-    FixedSampler,
-    choice_labels,
-    sampler_maker,
-    trial_seed,
+from effv2_tune.search.engines.distributions import (
+    config_of_params,
+    params_of_config,
+    suggest_config,
 )
-from effv2_tune.search.storage.database import TrialNumberTakenError
-from effv2_tune.study.space import ChoiceParameter, FloatParameter, IntParameter
+from effv2_tune.search.engines.sampler_view import SamplerView
+from effv2_tune.search.engines.samplers import FixedSampler, sampler_maker, trial_seed
+from effv2_tune.search.storage.base import TrialNumberTakenError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
-    import optuna
     from optuna.samplers import BaseSampler
-    from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
     from effv2_tune.search.engines.base import Engine
-    from effv2_tune.study.space import Config, Dimension, Space
-    from effv2_tune.study.trial import Trial
-
-
-class _Stored(Protocol):
-    """A storage that holds its study in Optuna's form."""
-
-    study_name: str
-    optuna: BaseStorage
-
-    def trials(self) -> Sequence[Trial]: ...
-
-    def begin(self, drawn: FrozenTrial, number: int) -> None: ...
+    from effv2_tune.search.storage.base import TrialStore
+    from effv2_tune.study.space import Config, Space
 
 
 class OptunaEngine:
-    """Asks an Optuna sampler, which sees the told trials in a mirror of the study.
+    """Samples configs with an Optuna sampler, which reads the study through a :class:`SamplerView`.
 
-    The mirror is in memory. Its time axis is logarithmic, so that half the time is as much better
-    everywhere on the front, and trials that halving stopped have the values that their last rung
-    suggests; the storage keeps measured values and plain seconds alone. A config is drawn in the
-    mirror, and then begun in the storage, in one transaction. The sampler is made anew for each
-    trial, from (seed, trial number): what a trial is given depends on what was told before it, and
-    on nothing that a restart would lose.
+    The storage has measured values and plain seconds only. In the view, seconds are logarithmic, so
+    that halving the time is the same improvement everywhere on the Pareto front, and pruned trials
+    have the values expected from their last rung. A config is sampled in the view, then begun in
+    the storage in one transaction. Each trial has a new sampler, seeded by (seed, trial number):
+    its config depends on the trials that ended before, but on nothing that a restart would lose.
 
     Args:
-        storage: Where the study is.
-        space: What is searched.
+        storage: Of the study.
+        space: The search space.
         sampler: Its name: tpe, random, nsga2, qmc, grid or gp.
         seed: Of the sampler.
-        enqueue: Configs that the first trials get.
-        time_scale: What the sampler sees of a duration.
+        enqueue: Configs of the first trials.
+        time_scale: Applied to seconds in the view of the sampler.
 
     Raises:
         TuneError: The sampler needs a package that is not installed.
@@ -64,7 +49,7 @@ class OptunaEngine:
 
     def __init__(
         self,
-        storage: _Stored,
+        storage: TrialStore,
         space: Space,
         *,
         sampler: str = "tpe",
@@ -72,111 +57,60 @@ class OptunaEngine:
         enqueue: Sequence[Config] = (),
         time_scale: Callable[[float], float] = log_seconds,
     ) -> None:
-        self._stored = storage
-        self._storage = storage.optuna
-        self._study_id = self._storage.get_study_id_from_name(storage.study_name)
+        self._storage = storage
+        self._optuna = storage.optuna
+        self._study_id = self._optuna.get_study_id_from_name(storage.study_name)
         self._time_scale = time_scale
-        self._mirror = self._new_mirror()
-        # NSGA-II keeps its parents in the study, in another order than it would find them again.
-        self._forgets = sampler == "nsga2"
+        self._view = self._new_view()
+        # NSGA-II caches its parents in the study, in an order that a restart would not restore.
+        self._needs_new_view = sampler == "nsga2"
         self._space = space
-        self._dimensions = space.dimensions()
-        self._labels = {d.name: choice_labels(d) for d in self._dimensions}
         self._seed = seed
-        self._enqueued = [self._labelled(space.encode(config)) for config in enqueue]
-        self._make = sampler_maker(sampler, space, seed)
+        self._enqueued = [params_of_config(space, config)[0] for config in enqueue]
+        self._make_sampler = sampler_maker(sampler, space, seed)
 
     def ask(self) -> Asked:
         """Begin a new trial; see :class:`effv2_tune.search.engines.base.Engine`."""
         while True:
-            if self._forgets:
-                self._mirror = self._new_mirror()
-            trials = self._storage.get_all_trials(self._study_id, deepcopy=False)
-            self._mirror.reflect(trials, self._stored.trials())
-            drawn, config = self._draw_config(len(trials))
+            if self._needs_new_view:
+                self._view = self._new_view()
+            trials = self._optuna.get_all_trials(self._study_id, deepcopy=False)
+            self._view.update(trials, self._storage.trials())
+            template, config = self._sample(len(trials))
             try:
-                self._stored.begin(drawn, len(trials))
+                self._storage.begin(template, len(trials))
             except TrialNumberTakenError:
-                # Drawn from the same seed, two supervisors' configs would be the same.
+                # Sampled again: from the same seed, two supervisors would have the same config.
                 continue
             return Asked(len(trials), config)
 
     def resume(self, number: int) -> Config:
-        """The config of a trial that was begun; what it lacks is drawn now."""
-        trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
-        begun = self._storage.get_trial(trial_id)
+        """The config of a running trial; sampled now where its ask was interrupted."""
+        trial_id = self._optuna.get_trial_id_from_study_id_trial_number(self._study_id, number)
+        begun = self._optuna.get_trial(trial_id)
         if not begun.params:
-            trials = self._storage.get_all_trials(self._study_id, deepcopy=False)
+            trials = self._optuna.get_all_trials(self._study_id, deepcopy=False)
             others = [trial for trial in trials if trial.number != number]
-            self._mirror.reflect(others, self._stored.trials())
-            begun, _ = self._draw_config(number)
+            self._view.update(others, self._storage.trials())
+            begun, _ = self._sample(number)
             for name, distribution in begun.distributions.items():
                 value = distribution.to_internal_repr(begun.params[name])
-                self._storage.set_trial_param(trial_id, name, value, distribution)
-        return self._space.decode(self._unlabelled(begun.params))
+                self._optuna.set_trial_param(trial_id, name, value, distribution)
+        return config_of_params(self._space, begun.params)
 
-    def tell(self, trial: Trial) -> None:
-        """Nothing to do: the mirror reflects the storage."""
+    def _new_view(self) -> SamplerView:
+        return SamplerView(self._optuna.get_study_directions(self._study_id), self._time_scale)
 
-    def _new_mirror(self) -> Mirror:
-        return Mirror(self._storage.get_study_directions(self._study_id), self._time_scale)
-
-    def _draw_config(self, number: int) -> tuple[FrozenTrial, Config]:
-        """Draw what trial ``number`` will be, in the mirror."""
-        trial = self._mirror.begin(self._sampler(number))
-        drawn: dict[str, Any] = {}
-        for dimension in self._dimensions:
-            if dimension.is_active(self._space.decode(drawn)):
-                drawn[dimension.name] = self._draw(trial, dimension)
-        return self._mirror.withdraw(trial), self._space.decode(drawn)
+    def _sample(self, number: int) -> tuple[FrozenTrial, Config]:
+        """Sample trial ``number`` in the sampler's view of the study."""
+        trial = self._view.begin(self._sampler(number))
+        config = suggest_config(trial, self._space)
+        return self._view.withdraw(trial), config
 
     def _sampler(self, number: int) -> BaseSampler:
         if number < len(self._enqueued):
             return FixedSampler(self._enqueued[number])
-        return self._make(number, trial_seed(self._seed, number))
-
-    def _draw(self, trial: optuna.Trial, dimension: Dimension) -> Any:
-        parameter, name = dimension.parameter, dimension.name
-        if isinstance(parameter, FloatParameter):
-            log = parameter.scale == "log"
-            return trial.suggest_float(name, parameter.low, parameter.high, log=log)
-        if isinstance(parameter, IntParameter):
-            log = parameter.scale == "log"
-            step = parameter.step
-            return trial.suggest_int(name, parameter.low, parameter.high, step=step, log=log)
-        labels = self._labels[name]
-        label = trial.suggest_categorical(name, labels)
-        return parameter.values[_position(labels, label)]
-
-    def _labelled(self, drawn: Mapping[str, Any]) -> dict[str, Any]:
-        """Values as Optuna knows them."""
-        return {
-            d.name: _label(drawn[d.name], d, self._labels[d.name])
-            for d in self._dimensions
-            if d.name in drawn
-        }
-
-    def _unlabelled(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """The inverse of :meth:`_labelled`."""
-        drawn = dict(params)
-        for dimension in self._dimensions:
-            name = dimension.name
-            if name in drawn and isinstance(dimension.parameter, ChoiceParameter):
-                label = _position(self._labels[name], drawn[name])
-                drawn[name] = dimension.parameter.values[label]
-        return drawn
-
-
-def _label(value: Any, dimension: Dimension, labels: list[Any]) -> Any:
-    if not isinstance(dimension.parameter, ChoiceParameter):
-        return value
-    known = dimension.parameter.values
-    same = [p for p, one in enumerate(known) if one == value and type(one) is type(value)]
-    return labels[same[0] if same else known.index(value)]
-
-
-def _position(labels: list[Any], label: Any) -> int:
-    return next(p for p, one in enumerate(labels) if one == label and type(one) is type(label))
+        return self._make_sampler(number, trial_seed(self._seed, number))
 
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""A study as a sampler sees it: in memory, on other scales, with what stopped trials suggest."""
+"""Copies a study for its samplers, with scaled seconds and expected values of pruned trials."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import optuna
 from optuna.trial import TrialState
 
 from effv2_tune.pareto import expected_outcome
-from effv2_tune.search.storage.database import silence_optuna
+from effv2_tune.search.storage.optuna_study import silence_optuna
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
     from effv2_tune.study.trial import Measurement, Trial
 
-_MIRROR = "mirror"
+_NAME = "sampler view"
 
 
-class Mirror:
-    """A study in memory that reflects a stored one, with its seconds on another scale.
+class SamplerView:
+    """A copy of a stored study in memory, with transformed values.
 
     Args:
         directions: Of the stored study.
-        time_scale: What stands for a duration.
+        time_scale: Applied to seconds.
     """
 
     def __init__(
@@ -36,18 +36,18 @@ class Mirror:
         self._time_scale = time_scale
         self._storage = optuna.storages.InMemoryStorage()
         with silence_optuna():
-            self._study_id = self._storage.create_new_study(directions, _MIRROR)
+            self._study_id = self._storage.create_new_study(directions, _NAME)
         self._ids: dict[int, int] = {}
         self._running: set[int] = set()
 
-    def reflect(self, trials: Sequence[FrozenTrial], records: Sequence[Trial]) -> None:
-        """Take over what has been begun and told since the last time, save what failed.
+    def update(self, trials: Sequence[FrozenTrial], records: Sequence[Trial]) -> None:
+        """Copy the trials that have begun or ended since the last update, except failed ones.
 
         Args:
-            trials: All trials of the study, as Optuna has them.
+            trials: All trials of the study, in Optuna's form.
             records: Our records of them.
         """
-        outlooks = ExpectedOutcomes(records)
+        expected = ExpectedOutcomes(records)
         for trial in trials:
             number = trial.number
             if number not in self._ids:
@@ -65,13 +65,13 @@ class Mirror:
                 self._running.add(number)
             if number in self._running and trial.state.is_finished():
                 self._running.remove(number)
-                self._tell(self._ids[number], trial, outlooks.of(number))
+                self._end(self._ids[number], trial, expected.of(number))
 
     def begin(self, sampler: BaseSampler) -> optuna.Trial:
-        """A trial whose values ``sampler`` draws."""
-        # A study object of its own: Optuna keeps what it has read in one until the next tell.
+        """Begin a trial whose parameters ``sampler`` samples."""
+        # A new study object, as Optuna caches trials in one until the next tell.
         study = optuna.load_study(
-            study_name=_MIRROR,
+            study_name=_NAME,
             storage=self._storage,
             sampler=sampler,
             pruner=optuna.pruners.NopPruner(),
@@ -79,26 +79,26 @@ class Mirror:
         return optuna.trial.Trial(study, self._storage.create_new_trial(self._study_id))
 
     def withdraw(self, trial: optuna.Trial) -> FrozenTrial:
-        """What was drawn, to be begun elsewhere, from where it will be reflected."""
+        """Remove a trial and return it, to be begun in the stored study."""
         trial_id = self._storage.get_trial_id_from_study_id_trial_number(
             self._study_id, trial.number
         )
-        drawn = self._storage.get_trial(trial_id)
+        sampled = self._storage.get_trial(trial_id)
         self._storage.set_trial_state_values(trial_id, TrialState.FAIL)
         return optuna.trial.create_trial(
             state=TrialState.RUNNING,
-            params=drawn.params,
-            distributions=drawn.distributions,
-            system_attrs=drawn.system_attrs,
+            params=sampled.params,
+            distributions=sampled.distributions,
+            system_attrs=sampled.system_attrs,
         )
 
-    def _tell(self, trial_id: int, trial: FrozenTrial, outlook: Measurement | None) -> None:
+    def _end(self, trial_id: int, trial: FrozenTrial, expected: Measurement | None) -> None:
         for key, value in trial.system_attrs.items():
             self._storage.set_trial_system_attr(trial_id, key, value)
         if trial.state == TrialState.COMPLETE:
             quality, seconds = trial.values
-        elif outlook is not None:
-            quality, seconds = outlook.quality, outlook.train_seconds
+        elif expected is not None:
+            quality, seconds = expected.quality, expected.train_seconds
         else:
             self._storage.set_trial_state_values(trial_id, trial.state)
             return
@@ -107,7 +107,7 @@ class Mirror:
 
 
 class ExpectedOutcomes:
-    """What the trials that halving stopped would have come to.
+    """The outcomes that pruned trials are expected to have had after their full training.
 
     Args:
         records: All trials of the study.
@@ -117,10 +117,9 @@ class ExpectedOutcomes:
         self._records = {record.number: record for record in records}
 
     def of(self, number: int) -> Measurement | None:
-        """The expected outcome of a stopped trial; None for any other.
+        """The expected outcome of a pruned trial; None for any other.
 
-        It rests on the trials that were complete when this one was stopped, so that it is the same
-        whenever it is asked for.
+        It depends on the trials that were complete when this one was pruned, so it never changes.
         """
         record = self._records.get(number)
         if record is None or record.state != "pruned" or not record.rungs:
@@ -129,14 +128,14 @@ class ExpectedOutcomes:
         full = [
             (result, other.measurement)
             for other in self._records.values()
-            if other.measurement is not None and _was_told_before(other, record)
+            if other.measurement is not None and _ended_before(other, record)
             for result in other.rungs
             if result.rung == last.rung
         ]
         return expected_outcome(last, full)
 
 
-def _was_told_before(one: Trial, other: Trial) -> bool:
-    if one.ended is None or other.ended is None:
+def _ended_before(trial: Trial, other: Trial) -> bool:
+    if trial.ended is None or other.ended is None:
         return False
-    return (one.ended, one.number) < (other.ended, other.number)
+    return (trial.ended, trial.number) < (other.ended, other.number)

@@ -1,4 +1,4 @@
-"""Samplers by name, each made for one trial."""
+"""Creates samplers by name, one for each trial."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
     from effv2_tune.study.space import Dimension, Space
 
-#: Points of a grid along a range of numbers.
+#: Points of a grid along a numeric range.
 GRID_POINTS = 5
 LARGEST_GRID = 10_000
 
 
 class FixedSampler(BaseSampler):
-    """Gives a trial the values that it is made with.
+    """Returns fixed values.
 
     Args:
-        values: One for each parameter that will be asked for.
+        values: One for each parameter.
     """
 
     def __init__(self, values: Mapping[str, Any]) -> None:
@@ -43,7 +43,7 @@ class FixedSampler(BaseSampler):
         study: Study,  # noqa: ARG002 - Optuna's protocol
         trial: FrozenTrial,  # noqa: ARG002 - Optuna's protocol
     ) -> dict[str, BaseDistribution]:
-        """Nothing is drawn together."""
+        """No parameters are sampled jointly."""
         return {}
 
     def sample_relative(
@@ -52,7 +52,7 @@ class FixedSampler(BaseSampler):
         trial: FrozenTrial,  # noqa: ARG002 - Optuna's protocol
         search_space: dict[str, BaseDistribution],  # noqa: ARG002 - Optuna's protocol
     ) -> dict[str, Any]:
-        """Nothing is drawn together."""
+        """No parameters are sampled jointly."""
         return {}
 
     def sample_independent(
@@ -72,10 +72,10 @@ def trial_seed(seed: int, number: int) -> int:
 
 
 def choice_labels(dimension: Dimension) -> list[bool | int | float | str | None]:
-    """What Optuna calls the values of a choice.
+    """Optuna's labels of the values of a choice.
 
-    The values themselves where it can store them and tell them apart (to it, True equals 1), and
-    their JSON otherwise.
+    The values themselves where Optuna can store and distinguish them (to it, True equals 1), their
+    JSON otherwise.
     """
     if not isinstance(dimension.parameter, ChoiceParameter):
         return []
@@ -87,7 +87,7 @@ def choice_labels(dimension: Dimension) -> list[bool | int | float | str | None]
 
 
 class MakeSampler(Protocol):
-    """Makes the sampler of one trial."""
+    """Creates the sampler of one trial."""
 
     def __call__(self, number: int, seed: int) -> BaseSampler:
         """The sampler of trial ``number``.
@@ -98,7 +98,11 @@ class MakeSampler(Protocol):
 
 
 def sampler_maker(name: str, space: Space, seed: int) -> MakeSampler:
-    """How the sampler of a trial is made."""
+    """A function that creates the sampler of a trial.
+
+    Raises:
+        TuneError: There is no such sampler, or it needs a package that is not installed.
+    """
     if name == "grid":
         points = _grid(space)
         order = np.random.default_rng(seed).permutation(len(points))
@@ -115,12 +119,12 @@ def sampler_maker(name: str, space: Space, seed: int) -> MakeSampler:
         if find_spec("torch") is None:
             raise TuneError(
                 "The engine 'gp' needs PyTorch, which is not installed.",
-                hint="pip install torch, or take 'engine: tpe'.",
+                hint="Install it with 'pip install torch', or use 'engine: tpe'.",
             )
         return lambda number, seed: optuna.samplers.GPSampler(seed=seed)  # noqa: ARG005
     makers = {"tpe": TPESampler, "random": RandomSampler, "nsga2": NSGAIISampler}
     if name not in makers:
-        raise TuneError(f"No engine is called {name!r}.", hint=f"There are {', '.join(makers)}.")
+        raise TuneError(f"Unknown engine {name!r}.", hint=f"Use one of: {', '.join(makers)}.")
     return lambda number, seed: makers[name](seed=seed)  # noqa: ARG005
 
 
@@ -135,14 +139,14 @@ def _sobol_point(space: Space, seed: int, number: int) -> dict[str, Any]:
 
 
 def _at_share(dimension: Dimension, share: float) -> Any:
-    """The value at ``share`` from 0 to 1 (below 1) of a dimension, on its scale, as labelled."""
+    """The label of the value at ``share``, from 0 to below 1, of the scale of a dimension."""
     parameter = dimension.parameter
     if isinstance(parameter, ChoiceParameter):
         labels = choice_labels(dimension)
         return labels[min(int(share * len(labels)), len(labels) - 1)]
     low, high = float(parameter.low), float(parameter.high)
     if isinstance(parameter, IntParameter):
-        # Each whole number stands for as much of the scale as lies nearest to it.
+        # Each integer has the part of the scale that is nearest to it.
         low, high = low - parameter.step / 2, high + parameter.step / 2
     if parameter.scale == "log":
         value = float(np.exp(np.log(low) + share * (np.log(high) - np.log(low))))
@@ -156,23 +160,23 @@ def _at_share(dimension: Dimension, share: float) -> Any:
 
 
 def _grid(space: Space) -> list[dict[str, Any]]:
-    """Every point of the grid, in labels; inactive dimensions make no difference."""
+    """Every point of the grid, as labels; inactive dimensions add no points."""
     points: list[tuple[dict[str, Any], dict[str, Any]]] = [({}, {})]
     for dimension in space.dimensions():
         axis = _grid_axis(dimension)
         wider = []
-        for drawn, point in points:
-            if dimension.is_active(space.decode(drawn)):
+        for values, labels in points:
+            if dimension.is_active(space.decode(values)):
                 wider += [
-                    (drawn | {dimension.name: value}, point | {dimension.name: label})
+                    (values | {dimension.name: value}, labels | {dimension.name: label})
                     for value, label in axis
                 ]
             else:
-                wider.append((drawn, point))
+                wider.append((values, labels))
         if len(wider) > LARGEST_GRID:
             raise TuneError(
                 f"A grid over this search space has more than {LARGEST_GRID:,} points.",
-                hint="Take 'engine: tpe', or search fewer parameters.",
+                hint="Use 'engine: tpe', or search fewer parameters.",
             )
         points = wider
     return [point for _, point in points]

@@ -1,1 +1,1 @@
-"""Where trials are stored and who holds their leases."""
+"""Stores studies: trials, their leases, and facts of the study."""

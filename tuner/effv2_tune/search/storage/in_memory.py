@@ -1,4 +1,4 @@
-"""A storage that nothing survives: for simulations and tests of the loop."""
+"""Stores a study in memory, for simulations and tests of the loop."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import math
 from typing import TYPE_CHECKING
 
 from optuna.storages import BaseStorage, InMemoryStorage
-from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from effv2_tune.pareto import standard_reference
-from effv2_tune.search.storage.database import silence_optuna
+from effv2_tune.search.storage.optuna_study import create_study, end_trial
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
     from effv2_tune.search.events import StudyEnded
+    from effv2_tune.search.storage.base import Storage
     from effv2_tune.search.workload import BucketTime
     from effv2_tune.study.bucket import BucketKey
     from effv2_tune.study.plan import Direction
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class MemoryStorage:
-    """A study in memory, for one supervisor; see `database.Storage`.
+    """A study in memory, for one supervisor; see :class:`effv2_tune.search.storage.base.Storage`.
 
     Args:
         name: The study.
@@ -41,15 +41,14 @@ class MemoryStorage:
     def __init__(self, name: str, directions: tuple[Direction, Direction]) -> None:
         self.study_name = name
         self.optuna: BaseStorage = InMemoryStorage()
-        kinds = {"maximize": StudyDirection.MAXIMIZE, "minimize": StudyDirection.MINIMIZE}
-        with silence_optuna():
-            self._study_id = self.optuna.create_new_study([kinds[d] for d in directions], name)
+        create_study(self.optuna, name, directions)
+        self._study_id = self.optuna.get_study_id_from_name(name)
         self.tick_seconds = math.inf
         self.reference = standard_reference(directions[0])
         self.end: StudyEnded | None = None
         self._records: dict[int, Trial] = {}
         self._held: set[int] = set()
-        self._costs: dict[BucketKey, BucketTime] = {}
+        self._times: dict[BucketKey, BucketTime] = {}
         self._seconds: list[float] = [0.0]
         self._device_seconds: list[float] = [0.0]
 
@@ -57,9 +56,9 @@ class MemoryStorage:
         """Every trial by number."""
         return list(self._records.values())
 
-    def begin(self, drawn: FrozenTrial, number: int) -> None:  # noqa: ARG002 - a protocol
+    def begin(self, template: FrozenTrial, number: int) -> None:  # noqa: ARG002 - a protocol
         """Begin a trial."""
-        self.optuna.create_new_trial(self._study_id, drawn)
+        self.optuna.create_new_trial(self._study_id, template)
 
     def save(self, trial: Trial) -> None:
         """Keep the progress of a running trial."""
@@ -67,71 +66,68 @@ class MemoryStorage:
         self._records[trial.number] = trial
 
     def finish(self, trial: Trial) -> None:
-        """Tell what became of a trial."""
+        """Record the outcome of a trial."""
         self._records[trial.number] = trial
         trial_id = self.optuna.get_trial_id_from_study_id_trial_number(self._study_id, trial.number)
-        measured = trial.measurement
-        if trial.state == "complete" and measured is not None:
-            values = (measured.quality, measured.train_seconds)
-            self.optuna.set_trial_state_values(trial_id, TrialState.COMPLETE, values)
-        elif trial.state == "failed":
-            self.optuna.set_trial_state_values(trial_id, TrialState.FAIL)
-        else:
-            if trial.state == "infeasible":
-                self.optuna.set_trial_system_attr(trial_id, "constraints:fits", 1.0)
-            self.optuna.set_trial_state_values(trial_id, TrialState.PRUNED)
+        end_trial(self.optuna, trial_id, trial)
 
     def claim(self) -> int | None:
-        """Take over a trial of an earlier run that has not ended."""
-        for trial in self.optuna.get_all_trials(
-            self._study_id, deepcopy=False, states=(TrialState.RUNNING,)
-        ):
-            if trial.number not in self._held:
-                self._held.add(trial.number)
-                return trial.number
-        return None
+        """Take over a running trial of an earlier run."""
+        number = next(iter(self._unowned()), None)
+        if number is not None:
+            self._held.add(number)
+        return number
 
-    def has_left_behind(self) -> bool:
-        """Whether an earlier run has left a trial."""
-        running = self.optuna.get_all_trials(
-            self._study_id, deepcopy=False, states=(TrialState.RUNNING,)
-        )
-        return any(trial.number not in self._held for trial in running)
+    def has_unowned(self) -> bool:
+        """Whether an earlier run has left a running trial."""
+        return bool(self._unowned())
 
     def renew(self, numbers: Sequence[int]) -> list[int]:  # noqa: ARG002 - a protocol
-        """Nobody else takes a trial over."""
+        """No lease is ever lost: there is one supervisor."""
         return []
 
     def release_all(self) -> None:
-        """Let the next run take over what has not ended."""
+        """Let the next run take over the running trials."""
         self._held.clear()
 
     def bind(self, ready: Ready) -> None:
-        """Any device will do."""
+        """Accept any device."""
 
     def bucket_time(self, bucket: BucketKey) -> BucketTime | None:
-        """What a bucket costs, if it has been measured."""
-        return self._costs.get(bucket)
+        """The step time of a bucket, if it has been measured."""
+        return self._times.get(bucket)
 
-    def keep_bucket_time(self, bucket: BucketKey, cost: BucketTime) -> BucketTime:
-        """Keep what a bucket costs, and return what counts: the first that was kept."""
-        return self._costs.setdefault(bucket, cost)
+    def keep_bucket_time(self, bucket: BucketKey, time: BucketTime) -> BucketTime:
+        """Keep the step time of a bucket unless it has one; returns the one that counts."""
+        return self._times.setdefault(bucket, time)
 
     def seconds_before(self) -> float:
-        """How long the study has run, apart from this time."""
+        """How long the study has run, this run excluded."""
         self._seconds.append(0.0)
         self._device_seconds.append(0.0)
         return sum(self._seconds)
 
     def device_seconds_elsewhere(self) -> float:
-        """Seconds for which devices were held, apart from those that this run holds."""
+        """Device-seconds of the study, those of this run excluded."""
         return sum(self._device_seconds[:-1])
 
     def keep_seconds(self, seconds: float, device_seconds: float) -> None:
-        """Keep how long it has run this time, and for how long it has held devices."""
+        """Keep the duration and the device-seconds of this run."""
         self._seconds[-1] = seconds
         self._device_seconds[-1] = device_seconds
 
     def keep_end(self, end: StudyEnded | None) -> None:
-        """Keep why the study ended; none while it runs."""
+        """Keep why the study ended; None while it runs."""
         self.end = end
+
+    def _unowned(self) -> list[int]:
+        running = self.optuna.get_all_trials(
+            self._study_id, deepcopy=False, states=(TrialState.RUNNING,)
+        )
+        return [trial.number for trial in running if trial.number not in self._held]
+
+
+if TYPE_CHECKING:
+
+    def _is_a_storage(storage: MemoryStorage) -> Storage:
+        return storage

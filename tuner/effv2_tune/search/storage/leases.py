@@ -1,4 +1,4 @@
-"""Who works on which trial: rows that change only in the hands of whoever holds their token."""
+"""Leases running trials to supervisors: rows that only the holder of their token changes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import sqlalchemy as sa
 
+from effv2_tune.search.storage.base import LeaseLostError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -23,7 +25,7 @@ LEASES = sa.Table(
     sa.Column("study_id", sa.Integer, nullable=False),
     # Empty once released.
     sa.Column("token", sa.String(64), nullable=False),
-    # Counts up while the owner lives: watching it needs no clock that two machines agree on.
+    # Counts up while the owner is alive, so that machines need no common clock.
     sa.Column("renewals", sa.Integer, nullable=False),
     sa.Column("host", sa.String(255), nullable=False),
     sa.Column("boot", sa.String(128), nullable=False),
@@ -31,23 +33,19 @@ LEASES = sa.Table(
     sa.Column("started", sa.String(64), nullable=False),
 )
 
-#: ``free``: nobody works on it; ``held``: its owner lives; ``unknown``: not watched long enough.
+#: ``free``: without an owner; ``held``: its owner is alive; ``unknown``: not watched long enough.
 LeaseState = Literal["free", "held", "unknown"]
-
-
-class LeaseLostError(Exception):
-    """Another supervisor has taken the trial over; what this one did for it is void."""
 
 
 @dataclass(frozen=True)
 class Owner:
-    """A process, told apart from every other one that ever was.
+    """A process, distinct from every other one, past ones included.
 
     Attributes:
         host: Name of the machine.
-        boot: Which start of the machine (and which process namespace, for containers).
+        boot: The boot of the machine (and the process namespace, for containers).
         pid: Its number.
-        started: When it was started, in the kernel's ticks: numbers are used again.
+        started: Its start time in kernel ticks, as process numbers are reused.
     """
 
     host: str
@@ -62,9 +60,9 @@ class Owner:
         return cls(socket.gethostname(), _boot(), pid, _started(pid))
 
     def is_dead(self, here: Owner) -> bool:
-        """Whether the process is known to be gone, seen from ``here``.
+        """Whether the process is known to have ended, as seen from ``here``.
 
-        Only a process of the same start of the same machine can be known to be gone.
+        Only the end of a process of the same boot of the same machine can be known.
         """
         if (self.host, self.boot) != (here.host, here.boot):
             return False
@@ -78,7 +76,7 @@ class Leases:
         engine: The database.
         study_id: Of the study, in Optuna's tables.
         owner: This supervisor.
-        expiry_seconds: How long a lease of another machine may go without renewal.
+        expiry_seconds: Seconds without renewal after which a lease of another machine expires.
         now: A clock that never goes back.
     """
 
@@ -101,13 +99,13 @@ class Leases:
         self._alive: set[int] = set()
 
     def insert(self, session: Any, trial_id: int) -> None:
-        """Take a new trial, inside the transaction that creates it."""
+        """Lease a new trial, inside the transaction that creates it."""
         token = uuid.uuid4().hex
         session.execute(LEASES.insert().values(self._row(trial_id, token)))
         self._tokens[trial_id] = token
 
     def confirm(self, session: Any, trial_id: int) -> None:
-        """Make the rest of this transaction depend on holding the lease.
+        """Make the rest of this transaction conditional on the lease.
 
         Raises:
             LeaseLostError: Another supervisor holds it.
@@ -116,7 +114,7 @@ class Leases:
         self._change(session, trial_id, renewed)
 
     def end(self, session: Any, trial_id: int) -> None:
-        """Remove the lease in the transaction that tells the trial.
+        """Remove the lease in the transaction that ends the trial.
 
         Raises:
             LeaseLostError: Another supervisor holds it.
@@ -125,7 +123,7 @@ class Leases:
         self._tokens.pop(trial_id, None)
 
     def renew(self, trial_ids: Iterable[int]) -> list[int]:
-        """Show that this supervisor lives; returns those that another one has taken."""
+        """Renew leases; returns those that another supervisor has taken over."""
         lost = []
         with self._engine.begin() as connection:
             for trial_id in trial_ids:
@@ -136,7 +134,7 @@ class Leases:
         return lost
 
     def release_all(self) -> None:
-        """Let anyone take over at once what this supervisor holds."""
+        """Give back every lease of this supervisor."""
         with self._engine.begin() as connection:
             for trial_id, token in self._tokens.items():
                 connection.execute(
@@ -147,7 +145,7 @@ class Leases:
         self._tokens.clear()
 
     def claim(self, trial_id: int) -> bool:
-        """Take over a trial that nobody works on; of several who try, one succeeds."""
+        """Take over a trial without an owner; of several supervisors that try, one succeeds."""
         token = uuid.uuid4().hex
         row = self._row(trial_id, token)
         try:
@@ -157,7 +155,7 @@ class Leases:
                 ).one_or_none()
                 if seen is None:
                     connection.execute(LEASES.insert().values(row))
-                elif self._standing(seen) != "free":
+                elif self._state(seen) != "free":
                     return False
                 else:
                     changed = connection.execute(
@@ -173,12 +171,12 @@ class Leases:
         return True
 
     def lease_states(self, trial_ids: Iterable[int]) -> dict[int, LeaseState]:
-        """How the leases of running trials stand; those of this supervisor are left out."""
+        """The states of the leases of running trials, those of this supervisor excluded."""
         with self._engine.begin() as connection:
             query = LEASES.select().where(LEASES.c.study_id == self._study_id)
             rows = {row.trial_id: row for row in connection.execute(query)}
         return {
-            trial_id: self._standing(rows[trial_id])
+            trial_id: self._state(rows[trial_id])
             if trial_id in rows
             else self._watch(trial_id, None)
             for trial_id in trial_ids
@@ -205,17 +203,17 @@ class Leases:
             "started": self._owner.started,
         }
 
-    def _standing(self, row: Any) -> LeaseState:
+    def _state(self, row: Any) -> LeaseState:
         if not row.token or Owner(row.host, row.boot, row.pid, row.started).is_dead(self._owner):
             return "free"
         return self._watch(row.trial_id, (row.token, row.renewals))
 
-    def _watch(self, trial_id: int, sign: tuple[str, int] | None) -> LeaseState:
-        """Judge an owner that cannot be seen by whether it gives signs of life."""
+    def _watch(self, trial_id: int, renewal: tuple[str, int] | None) -> LeaseState:
+        """The state of a lease whose owner runs elsewhere, by whether it was renewed."""
         now = self._now()
         before = self._watched.get(trial_id)
-        if before is None or before[0] != sign:
-            self._watched[trial_id] = (sign, now)
+        if before is None or before[0] != renewal:
+            self._watched[trial_id] = (renewal, now)
             if before is not None:
                 self._alive.add(trial_id)
         elif now - before[1] >= self._expiry:
@@ -224,7 +222,7 @@ class Leases:
 
 
 def _boot() -> str:
-    """Which start of the machine, and which process namespace on it."""
+    """The boot of the machine and the process namespace on it."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot} {Path('/proc/self/ns/pid').stat().st_ino}"
@@ -233,7 +231,7 @@ def _boot() -> str:
 
 
 def _started(pid: int) -> str:
-    """When a process was started, in ticks since the machine's start; empty if there is none."""
+    """Start time of a process in ticks since boot; empty if there is none."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:

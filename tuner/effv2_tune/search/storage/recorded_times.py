@@ -1,4 +1,4 @@
-"""Step times that an earlier study has stored, for one that measures none."""
+"""Reads the step times of an earlier study, for a study with a recorded clock."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ if TYPE_CHECKING:
 
 
 def recorded_study(clock: RecordedClock, *, base: Path) -> StudyRecord:
-    """The study whose times are replayed.
+    """The study whose step times are replayed.
 
     Args:
-        clock: Names its folder.
-        base: Folder that a relative one starts from.
+        clock: With the path of its folder.
+        base: Folder that a relative path starts from.
 
     Raises:
-        TuneError: There is no study, or it has timed nothing.
+        TuneError: There is no such study, or it has no step times.
     """
     record = read_study(base / clock.recorded)
     if not record.bucket_times:
         raise TuneError(
             f"The study in {clock.recorded} has stored no step time yet.",
-            hint="Run it first, or name another one; 'clock: measured' measures anew.",
+            hint="Run it first or name another one; 'clock: measured' measures step times again.",
         )
     return record
 
 
-def no_time_of(bucket: BucketKey, clock: RecordedClock) -> str:
+def missing_time(bucket: BucketKey, clock: RecordedClock) -> str:
     """Why a recipe of this bucket cannot be trained under a recorded clock."""
     return (
         f"no step time of {bucket.label} ({bucket.optimizer[0]}, {bucket.schedule}) on "

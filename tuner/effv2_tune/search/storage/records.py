@@ -1,4 +1,4 @@
-"""Trials as they lie in the database: sealed, so that a damaged one is noticed."""
+"""Reads and writes the records of trials in a database, with checksums against damage."""
 
 from __future__ import annotations
 
@@ -10,24 +10,25 @@ import sqlalchemy as sa
 from pydantic import ValidationError
 
 from effv2_tune.errors import EXIT_FAILED, TuneError
+from effv2_tune.search.storage.base import OPTUNA_STATES, OURS
 from effv2_tune.study.trial import Trial
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-RECORD = "effv2_tune:record"
-DUPLICATE = "effv2_tune:duplicate"
-#: The record of a trial that came to lie outside of an edited search space, as it was before.
-OUTSIDE = "effv2_tune:outside"
+RECORD = f"{OURS}record"
+DUPLICATE = f"{OURS}duplicate"
+#: The original record of a trial that is outside of the search space since the space was edited.
+OUTSIDE = f"{OURS}outside"
 OUTSIDE_NOTE = "outside the search space since it was edited"
-#: Stands in the names of studies that are not looked at any more; no study file can name one so.
+#: Part of the names of archived studies; not allowed in a study file.
 ARCHIVED = "@"
 _DUPLICATE_NOTE = "duplicate of trial "
 
-# As PostgreSQL knows them: an enumeration, which it compares with no plain text.
+# PostgreSQL has an enumeration, which it does not compare with text.
 _STATE = sa.Enum("RUNNING", "COMPLETE", "PRUNED", "FAIL", "WAITING", name="trialstate")
 
-# Of Optuna's tables, what is read here without Optuna.
+# The columns of Optuna's tables that are read here without Optuna.
 _STUDIES = sa.table("studies", sa.column("study_id"), sa.column("study_name"))
 _TRIALS = sa.table(
     "trials",
@@ -46,48 +47,40 @@ STUDY_ATTRIBUTES = sa.table(
     "study_user_attributes", sa.column("study_id"), sa.column("key"), sa.column("value_json")
 )
 
-_TOLD = {
-    "complete": "COMPLETE",
-    "pruned": "PRUNED",
-    "infeasible": "PRUNED",
-    "diverged": "PRUNED",
-    "failed": "FAIL",
-}
-
 
 def locked_study(study_id: int) -> sa.Select[Any]:
-    """A statement that holds the study for the rest of its transaction, where rows are locked."""
+    """A statement that locks the row of a study for the rest of its transaction."""
     return sa.select(_STUDIES.c.study_id).where(_STUDIES.c.study_id == study_id).with_for_update()
 
 
 def is_duplicate(trial: Trial) -> bool:
-    """Whether a trial took no place in the budget.
+    """Whether a trial does not count towards the budget.
 
-    It was answered from the record of another one, or lies outside of the edited search space.
+    It has the config of another trial, or is outside of the edited search space.
     """
     return any(note.startswith((_DUPLICATE_NOTE, OUTSIDE_NOTE)) for note in trial.notes)
 
 
-def duplicate_note(twin: int) -> str:
-    """What the record of such a trial says."""
-    return f"{_DUPLICATE_NOTE}{twin}"
+def duplicate_note(original: int) -> str:
+    """The note in the record of a duplicate."""
+    return f"{_DUPLICATE_NOTE}{original}"
 
 
 def add_checksum(trial: Trial) -> dict[str, str]:
-    """The record of a trial with a digest of every character of it."""
+    """The record of a trial with its SHA-256 checksum."""
     text = trial.model_dump_json()
     return {"sha256": _digest(text), "trial": text}
 
 
-def verify_checksum(number: int, sealed: Any) -> Trial:
+def verify_checksum(number: int, record: Any) -> Trial:
     """The trial in a record.
 
     Raises:
-        TuneError: The record is not what was written.
+        TuneError: The checksum does not match.
     """
     try:
-        text = sealed["trial"]
-        if _digest(text) == sealed["sha256"]:
+        text = record["trial"]
+        if _digest(text) == record["sha256"]:
             trial = Trial.model_validate_json(text)
             if trial.number == number:
                 return trial
@@ -97,7 +90,7 @@ def verify_checksum(number: int, sealed: Any) -> Trial:
 
 
 class RecordReader:
-    """Reads the records of one study, each finished one once.
+    """Reads the records of one study, each ended one once.
 
     Args:
         engine: The database.
@@ -111,7 +104,7 @@ class RecordReader:
         self._running: dict[int, tuple[str, Trial]] = {}
 
     def trials(self) -> list[Trial]:
-        """Every trial by number; one whose ask was cut short has an empty config.
+        """Every trial by number; one whose ask was interrupted has an empty config.
 
         Raises:
             TuneError: A record is damaged.
@@ -133,7 +126,7 @@ class RecordReader:
         return [known[number] for number in sorted(known)]
 
     def unfinished(self) -> dict[int, int]:
-        """Trial ids of the trials that Optuna has as running, by number."""
+        """Trial ids of the trials that are running in Optuna, by number."""
         query = sa.select(_TRIALS.c.trial_id, _TRIALS.c.number).where(
             _TRIALS.c.study_id == self._study_id, _TRIALS.c.state == "RUNNING"
         )
@@ -141,7 +134,7 @@ class RecordReader:
             return {number: trial_id for trial_id, number in connection.execute(query)}
 
     def _read(self, number: int, text: str | None) -> Trial:
-        """A record as last read, unless it has changed since."""
+        """A record; the parsed one of the last call where it has not changed."""
         if text is None:
             trial = Trial(number=number, state="running", config={})
             self._running[number] = ("", trial)
@@ -164,9 +157,9 @@ class RecordReader:
     def _texts(self, connection: sa.Connection, trial_ids: list[int]) -> dict[int, str]:
         found: dict[int, str] = {}
         columns = _TRIAL_ATTRIBUTES.c
-        for some in _in_pieces(trial_ids):
+        for batch in _in_batches(trial_ids):
             query = sa.select(columns.trial_id, columns.value_json).where(
-                columns.trial_id.in_(some), columns.key == RECORD
+                columns.trial_id.in_(batch), columns.key == RECORD
             )
             found.update((row[0], row[1]) for row in connection.execute(query))
         return found
@@ -175,9 +168,9 @@ class RecordReader:
         self, connection: sa.Connection, trial_ids: list[int]
     ) -> dict[int, dict[int, float]]:
         found: dict[int, dict[int, float]] = {}
-        for some in _in_pieces(trial_ids):
+        for batch in _in_batches(trial_ids):
             query = sa.select(_VALUES.c.trial_id, _VALUES.c.objective, _VALUES.c.value).where(
-                _VALUES.c.trial_id.in_(some)
+                _VALUES.c.trial_id.in_(batch)
             )
             for trial_id, objective, value in connection.execute(query):
                 found.setdefault(trial_id, {})[objective] = value
@@ -185,19 +178,19 @@ class RecordReader:
 
 
 def find_studies(engine: sa.Engine) -> dict[str, int]:
-    """The studies of a database: ids by name; archived ones are left out."""
+    """The studies of a database except archived ones: ids by name."""
     return {name: i for name, i in study_names(engine).items() if ARCHIVED not in name}
 
 
 def study_names(engine: sa.Engine) -> dict[str, int]:
-    """All studies of a database, archived ones too: ids by name."""
+    """All studies of a database, archived ones included: ids by name."""
     with engine.connect() as connection:
         query = sa.select(_STUDIES.c.study_name, _STUDIES.c.study_id)
         return {str(row[0]): int(row[1]) for row in connection.execute(query)}
 
 
 def rename_studies(engine: sa.Engine, names: dict[str, str]) -> None:
-    """Give studies other names, in the order given, all or none."""
+    """Rename studies in the given order, in one transaction."""
     with engine.begin() as connection:
         for name, new_name in names.items():
             connection.execute(
@@ -214,19 +207,24 @@ def read_attributes(engine: sa.Engine, study_id: int) -> dict[str, Any]:
 
 
 def _check(trial: Trial, state: str, values: dict[int, float] | None) -> None:
-    """Hold a finished record against what Optuna was told."""
-    told = () if values is None else tuple(values[o] for o in sorted(values))
+    """Compare an ended record with Optuna's state and values.
+
+    Raises:
+        TuneError: They differ.
+    """
+    stored = () if values is None else tuple(values[o] for o in sorted(values))
     measurement = trial.measurement if trial.state == "complete" else None
     ours = () if measurement is None else (measurement.quality, measurement.train_seconds)
-    if _TOLD.get(trial.state) != state or told != ours:
+    if OPTUNA_STATES.get(trial.state) != state or stored != ours:
         raise _damaged(trial.number)
 
 
 def _damaged(number: int) -> TuneError:
     return TuneError(
-        f"The record of trial {number} is damaged: it is not what was written.",
-        hint="Stop the study and put a copy in the database's place: study.db.backup beside it "
-        "holds the study as it was a few trials ago.",
+        f"The record of trial {number} is damaged: it does not match its checksum "
+        "or its values in Optuna.",
+        hint="Stop the study and replace the database with its copy, study.db.backup, which "
+        "lacks the last few trials.",
         exit_code=EXIT_FAILED,
     )
 
@@ -235,8 +233,8 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _in_pieces(ids: list[int]) -> Iterator[list[int]]:
-    """Databases limit how many values one query may name."""
+def _in_batches(ids: list[int]) -> Iterator[list[int]]:
+    """Batches of ids, as databases limit the values of one query."""
     size = 500
     for start in range(0, len(ids), size):
         yield ids[start : start + size]

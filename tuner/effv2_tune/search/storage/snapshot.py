@@ -1,4 +1,4 @@
-"""A study as it lies in its storage, read without taking part in it."""
+"""Reads a study from its folder or database, without a lock and without a sampler."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from effv2_tune.errors import TuneError
 from effv2_tune.pareto import pareto_front
 from effv2_tune.search.events import StudyEnded
+from effv2_tune.search.storage.base import OURS
 from effv2_tune.search.storage.records import RecordReader, find_studies, read_attributes
 from effv2_tune.search.workload import BucketTime
 from effv2_tune.study.bucket import DataFacts
@@ -27,22 +28,21 @@ if TYPE_CHECKING:
 
 #: The database in a study's folder.
 DATABASE = "study.db"
-OURS = "effv2_tune:"
 
 
 @dataclass(frozen=True)
 class StudyRecord:
-    """Everything that a storage holds of a study.
+    """A study as stored.
 
     Attributes:
         plan: As of its last run.
         base: Folder that the plan's relative paths start from.
-        trials: Every trial by number, in whatever state.
+        trials: Every trial by number, in any state.
         ended_by: Why it ended; None while it runs, or was interrupted.
-        device_kind: What it was measured on; None before the first worker was ready.
-        data: What the images are; likewise.
-        bucket_times: What each measured bucket costs, by the bucket's digest.
-        reference: The worst corner of the hypervolume.
+        device_kind: Its device; None before the first worker was ready.
+        data: Facts of the images; likewise.
+        bucket_times: The step time of each measured bucket, by the digest of the bucket.
+        reference: The reference point of the hypervolume.
         seconds: How long it has run, over all runs.
     """
 
@@ -57,7 +57,7 @@ class StudyRecord:
     seconds: float
 
     def front(self) -> list[int]:
-        """Numbers of the trials that no other beats on quality and time, fastest first."""
+        """Numbers of the Pareto-optimal trials, fastest first."""
         complete = [
             (trial.number, trial.measurement)
             for trial in self.trials
@@ -67,29 +67,32 @@ class StudyRecord:
             [measurement for _, measurement in complete],
             quality_direction=self.plan.directions[0],
         )
-        front = [one for one, on_front in zip(complete, marks, strict=True) if on_front]
-        return [number for number, _ in sorted(front, key=lambda o: (o[1].train_seconds, o[0]))]
+        front = [entry for entry, on_front in zip(complete, marks, strict=True) if on_front]
+        return [
+            number
+            for number, _ in sorted(front, key=lambda entry: (entry[1].train_seconds, entry[0]))
+        ]
 
 
-def read_study(place: Path | str, *, name: str | None = None) -> StudyRecord:
-    """Read a study from its folder or its database, whether it runs or not.
+def read_study(location: Path | str, *, name: str | None = None) -> StudyRecord:
+    """Read a study from its folder or its database, even while it runs.
 
     Args:
-        place: The study's folder, or a database URL.
-        name: Of the study, where the database holds several.
+        location: The study's folder, or a database URL.
+        name: Of the study; required where the database holds several.
 
     Raises:
         TuneError: There is no study, or a record in it is damaged.
     """
-    with _connected(place) as engine:
-        studies = _studies(engine, place)
-        chosen = _choose(studies, place, name)
+    with _connected(location) as engine:
+        studies = _studies(engine, location)
+        chosen = _choose(studies, location, name)
         attributes = read_attributes(engine, studies[chosen])
         trials = RecordReader(engine, studies[chosen]).trials()
     facts = {
         key.removeprefix(OURS): value for key, value in attributes.items() if key.startswith(OURS)
     }
-    return _record(facts, tuple(trials), place, chosen)
+    return _record(facts, tuple(trials), location, chosen)
 
 
 def database_url(folder: Path) -> str:
@@ -98,10 +101,10 @@ def database_url(folder: Path) -> str:
 
 
 def _record(
-    facts: Mapping[str, Any], trials: tuple[Trial, ...], place: Path | str, name: str
+    facts: Mapping[str, Any], trials: tuple[Trial, ...], location: Path | str, name: str
 ) -> StudyRecord:
     if "plan" not in facts:
-        raise _no_study(place, f"study {name!r} there was not made by effv2-tune")
+        raise _no_study(location, f"study {name!r} was not created by effv2-tune")
     ended, data = facts.get("ended_by"), facts.get("data")
     costs = {k: v for k, v in facts.items() if k.startswith("bucket:")}
     try:
@@ -121,21 +124,21 @@ def _record(
         )
     except (ValidationError, KeyError) as error:
         raise TuneError(
-            f"Study {name} in {place} was written by another version, or is damaged: "
+            f"Study {name} in {location} was written by another version, or is damaged: "
             f"{str(error).splitlines()[0]}",
-            hint="Use the version that wrote it, or put a copy (study.db.backup) in its place.",
+            hint="Use the version that wrote it, or replace it with its copy (study.db.backup).",
         ) from error
 
 
 @contextlib.contextmanager
-def _connected(place: Path | str) -> Iterator[sa.Engine]:
-    if isinstance(place, str) and "://" in place:
-        url = place
+def _connected(location: Path | str) -> Iterator[sa.Engine]:
+    if isinstance(location, str) and "://" in location:
+        url = location
     else:
-        file = Path(place) / DATABASE
+        file = Path(location) / DATABASE
         if not file.is_file():
-            raise _no_study(place, f"it has no {DATABASE}")
-        # Opened for reading alone: SQLite then never writes, and never waits to.
+            raise _no_study(location, f"it has no {DATABASE}")
+        # Opened read-only, SQLite never waits for a write lock.
         url = f"sqlite:///file:{file.resolve()}?mode=ro&uri=true"
     engine = sa.create_engine(url)
     try:
@@ -144,26 +147,26 @@ def _connected(place: Path | str) -> Iterator[sa.Engine]:
         engine.dispose()
 
 
-def _studies(engine: sa.Engine, place: Path | str) -> dict[str, int]:
+def _studies(engine: sa.Engine, location: Path | str) -> dict[str, int]:
     try:
         return find_studies(engine)
     except sa.exc.SQLAlchemyError as error:
-        raise _no_study(place, str(error).splitlines()[0]) from error
+        raise _no_study(location, str(error).splitlines()[0]) from error
 
 
-def _choose(studies: Mapping[str, int], place: Path | str, name: str | None) -> str:
+def _choose(studies: Mapping[str, int], location: Path | str, name: str | None) -> str:
     if name is not None and name in studies:
         return name
     if name is None and len(studies) == 1:
         return next(iter(studies))
     if not studies:
-        raise _no_study(place, "its database is empty")
-    what = "several studies" if name is None else f"no study {name!r}"
-    raise TuneError(f"{place} holds {what}.", hint=f"It holds: {', '.join(sorted(studies))}.")
+        raise _no_study(location, "its database is empty")
+    content = "several studies" if name is None else f"no study {name!r}"
+    raise TuneError(f"{location} holds {content}.", hint=f"It holds: {', '.join(sorted(studies))}.")
 
 
-def _no_study(place: Path | str, why: str) -> TuneError:
+def _no_study(location: Path | str, why: str) -> TuneError:
     return TuneError(
-        f"There is no study in {place}: {why}.",
-        hint="Give the folder that 'effv2-tune run' wrote to (runs/NAME unless --out said other).",
+        f"There is no study in {location}: {why}.",
+        hint="Name the folder that 'effv2-tune run' wrote to: runs/NAME, or that of --out.",
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.search.simulated_study import SPACE as SIMULATED_SPACE
 
 from effv2_tune.errors import TuneError
 from effv2_tune.search.engines.base import Exhausted
@@ -179,3 +180,12 @@ def test_configs_that_do_not_fit_are_asked_for_less_and_less() -> None:
 
     assert sum(too_wide[:10]) >= 3
     assert sum(too_wide[-40:]) <= 8
+
+
+def test_enqueued_configs_come_first() -> None:
+    first = {"rate": 0.01, "width": 3, "kind": {"per_device": 4}}
+    second = {"rate": 0.02, "width": 64, "kind": True}
+    storage = MemoryStorage("simulated", ("maximize", "minimize"))
+    engine = OptunaEngine(storage, SIMULATED_SPACE, enqueue=[first, second])
+
+    assert [engine.ask().config for _ in range(2)] == [first, second]

@@ -1,10 +1,10 @@
-"""What workers find in their environment."""
+"""Environment variables of workers."""
 
 from __future__ import annotations
 
 import pytest
 
-from effv2_tune.workers.local import device_of_worker, worker_environment
+from effv2_tune.workers.launch import visible_device, worker_environment
 
 
 def test_a_worker_on_a_cpu_sees_no_accelerator() -> None:
@@ -30,9 +30,9 @@ def test_a_lone_worker_has_all_processors() -> None:
 
 def test_each_of_several_workers_sees_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    seen = [device_of_worker(worker, hardware="gpu", workers=2) for worker in range(2)]
+    seen = [visible_device(worker, hardware="gpu", workers=2) for worker in range(2)]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
-    chosen = [device_of_worker(worker, hardware="gpu", workers=2) for worker in range(2)]
+    chosen = [visible_device(worker, hardware="gpu", workers=2) for worker in range(2)]
 
     assert [one["CUDA_VISIBLE_DEVICES"] for one in seen] == ["0", "1"]
     assert [one["CUDA_VISIBLE_DEVICES"] for one in chosen] == ["4", "7"]
@@ -40,4 +40,4 @@ def test_each_of_several_workers_sees_a_gpu_of_its_own(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize(("hardware", "workers"), [("gpu", 1), ("cpu", 4), ("tpu", 1)])
 def test_a_lone_worker_sees_what_there_is(hardware: str, workers: int) -> None:
-    assert device_of_worker(0, hardware=hardware, workers=workers) == {}
+    assert visible_device(0, hardware=hardware, workers=workers) == {}

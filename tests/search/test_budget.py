@@ -1,0 +1,55 @@
+"""Budgets of a study on a simulated clock."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from tests.search.simulated_study import make_plan, run_loop
+
+from effv2_tune.search.clock import SimulatedClock
+from effv2_tune.search.events import StudyEnded
+from effv2_tune.search.storage.in_memory import MemoryStorage
+from effv2_tune.study.plan import StopSpec
+
+
+def test_a_study_ends_when_its_hypervolume_has_stopped_growing() -> None:
+    plan = make_plan(trials=None, stop_when=StopSpec(growth=0.05, trials=10))
+
+    events = list(run_loop(plan, MemoryStorage("simulated", plan.directions), SimulatedClock()))
+
+    assert isinstance(events[-1], StudyEnded)
+    assert events[-1].kind == "stagnation"
+    assert "last 10 trials" in events[-1].reason
+
+
+def test_hours_are_a_total_over_all_runs() -> None:
+    plan = make_plan(trials=None, hours=0.1)
+    storage, clock = MemoryStorage("simulated", plan.directions), SimulatedClock()
+    first = run_loop(plan, storage, clock)
+    for _ in itertools.takewhile(lambda _: clock.seconds < 100, first):
+        pass
+    first.close()  # type: ignore[attr-defined]
+    clock.seconds += 10_000  # the machine is off
+
+    events = list(run_loop(plan, storage, clock))
+
+    assert isinstance(events[-1], StudyEnded)
+    assert events[-1].kind == "hours"
+    assert clock.seconds == pytest.approx(10_000 + 360)
+
+
+def test_accelerator_hours_count_every_device_over_all_runs() -> None:
+    plan = make_plan(trials=None, accelerator_hours=0.1, workers=3)
+    storage, clock = MemoryStorage("simulated", plan.directions), SimulatedClock()
+    first = run_loop(plan, storage, clock)
+    for _ in itertools.takewhile(lambda _: clock.seconds < 60, first):
+        pass
+    first.close()  # type: ignore[attr-defined]
+    clock.seconds += 10_000  # the machine is off
+
+    events = list(run_loop(plan, storage, clock))
+
+    assert isinstance(events[-1], StudyEnded)
+    assert events[-1].kind == "accelerator_hours"
+    assert clock.seconds == pytest.approx(10_000 + 360 / 3)

@@ -1,0 +1,144 @@
+"""Defines the storage of a study: its trials, their leases, and the facts of the study itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from optuna.storages import BaseStorage
+    from optuna.trial import FrozenTrial
+
+    from effv2_tune.search.events import StudyEnded
+    from effv2_tune.search.workload import BucketTime
+    from effv2_tune.study.bucket import BucketKey
+    from effv2_tune.study.trial import Measurement, Trial
+    from effv2_tune.workers.messages import Ready
+
+#: Prefix of the attributes that this package adds to an Optuna study or trial.
+OURS = "effv2_tune:"
+#: Optuna's constraint that an infeasible trial violates.
+FITS = "fits"
+#: Optuna's state of an ended trial, by ours. Samplers never see FAIL, but learn from PRUNED.
+OPTUNA_STATES = {
+    "complete": "COMPLETE",
+    "pruned": "PRUNED",
+    "infeasible": "PRUNED",
+    "diverged": "PRUNED",
+    "failed": "FAIL",
+}
+
+
+class BudgetSpentError(Exception):
+    """All trials of the study have been begun, here or by other supervisors."""
+
+
+class TrialNumberTakenError(Exception):
+    """Another supervisor has meanwhile begun the trial of that number."""
+
+
+class LeaseLostError(Exception):
+    """Another supervisor has taken the trial over; results of this one are void."""
+
+
+class TrialStore(Protocol):
+    """The trials of a study, in Optuna's form and as records.
+
+    Attributes:
+        study_name: Of the study, in Optuna's form.
+        optuna: Optuna's view of the storage.
+    """
+
+    study_name: str
+    optuna: BaseStorage
+
+    def trials(self) -> Sequence[Trial]:
+        """Every trial by number, those of other supervisors included."""
+
+    def begin(self, template: FrozenTrial, number: int) -> None:
+        """Begin a trial, with its lease.
+
+        Args:
+            template: Its parameters.
+            number: The number that they were sampled for.
+
+        Raises:
+            TrialNumberTakenError: Another supervisor has begun that one.
+            BudgetSpentError: All trials of the study have been begun.
+        """
+
+    def save(self, trial: Trial) -> None:
+        """Keep the progress of a running trial.
+
+        Raises:
+            LeaseLostError: Another supervisor has taken it over.
+        """
+
+    def finish(self, trial: Trial) -> None:
+        """Record the outcome of a trial, once and for all.
+
+        Raises:
+            LeaseLostError: Another supervisor has taken it over.
+        """
+
+
+class LeaseKeeper(Protocol):
+    """The leases of a study, as one supervisor sees them.
+
+    Attributes:
+        tick_seconds: Seconds between two renewals.
+    """
+
+    tick_seconds: float
+
+    def claim(self) -> int | None:
+        """Take over a running trial that has no owner; None where there is none."""
+
+    def has_unowned(self) -> bool:
+        """Whether there is such a trial, or one whose owner may turn out to be dead."""
+
+    def renew(self, numbers: Sequence[int]) -> list[int]:
+        """Renew leases; returns the trials that another supervisor has taken over."""
+
+    def release_all(self) -> None:
+        """Give back every lease of this supervisor, so that others can claim its trials."""
+
+
+class StudyFacts(Protocol):
+    """What a study keeps beside its trials.
+
+    Attributes:
+        reference: Of the hypervolume; fixed before the first trial.
+    """
+
+    reference: Measurement
+
+    def bind(self, ready: Ready) -> None:
+        """Check that a worker has the device, backend and images of the trials before.
+
+        Raises:
+            TuneError: It has others.
+        """
+
+    def bucket_time(self, bucket: BucketKey) -> BucketTime | None:
+        """The step time of a bucket, if it has been measured."""
+
+    def keep_bucket_time(self, bucket: BucketKey, time: BucketTime) -> BucketTime:
+        """Keep the step time of a bucket unless it has one; returns the one that counts."""
+
+    def seconds_before(self) -> float:
+        """How long the study has run, this run excluded."""
+
+    def device_seconds_elsewhere(self) -> float:
+        """Device-seconds of the study, those of this run excluded."""
+
+    def keep_seconds(self, seconds: float, device_seconds: float) -> None:
+        """Keep the duration and the device-seconds of this run."""
+
+    def keep_end(self, end: StudyEnded | None) -> None:
+        """Keep why the study ended; None while it runs."""
+
+
+class Storage(TrialStore, LeaseKeeper, StudyFacts, Protocol):
+    """All that the loop needs of a study's storage."""

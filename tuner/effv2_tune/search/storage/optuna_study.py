@@ -1,0 +1,67 @@
+"""Creates and updates studies through Optuna's storage API."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import optuna
+from optuna.study import StudyDirection
+from optuna.trial import TrialState
+
+from effv2_tune.search.storage.base import FITS, OPTUNA_STATES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from optuna.storages import BaseStorage
+
+    from effv2_tune.study.plan import Direction
+    from effv2_tune.study.trial import Trial
+
+#: System attribute under which Optuna's samplers read whether a trial is feasible; see
+#: ``optuna.Trial.set_constraint``.
+CONSTRAINT = f"constraints:{FITS}"
+#: Its value for an infeasible trial: above 0.
+VIOLATED = 1.0
+
+
+@contextlib.contextmanager
+def silence_optuna() -> Iterator[None]:
+    """Optuna without its log messages on stderr."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
+def create_study(storage: BaseStorage, name: str, directions: tuple[Direction, Direction]) -> bool:
+    """Create a study unless there is one of that name; returns whether it was created."""
+    kinds = [StudyDirection[direction.upper()] for direction in directions]
+    with silence_optuna():
+        try:
+            storage.create_new_study(kinds, name)
+        except optuna.exceptions.DuplicatedStudyError:
+            return False
+    return True
+
+
+def optuna_values(trial: Trial) -> tuple[float, float] | None:
+    """Quality and seconds of a complete trial; None for any other."""
+    if trial.state != "complete" or trial.measurement is None:
+        return None
+    return trial.measurement.quality, trial.measurement.train_seconds
+
+
+def optuna_state(trial: Trial) -> TrialState:
+    """Optuna's state of a trial."""
+    return TrialState[OPTUNA_STATES.get(trial.state, "RUNNING")]
+
+
+def end_trial(storage: BaseStorage, trial_id: int, trial: Trial) -> None:
+    """Give a trial its last state and its values, and mark it as infeasible if it is."""
+    if trial.state == "infeasible":
+        storage.set_trial_system_attr(trial_id, CONSTRAINT, VIOLATED)
+    storage.set_trial_state_values(trial_id, optuna_state(trial), optuna_values(trial))

@@ -1,0 +1,125 @@
+"""Specifies the start of a worker: command, environment, device and first message."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from effv2_tune.host import THREADS_VARIABLE, threads_each
+from effv2_tune.workers.messages import Prepare
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from effv2_tune.host import Backend, Kind
+    from effv2_tune.study.plan import StudyPlan
+
+WORKER_COMMAND = (sys.executable, "-m", "effv2_tune.training.worker")
+
+
+@dataclass(frozen=True)
+class WorkerSpec:
+    """The start of each worker of a pool.
+
+    Attributes:
+        prepare: Its first message.
+        command: The program that it runs; ``--fd N`` is added.
+    """
+
+    prepare: Prepare
+    command: Sequence[str] = WORKER_COMMAND
+
+    @classmethod
+    def of(
+        cls,
+        plan: StudyPlan,
+        *,
+        base: Path,
+        hardware: Kind,
+        backend: Backend,
+        workers: int,
+        storage_size: int | None = None,
+        command: Sequence[str] = WORKER_COMMAND,
+    ) -> Self:
+        """The workers of a study.
+
+        Args:
+            plan: The study.
+            base: Folder that the plan's relative paths start from.
+            hardware: The kind of device that each worker must find.
+            backend: The Keras backend.
+            workers: How many workers share the machine.
+            storage_size: Side in pixels of stored images; the largest resolution of the plan if
+                left out.
+            command: The program that a worker runs; ``--fd N`` is added.
+        """
+        prepare = Prepare(
+            data=plan.data,
+            base=base,
+            backend=backend,
+            hardware=hardware,
+            precision=plan.recipe.precision,
+            storage_size=plan.largest_resolution if storage_size is None else storage_size,
+            quality=plan.quality,
+            workers=workers,
+        )
+        return cls(prepare, command)
+
+    def environment(self, worker: int = 0) -> dict[str, str]:
+        """The environment variables of a worker, in addition to those of this process.
+
+        Args:
+            worker: Its number, from 0.
+        """
+        backend, hardware = self.prepare.backend, self.prepare.hardware
+        workers = self.prepare.workers
+        cpu_count = len(os.sched_getaffinity(0))
+        return worker_environment(
+            backend, hardware, workers=workers, cpu_count=cpu_count
+        ) | visible_device(worker, hardware=hardware, workers=workers)
+
+
+def worker_environment(
+    backend: str, hardware: str, *, workers: int, cpu_count: int
+) -> dict[str, str]:
+    """The environment variables that all workers of a machine share.
+
+    Args:
+        backend: The Keras backend.
+        hardware: ``cpu``, ``gpu`` or ``tpu``; on a CPU, every accelerator is hidden.
+        workers: How many share the machine.
+        cpu_count: Processors that they share.
+    """
+    environment = {
+        "KERAS_BACKEND": backend,
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        "PYTHONUNBUFFERED": "1",
+    }
+    if workers > 1:
+        threads = str(threads_each(cpu_count, workers))
+        environment |= {
+            "OMP_NUM_THREADS": threads,
+            **dict.fromkeys(THREADS_VARIABLE.values(), threads),
+            "TF_NUM_INTEROP_THREADS": "1",
+        }
+    if hardware == "cpu":
+        environment |= {"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu"}
+    return environment
+
+
+def visible_device(worker: int, *, hardware: str, workers: int) -> dict[str, str]:
+    """The one GPU that a worker sees where several share a machine; empty otherwise.
+
+    Args:
+        worker: From 0.
+        hardware: ``cpu``, ``gpu`` or ``tpu``.
+        workers: How many share the machine.
+    """
+    if hardware != "gpu" or workers == 1:
+        return {}
+    listed = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    names = listed.split(",") if listed else [str(number) for number in range(workers)]
+    return {"CUDA_VISIBLE_DEVICES": names[worker % len(names)]}

@@ -1,0 +1,95 @@
+"""Defines worker pools: what a search loop asks of the workers that train its trials."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from effv2_tune.errors import EXIT_FAILED, TuneError
+from effv2_tune.workers.messages import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from effv2_tune.study.trial import Trial
+    from effv2_tune.workers.messages import FromWorker
+
+
+@dataclass(frozen=True)
+class Job:
+    """A trial to be trained.
+
+    Attributes:
+        trial: Its record so far.
+        epochs: Of the whole trial.
+        rungs: Epochs at whose end the worker waits for a decision, ascending.
+        step_seconds: The bucket's step time, if it is known.
+    """
+
+    trial: Trial
+    epochs: int
+    rungs: tuple[int, ...]
+    step_seconds: float | None
+
+
+@dataclass(frozen=True)
+class WorkerExited:
+    """A worker ended unexpectedly.
+
+    Attributes:
+        cause: Exit status or signal, in words; or the reason of a refusal.
+        log_tail: The last lines of its log.
+        step: Of the newest checkpoint of its last trial; 0 where there is none.
+    """
+
+    cause: str
+    log_tail: str
+    step: int = 0
+
+
+class WorkerPool(Protocol):
+    """Trains trials in workers, numbered from 0."""
+
+    def start(self) -> None:
+        """Start the workers; each reports that it is ready."""
+
+    def assign(self, worker: int, job: Job) -> None:
+        """Train a trial in an idle worker."""
+
+    def decide(self, worker: int, trial: int, *, go_on: bool) -> None:
+        """Resume or stop the trial of a worker that waits at a rung."""
+
+    def restart(self, worker: int) -> None:
+        """End a worker and start its replacement, which reports that it is ready."""
+
+    def wait(self, timeout_seconds: float) -> Sequence[tuple[int, FromWorker | WorkerExited]]:
+        """The messages of all workers, as soon as there is one; none after the timeout."""
+
+
+def messages(
+    pool: WorkerPool, *, timeout_seconds: float = math.inf
+) -> Iterator[FromWorker | WorkerExited]:
+    """Yield the messages of a pool of one worker, endlessly.
+
+    Args:
+        pool: It has been started.
+        timeout_seconds: The longest time between two messages.
+
+    Raises:
+        TuneError: The worker refuses to work, or sends nothing before the timeout.
+    """
+    while received := pool.wait(timeout_seconds):
+        for _, message in received:
+            if isinstance(message, Refused):
+                raise message.error()
+            yield message
+    raise TuneError(
+        f"The worker sent nothing for {timeout_seconds:.0f} seconds.", exit_code=EXIT_FAILED
+    )
+
+
+def checkpoint_folder(study_folder: Path, trial: int) -> Path:
+    """The folder of a trial's checkpoints."""
+    return study_folder / "checkpoints" / f"trial-{trial:05d}"

@@ -1,0 +1,213 @@
+"""Supervises workers: their trials, readiness and checkpoints, and the replacement of exited ones.
+
+How a worker is started, reached and ended is left to a :class:`Launcher`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, Self
+
+from effv2_tune.errors import EXIT_FAILED, TuneError
+from effv2_tune.files.checkpoint import CheckpointFolder
+from effv2_tune.workers.messages import Decision, Measure, Ready, Refused, Train
+from effv2_tune.workers.pool import WorkerExited, checkpoint_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from effv2_tune.study.recipe import Recipe
+    from effv2_tune.workers.messages import FromWorker, Prepare, ToWorker
+    from effv2_tune.workers.pool import Job, WorkerPool
+
+#: Workers that exit in a row before they are ready; the cause is then not the trials.
+MAX_STARTUP_FAILURES = 3
+_SHUTDOWN_GRACE_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class ProcessExit:
+    """The end of a worker process.
+
+    Attributes:
+        cause: Exit status or signal, in words.
+        log: Where its log is.
+        log_tail: The last lines of it.
+    """
+
+    cause: str
+    log: str
+    log_tail: str
+
+
+class Launcher(Protocol):
+    """Starts worker processes by number, carries their messages and ends them."""
+
+    def start(self, worker: int) -> None:
+        """Start a worker process, which waits for its first message."""
+
+    def send(self, worker: int, message: ToWorker) -> None:
+        """Send a message; one to an exited worker is dropped, and :meth:`receive` reports it."""
+
+    def receive(self, timeout_seconds: float) -> Sequence[tuple[int, FromWorker | None]]:
+        """The next messages, as soon as there is one; None from each worker that has exited."""
+
+    def kill(self, worker: int) -> None:
+        """Kill a worker without warning, as a machine that runs out of memory does."""
+
+    def end(self, worker: int, *, grace_seconds: float) -> ProcessExit:
+        """End a worker; kill it if it has not exited after the grace."""
+
+    def close(self, *, grace_seconds: float) -> None:
+        """End all workers; kill those that have not exited after the grace."""
+
+
+@dataclass
+class _Worker:
+    is_replacement: bool
+    is_ready: bool = False
+    trial: int | None = None
+
+
+class SupervisedPool:
+    """Workers of one launcher; a context manager that ends them.
+
+    Args:
+        launcher: Starts the workers.
+        prepare: The first message to each.
+        count: How many workers.
+        out: The study's folder, for checkpoints.
+    """
+
+    def __init__(self, launcher: Launcher, prepare: Prepare, *, count: int, out: Path) -> None:
+        self._launcher = launcher
+        self._prepare = prepare
+        self._count = count
+        self._out = out
+        self._workers: dict[int, _Worker] = {}
+        self._startup_failures = 0
+
+    def __enter__(self) -> Self:
+        """Nothing is started yet."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End all workers."""
+        self.close()
+
+    def start(self) -> None:
+        """Start the workers; each reports that it is ready."""
+        for worker in range(self._count):
+            self._start(worker, is_replacement=False)
+
+    def assign(self, worker: int, job: Job) -> None:
+        """Train a trial in an idle worker."""
+        trial = job.trial
+        if trial.recipe is None:
+            raise ValueError(f"trial {trial.number} has no recipe")
+        self._workers[worker].trial = trial.number
+        request = Train(
+            trial=trial.number,
+            recipe=trial.recipe,
+            rungs=job.rungs,
+            step_seconds=job.step_seconds,
+            checkpoint=self.checkpoint(trial.number),
+        )
+        self._launcher.send(worker, request)
+
+    def measure(self, worker: int, recipe: Recipe) -> None:
+        """Profile the bucket of a recipe in an idle worker."""
+        self._launcher.send(worker, Measure(recipe=recipe))
+
+    def decide(self, worker: int, trial: int, *, go_on: bool) -> None:
+        """Resume or stop the trial of a worker that waits at a rung."""
+        self._launcher.send(worker, Decision(trial=trial, go_on=go_on))
+
+    def restart(self, worker: int) -> None:
+        """Kill a worker and start its replacement."""
+        ended = self._workers.pop(worker)
+        self._launcher.end(worker, grace_seconds=0.0)
+        self._start(worker, is_replacement=ended.is_ready or ended.is_replacement)
+
+    def kill(self, worker: int) -> None:
+        """Kill a worker as a machine that runs out of memory does; :meth:`wait` reports it."""
+        self._launcher.kill(worker)
+
+    def wait(self, timeout_seconds: float) -> Sequence[tuple[int, FromWorker | WorkerExited]]:
+        """The messages of all workers; an exited worker is replaced before its exit is reported.
+
+        A replacement that refuses to work counts as exited: the resource that it lacks was there
+        before and may come back.
+
+        Raises:
+            TuneError: Several workers in a row exited, or refused to work, before they were ready.
+        """
+        messages: list[tuple[int, FromWorker | WorkerExited]] = []
+        for worker, message in self._launcher.receive(timeout_seconds):
+            if message is None:
+                messages.append((worker, self._replace(worker)))
+            elif isinstance(message, Refused) and self._workers[worker].is_replacement:
+                messages.append((worker, self._replace(worker, message)))
+            else:
+                if isinstance(message, Ready):
+                    self._workers[worker].is_ready = True
+                    self._startup_failures = 0
+                messages.append((worker, message))
+        return messages
+
+    def checkpoint(self, trial: int) -> Path:
+        """Folder of a trial's checkpoints."""
+        return checkpoint_folder(self._out, trial)
+
+    def set_aside(self, trial: int) -> Path | None:
+        """Rename the folder of a trial's checkpoints, so that the trial starts from the beginning.
+
+        Returns:
+            The new name of the folder; None where it held no files.
+        """
+        folder = self.checkpoint(trial)
+        if not folder.is_dir() or not any(folder.iterdir()):
+            return None
+        names = (folder.with_name(f"{folder.name}.before-{n}") for n in itertools.count(1))
+        return folder.rename(next(name for name in names if not name.exists()))
+
+    def close(self) -> None:
+        """End all workers."""
+        self._workers.clear()
+        self._launcher.close(grace_seconds=_SHUTDOWN_GRACE_SECONDS)
+
+    def _start(self, worker: int, *, is_replacement: bool) -> None:
+        self._launcher.start(worker)
+        self._workers[worker] = _Worker(is_replacement)
+        self._launcher.send(worker, self._prepare)
+
+    def _replace(self, worker: int, refusal: Refused | None = None) -> WorkerExited:
+        """Start another worker in place of one that has exited or refuses to work."""
+        ended = self._workers.pop(worker)
+        process = self._launcher.end(worker, grace_seconds=_SHUTDOWN_GRACE_SECONDS)
+        if not ended.is_ready:
+            self._startup_failures += 1
+            if self._startup_failures >= MAX_STARTUP_FAILURES:
+                raise _startup_error(process) if refusal is None else refusal.error()
+        self._start(worker, is_replacement=ended.is_ready or ended.is_replacement)
+        step = 0
+        if ended.trial is not None:
+            step = CheckpointFolder(self.checkpoint(ended.trial)).newest_step()
+        cause = process.cause if refusal is None else f"it refused to work: {refusal.message}"
+        return WorkerExited(cause, process.log_tail, step)
+
+
+def _startup_error(last: ProcessExit) -> TuneError:
+    return TuneError(
+        f"{MAX_STARTUP_FAILURES} workers in a row exited before they were ready ({last.cause}).",
+        hint=f"The log {last.log} ends:\n{last.log_tail}",
+        exit_code=EXIT_FAILED,
+    )
+
+
+if TYPE_CHECKING:
+
+    def _is_a_pool(pool: SupervisedPool) -> WorkerPool:
+        return pool

@@ -181,7 +181,7 @@ def test_a_file_that_is_missing_or_no_npz_is_refused(tmp_path: Path) -> None:
     assert "There is no file" in check_dataset(NPZ, base=tmp_path)[0]
     (tmp_path / "images.npz").write_text("no archive")
 
-    assert "is no npz that numpy can read" in check_dataset(NPZ, base=tmp_path)[0]
+    assert "is not an npz file that NumPy can read" in check_dataset(NPZ, base=tmp_path)[0]
 
 
 def test_a_split_that_the_digits_cannot_give_is_found_by_the_check() -> None:

@@ -325,7 +325,7 @@ def test_a_class_may_be_called_train_and_litter_is_left_out(photos: Path) -> Non
 
     assert dataset.classes == ("dog", "train")
     (note,) = dataset.notes
-    assert note.startswith(f"1 file in {photos}/photos is no image by its name and was left out: ")
+    assert note.startswith(f"1 file in {photos}/photos has no image suffix and was left out: ")
     assert note.endswith("dog/README.txt.")
 
 
@@ -486,7 +486,7 @@ def test_a_given_split_may_not_cut_through_a_group_nor_be_misspelt(photos: Path)
         load(photos, TABLE)
 
     write_table(photos, header, [(*row, "tset", "g") for row in rows])
-    with pytest.raises(TuneError, match="'tset' is no split, did you mean 'test'"):
+    with pytest.raises(TuneError, match="'tset' is not a split, did you mean 'test'"):
         load(photos, TABLE)
 
 

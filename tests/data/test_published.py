@@ -195,7 +195,7 @@ def test_a_cut_idx_file_is_refused(tmp_path: Path, kept_bytes: int) -> None:
     member = "train-images-idx3-ubyte"
     (tmp_path / member).write_bytes(files[member][:kept_bytes])
 
-    with pytest.raises(TuneError, match=f"{member} is no whole IDX file"):
+    with pytest.raises(TuneError, match=f"{member} is not a complete IDX file"):
         load_dataset(DataSpec(name="mnist", path="."), base=tmp_path)
 
 
@@ -245,8 +245,8 @@ def test_a_pickle_written_by_python_2_is_read() -> None:
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (b"", "test_batch is no batch of CIFAR"),
-        (pickle.dumps([1, 2]), "test_batch is no batch of CIFAR"),
+        (b"", "test_batch is not a batch of CIFAR"),
+        (pickle.dumps([1, 2]), "test_batch is not a batch of CIFAR"),
         (pickle.dumps({b"data": np.zeros((2, 5), np.uint8), b"labels": [0, 1]}), r"\(2, 5\)"),
         (
             pickle.dumps({b"data": np.zeros((1, 3072), np.uint8), b"labels": [-1]}),
@@ -275,10 +275,10 @@ def test_what_is_no_form_of_the_dataset_is_refused_by_check_and_load(tmp_path: P
 
     assert_refused("There is no file or folder")
     (tmp_path / "data").write_text("text")
-    assert_refused("is no form of cifar10")
+    assert_refused("is not a readable form of cifar10")
     (tmp_path / "data").unlink()
     (tmp_path / "data").mkdir()
-    assert_refused("holds no form of cifar10")
+    assert_refused("has no readable form of cifar10")
     (tmp_path / "data").rmdir()
     write_batches(tmp_path / "data")
     (tmp_path / "data/data_batch_3").unlink()

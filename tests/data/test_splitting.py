@@ -172,7 +172,7 @@ def test_a_stratified_cut_between_groups_keeps_the_classes_in_proportion() -> No
 @pytest.mark.parametrize(
     ("labels", "spec", "sentence"),
     [
-        ([0, 1] * 10, {"test": None}, "brings no test images"),
+        ([0, 1] * 10, {"test": None}, "has no test images"),
         ([0, 1] * 10, {"test": 20}, "takes all of the 20 images"),
         ([0, 1] * 10, {"test": 10, "validation": 10}, "takes all of the 10 images"),
         (
@@ -180,7 +180,7 @@ def test_a_stratified_cut_between_groups_keeps_the_classes_in_proportion() -> No
             {"test": 0.5, "validation": 2, "train": 10},
             "10 images; the train split has 8",
         ),
-        ([0, 1] * 10, {"test": 0.5, "validation": 2, "train": 0.01}, "asks for 0 images"),
+        ([0, 1] * 10, {"test": 0.5, "validation": 2, "train": 0.01}, "requests 0 images"),
         ([0] * 10 + [1], {"test": 2}, "'class 1' has one image only"),
         (list(range(10)) * 3, {"test": 5}, "a part of 5, fewer than the 10 classes"),
     ],

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from effv2_tune.files.download import OnBytes
 
-OTHERWISE = "Name its place as 'path:'."
+FALLBACK_HINT = "Name its place as 'path:'."
 IMPATIENT = RetryPolicy(attempts=2, timeout_seconds=5, pause_seconds=0)
 RIGHT = Digest("md5", hashlib.md5(CONTENT).hexdigest())  # noqa: S324 - what publishers state
 
@@ -27,7 +27,7 @@ def fetch(
     urls: list[str],
     destination: Path,
     *,
-    patience: RetryPolicy = IMPATIENT,
+    retries: RetryPolicy = IMPATIENT,
     on_bytes: OnBytes = lambda *_: None,
 ) -> Path:
     return fetch_file(
@@ -35,8 +35,8 @@ def fetch(
         destination,
         digest=RIGHT,
         on_bytes=on_bytes,
-        otherwise=OTHERWISE,
-        patience=patience,
+        fallback_hint=FALLBACK_HINT,
+        retries=retries,
     )
 
 
@@ -111,7 +111,7 @@ def test_wrong_bytes_are_never_kept_and_the_next_address_is_tried(
     server.files["/wrong"] = b"wrong"
     addresses = [f"{server.address}/{name}" for name in ("gone", "wrong")]
     with pytest.raises(
-        TuneError, match="gave another file than the published one: its md5 is"
+        TuneError, match="provided another file than the published one: its md5 is"
     ) as failed:
         fetch(addresses, tmp_path / "file")
     assert "HTTP status 404" in failed.value.message

@@ -143,7 +143,7 @@ def test_a_person_names_a_device_and_how_many() -> None:
     assert (named("v5e-8")[0].name, named("v5e-8")[1]) == ("v5e", 8)
     assert (named("T4-2")[0].name, named("T4-2")[1]) == ("t4", 2)
     assert (named("a100-80gb")[0].memory, named("a100-80gb")[1]) == (80e9, 1)
-    with pytest.raises(TuneError, match=r"No device is called 'v5a', did you mean 'v5e'") as wrong:
+    with pytest.raises(TuneError, match=r"Unknown device 'v5a', did you mean 'v5e'") as wrong:
         named("v5a")
     assert wrong.value.exit_code == EXIT_WRONG_INPUT
     assert "v6e" in (wrong.value.hint or "")

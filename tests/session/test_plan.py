@@ -83,7 +83,7 @@ def test_a_bucket_that_does_not_fit_is_marked_and_told(tune: Tune) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("--device", "v5a"), "No device is called 'v5a', did you mean 'v5e'"),
+        (("--device", "v5a"), "Unknown device 'v5a', did you mean 'v5e'"),
         (
             ("--device", "v5e", "--measure"),
             "--measure profiles this machine's device, not --device v5e",

@@ -117,7 +117,7 @@ def fetch(file: WeightFile, cache: Path, seen: list[Any] | None = None) -> Path:
         file,
         cache=cache,
         progress=lambda *at: seen.append(at) if seen is not None else None,
-        patience=RetryPolicy(pause_seconds=0),
+        retries=RetryPolicy(pause_seconds=0),
     )
 
 

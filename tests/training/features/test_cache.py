@@ -52,7 +52,7 @@ def _fill(file: FeatureFile) -> None:
 
 def _written(cache: FeatureCache, key: FeatureKey = KEY) -> Path:
     facts = FACTS.model_copy(update={"key": key})
-    with cache.alone(facts, waits=lambda: None) as folder:
+    with cache.exclusive(facts, on_wait=lambda: None) as folder:
         _fill(_file(folder))
     return folder
 
@@ -97,9 +97,9 @@ def test_a_set_whose_facts_are_lost_is_counted_and_makes_room(
     assert one.label == f"{lost.name} (of an earlier version, or damaged)"
     assert one.nbytes == sum(path.stat().st_size for path in lost.iterdir())
     assert (two.folder, two.label) == (other, "tiny@32")
-    assert [entry.folder for entry in cache.relatives(FACTS)] == [other]
+    assert [entry.folder for entry in cache.of_changed_data(FACTS)] == [other]
     cache.limit = one.nbytes + two.nbytes
-    (removed,) = cache.make_room(1, keep=KEY.model_copy(update={"data": "new"}))
+    (removed,) = cache.evict(1, keep=KEY.model_copy(update={"data": "new"}))
     assert removed == one
     assert not lost.exists()
 
@@ -109,7 +109,7 @@ def test_a_set_in_work_makes_no_room_though_its_facts_are_lost(cache: FeatureCac
     _tear(folder, "")
     cache.limit = 0
 
-    assert cache.make_room(0, keep=KEY) == []
+    assert cache.evict(0, keep=KEY) == []
     assert folder.exists()
 
 
@@ -126,12 +126,12 @@ def test_facts_that_are_lost_are_written_again_when_the_set_is_used(
         real(descriptor)
 
     monkeypatch.setattr(os, "fsync", fsync)
-    with cache.alone(FACTS, waits=lambda: None) as folder:
+    with cache.exclusive(FACTS, on_wait=lambda: None) as folder:
         (entry,) = cache.entries()
 
     assert entry.facts == FACTS
     assert synced == [(folder / "features.json").stat().st_ino, folder.stat().st_ino]
-    with cache.alone(FACTS, waits=lambda: None):
+    with cache.exclusive(FACTS, on_wait=lambda: None):
         assert len(synced) == 2  # what says the same is left alone
 
 
@@ -164,7 +164,7 @@ def test_a_limit_without_end_is_no_number_of_gigabytes(
         limit_bytes()
 
     assert str(error.value).startswith(
-        f"EFFV2_TUNE_FEATURES_GB is {given!r}, and no number of gigabytes."
+        f"EFFV2_TUNE_FEATURES_GB is {given!r}, which is not a finite number of gigabytes."
     )
 
 
@@ -181,7 +181,7 @@ def test_a_set_that_was_removed_and_begun_anew_is_not_removed_again(
             # Between opening the lock and having it: another one removes, a third one begins.
             monkeypatch.setattr(fcntl, "flock", real)
             assert cache.remove(entry)
-            third.enter_context(cache.alone(FACTS, waits=lambda: None))
+            third.enter_context(cache.exclusive(FACTS, on_wait=lambda: None))
             real(file, how)
 
         monkeypatch.setattr(fcntl, "flock", slow)

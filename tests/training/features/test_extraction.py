@@ -577,7 +577,7 @@ def test_where_images_change_the_backbone_runs_in_every_step_and_that_is_said(
 def _written(cache: FeatureCache, key: FeatureKey, rows: int = 100) -> Path:
     """A feature set on disk, as an extraction leaves it."""
     facts = FeatureFacts(key=key, source="digits", weights_name="imagenet")
-    with cache.alone(facts, waits=lambda: None) as folder:
+    with cache.exclusive(facts, on_wait=lambda: None) as folder:
         file = FeatureFile(folder, "train", count=rows, width=8, block=64)
         gaps = file.missing()
         with file.writing() as writer:
@@ -598,14 +598,14 @@ def test_the_least_recently_used_features_make_room_but_never_those_in_work(
         os.utime(folders[place] / "features.json", (age, age))
     facts = FeatureFacts(key=keys[1], source="digits", weights_name="imagenet")
 
-    with cache.alone(facts, waits=lambda: None):
+    with cache.exclusive(facts, on_wait=lambda: None):
         os.utime(folders[1] / "features.json", (0, 0))
-        removed = cache.make_room(4_000, keep=keys[2])
+        removed = cache.evict(4_000, keep=keys[2])
 
     assert [entry.folder for entry in removed] == [folders[0]]
     assert sorted(entry.folder for entry in cache.entries()) == sorted(folders[1:])
     with pytest.raises(TuneError, match=r"need 1000000\.0 GB; the disk of .* has"):
-        cache.make_room(10**15, keep=keys[2])
+        cache.evict(10**15, keep=keys[2])
 
 
 def test_a_command_lists_features_and_clears_them(
@@ -635,6 +635,6 @@ def test_a_limit_that_is_no_number_is_told(
     monkeypatch.setenv("EFFV2_TUNE_FEATURES_GB", "plenty")
 
     assert cli.run(["features"]) == 2
-    assert "EFFV2_TUNE_FEATURES_GB is 'plenty', and no number of gigabytes." in (
+    assert "EFFV2_TUNE_FEATURES_GB is 'plenty', which is not a finite number of gigabytes." in (
         capsys.readouterr().err
     )

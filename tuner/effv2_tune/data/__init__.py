@@ -1,4 +1,4 @@
-"""Datasets as uint8 images, and their splits."""
+"""Loads datasets as uint8 images, and splits them."""
 
 from effv2_tune.data.class_weights import class_weights
 from effv2_tune.data.dataset import Dataset, Split

@@ -1,4 +1,4 @@
-"""Images that come as arrays: the digits of scikit-learn, and npz files."""
+"""Reads images stored as arrays: scikit-learn's digits, and npz files."""
 
 from __future__ import annotations
 
@@ -42,23 +42,23 @@ class ArrayImages:
 
     parts: tuple[Images, ...]
 
-    def gather(self, wanted: Sequence[Indices], storing: StorageOptions) -> list[Images]:
-        """One array for each array of positions, fitted where the stored size is another one."""
+    def gather(self, wanted: Sequence[Indices], options: StorageOptions) -> list[Images]:
+        """One array for each array of positions, resized if the stored size differs."""
         height, width = self.parts[0].shape[1:3]
-        side = storing.stored_side([(width, height)])
-        return [_fitted(self._take(positions), side, storing) for positions in wanted]
+        side = options.stored_side([(width, height)])
+        return [_fitted(self._take(positions), side, options) for positions in wanted]
 
     def _take(self, positions: Indices) -> Images:
-        taken = np.empty((len(positions), *self.parts[0].shape[1:]), np.uint8)
+        gathered = np.empty((len(positions), *self.parts[0].shape[1:]), np.uint8)
         start = 0
         for part in self.parts:
             inside = (positions >= start) & (positions < start + len(part))
-            taken[inside] = part[positions[inside] - start]
+            gathered[inside] = part[positions[inside] - start]
             start += len(part)
-        return taken
+        return gathered
 
 
-def _fitted(images: Images, side: int, storing: StorageOptions) -> Images:
+def _fitted(images: Images, side: int, options: StorageOptions) -> Images:
     """Arrays of another size as squares of ``side`` pixels, on all cores."""
     if images.shape[1:3] == (side, side):
         return images
@@ -66,19 +66,19 @@ def _fitted(images: Images, side: int, storing: StorageOptions) -> Images:
 
     fitted = np.empty((len(images), side, side, 3), np.uint8)
 
-    def fit(place: int) -> None:
-        fitted[place] = np.asarray(fit_square(Image.fromarray(images[place]), side, storing.fit))
+    def fit(index: int) -> None:
+        fitted[index] = np.asarray(fit_square(Image.fromarray(images[index]), side, options.fit))
 
-    with ThreadPoolExecutor(storing.cores) as threads:
+    with ThreadPoolExecutor(options.cores) as threads:
         list(threads.map(fit, range(len(images))))
     return fitted
 
 
 def read_digits() -> Pool:
-    """scikit-learn's 1,797 handwritten digits, 8 x 8 pixels, in their own order.
+    """scikit-learn's 1,797 handwritten digits, 8 x 8 pixels, in their original order.
 
     Grey values from 0 to 16 become round(255 value / 16), the same in three channels. A fifth of
-    the images tests where the study says nothing.
+    the images is the default test split.
     """
     from sklearn.datasets import load_digits
 
@@ -105,11 +105,11 @@ def read_npz(path: Path, classes: tuple[str, ...] | None = None) -> Pool:
 
     Args:
         path: The file.
-        classes: Names of the classes where the dataset is a known one; else the file's
+        classes: Names of the classes of a known dataset; else the file's
             ``classes``, or the class numbers as text.
 
     Raises:
-        TuneError: If keys, types, shapes or labels are not what a classifier can use.
+        TuneError: If keys, dtypes, shapes or labels are invalid.
     """
     mistakes = check_npz(path)
     if mistakes:
@@ -132,7 +132,7 @@ def read_npz(path: Path, classes: tuple[str, ...] | None = None) -> Pool:
 
 
 def check_npz(path: Path) -> list[TuneError]:
-    """What is wrong with an npz, from the headers of its arrays alone."""
+    """Validate an npz by the headers of its arrays alone; returns all mistakes."""
     if not path.is_file():
         return [
             TuneError(
@@ -145,7 +145,7 @@ def check_npz(path: Path) -> list[TuneError]:
     except (zipfile.BadZipFile, ValueError, OSError, EOFError) as error:
         return [
             TuneError(
-                f"{path} is no npz that numpy can read ({error}).",
+                f"{path} is not an npz file that NumPy can read ({error}).",
                 hint="Write it again with numpy.savez(path, x_train=..., y_train=...).",
             )
         ]

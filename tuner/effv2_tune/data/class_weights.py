@@ -1,4 +1,4 @@
-"""How much each class weighs in the loss."""
+"""Computes the weight of each class in the loss."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A dataset as training sees it: uint8 images in three splits, and a digest of all of it."""
+"""Defines a dataset: uint8 images in three splits, and a digest of all of it."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Everything that a study trains, compares and finally tests on.
+    """The images of a study.
 
     Attributes:
-        train: What the network learns from.
-        validation: What trials are compared on.
-        test: What only the final training run is measured on.
+        train: For training.
+        validation: For comparing trials.
+        test: For evaluating the final training only.
         classes: Names of the classes; a label is an index into them.
         digest: Of all pixels, labels, splits and the number of classes: the same for the same
             images whatever form they came in.
-        notes: Sentences about what was left out or assumed on the way.
+        notes: Messages about what was left out or assumed.
     """
 
     train: Split
@@ -63,7 +63,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
 
     def facts(self) -> DataFacts:
-        """What training needs to know before it sees an image."""
+        """Counts, image shape and digest."""
         height, width, channels = self.train.images.shape[1:]
         return DataFacts(
             classes=len(self.classes),
@@ -97,5 +97,5 @@ def piece_digests(images: Images) -> list[bytes]:
         piece = np.ascontiguousarray(images[start : start + _IMAGES_PER_PIECE])
         return hashlib.sha256(piece.data).digest()
 
-    with ThreadPoolExecutor(os.cpu_count()) as threads:  # hashlib lets go of the interpreter lock
+    with ThreadPoolExecutor(os.cpu_count()) as threads:  # hashlib releases the interpreter lock
         return list(threads.map(digest, starts))

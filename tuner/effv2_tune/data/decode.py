@@ -1,4 +1,4 @@
-"""One image file as uint8 RGB: every mode, upright, square."""
+"""Decodes an image file of any mode to uint8 RGB, upright and square."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class UnreadableImageError(Exception):
 
     Args:
         path: The file.
-        reason: What the decoder says.
+        reason: The decoder's message.
     """
 
     def __init__(self, path: Path, reason: str) -> None:
@@ -34,11 +34,11 @@ class UnreadableImageError(Exception):
 def size_of(path: Path) -> tuple[int, int]:
     """Width and height of an image as it is stored, from the file's header.
 
-    Its Exif orientation is not asked for: that does not make a square of an oblong, and in a PNG
-    it may lie behind all the pixels.
+    The Exif orientation is ignored: it does not turn an oblong into a square, and in a PNG it may
+    come after all the pixels.
 
     Raises:
-        UnreadableImageError: If the header is not one of an image.
+        UnreadableImageError: If the file has no valid image header.
     """
     from PIL import Image
 
@@ -58,7 +58,7 @@ def decode(path: Path, side: int, fit: Fit) -> Images:
     is at least four times too large is first decoded at 1/2, 1/4 or 1/8 of its size.
 
     Raises:
-        UnreadableImageError: If the file is no image, is cut short, or holds floating point.
+        UnreadableImageError: If the file is not an image, is truncated, or has float values.
     """
     from PIL import Image, ImageOps
 
@@ -124,6 +124,6 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 def _reason(error: Exception) -> str:
     from PIL import UnidentifiedImageError
 
-    if isinstance(error, UnidentifiedImageError):  # its own text repeats the path
+    if isinstance(error, UnidentifiedImageError):  # its message repeats the path
         return "not an image in a format that Pillow knows"
     return str(error) or type(error).__name__

@@ -43,24 +43,24 @@ class FileImages:
 
     paths: tuple[Path, ...]
 
-    def gather(self, wanted: Sequence[Indices], storing: StorageOptions) -> list[Images]:
+    def gather(self, wanted: Sequence[Indices], options: StorageOptions) -> list[Images]:
         """One array for each array of positions, in memory or as parts of one memory map."""
         paths = [self.paths[position] for position in np.concatenate(wanted)]
         identities = [_identity(path) for path in paths]
-        record = SizeRecord.of(storing.cache / "decoded", key=identities)
-        sizes = record.read() or _sizes(paths, storing)
-        side = storing.stored_side(sizes)
+        record = SizeRecord.of(options.cache / "decoded", key=identities)
+        sizes = record.read() or _sizes(paths, options)
+        side = options.stored_side(sizes)
         shape = (len(paths), side, side, 3)
-        if np.prod(shape) <= storing.memory_limit:
-            images = _decoded(shape, paths, storing)
+        if np.prod(shape) <= options.memory_limit:
+            images = _decoded(shape, paths, options)
         else:
             store = ImageStore.of(
-                storing.cache / "decoded",
-                key=(side, storing.fit, identities),
+                options.cache / "decoded",
+                key=(side, options.fit, identities),
                 shape=shape,
                 block=_IMAGES_PER_TASK,
             )
-            images = _stored(store, paths, storing)
+            images = _stored(store, paths, options)
             record.write(sizes)
         return np.split(images, np.cumsum([len(positions) for positions in wanted])[:-1])
 
@@ -72,7 +72,7 @@ def _identity(path: Path) -> tuple[str, int, int]:
 
 
 def _decoded(
-    shape: tuple[int, int, int, int], paths: Sequence[Path], storing: StorageOptions
+    shape: tuple[int, int, int, int], paths: Sequence[Path], options: StorageOptions
 ) -> Images:
     """The images of ``paths``, decoded into memory."""
     images = np.empty(shape, np.uint8)
@@ -81,23 +81,23 @@ def _decoded(
         images[start : start + len(block)] = block
 
     starts = range(0, len(paths), _IMAGES_PER_TASK)
-    _decode_blocks(paths, starts, shape[1], storing, put=put)
+    _decode_blocks(paths, starts, shape[1], options, put=put)
     return images
 
 
-def _stored(store: ImageStore, paths: Sequence[Path], storing: StorageOptions) -> Images:
+def _stored(store: ImageStore, paths: Sequence[Path], options: StorageOptions) -> Images:
     """The images of ``store``, decoded from ``paths`` where it does not have them yet."""
     with store.exclusive():
         images = store.read()
         if images is None:
             with store.filling() as (writer, missing):
                 side = store.shape[1]
-                _decode_blocks(paths, missing, side, storing, put=writer.put, record=writer.record)
+                _decode_blocks(paths, missing, side, options, put=writer.put, record=writer.record)
             images = store.finish()
     return images
 
 
-def _sizes(paths: Sequence[Path], storing: StorageOptions) -> set[tuple[int, int]]:
+def _sizes(paths: Sequence[Path], options: StorageOptions) -> set[tuple[int, int]]:
     """The distinct (width, height) of the images."""
     blocks = [
         paths[start : start + _IMAGES_PER_TASK] for start in range(0, len(paths), _IMAGES_PER_TASK)
@@ -109,10 +109,10 @@ def _sizes(paths: Sequence[Path], storing: StorageOptions) -> set[tuple[int, int
         found = (_try(unreadable, size_of, path) for path in block)
         return {size for size in found if size is not None}
 
-    for done, (_, found) in enumerate(_map_in_order(sizes_of, blocks, storing.cores), start=1):
+    for done, (_, found) in enumerate(_map_in_order(sizes_of, blocks, options.cores), start=1):
         sizes |= found
         count = min(done * _IMAGES_PER_TASK, len(paths))
-        storing.on_progress(Progress("reading the sizes of images", count, len(paths), "images"))
+        options.on_progress(Progress("reading the sizes of images", count, len(paths), "images"))
     _refuse(unreadable, len(paths))
     return sizes
 
@@ -121,7 +121,7 @@ def _decode_blocks(
     paths: Sequence[Path],
     starts: Sequence[int],
     side: int,
-    storing: StorageOptions,
+    options: StorageOptions,
     *,
     put: Callable[[int, Images], Result],
     record: Callable[[int, Result], None] = lambda *_: None,
@@ -132,7 +132,7 @@ def _decode_blocks(
         paths: All files.
         starts: Positions of the first files of the blocks.
         side: Of the decoded images, in pixels.
-        storing: Fit, number of threads, progress.
+        options: Fit, number of threads, progress.
         put: Called with each block by the thread that decoded it, so that none waits in memory.
         record: Called with the results of ``put`` in the order of ``starts``, by this thread.
 
@@ -142,7 +142,7 @@ def _decode_blocks(
     unreadable: list[UnreadableImageError] = []
 
     def decode_one(path: Path) -> Images:
-        return decode(path, side, storing.fit)
+        return decode(path, side, options.fit)
 
     def decode_block(start: int) -> Result | None:
         files = paths[start : start + _IMAGES_PER_TASK]
@@ -158,11 +158,11 @@ def _decode_blocks(
 
     sizes = {start: min(_IMAGES_PER_TASK, len(paths) - start) for start in starts}
     done = len(paths) - sum(sizes.values())
-    for start, result in _map_in_order(decode_block, starts, storing.cores):
+    for start, result in _map_in_order(decode_block, starts, options.cores):
         if result is not None:
             record(start, result)
         done += sizes[start]
-        storing.on_progress(Progress("decoding images", done, len(paths), "images"))
+        options.on_progress(Progress("decoding images", done, len(paths), "images"))
     _refuse(unreadable, len(paths))
 
 

@@ -1,4 +1,4 @@
-"""Images in folders: one folder for each class, in one tree or under train, val and test."""
+"""Reads folders of images: one folder for each class, in one tree or per split."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ SPLIT_FOLDERS = {
     "validation": VALIDATION,
     "test": TEST,
 }
-#: What operating systems leave in every folder.
-_LITTER = frozenset(("thumbs.db", "desktop.ini"))
+#: Files that operating systems create in every folder.
+_SYSTEM_FILES = frozenset(("thumbs.db", "desktop.ini"))
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Listing:
         root: The folder.
         paths: The files of each split, in the order of the pool.
         names: Name of the class of each file.
-        left_out: Files that are no images by their names.
+        left_out: Files without the suffix of an image.
     """
 
     root: Path
@@ -52,11 +52,11 @@ def read_folder(root: Path, classes: tuple[str, ...] | None = None) -> Pool:
 
     Args:
         root: The folder.
-        classes: Names that the classes must have, in the order of their numbers, where the
+        classes: Names that the classes must have, in the order of their numbers, if the
             dataset is a known one.
 
     Raises:
-        TuneError: If there are no images, or classes that cannot be told apart or trained.
+        TuneError: If there are no images, or the classes are invalid.
     """
     listing = list_folder(root)
     named = classes or tuple(sorted(set(listing.names[TRAIN])))
@@ -81,13 +81,13 @@ def _note_of(listing: Listing) -> tuple[str, ...]:
         return ()
     count, example = len(listing.left_out), listing.left_out[0].relative_to(listing.root)
     if count == 1:
-        sentence = f"1 file in {listing.root} is no image by its name and was left out: {example}."
+        note = f"1 file in {listing.root} has no image suffix and was left out: {example}."
     else:
-        sentence = (
-            f"{count:,} files in {listing.root} are no images by their names and were left out, "
+        note = (
+            f"{count:,} files in {listing.root} have no image suffix and were left out, "
             f"such as {example}."
         )
-    return (sentence,)
+    return (note,)
 
 
 def list_folder(root: Path) -> Listing:
@@ -106,8 +106,8 @@ def list_folder(root: Path) -> Listing:
     for split, folder in _split_folders(root).items():
         found = _files_by_class(folder, left_out)
         order = np.random.default_rng(0).permutation(len(found))
-        paths[split] = tuple(found[place][0] for place in order)
-        names[split] = tuple(found[place][1] for place in order)
+        paths[split] = tuple(found[index][0] for index in order)
+        names[split] = tuple(found[index][1] for index in order)
     return Listing(root, paths, names, tuple(sorted(left_out)))
 
 
@@ -117,7 +117,7 @@ def _split_folders(root: Path) -> dict[int, Path]:
     if not inside:
         raise TuneError(
             f"{root} has no folders in it.",
-            hint="Put the images of each class into a folder of its own, named like the class.",
+            hint="Put the images of each class into one folder, named like the class.",
         )
     named = [folder for folder in inside if folder.name.lower() in SPLIT_FOLDERS]
     trains = [folder for folder in named if SPLIT_FOLDERS[folder.name.lower()] == TRAIN]
@@ -146,21 +146,21 @@ def _files_by_class(folder: Path, left_out: list[Path]) -> list[tuple[Path, str]
     if not classes:
         raise TuneError(
             f"{folder} has no folders of classes in it.",
-            hint="Put the images of each class into a folder of its own, named like the class.",
+            hint="Put the images of each class into one folder, named like the class.",
         )
-    left_out += [path for path in folder.iterdir() if path.is_file() and _is_someones(path)]
+    left_out += [path for path in folder.iterdir() if path.is_file() and _is_user_file(path)]
     found = []
-    for one in classes:
+    for class_folder in classes:
         images = []
-        for parent, _, files in os.walk(one):
+        for parent, _, files in os.walk(class_folder):
             for path in (Path(parent, file) for file in files):
-                if path.suffix.lower() in IMAGE_ENDINGS and _is_someones(path):
-                    images.append((path, one.name))
-                elif _is_someones(path):
+                if path.suffix.lower() in IMAGE_ENDINGS and _is_user_file(path):
+                    images.append((path, class_folder.name))
+                elif _is_user_file(path):
                     left_out.append(path)
         if not images:
             raise TuneError(
-                f"The class folder {one} holds no images.",
+                f"The class folder {class_folder} holds no images.",
                 hint=f"Add images ({', '.join(sorted(IMAGE_ENDINGS))}) or remove the folder.",
             )
         found += images
@@ -173,9 +173,9 @@ def _subfolders(folder: Path) -> list[Path]:
     )
 
 
-def _is_someones(path: Path) -> bool:
-    """Whether a person put the file there, rather than an operating system."""
-    return not path.name.startswith(".") and path.name.lower() not in _LITTER
+def _is_user_file(path: Path) -> bool:
+    """Whether the user put the file there, rather than an operating system."""
+    return not path.name.startswith(".") and path.name.lower() not in _SYSTEM_FILES
 
 
 def _check_class_names(listing: Listing, classes: tuple[str, ...]) -> None:

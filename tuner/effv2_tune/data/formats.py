@@ -1,4 +1,4 @@
-"""The files that CIFAR and MNIST are published in, read without trusting them."""
+"""Parses the published files of CIFAR and MNIST without running any code in them."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ class Part:
     labels: Labels
 
     @classmethod
-    def of(cls, images: Images, labels: npt.NDArray[Any], place: str) -> Part:
+    def of(cls, images: Images, labels: npt.NDArray[Any], source: str) -> Part:
         """Images and as many labels as there are images.
 
         Raises:
             TuneError: If the labels are not one class number for each image.
         """
-        return cls(images, checked_labels(labels, len(images), f"The labels in {place}"))
+        return cls(images, checked_labels(labels, len(images), f"The labels in {source}"))
 
     @classmethod
     def joined(cls, parts: Sequence[Part]) -> Part:
@@ -73,7 +73,7 @@ def read_batch(content: bytes, name: str, label_key: str) -> Part:
         label_key: Under which the labels are.
 
     Raises:
-        TuneError: If it is anything else.
+        TuneError: If it is not such a batch.
     """
     try:
         batch = _BatchUnpickler(io.BytesIO(content), encoding="bytes").load()
@@ -84,7 +84,7 @@ def read_batch(content: bytes, name: str, label_key: str) -> Part:
         raise
     except Exception as error:  # a broken pickle may raise anything
         raise TuneError(
-            f"{name} is no batch of CIFAR ({type(error).__name__}: {error}).",
+            f"{name} is not a batch of CIFAR ({type(error).__name__}: {error}).",
             hint="Unpack the official archive again, or leave 'path:' out to download it.",
         ) from error
     if not flat:
@@ -101,7 +101,7 @@ def read_idx(content: bytes, name: str) -> npt.NDArray[np.uint8]:
     """An array of unsigned bytes in the IDX format of http://yann.lecun.com/exdb/mnist/.
 
     Raises:
-        TuneError: If it is cut short, or something else.
+        TuneError: If it is truncated, or not such a file.
     """
     try:
         zero, kind, dimensions = struct.unpack_from(">HBB", content)
@@ -111,14 +111,14 @@ def read_idx(content: bytes, name: str) -> npt.NDArray[np.uint8]:
     start = 4 + 4 * dimensions
     if zero != 0 or kind != _IDX_UNSIGNED_BYTE or len(content) - start != math.prod(shape):
         raise TuneError(
-            f"{name} is no whole IDX file of unsigned bytes.",
+            f"{name} is not a complete IDX file of unsigned bytes.",
             hint="Fetch the file again, or leave 'path:' out to download it.",
         )
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 
 class _BatchUnpickler(pickle.Unpickler):
-    """Unpickles data only: whatever else is named stays unbuilt."""
+    """Unpickles data only, and no other object."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in _ALLOWED:

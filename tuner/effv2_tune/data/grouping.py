@@ -1,4 +1,4 @@
-"""Cutting off a part of a dataset without ever cutting through a group."""
+"""Splits a dataset without separating the images of a group."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def cut_groups(
 ) -> tuple[Indices, Indices]:
     """Cut about ``count`` images off, whole groups at a time.
 
-    The groups are visited once, in a seeded order; one is taken if that brings the part taken
-    nearer to the wanted one: to its number of images or, with ``strata``, to its number of images
-    of each class (least squares). Without ``strata`` the part therefore misses ``count`` by at
+    The groups are visited once, in a seeded order; one is selected if that brings the part nearer
+    to the target: to its number of images or, with ``strata``, to its number of images of each
+    class (least squares). Without ``strata`` the part therefore misses ``count`` by at
     most the larger half of the largest group, unless it has to be one whole group.
     scikit-learn's ``GroupShuffleSplit`` counts groups instead, so that a few large ones make a
     split of any size.
@@ -48,20 +48,20 @@ def cut_groups(
     stratum = np.zeros(len(indices), np.int64) if strata is None else strata.astype(np.int64)
     sizes = np.zeros((len(names), int(stratum.max()) + 1))
     np.add.at(sizes, (member_of, stratum), 1)
-    taken = _nearest_to(sizes, sizes.sum(axis=0) * count / len(indices), seed)
-    part = taken[member_of]
+    selected = _nearest_to(sizes, sizes.sum(axis=0) * count / len(indices), seed)
+    part = selected[member_of]
     return indices[~part], indices[part]
 
 
 def _nearest_to(sizes: np.ndarray, wanted: np.ndarray, seed: int) -> np.ndarray:
-    """Which rows of ``sizes`` [groups, classes] to take so that their sum is near ``wanted``."""
-    taken = np.zeros(len(sizes), bool)
+    """Which rows of ``sizes`` [groups, classes] to select so that their sum is near ``wanted``."""
+    selected = np.zeros(len(sizes), bool)
     missing = wanted.copy()
     for group in np.random.default_rng(seed).permutation(len(sizes)):
         after = missing - sizes[group]
-        if np.square(after).sum() < np.square(missing).sum() and taken.sum() < len(sizes) - 1:
-            taken[group] = True
+        if np.square(after).sum() < np.square(missing).sum() and selected.sum() < len(sizes) - 1:
+            selected[group] = True
             missing = after
-    if not taken.any():  # every group is more than twice what is wanted: the smallest one it is
-        taken[sizes.sum(axis=1).argmin()] = True
-    return taken
+    if not selected.any():  # every group is more than twice the target: select the smallest one
+        selected[sizes.sum(axis=1).argmin()] = True
+    return selected

@@ -1,4 +1,4 @@
-"""From a study's data section to a dataset."""
+"""Loads the dataset of a study's data section."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from effv2_tune.data.arrays import check_npz, read_digits, read_npz
 from effv2_tune.data.dataset import Dataset, Split, dataset_digest
 from effv2_tune.data.folder import read_folder
 from effv2_tune.data.pool import Pool, check_classes
-from effv2_tune.data.progress import OnProgress, say_nothing
+from effv2_tune.data.progress import OnProgress, ignore_progress
 from effv2_tune.data.published import check_published, read_published
 from effv2_tune.data.registry import KNOWN, KnownDataset
 from effv2_tune.data.splitting import split_pool
@@ -43,9 +43,9 @@ def load_dataset(
         base: Folder that a relative ``path:`` starts from: the study file's.
         cache: Folder for downloads and decoded images, instead of
             :func:`~effv2_tune.files.cache.cache_folder`.
-        on_progress: Told now and then how far a download or a decoding is.
-        storage_size: Side in pixels at which images of mixed sizes are stored where ``spec``
-            says nothing: the largest resolution that the study searches.
+        on_progress: Called with the progress of downloads and decoding.
+        storage_size: Side in pixels at which images of mixed sizes are stored if ``spec``
+            specifies none: the largest resolution that the study searches.
         memory_limit: Images decoded from files stay in memory up to so many bytes; more are
             decoded once into a memory-mapped file in the cache. The result is the same.
         cores: Threads that decode; all cores if left out.
@@ -54,45 +54,45 @@ def load_dataset(
     Raises:
         TuneError: If the dataset cannot be used; nothing is left half-written.
     """
-    storing = StorageOptions(
+    options = StorageOptions(
         side=spec.storage_size,
         default_side=storage_size,
         fit=spec.fit,
         cache=cache or cache_folder("datasets"),
         memory_limit=memory_limit,
         cores=cores or available_cores(),
-        on_progress=on_progress or say_nothing,
+        on_progress=on_progress or ignore_progress,
     )
-    pool = _read_pool(spec, base, storing, known)
+    pool = _read_pool(spec, base, options, known)
     check_classes(pool, str(base / spec.path) if spec.path else spec.name)
     indices = split_pool(pool, spec)
     wanted = (indices.train, indices.validation, indices.test)
     train, validation, test = (
         _read_only(images, pool.labels[positions])
-        for images, positions in zip(pool.images.gather(wanted, storing), wanted, strict=True)
+        for images, positions in zip(pool.images.gather(wanted, options), wanted, strict=True)
     )
     digest = dataset_digest((train, validation, test), len(pool.classes))
     return Dataset(train, validation, test, pool.classes, digest, pool.notes)
 
 
 def check_dataset(spec: DataSpec, *, base: Path) -> list[str]:
-    """All that is wrong with a dataset and can be told without decoding or downloading it.
+    """Validate a dataset as far as possible without decoding or downloading it.
 
     Args:
         spec: The study's data section.
         base: Folder that a relative ``path:`` starts from.
 
     Returns:
-        Sentences, each with its way out; none if nothing is wrong so far.
+        Error messages with their hints; none if nothing is wrong so far.
     """
     try:
-        mistakes = _look_at(spec, base)
+        mistakes = _mistakes_in(spec, base)
     except TuneError as error:
         mistakes = [error]
     return [str(mistake).replace("\n", " ") for mistake in mistakes]
 
 
-def _look_at(spec: DataSpec, base: Path) -> list[TuneError]:
+def _mistakes_in(spec: DataSpec, base: Path) -> list[TuneError]:
     if spec.path is None:
         if spec.name == "digits":
             split_pool(read_digits(), spec)
@@ -109,11 +109,11 @@ def _look_at(spec: DataSpec, base: Path) -> list[TuneError]:
 
 
 def _read_pool(
-    spec: DataSpec, base: Path, storing: StorageOptions, known: Mapping[str, KnownDataset]
+    spec: DataSpec, base: Path, options: StorageOptions, known: Mapping[str, KnownDataset]
 ) -> Pool:
     path = None if spec.path is None else base / spec.path
     if spec.name in known:
-        return read_published(known[spec.name], path, storing)
+        return read_published(known[spec.name], path, options)
     if path is None:
         return read_digits()
     if spec.name == "npz":
@@ -124,7 +124,7 @@ def _read_pool(
 
 
 def _columns(spec: DataSpec) -> dict[str, str]:
-    """What the columns of a table are called, by their meanings."""
+    """The names of a table's columns, by their meanings."""
     return {str(meaning): name for meaning, name in (spec.columns or {}).items()}
 
 

@@ -1,4 +1,4 @@
-"""How far a download or a decoding is."""
+"""Reports the progress of downloads and decoding."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Progress:
-    """How far one activity is.
+    """The progress of one activity.
 
     Attributes:
         activity: What is being done, such as "decoding images".
         done: How much of it, in ``unit``.
-        total: How much there is, or None where nobody says.
+        total: How much there is, or None if unknown.
         unit: "bytes" or "images".
     """
 
@@ -26,6 +26,6 @@ class Progress:
 OnProgress = Callable[[Progress], None]
 
 
-def say_nothing(progress: Progress) -> None:
-    """Take a progress and keep quiet."""
+def ignore_progress(progress: Progress) -> None:
+    """Report nothing."""
     del progress

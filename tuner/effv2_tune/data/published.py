@@ -1,4 +1,4 @@
-"""Known datasets as they are published: downloaded, or in any of their forms on disk."""
+"""Loads known datasets: downloads them, or reads any of their published forms from disk."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from effv2_tune.files.download import OnBytes
 
 _FALLBACK_HINT = (
-    "Run the same command again, or fetch the file by other means and give its place as 'path:' "
+    "Run the same command again, or fetch the file by other means and specify its path as 'path:' "
     "in the study's data."
 )
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a known dataset was found on disk.
+class LocalCopy:
+    """A known dataset on disk.
 
     Attributes:
         kind: ``npz``, ``images`` (a folder of image files), ``tar``, or ``members`` (a folder
@@ -47,30 +47,30 @@ class Place:
     path: Path
 
 
-def read_published(known: KnownDataset, path: Path | None, storing: StorageOptions) -> Pool:
-    """A known dataset, from ``path`` or, without one, from the cache or the network.
+def read_published(known: KnownDataset, path: Path | None, options: StorageOptions) -> Pool:
+    """Read a known dataset from ``path`` or, without one, from the cache or the network.
 
     The order is that of the published files, in which published splits count; a folder of images
     has the order of :func:`~effv2_tune.data.folder.read_folder`.
 
     Raises:
-        TuneError: If it is not there, cannot be read, or cannot be downloaded.
+        TuneError: If it is missing, cannot be read, or cannot be downloaded.
     """
-    place = _downloaded(known, storing) if path is None else find_published(known, path)
-    if place.kind == "npz":
-        return read_npz(place.path, known.classes)
-    if place.kind == "images":
-        return read_folder(place.path, known.classes)
-    if place.kind == "tar":
-        return _from_tar(known, place.path)
-    return _pool(known, lambda name: _read_plain_or_gzip(place.path / name))
+    copy = _downloaded(known, options) if path is None else find_published(known, path)
+    if copy.kind == "npz":
+        return read_npz(copy.path, known.classes)
+    if copy.kind == "images":
+        return read_folder(copy.path, known.classes)
+    if copy.kind == "tar":
+        return _from_tar(known, copy.path)
+    return _pool(known, lambda name: _read_plain_or_gzip(copy.path / name))
 
 
-def find_published(known: KnownDataset, path: Path) -> Place:
-    """Which form of a known dataset lies at ``path``, without reading it.
+def find_published(known: KnownDataset, path: Path) -> LocalCopy:
+    """Find the form of a known dataset at ``path``, without reading it.
 
     Raises:
-        TuneError: If there is nothing, or nothing that is this dataset.
+        TuneError: If there is nothing, or not this dataset.
     """
     hint = (
         f"Accepted are the folder {known.folder}, "
@@ -82,49 +82,49 @@ def find_published(known: KnownDataset, path: Path) -> Place:
         raise TuneError(f"There is no file or folder {path}.", hint=hint)
     if path.is_file():
         if path.suffix == ".npz":
-            return Place("npz", path)
+            return LocalCopy("npz", path)
         if known.form == "batches" and path.name.endswith((".tar.gz", ".tgz", ".tar")):
-            return Place("tar", path)
-        raise TuneError(f"{path} is no form of {known.name} that can be read.", hint=hint)
+            return LocalCopy("tar", path)
+        raise TuneError(f"{path} is not a readable form of {known.name}.", hint=hint)
     for folder in (path, path / known.folder):
         if _has_member(folder, known.members[0][0]):
             _check_members(known, folder)
-            return Place("members", folder)
+            return LocalCopy("members", folder)
     if (path / f"{known.name}.npz").is_file():
-        return Place("npz", path / f"{known.name}.npz")
+        return LocalCopy("npz", path / f"{known.name}.npz")
     if (path / "train").is_dir():
-        return Place("images", path)
-    raise TuneError(f"{path} holds no form of {known.name} that can be read.", hint=hint)
+        return LocalCopy("images", path)
+    raise TuneError(f"{path} has no readable form of {known.name}.", hint=hint)
 
 
 def check_published(known: KnownDataset, path: Path) -> list[TuneError]:
-    """What is wrong with a known dataset on disk, without reading its images."""
+    """Validate a known dataset on disk, without reading its images; returns all mistakes."""
     try:
-        place = find_published(known, path)
-        if place.kind == "images":
-            list_folder(place.path)
+        copy = find_published(known, path)
+        if copy.kind == "images":
+            list_folder(copy.path)
     except TuneError as error:
         return [error]
-    return check_npz(place.path) if place.kind == "npz" else []
+    return check_npz(copy.path) if copy.kind == "npz" else []
 
 
-def _downloaded(known: KnownDataset, storing: StorageOptions) -> Place:
-    folder = storing.cache / known.name
+def _downloaded(known: KnownDataset, options: StorageOptions) -> LocalCopy:
+    folder = options.cache / known.name
     paths = [
         fetch(
             file.urls,
             folder / file.name,
             digest=Digest("md5", file.md5),
-            on_bytes=_bytes_of(file.name, storing.on_progress),
-            otherwise=_FALLBACK_HINT,
+            on_bytes=_bytes_of(file.name, options.on_progress),
+            fallback_hint=_FALLBACK_HINT,
         )
         for file in known.remote
     ]
-    return Place("tar", paths[0]) if known.form == "batches" else Place("members", folder)
+    return LocalCopy("tar", paths[0]) if known.form == "batches" else LocalCopy("members", folder)
 
 
 def _bytes_of(name: str, on_progress: OnProgress) -> OnBytes:
-    """Tell bytes of a download as the progress of an activity."""
+    """Report the bytes of a download as progress."""
     return lambda done, total: on_progress(Progress(f"downloading {name}", done, total, "bytes"))
 
 
@@ -159,7 +159,7 @@ def _from_tar(known: KnownDataset, path: Path) -> Pool:
             return _pool(known, lambda name: _member(archive, f"{known.folder}/{name}"))
     except (tarfile.TarError, OSError, EOFError, zlib.error, KeyError) as error:
         raise TuneError(
-            f"{path} is no archive of {known.name} that can be unpacked ({error}).",
+            f"{path} cannot be unpacked as the archive of {known.name} ({error}).",
             hint="Fetch it again, or leave 'path:' out to download it.",
         ) from error
 

@@ -1,4 +1,4 @@
-"""The datasets everyone knows by name: where their files are, and what their classes are called."""
+"""Lists the datasets that are loaded by name: addresses and checksums of their files, classes."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class RemoteFile:
 
     Attributes:
         name: Its name, on the server and in the cache.
-        urls: Where it is, in the order of trying.
-        md5: Its MD5, as the publishers state it.
+        urls: Its addresses, in the order of preference.
+        md5: Its MD5, as published.
     """
 
     name: str
@@ -49,13 +49,13 @@ class KnownDataset:
 
     Attributes:
         name: As in ``data: {name: ...}``.
-        form: How its files are written: pickled batches of CIFAR, or IDX as MNIST.
+        form: Format of its files: pickled batches like CIFAR, or IDX like MNIST.
         members: Names of the files with the training images, in order, and with the test images
             (for IDX, the images, then the labels).
-        folder: The folder that they are published in, inside an archive.
-        label_key: Under which the labels are pickled.
+        folder: Their folder inside the published archive.
+        label_key: Key of the labels in a pickled batch.
         classes: Names of the classes, in the order of the labels.
-        remote: What to download.
+        remote: The files to download.
     """
 
     name: str

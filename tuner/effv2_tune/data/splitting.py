@@ -1,4 +1,4 @@
-"""Which images train, which validate and which test: seeded, stratified, groups kept together."""
+"""Splits images into training, validation and test: seeded, stratified, groups kept together."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from effv2_tune.data.dataset import Labels
     from effv2_tune.study.recipe import DataSpec
 
-#: Share of the training images that validates where neither the source nor the study says more.
+#: Fraction of the training images for validation if neither the source nor the study specifies it.
 DEFAULT_VALIDATION = 0.1
 
 
@@ -36,10 +36,10 @@ class SplitIndices:
 
 
 def split_pool(pool: Pool, spec: DataSpec) -> SplitIndices:
-    """Split ``pool`` as ``spec`` says: test first, then validation, then the share to train on.
+    """Split ``pool`` as ``spec`` specifies: test, then validation, then the share to train on.
 
-    A split that the source brings is used whole and in its own order, or as the seeded subset
-    that ``spec`` asks for. A split that it does not bring is cut from the training images by
+    A published split is used completely and in its order, or as the seeded subset that ``spec``
+    requests. A split that the source lacks is cut from the training images by
     scikit-learn's ``train_test_split(indices, test_size=share, random_state=split_seed,
     stratify=...)``, whose order is kept: with ``validation: 0.1, stratify: false`` and
     ``split_seed: 42``, CIFAR-10 is split as in the original work (efficientnetv2.md, section 3.2).
@@ -71,7 +71,7 @@ def _test_share(pool: Pool, spec: DataSpec) -> float:
     share = pool.default_test if spec.test is None else spec.test
     if share is None:
         raise TuneError(
-            "The dataset brings no test images, and the study does not say how many to set aside.",
+            "The dataset has no test images, and the study does not specify how many to set aside.",
             hint="Add 'test: 0.2' (a fraction of all images, or a count) to the study's data.",
         )
     return share
@@ -111,7 +111,7 @@ class _Cutter:
         count = share if isinstance(share, int) else math.floor(share * len(indices))
         if count == 0 or count > len(indices):
             raise TuneError(
-                f"'{name}: {share:g}' asks for {count:,} images; the {name} split has "
+                f"'{name}: {share:g}' requests {count:,} images; the {name} split has "
                 f"{len(indices):,}.",
                 hint=f"Leave '{name}' out to use all of them.",
             )
@@ -126,14 +126,14 @@ class _Cutter:
         strata = self.pool.labels[indices] if self.spec.stratify else None
         if strata is not None:
             self._check_strata(strata, min(first, len(indices) - first), name)
-        one, other = train_test_split(
+        selected, rest = train_test_split(
             indices,
             train_size=first,
             test_size=len(indices) - first,
             random_state=self.spec.split_seed,
             stratify=strata,
         )
-        return one, other
+        return selected, rest
 
     def _check_strata(self, strata: Labels, smaller: int, name: str) -> None:
         counts = np.bincount(strata)

@@ -1,4 +1,4 @@
-"""How images are stored: at which size, where, with how many cores."""
+"""Configures how images are stored: size, folder, memory limit, cores."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from effv2_tune.data.progress import OnProgress, say_nothing
+from effv2_tune.data.progress import OnProgress, ignore_progress
 from effv2_tune.errors import TuneError
 from effv2_tune.files.cache import cache_folder
 
@@ -31,13 +31,13 @@ class StorageOptions:
     """How images are stored.
 
     Attributes:
-        side: Side in pixels that the study states, or None.
-        default_side: Side for images of mixed sizes where the study states none.
+        side: Side in pixels that the study specifies, or None.
+        default_side: Side for images of mixed sizes if the study specifies none.
         fit: How an image of another shape becomes square.
         cache: Folder for downloads and decoded images.
         memory_limit: Decoded images of more bytes than this go to disk.
         cores: Threads that decode.
-        on_progress: Told how far a download or a decoding is.
+        on_progress: Called with the progress of downloads and decoding.
     """
 
     side: int | None = None
@@ -46,16 +46,16 @@ class StorageOptions:
     cache: Path = field(default_factory=lambda: cache_folder("datasets"))
     memory_limit: int = MEMORY_LIMIT_BYTES
     cores: int = field(default_factory=available_cores)
-    on_progress: OnProgress = say_nothing
+    on_progress: OnProgress = ignore_progress
 
     def stored_side(self, sizes: Collection[tuple[int, int]]) -> int:
         """Side in pixels at which images of these (width, height) are stored.
 
-        The stated one; else, where all images are squares of one size, that size; else the
+        The specified one; else, if all images are squares of one size, that size; else the
         default.
 
         Raises:
-            TuneError: If the images have several shapes and nothing says how to store them.
+            TuneError: If the images have several shapes and no size is specified.
         """
         if self.side is not None:
             return self.side
@@ -64,14 +64,14 @@ class StorageOptions:
             return distinct[0][0]
         if self.default_side is None:
             width, height = distinct[-1]
-            found = (
+            sizes_found = (
                 f"The images have {len(distinct):,} different sizes (up to {width} x {height})"
                 if len(distinct) > 1
                 else f"The images are {width} x {height}, not square"
             )
             raise TuneError(
-                f"{found}, and nothing says at which size to store them.",
+                f"{sizes_found}, and no storage size is specified.",
                 hint="Add 'storage_size:', the side in pixels, to the study's data; the largest "
-                "resolution that you want to try is a good one.",
+                "resolution that you want to try is a good choice.",
             )
         return self.default_side

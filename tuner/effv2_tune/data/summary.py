@@ -1,4 +1,4 @@
-"""What was loaded, in numbers that a person can check."""
+"""Summarises a dataset: counts, sizes, class balance."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ClassCount:
 
 @dataclass(frozen=True)
 class Summary:
-    """A dataset in numbers.
+    """Counts and sizes of a dataset.
 
     Attributes:
         train: Training images.
@@ -45,8 +45,8 @@ class Summary:
         classes: The counts of each class, in the order of the labels.
         imbalance: Training images of the largest class over those of the smallest; infinite
             where a class has none.
-        hints: Sentences about what to think of before a study is started.
-        notes: Sentences about what was left out or assumed when loading.
+        hints: Recommendations before a study is started.
+        notes: Messages about what was left out or assumed when loading.
     """
 
     train: int
@@ -62,8 +62,8 @@ class Summary:
     def lines(self) -> list[str]:
         """The summary as text, one fact a line, hints and notes last."""
         height, width, channels = self.image_shape
-        largest = max(self.classes, key=lambda one: one.train)
-        smallest = min(self.classes, key=lambda one: one.train)
+        largest = max(self.classes, key=lambda count: count.train)
+        smallest = min(self.classes, key=lambda count: count.train)
         counts = f"{self.train:,} training, {self.validation:,} validation, {self.test:,} test"
         megabytes = self.stored_bytes / 1e6
         span = f"{smallest.train:,} ({smallest.name}) to {largest.train:,} ({largest.name})"
@@ -80,7 +80,7 @@ class Summary:
 
 
 def describe(dataset: Dataset, *, quality: Quality = "accuracy") -> Summary:
-    """Count ``dataset`` and say what a study with this ``quality`` should think of."""
+    """Summarise ``dataset``, with recommendations for a study with this ``quality``."""
     splits = (dataset.train, dataset.validation, dataset.test)
     counts = [np.bincount(split.labels, minlength=len(dataset.classes)) for split in splits]
     facts = dataset.facts()

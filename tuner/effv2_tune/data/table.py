@@ -1,4 +1,4 @@
-"""Images listed in a csv file: path, label and, where given, split and group."""
+"""Reads a CSV table of images: path, label and, optionally, split and group."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Row:
         line: Line of the file, from 1.
         path: The image.
         label: Name of its class.
-        split: Code of its split; training where the table has no such column.
-        group: Name of what it must not be separated from, or None.
+        split: Code of its split; training if the table has no such column.
+        group: Name of its group, which stays in one split, or None.
     """
 
     line: int
@@ -51,7 +51,7 @@ def read_table(file: Path, columns: Mapping[str, str] | None = None) -> Pool:
 
     Args:
         file: UTF-8 text with a first row of column names.
-        columns: What the columns path, label, split and group are called.
+        columns: Names of the columns path, label, split and group.
 
     Raises:
         TuneError: If columns, files or labels are missing, an image is listed twice, or a group
@@ -132,7 +132,7 @@ def _row(
     split = values.get("split", "train")
     if split.lower() not in SPLIT_FOLDERS:
         raise TuneError(
-            f"{file}:{line}: {split!r} is no split{did_you_mean(split, SPLIT_FOLDERS)}.",
+            f"{file}:{line}: {split!r} is not a split{did_you_mean(split, SPLIT_FOLDERS)}.",
             hint="A split is train, val or test.",
         )
     return Row(
@@ -168,7 +168,7 @@ def _refuse_missing(file: Path, rows: Sequence[Row]) -> None:
         if len(missing) > _SHOWN:
             lines.append(f"  and {len(missing) - _SHOWN:,} more")
         raise TuneError(
-            f"{len(missing):,} of the {len(rows):,} images in {file} are not there:\n"
+            f"{len(missing):,} of the {len(rows):,} images in {file} do not exist:\n"
             + "\n".join(lines),
             hint="Paths are read relative to the csv file.",
         )

@@ -1,4 +1,4 @@
-"""One file from the network: resumed when interrupted, trusted only when its digest is right."""
+"""Downloads a file: resumes after interruptions, verifies the checksum."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-#: Called with the bytes so far, and in all (None where the server does not say).
+#: Called with the bytes so far and the total (None if unknown).
 OnBytes = Callable[[int, int | None], None]
 
 _CHUNK_BYTES = 1 << 20
@@ -30,38 +30,38 @@ _RANGE_NOT_SATISFIABLE = 416
 
 @dataclass(frozen=True)
 class Digest:
-    """What the bytes of a file must hash to.
+    """The expected checksum of a file.
 
     Attributes:
-        algorithm: A name that :mod:`hashlib` knows, such as md5.
-        hexadecimal: The expected digest.
+        algorithm: Its name in :mod:`hashlib`, such as md5.
+        hexadecimal: The checksum.
     """
 
     algorithm: str
     hexadecimal: str
 
     def of(self, path: Path) -> str:
-        """What the bytes of ``path`` do hash to."""
+        """The checksum of ``path``."""
         with path.open("rb") as file:
-            # MD5 guards against broken downloads here, as its publishers use it; not against people
-            found = hashlib.file_digest(
+            # MD5 detects broken downloads here, as its publishers use it; not attacks
+            digest = hashlib.file_digest(
                 file, lambda: hashlib.new(self.algorithm, usedforsecurity=False)
             )
-        return found.hexdigest()
+        return digest.hexdigest()
 
     def matches(self, path: Path) -> bool:
-        """Whether ``path`` has these bytes."""
+        """Whether ``path`` has this checksum."""
         return self.of(path) == self.hexadecimal
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How long to insist on an address.
+    """How often to retry an address, and when.
 
     Attributes:
-        attempts: Tries before the next address, or giving up.
-        timeout_seconds: Silence after which a connection counts as lost.
-        pause_seconds: Before the second attempt; it doubles from then on.
+        attempts: Per address.
+        timeout_seconds: Without data, after which a connection counts as lost.
+        pause_seconds: Before the second attempt; doubled for each further one.
     """
 
     attempts: int = 4
@@ -69,7 +69,7 @@ class RetryPolicy:
     pause_seconds: float = 1
 
 
-PATIENCE = RetryPolicy()
+DEFAULT_RETRIES = RetryPolicy()
 
 
 def fetch(
@@ -78,32 +78,31 @@ def fetch(
     *,
     digest: Digest,
     on_bytes: OnBytes,
-    otherwise: str,
-    patience: RetryPolicy = PATIENCE,
+    fallback_hint: str,
+    retries: RetryPolicy = DEFAULT_RETRIES,
 ) -> Path:
-    """Make sure that ``destination`` has the bytes of ``digest``, downloading them if need be.
+    """Download a file unless ``destination`` has the expected checksum already.
 
-    A download is written to ``<destination>.part``, continued by an HTTP Range request after an
-    interruption, and renamed when its digest is right: the file is never there half. Other
-    processes that want the same file wait. The URLs are tried in order, each several times.
+    A download is written to ``<destination>.part``, resumed by an HTTP Range request after an
+    interruption, and renamed once its checksum is verified: the file is never incomplete. Other
+    processes that need the same file wait. The URLs are tried in order, each several times.
 
     Args:
-        urls: Where the file is published.
-        destination: Where it belongs.
-        digest: Of its bytes.
-        on_bytes: Told how far it is.
-        otherwise: How else a person can bring the file, as a sentence.
-        patience: How long to insist.
+        urls: The addresses of the file.
+        destination: The path to write.
+        digest: The expected checksum.
+        on_bytes: Called with the progress.
+        fallback_hint: How else the user can provide the file, for the error message.
+        retries: Attempts, timeout and pauses.
 
     Raises:
-        TuneError: If no URL gives the right bytes, or the folder cannot be written.
+        TuneError: If no URL provides the file, or the folder cannot be written.
     """
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
         with exclusive_lock(destination.with_name(destination.name + ".lock")):
             if not (destination.is_file() and digest.matches(destination)):
-                source = _Source(destination, digest, on_bytes, patience)
-                source.download(urls, otherwise)
+                _Download(destination, digest, on_bytes, retries).run(urls, fallback_hint)
     except OSError as error:
         raise TuneError(
             f"{destination} cannot be written: {error.strerror or error}.",
@@ -114,74 +113,75 @@ def fetch(
 
 
 @dataclass(frozen=True)
-class _Source:
-    """What is wanted, and how far one goes for it."""
+class _Download:
+    """The download of one file."""
 
     destination: Path
     digest: Digest
     on_bytes: OnBytes
-    patience: RetryPolicy
+    retries: RetryPolicy
 
-    def download(self, urls: Sequence[str], otherwise: str) -> None:
-        """Fill the destination with the right bytes, or raise."""
+    def run(self, urls: Sequence[str], fallback_hint: str) -> None:
+        """Write the destination, or raise."""
         part = self.destination.with_name(self.destination.name + ".part")
-        troubles = []
+        errors = []
         for url in urls:
             resumed = part.exists()
-            trouble = self._right(url, part)
-            if trouble is not None and resumed and not part.exists():
-                # What lay there was of another file, or broken: once more from the start.
-                trouble = self._right(url, part)
-            if trouble is None:
+            error_message = self._download_verified(url, part)
+            if error_message is not None and resumed and not part.exists():
+                # The partial file was of another file, or damaged: start over.
+                error_message = self._download_verified(url, part)
+            if error_message is None:
                 durable_replace(part, self.destination)
                 return
-            troubles.append(f"  {url}: {trouble}")
-        kept = " What was received is kept, and the same command goes on there."
+            errors.append(f"  {url}: {error_message}")
+        kept = " The partial file is kept; rerun the same command to resume."
         raise TuneError(
-            f"{self.destination.name} could not be downloaded:\n" + "\n".join(troubles),
-            hint=otherwise + (kept if part.exists() else ""),
+            f"{self.destination.name} could not be downloaded:\n" + "\n".join(errors),
+            hint=fallback_hint + (kept if part.exists() else ""),
             exit_code=EXIT_FAILED,
         )
 
-    def _right(self, url: str, part: Path) -> str | None:
-        """Receive ``url`` into ``part``, which goes if it is whole and wrong; what is wrong."""
-        trouble = self._whole(url, part)
-        if trouble is not None:
-            return trouble
-        found = self.digest.of(part)
-        if found == self.digest.hexadecimal:
+    def _download_verified(self, url: str, part: Path) -> str | None:
+        """Download ``url`` to ``part``, removed if its checksum differs; returns the error."""
+        error_message = self._download_with_retries(url, part)
+        if error_message is not None:
+            return error_message
+        checksum = self.digest.of(part)
+        if checksum == self.digest.hexadecimal:
             return None
         part.unlink()
         return (
-            f"gave another file than the published one: its {self.digest.algorithm} is {found}, "
+            f"provided another file than the published one: its {self.digest.algorithm} is "
+            f"{checksum}, "
             f"not {self.digest.hexadecimal}"
         )
 
-    def _whole(self, url: str, part: Path) -> str | None:
-        """Receive all of ``url`` into ``part``; what went wrong if all attempts failed."""
-        trouble = None
-        for attempt in range(self.patience.attempts):
+    def _download_with_retries(self, url: str, part: Path) -> str | None:
+        """Download ``url`` to ``part``; returns the error if all attempts failed."""
+        error_message = None
+        for attempt in range(self.retries.attempts):
             if attempt:
-                time.sleep(self.patience.pause_seconds * 2 ** (attempt - 1))
+                time.sleep(self.retries.pause_seconds * 2 ** (attempt - 1))
             try:
                 done, total = self._receive(url, part)
             except urllib.error.HTTPError as error:
-                trouble = f"HTTP status {error.code} {error.reason}"
+                error_message = f"HTTP status {error.code} {error.reason}"
                 error.close()
                 if error.code == _RANGE_NOT_SATISFIABLE and part.exists():
-                    return None  # ``part`` is whole already, or too long: its digest tells.
+                    return None  # ``part`` is complete, or too long: verify its checksum.
                 if error.code < http.HTTPStatus.INTERNAL_SERVER_ERROR:
-                    return trouble
+                    return error_message
             except urllib.error.URLError as error:
-                trouble = str(error.reason)
+                error_message = str(error.reason)
             except (TimeoutError, ConnectionError, http.client.HTTPException) as error:
-                trouble = str(error) or type(error).__name__
+                error_message = str(error) or type(error).__name__
             else:
-                # urllib takes an early end of the stream for the end.
+                # urllib reports no error if the stream ends early.
                 if total is None or done >= total:
                     return None
-                trouble = f"the connection broke after {done:,} of {total:,} bytes"
-        return trouble
+                error_message = f"the connection broke after {done:,} of {total:,} bytes"
+        return error_message
 
     def _receive(self, url: str, part: Path) -> tuple[int, int | None]:
         """One attempt: (bytes in ``part`` afterwards, bytes of the whole file or None)."""
@@ -189,12 +189,12 @@ class _Source:
         headers = {"User-Agent": "effv2-tune", "Accept-Encoding": "identity"}
         if done:
             headers["Range"] = f"bytes={done}-"
-        # The addresses are those of the catalog and of the data sets, or a test's own server.
+        # The addresses are those of the catalog and of the datasets, or a test server.
         request = urllib.request.Request(url, headers=headers)  # noqa: S310
-        timeout = self.patience.timeout_seconds
+        timeout = self.retries.timeout_seconds
         with urllib.request.urlopen(request, timeout=timeout) as response:  # noqa: S310
             if done and response.status != _PARTIAL_CONTENT:
-                done = 0  # The server does not resume: what comes now is the whole file.
+                done = 0  # The server does not resume: it sends the whole file.
             length = response.headers.get("Content-Length")
             total = None if length is None else done + int(length)
             self.on_bytes(done, total)

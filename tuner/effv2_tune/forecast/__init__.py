@@ -1,16 +1,16 @@
-"""What a study will take: FLOPs, memory, disk, seconds and hours, before anything is trained.
+"""Predicts FLOPs, memory, disk space and time of a study before anything is trained.
 
-Pure arithmetic on the plan, the catalog and a table of devices; nothing here looks at a machine.
-From the ground up:
+Pure arithmetic on the plan, the catalog and a table of devices; nothing here probes a machine.
+Bottom-up:
 
 * `accelerators`: peak speed, bandwidth and memory of devices, with their sources.
-* `target`: the device that is forecast for.
-* `buckets`: the buckets that a study may train, and how often each, by drawing from its space.
-* `work`: what one step of a bucket computes, moves and keeps.
-* `memory`: what a bucket needs, against what the device has; where the images lie.
+* `target`: the device of the forecast.
+* `buckets`: the buckets of a study and their frequencies, by sampling its search space.
+* `work`: FLOPs, activations and parameters of one step of a bucket.
+* `memory_estimate`: memory of a bucket, compared with the device's; where images are stored.
 * `roofline`: the time of a step from the device's peak speed and bandwidth.
-* `times`: the time of every bucket's step, each from the best source there is.
-* `disk`: what lies on disk at the worst moment.
-* `cost`: hours of the whole study, and in how many sessions.
-* `study`: all of it together.
+* `times`: the step time of every bucket, each from the best source available.
+* `disk`: peak disk usage.
+* `cost`: hours of the whole study, and the number of sessions.
+* `study`: the whole forecast.
 """

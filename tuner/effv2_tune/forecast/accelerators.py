@@ -1,4 +1,4 @@
-"""Devices by name: how fast they multiply, how fast they move data, how much they hold."""
+"""Lists accelerators: peak speed, memory bandwidth and memory size."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ _GIGA = 1e9
 
 @dataclass(frozen=True)
 class Accelerator:
-    """One chip, as its maker describes it.
+    """One chip, as in its datasheet.
 
     Attributes:
-        name: What people call it; ``plan --device`` takes it.
+        name: Its short name, for ``plan --device``.
         kind: ``gpu`` or ``tpu``.
-        words: Words that its name holds as a backend reports it, in capitals.
+        words: Words in the name that a backend reports, in capitals.
         device_kind: Its name as JAX reports it.
-        flops: Peak operations a second of what our networks multiply with: bfloat16 with sums in
-            float32, without sparsity; float32 where a chip has no bfloat16.
-        bandwidth: Peak bytes a second between chip and memory.
+        flops: Peak operations per second in the precision of training: bfloat16 with float32
+            accumulation, without sparsity; float32 if a chip has no bfloat16.
+        bandwidth: Peak bytes per second between chip and memory.
         memory: Bytes.
-        bytes_per_number: Of the numbers that it computes with.
-        source: Where that is written.
+        bytes_per_number: Of an element in that precision.
+        source: The datasheet.
     """
 
     name: str
@@ -49,7 +49,7 @@ _PASCAL = "NVIDIA P100 datasheet; without bfloat16, it computes in float32"
 _A100 = "NVIDIA A100 datasheet"
 _H100 = "NVIDIA H100 datasheet, half of the figures with sparsity"
 
-#: More words go first: an A100 of 80 GB is also an A100.
+#: Entries with more words first: an A100 of 80 GB is also an A100.
 ACCELERATORS: tuple[Accelerator, ...] = (
     Accelerator(
         "v5e",
@@ -161,23 +161,22 @@ def recognise(device_kind: str) -> Accelerator | None:
     words = set(re.findall(r"[A-Z0-9]+", device_kind.upper()))
     # JAX has called a v5e "TPU v5 lite" and "TPU v5e".
     words |= {part for word in words & {"V5E", "V6E"} for part in (word[:-1], "LITE")}
-    found = (one for one in ACCELERATORS if words.issuperset(one.words))
-    return next(found, None)
+    return next((chip for chip in ACCELERATORS if words.issuperset(chip.words)), None)
 
 
 def named(text: str) -> tuple[Accelerator, int]:
-    """The accelerator, and how many of them, that a person means by ``v5e``, ``v5e-8`` or ``t4-2``.
+    """The accelerator and the count that ``v5e``, ``v5e-8`` or ``t4-2`` name.
 
     Raises:
         TuneError: There is none of that name.
     """
-    known = {one.name: one for one in ACCELERATORS}
+    known = {chip.name: chip for chip in ACCELERATORS}
     for name, count in _readings(text.lower()):
         if name in known:
             return known[name], count
     raise TuneError(
-        f"No device is called {text!r}{did_you_mean(text, known) or '.'}",
-        hint=f"There are: {', '.join(known)}; with how many of them, as in v5e-8 or t4-2.",
+        f"Unknown device {text!r}{did_you_mean(text, known) or '.'}",
+        hint=f"Known devices: {', '.join(known)}; with a count, as in v5e-8 or t4-2.",
     )
 
 

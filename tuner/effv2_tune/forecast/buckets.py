@@ -1,4 +1,4 @@
-"""Which buckets a study may train, and how often each, by drawing from its search space."""
+"""Estimates the buckets of a study and their frequencies by sampling its search space."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 #: Enough that a bucket with a share of 1 in 100 is missed once in 20,000 forecasts.
 DRAWS = 1000
-#: Of the random numbers: the same study is forecast alike every time.
+#: Of the sampling: the forecast of a study is reproducible.
 _SEED = 0
 
 
 @dataclass(frozen=True)
 class BucketShare:
-    """A bucket of a study, and what its trials are like on average.
+    """A bucket of a study, and the averages of its trials.
 
     Attributes:
         key: The bucket.
@@ -34,8 +34,8 @@ class BucketShare:
         share: Of the study's trials that fall into it, from 0 to 1.
         epoch_steps: Optimizer steps of an epoch.
         epochs: Of a whole trial, on average.
-        fewest_epochs: Of a trial that halving stops where it can, on average over such trials and
-            the few that go to the end; equal to ``epochs`` without halving.
+        fewest_epochs: Of a trial if halving prunes as many as it can, on average over pruned and
+            completed trials; equal to ``epochs`` without halving.
     """
 
     key: BucketKey
@@ -47,7 +47,7 @@ class BucketShare:
 
     @property
     def features(self) -> tuple[str | int, ...]:
-        """What buckets share whose features are the same, those of mirrored images apart."""
+        """The key of cached features, which buckets share; flips are ignored."""
         key = self.key
         return key.variant, key.resolution, key.weights, key.precision, self.recipe.resize
 
@@ -57,24 +57,24 @@ def buckets_of(
 ) -> list[BucketShare]:
     """The buckets that a study may train, the most frequent first.
 
-    Every parameter is drawn evenly over its range, on its scale: what the first trials of every
-    engine do. Later ones follow what they have found, which nobody knows beforehand.
+    Every parameter is sampled uniformly over its range, on its scale, like the first trials of
+    every engine. Later trials depend on results that are not known beforehand.
 
     Args:
         plan: The study.
         data: What it trains on.
-        placement: Where; its precision gives way to the recipe's.
-        draws: How many configs are drawn. A study that searches nothing that matters needs one.
+        placement: Where; the precision of a recipe overrides its precision.
+        draws: How many configs are sampled. One suffices if all trials share a bucket.
     """
     generator = random.Random(_SEED)  # noqa: S311 - no secret depends on it
     space = plan.search_space
     recipes = [plan.recipe_for(draw_config(space, generator)) for _ in range(draws)]
-    found: dict[str, list[tuple[BucketKey, Recipe, float]]] = {}
+    groups: dict[str, list[tuple[BucketKey, Recipe, float]]] = {}
     for recipe in recipes:
         key = key_of(recipe, data, placement)
-        found.setdefault(key.digest, []).append((key, recipe, fewest_epochs(plan, recipe)))
+        groups.setdefault(key.digest, []).append((key, recipe, fewest_epochs(plan, recipe)))
     shares = []
-    for members in found.values():
+    for members in groups.values():
         key, recipe, _ = members[0]
         shares.append(
             BucketShare(
@@ -82,11 +82,11 @@ def buckets_of(
                 recipe=recipe,
                 share=len(members) / draws,
                 epoch_steps=steps_per_epoch(data.train, key.batch),
-                epochs=sum(one.epochs for _, one, _ in members) / len(members),
+                epochs=sum(recipe.epochs for _, recipe, _ in members) / len(members),
                 fewest_epochs=sum(fewest for _, _, fewest in members) / len(members),
             )
         )
-    return sorted(shares, key=lambda one: -one.share)
+    return sorted(shares, key=lambda share: -share.share)
 
 
 def key_of(recipe: Recipe, data: DataFacts, placement: Placement) -> BucketKey:
@@ -97,30 +97,30 @@ def key_of(recipe: Recipe, data: DataFacts, placement: Placement) -> BucketKey:
 
 
 def fewest_epochs(plan: StudyPlan, recipe: Recipe) -> float:
-    """Epochs of a trial, on average, if halving stops at every rung all that it may.
+    """Epochs of a trial, on average, if halving prunes as many as it can at every rung.
 
-    The share of trials that is kept goes on from rung to rung; in truth the first ones at each rung
-    and those with good prospects go on as well.
+    The kept fraction of trials is promoted from rung to rung; in practice the first ones at each
+    rung and those with good extrapolations are promoted as well.
     """
     halving = plan.search.halving
     if not halving.enabled:
         return recipe.epochs
     rungs = place_rungs(recipe.epochs, halving.rungs, cycle=cycle_epochs(recipe)).values()
-    expected, reached, going_on = 0.0, 0, 1.0
+    expected, reached, promoted = 0.0, 0, 1.0
     for epoch in (*rungs, recipe.epochs):
-        expected += going_on * (epoch - reached)
+        expected += promoted * (epoch - reached)
         reached = epoch
-        going_on *= halving.keep
+        promoted *= halving.keep
     return expected
 
 
 def draw_config(space: Space, generator: random.Random) -> Config:
-    """A config, every parameter drawn evenly on its scale."""
-    drawn: dict[str, Any] = {}
+    """A config with every parameter sampled uniformly on its scale."""
+    sampled: dict[str, Any] = {}
     for dimension in space.dimensions():
-        if dimension.is_active(space.decode(drawn)):
-            drawn[dimension.name] = _draw(dimension.parameter, generator)
-    return space.decode(drawn)
+        if dimension.is_active(space.decode(sampled)):
+            sampled[dimension.name] = _draw(dimension.parameter, generator)
+    return space.decode(sampled)
 
 
 def _draw(

@@ -1,4 +1,4 @@
-"""Hours of a whole study, and in how many sessions of a stated length."""
+"""Predicts the hours of a study, and the number of sessions."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
     from effv2_tune.study.plan import StudyPlan
 
 HOUR = 3600.0
-#: What a session on Kaggle lasts (9 hours with a TPU; docs/plan.md).
+#: Length of a session on Kaggle (9 hours with a TPU; docs/plan.md).
 SESSION_HOURS = 9.0
 
 
 @dataclass(frozen=True)
 class TrialSeconds:
-    """What a trial of a bucket takes on average, and an epoch of it.
+    """Average times of a trial of a bucket, in seconds.
 
     Attributes:
         epoch: Training steps of an epoch.
         evaluation: The validation pass after an epoch.
-        extraction: One pass of a frozen backbone over the training images, each side of them; 0 for
-            any other.
-        extraction_once: The same with the validation images: what the first of its trials waits.
+        extraction: One pass of a frozen backbone over all views of the training images; 0 for any
+            other.
+        extraction_once: The same with the validation images: only its first trial waits for it.
         whole: ``train_seconds``: steps of the whole trial, and the extraction.
         epochs: Of the whole trial.
-        fewest_epochs: If halving stops at every rung all that it may.
+        fewest_epochs: If halving prunes as many as it can at every rung.
     """
 
     epoch: float
@@ -53,22 +53,22 @@ class TrialSeconds:
 
     @property
     def shortest(self) -> float:
-        """Likewise if halving stops all that it may."""
+        """Likewise if halving prunes as many as it can."""
         return self.fewest_epochs * (self.epoch + self.evaluation)
 
 
 @dataclass(frozen=True)
 class StudyCost:
-    """What a study costs.
+    """The cost of a study.
 
     Attributes:
-        trials: How many it will have, if all are trained to the end.
+        trials: Their number, if all are trained to the end.
         hours: If every trial is trained to the end; never above the study's own limits of time.
-        fewest_hours: If halving stops all that it may.
-        device_hours: ``hours`` times the devices that are held.
-        start_hours: Of ``hours``, building and compiling; None where that was not timed.
+        fewest_hours: If halving prunes as many as it can.
+        device_hours: ``hours`` times the number of devices.
+        start_hours: Of ``hours``, building and compiling; None if that was not measured.
         limited_by: What ends the study: ``trials``, ``hours``, ``accelerator_hours``, or
-            ``stop_when``, for which so many trials are assumed.
+            ``stop_when``, for which ``trials`` is an assumption.
         sessions: Of ``session_hours``, for ``hours``.
         fewest_sessions: Likewise for ``fewest_hours``.
         session_hours: As given.
@@ -86,17 +86,17 @@ class StudyCost:
 
 
 def trial_seconds(share: BucketShare, work: Work, time: StepTime, data: DataFacts) -> TrialSeconds:
-    """What a trial of a bucket takes, on average."""
+    """Average times of a trial of a bucket."""
     batch = share.key.batch
     evaluated = math.ceil(data.validation / batch) * batch
-    sides = work.feature_sides * data.train
-    extraction = time.extraction_seconds * sides
+    views = work.feature_views * data.train
+    extraction = time.extraction_seconds * views
     epoch = share.epoch_steps * time.step_seconds
     return TrialSeconds(
         epoch=epoch,
         evaluation=evaluated * time.evaluation_seconds,
         extraction=extraction,
-        extraction_once=time.extraction_seconds * (sides + data.validation),
+        extraction_once=time.extraction_seconds * (views + data.validation),
         whole=training_seconds(1, share.epochs * epoch, extraction_seconds=extraction),
         epochs=share.epochs,
         fewest_epochs=share.fewest_epochs,
@@ -108,18 +108,18 @@ def predict_cost(
     buckets: Sequence[tuple[BucketShare, TrialSeconds]],
     *,
     start_seconds: float | None,
-    side_by_side: int,
+    parallel_trials: int,
     devices: int,
     session_hours: float = SESSION_HOURS,
 ) -> StudyCost:
-    """What a study costs, by expectation over its search space.
+    """Predict the cost of a study: the expectation over its search space.
 
     Args:
         plan: The study.
-        buckets: Its buckets, each with what a trial of it takes.
-        start_seconds: Building and compiling all of them once; None where that was not timed.
-        side_by_side: Trials that are trained at the same time, each as fast as alone.
-        devices: That are held meanwhile.
+        buckets: Its buckets, each with the times of a trial.
+        start_seconds: Building and compiling all of them once; None if that was not measured.
+        parallel_trials: Trials trained at the same time, each at full speed.
+        devices: Their number.
         session_hours: Length of a session.
     """
     total = sum(share.share for share, _ in buckets)
@@ -134,7 +134,7 @@ def predict_cost(
         limits.append(("accelerator_hours", plan.accelerator_hours / devices))
     limit_name, limit = min(
         ((name, hours) for name, hours in limits if hours is not None),
-        key=lambda one: one[1],
+        key=lambda limit: limit[1],
         default=("", math.inf),
     )
     trials, counted_by = plan.trials, "trials"
@@ -142,10 +142,10 @@ def predict_cost(
         trials, counted_by = UNLIMITED_TRIALS, "stop_when"
     full = fewest = limit
     if trials is not None:
-        full = (once + trials * longest / side_by_side) / HOUR
-        fewest = (once + trials * shortest / side_by_side) / HOUR
+        full = (once + trials * longest / parallel_trials) / HOUR
+        fewest = (once + trials * shortest / parallel_trials) / HOUR
     if full >= limit:
-        trials = int(max(limit * HOUR - once, 0.0) * side_by_side / longest)
+        trials = int(max(limit * HOUR - once, 0.0) * parallel_trials / longest)
     hours = min(full, limit)
     fewest_hours = min(fewest, limit)
     return StudyCost(
@@ -162,5 +162,5 @@ def predict_cost(
 
 
 def count_sessions(hours: float, session_hours: float) -> int:
-    """How many sessions of a length hold so many hours; at least one."""
+    """The number of sessions of a length for so many hours; at least one."""
     return max(1, math.ceil(hours / session_hours))

@@ -1,4 +1,4 @@
-"""What lies on disk at the worst moment of a study."""
+"""Predicts the peak disk usage of a study."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ if TYPE_CHECKING:
     from effv2_tune.study.bucket import DataFacts
     from effv2_tune.study.plan import StudyPlan
 
-#: Two are kept, and a third is written before the oldest goes.
+#: Two are kept, and a third is written before the oldest is removed.
 _CHECKPOINTS = 3
 #: A trial's record, its rows in Optuna's tables and the copy of the database; an epoch of its
 #: curve. Measured on studies of this tool.
 _TRIAL_BYTES = 20_000
 _EPOCH_BYTES = 1_000
 _COPIES = 2
-#: Trials that a study without a number of them is taken to have.
+#: Assumed number of trials of a study without a limit on trials.
 UNLIMITED_TRIALS = 100
 
 
 @dataclass(frozen=True)
 class DiskForecast:
-    """Bytes on disk at the worst moment, by what they are for.
+    """Peak bytes on disk, by purpose.
 
     Attributes:
-        checkpoints: Of the trials that run at the same time, the largest there are.
-        kept_weights: Selected weights of ended trials, as ``keep:`` says.
+        checkpoints: Of concurrent trials, for the largest network.
+        kept_weights: Selected weights of finished trials, according to ``keep:``.
         database: Trials, their curves, the events, and the copy of the database.
         features: Of frozen backbones, in the cache.
         store: Decoded images, in the cache.
-        front: How many trials the kept weights are of.
+        front: Number of trials whose weights are kept.
     """
 
     checkpoints: float
@@ -53,12 +53,12 @@ class DiskForecast:
 
     @property
     def cache(self) -> float:
-        """Bytes in the person's cache."""
+        """Bytes in the user's cache."""
         return self.features + self.store
 
     @property
     def total(self) -> float:
-        """All of it."""
+        """All bytes."""
         return self.out + self.cache
 
 
@@ -70,14 +70,14 @@ def predict_disk(
     store_bytes: int,
     feature_limit: int,
 ) -> DiskForecast:
-    """What a study has on disk at its worst moment.
+    """Predict the peak disk usage of a study.
 
     Args:
         plan: The study.
-        buckets: Its buckets, each with what it takes.
+        buckets: Its buckets, each with its work.
         data: Its images.
-        store_bytes: Of its images that are decoded to disk.
-        feature_limit: Bytes that all cached features may take together.
+        store_bytes: Of its images decoded to disk.
+        feature_limit: Size limit of all cached features.
     """
     trials = plan.trials or UNLIMITED_TRIALS
     selects = {share.recipe.select for share, _ in buckets}
@@ -104,11 +104,11 @@ def predict_disk(
 
 
 def kept_trials(keep: str, trials: int) -> int:
-    """How many trials' weights stay.
+    """The number of trials whose weights are kept.
 
-    Of ``trials`` points drawn independently in two objectives, 1 + 1/2 + ... + 1/trials lie on the
-    front on average (Barndorff-Nielsen and Sobel 1966). Quality and time of a study are no such
-    points: whoever trains longer gets better. So three times that is taken.
+    Of ``trials`` independent random points in two objectives, 1 + 1/2 + ... + 1/trials are on the
+    Pareto front on average (Barndorff-Nielsen and Sobel 1966). Quality and time of a study are
+    correlated: longer training improves quality. Hence three times that.
     """
     if keep == "none":
         return 0

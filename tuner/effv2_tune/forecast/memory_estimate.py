@@ -1,4 +1,4 @@
-"""What a bucket needs of a device's memory, and where the images lie."""
+"""Predicts the device memory of a bucket, and where the images are stored."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Tier = Literal["resident", "streamed", "store"]
 
 _FLOAT_BYTES = 4
-#: A step holds its batch, the batch as numbers, and what augmentation makes of it.
+#: A step holds its batch, the batch as floats, and its augmented copies.
 _IMAGE_COPIES = 4
 #: Each layer's output is kept for the backward pass about so often: as it leaves the convolution,
 #: after normalization, after the activation. XLA computes some of them again instead. Measured, see
@@ -25,27 +25,26 @@ _COPIES = {"tensorflow": 3.0, "jax": 2.0}
 _PROCESS_BYTES = {"tensorflow": 0.8e9, "jax": 0.65e9}
 #: What building, tracing and compiling a block of the network leave in the process. Measured.
 _BLOCK_BYTES = {"tensorflow": 20e6, "jax": 55e6}
-#: The layer that is computed has its input, its output and a copy of either beside what is kept.
+#: The current layer has its input, its output and a copy of either beside the kept activations.
 _WIDEST_COPIES = 3
-#: Images that go through a frozen backbone at once where its features are cached, on each device
-#: (`training.extraction`).
+#: Images per device in one forward pass of feature extraction (`training.features.extraction`).
 EXTRACTION_BATCH = 128
-#: What the runtime takes of a GPU or a TPU for itself.
+#: Memory of the runtime on a GPU or a TPU.
 _RUNTIME_BYTES = 0.5e9
-#: Gradients, and the flat copies that the update works on.
+#: Gradients, and the flat copies for the update.
 _UPDATE_VECTORS = 3
 
 
 @dataclass(frozen=True)
 class MemoryForecast:
-    """What a bucket is predicted to need of one device; on a CPU, of the host.
+    """Predicted memory of a bucket on one device; on a CPU, of the host.
 
     Attributes:
         weights: Bytes of weights, gradients and optimizer.
-        activations: Bytes of what the forward pass keeps for the backward pass.
-        images: Bytes of images, or cached features, that lie there.
+        activations: Bytes that the forward pass keeps for the backward pass.
+        images: Bytes of images, or cached features, in this memory.
         overhead: Bytes of the runtime; on a CPU, of the process with its framework.
-        limit: Bytes that there are; None where that is not known.
+        limit: Bytes available; None if unknown.
     """
 
     weights: float
@@ -56,17 +55,17 @@ class MemoryForecast:
 
     @property
     def total(self) -> float:
-        """All of it."""
+        """All bytes."""
         return self.weights + self.activations + self.images + self.overhead
 
     @property
     def fits(self) -> bool:
-        """Whether it is predicted to fit; taken for granted where the limit is not known."""
+        """Whether it is predicted to fit; True if the limit is unknown."""
         return self.limit is None or self.total <= self.limit
 
 
 def image_tier(nbytes: int, target: Target, *, on_disk: bool) -> Tier:
-    """Where so many bytes of images lie while they are trained on, as the trainer decides it.
+    """Where so many bytes of images are stored during training; the rule of the trainer.
 
     Args:
         nbytes: Of all images.
@@ -81,24 +80,24 @@ def image_tier(nbytes: int, target: Target, *, on_disk: bool) -> Tier:
 def predict_memory(
     work: Work, key: BucketKey, target: Target, data: DataFacts, *, tier: Tier
 ) -> MemoryForecast:
-    """What a bucket needs of one device.
+    """Predict the memory of a bucket on one device.
 
     Args:
         work: Of the bucket.
         key: The bucket.
         target: The device.
         data: The images.
-        tier: Where they lie.
+        tier: Where they are stored.
     """
-    number = _FLOAT_BYTES if key.precision == "float32" else 2
+    element = _FLOAT_BYTES if key.precision == "float32" else 2
     if target.accelerator is not None:
-        number = max(number, target.accelerator.bytes_per_number)
+        element = max(element, target.accelerator.bytes_per_number)
     images_here: float = key.batch / target.placement.device_count
     weights = _FLOAT_BYTES * (
         work.parameters + work.trained * (work.state_vectors + _UPDATE_VECTORS)
     )
     if work.caches_features:
-        images_here = EXTRACTION_BATCH  # more than a batch of features ever takes
+        images_here = EXTRACTION_BATCH  # always more than a batch of features
     kept = work.kept_activations * _COPIES[key.backend] + _IMAGE_COPIES * work.image_numbers
     if work.kept_activations < work.activations:
         # A frozen backbone keeps nothing, here or while it computes features.
@@ -108,7 +107,7 @@ def predict_memory(
         overhead = _PROCESS_BYTES[key.backend] + work.blocks * _BLOCK_BYTES[key.backend]
     return MemoryForecast(
         weights=weights,
-        activations=images_here * number * kept,
+        activations=images_here * element * kept,
         images=_data_bytes(work, data, tier),
         overhead=overhead,
         limit=target.usable_memory,
@@ -116,14 +115,14 @@ def predict_memory(
 
 
 def image_bytes(data: DataFacts) -> int:
-    """Memory that all images take as stored, one byte a channel."""
+    """Bytes of all images as stored, one byte per channel."""
     height, width, channels = data.image_shape
     return (data.train + data.validation + data.test) * height * width * channels
 
 
 def feature_bytes(work: Work, data: DataFacts) -> int:
-    """Memory, or disk, that the cached features of one network at one size take."""
-    images = work.feature_sides * data.train + data.validation + data.test
+    """Bytes of the cached features of one network at one resolution."""
+    images = work.feature_views * data.train + data.validation + data.test
     return images * work.feature_width * _FLOAT_BYTES
 
 

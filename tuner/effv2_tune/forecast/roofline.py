@@ -1,4 +1,4 @@
-"""The time of a step from a device's peak speed and bandwidth.
+"""Predicts step times from a device's peak speed and bandwidth.
 
 A step takes as long as its multiplications at a share of the device's peak speed, and its layers'
 outputs moved to and from memory so many times at peak bandwidth. Both shares were fitted to the
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from effv2_tune.forecast.work import Work
     from effv2_tune.study.bucket import BucketKey
 
-#: How often each number that a layer puts out crosses the memory bus in a training step, at peak
-#: bandwidth; fitted.
+#: How often each activation crosses the memory bus in a training step, at peak bandwidth; fitted.
 PASSES = 33.5
 #: Share of the peak speed at which convolutions multiply; fitted.
 SPEED_SHARE = 0.92
@@ -28,22 +27,22 @@ SPEED_SHARE = 0.92
 #: of 128, 0.18 s a step on two cores of an AMD EPYC 9004 (TensorFlow). JAX takes 1.28 times as long
 #: (benchmarks/operations.py).
 CPU_FLOPS = {"tensorflow": 31e9, "jax": 24e9}
-#: A block of the network costs that long on a CPU, whatever it computes: the framework's own work.
+#: Overhead of the framework per block of the network on a CPU.
 CPU_BLOCK_SECONDS = 0.002
-#: A block costs that long on a GPU or a TPU: some thirty kernels, a few microseconds each. Assumed;
-#: it shows only in small batches of small images.
+#: Overhead per block on a GPU or a TPU: some thirty kernels, a few microseconds each. Assumed;
+#: it matters only for small batches of small images.
 CHIP_BLOCK_SECONDS = 0.0001
 #: Reads and writes of each weight-sized vector in an update.
 _UPDATE_PASSES = 2
 _FLOAT_BYTES = 4
 
 _ON_CHIPS = "may be off by a factor of 2, and by more below 64 px or in small batches"
-#: What is said of it wherever it is shown.
+#: Shown with every such time.
 EXPECTED_ERROR = {"gpu": _ON_CHIPS, "tpu": _ON_CHIPS, "cpu": "may be off by a factor of 3"}
 
 
 def can_predict(target: Target) -> bool:
-    """Whether there is a roofline of the device."""
+    """Whether the roofline of the device is known."""
     return target.kind == "cpu" or target.accelerator is not None
 
 
@@ -53,10 +52,10 @@ def step_seconds(work: Work, key: BucketKey, target: Target) -> float:
     Args:
         work: Of the bucket.
         key: The bucket.
-        target: The device; the batch is shared by all of them, and waits for nothing.
+        target: The device; all devices share the batch, without communication costs.
 
     Raises:
-        ValueError: Nothing is known of the device.
+        ValueError: The device is unknown.
     """
     if work.caches_features:
         image = _seconds(target, key, flops=work.head_flops, moved=2.0 * work.feature_width)
@@ -72,7 +71,7 @@ def evaluation_seconds(work: Work, key: BucketKey, target: Target) -> float:
     """Time of a forward pass over one image, in seconds, without gradients.
 
     Raises:
-        ValueError: Nothing is known of the device.
+        ValueError: The device is unknown.
     """
     if work.caches_features:
         share, flops = 0.0, work.head_flops / TRAINING_OVER_FORWARD
@@ -83,10 +82,10 @@ def evaluation_seconds(work: Work, key: BucketKey, target: Target) -> float:
 
 
 def extraction_seconds(work: Work, key: BucketKey, target: Target) -> float:
-    """Time that a backbone takes for the features of one side of one image, in seconds.
+    """Time to extract the features of one view of one image, in seconds.
 
     Raises:
-        ValueError: Nothing is known of the device.
+        ValueError: The device is unknown.
     """
     moved = PASSES / TRAINING_OVER_FORWARD * work.activations
     seconds = _seconds(target, key, flops=work.forward_flops, moved=moved)
@@ -97,17 +96,17 @@ def _seconds(target: Target, key: BucketKey, *, flops: float, moved: float) -> f
     """Of one image on one device."""
     chip = target.accelerator
     if chip is not None:
-        number = max(chip.bytes_per_number, _FLOAT_BYTES if key.precision == "float32" else 2)
-        return moved * number / chip.bandwidth + flops / (SPEED_SHARE * chip.flops)
+        element = max(chip.bytes_per_number, _FLOAT_BYTES if key.precision == "float32" else 2)
+        return moved * element / chip.bandwidth + flops / (SPEED_SHARE * chip.flops)
     if target.kind == "cpu":
         return flops / (CPU_FLOPS[key.backend] * target.cores)
-    raise ValueError(f"nothing is known of {target.placement.device_kind}")
+    raise ValueError(f"unknown device {target.placement.device_kind}")
 
 
 def _update(work: Work, target: Target) -> float:
-    """Time of a step beside its images: the update, and what each block costs anyway."""
+    """Time of a step that is independent of the batch: the update, and overhead per block."""
     if target.accelerator is None:
-        # A classifier's steps are one loop on the device, where nothing is dispatched.
+        # The steps of a classifier are one loop on the device, without dispatch.
         return 0.0 if work.caches_features else CPU_BLOCK_SECONDS * work.blocks
     blocks = 1 if work.caches_features else work.blocks
     moved = _UPDATE_PASSES * (2 + work.state_vectors) * work.trained * _FLOAT_BYTES

@@ -1,4 +1,4 @@
-"""The forecast of a whole study: its buckets, its disk, its hours."""
+"""Predicts buckets, memory, disk usage and hours of a whole study."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BucketForecast:
-    """What a bucket of a study will take.
+    """The forecast of a bucket.
 
     Attributes:
-        share: The bucket, and how many of the trials fall into it.
-        work: What its step computes, moves and keeps.
-        memory: What it is predicted to need.
-        time: Of its step; None where nothing is known of the device.
-        trial: What a trial takes; likewise.
-        timed: Where it was timed, all that is known from there.
+        share: The bucket, and its fraction of the trials.
+        work: FLOPs, activations and parameters of its step.
+        memory: Predicted.
+        time: Of its step; None if the device is unknown.
+        trial: Times of a trial; likewise.
+        timed: Its measurement, if there is one.
     """
 
     share: BucketShare
@@ -48,7 +48,7 @@ class BucketForecast:
 
     @property
     def fits(self) -> bool:
-        """Whether it fits: as it turned out where it was timed, else as predicted."""
+        """Whether it fits: as measured, else as predicted."""
         if self.timed is None:
             return self.memory.fits
         return self.timed.step_seconds is not None
@@ -56,16 +56,16 @@ class BucketForecast:
 
 @dataclass(frozen=True)
 class StudyForecast:
-    """What a study will take.
+    """The forecast of a study.
 
     Attributes:
-        target: On which device.
-        data: With which images.
-        image_bytes: What the images take as stored.
-        tier: Where they lie while they are trained on.
-        buckets: Each that a trial may fall into, the cheapest first.
-        disk: At the worst moment.
-        cost: In hours; None where nothing is known of the device.
+        target: The device.
+        data: The images.
+        image_bytes: Of all images as stored.
+        tier: Where they are stored during training.
+        buckets: All buckets of its trials, the cheapest first.
+        disk: Peak usage.
+        cost: In hours; None if the device is unknown.
     """
 
     target: Target
@@ -94,8 +94,8 @@ def forecast_study(
         data: Its images.
         target: The device.
         on_disk: Whether the images were decoded into a store on disk.
-        feature_limit: Bytes that cached features may take together.
-        known: Buckets that were timed, by the digest of `times.same_work`.
+        feature_limit: Size limit of all cached features.
+        known: Measured buckets, by the digest of `times.same_work`.
         session_hours: Length of a session.
     """
     nbytes = image_bytes(data)
@@ -120,7 +120,7 @@ def forecast_study(
         )
         for share, work, time in zip(shares, works, times, strict=True)
     ]
-    buckets.sort(key=lambda one: one.work.train_flops * one.share.key.batch)
+    buckets.sort(key=lambda bucket: bucket.work.train_flops * bucket.share.key.batch)
     return StudyForecast(
         target=target,
         data=data,
@@ -129,7 +129,7 @@ def forecast_study(
         buckets=tuple(buckets),
         disk=predict_disk(
             plan,
-            [(one.share, one.work) for one in buckets],
+            [(bucket.share, bucket.work) for bucket in buckets],
             data,
             store_bytes=nbytes if on_disk else 0,
             feature_limit=feature_limit,
@@ -141,19 +141,20 @@ def forecast_study(
 def _cost(
     plan: StudyPlan, buckets: list[BucketForecast], target: Target, session_hours: float
 ) -> StudyCost | None:
-    # A trial that does not fit is told at once, and takes no time.
-    trained = [(one.share, one.trial) for one in buckets if one.fits and one.trial is not None]
+    # A trial that does not fit fails at once, and takes no time.
+    fitting = [bucket for bucket in buckets if bucket.fits]
+    trained = [(bucket.share, bucket.trial) for bucket in fitting if bucket.trial is not None]
     if not trained:
         return None
-    starts = [None if one.timed is None else one.timed.start_seconds for one in buckets if one.fits]
+    starts = [None if bucket.timed is None else bucket.timed.start_seconds for bucket in fitting]
     seconds = [start for start in starts if start is not None]
-    # Each has a GPU, or its share of the processors; a TPU has one worker.
-    side_by_side = 1 if target.kind == "tpu" else plan.workers
+    # Each worker has one GPU, or its share of the processors; a TPU has one worker.
+    parallel_trials = 1 if target.kind == "tpu" else plan.workers
     return predict_cost(
         plan,
         trained,
         start_seconds=sum(seconds) if len(seconds) == len(starts) else None,
-        side_by_side=side_by_side,
+        parallel_trials=parallel_trials,
         devices=plan.workers * target.placement.device_count,
         session_hours=session_hours,
     )

@@ -1,4 +1,4 @@
-"""The device that is forecast for."""
+"""Describes the device of a forecast."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from effv2_tune.study.bucket import Placement
 if TYPE_CHECKING:
     from effv2_tune.forecast.accelerators import Accelerator
 
-#: JAX takes this share of a GPU's memory and no more (its XLA_CLIENT_MEM_FRACTION).
+#: The share of a GPU's memory that JAX allocates (its XLA_CLIENT_MEM_FRACTION).
 _JAX_SHARE = 0.75
-#: As `training.devices`: what TensorFlow keeps images in on a GPU, whose memory it does not tell.
+#: As `training.devices`: the limit for images on a GPU under TensorFlow, which does not report the
+#: memory.
 _TENSORFLOW_IMAGES = 2 * 2**30
-#: Of the memory, images may take this share and stay on the device.
+#: Images up to this share of the memory stay on the device.
 _IMAGE_SHARE = 0.25
 
 
@@ -25,10 +26,10 @@ class Target:
     Attributes:
         placement: Backend, device kind, count and precision.
         kind: The kind of device.
-        accelerator: Its speed and memory; None for a CPU, or a device that is not in our table.
-        memory: Bytes of one device: of an accelerator, or a worker's share of the host's where the
-            CPU trains; None where it is not known.
-        cores: Processors that one worker computes with, where the CPU trains.
+        accelerator: Its speed and memory; None for a CPU, or an unknown device.
+        memory: Bytes of one device: of an accelerator, or a worker's share of the host's memory on
+            a CPU; None if unknown.
+        cores: Processors per worker, on a CPU.
     """
 
     placement: Placement
@@ -39,14 +40,14 @@ class Target:
 
     @property
     def usable_memory(self) -> float | None:
-        """Bytes of one device that the backend will give out."""
+        """Bytes of one device that the backend can allocate."""
         if self.memory is None or self.kind != "gpu" or self.placement.backend != "jax":
             return self.memory
         return _JAX_SHARE * self.memory
 
     @property
     def image_bytes(self) -> float | None:
-        """Bytes of images that may lie on the device, as the trainer decides it."""
+        """Bytes of images that may stay on the device; the rule of the trainer."""
         if self.kind == "gpu" and self.placement.backend == "tensorflow":
             return _TENSORFLOW_IMAGES
         return None if self.usable_memory is None else _IMAGE_SHARE * self.usable_memory
@@ -63,7 +64,7 @@ def target_of(
     memory: float | None = None,
     cores: int = 1,
 ) -> Target:
-    """A target with the precision that ``auto`` means there.
+    """A target, with the precision ``auto`` resolved.
 
     Args:
         accelerator: See :class:`Target`.
@@ -71,9 +72,9 @@ def target_of(
         backend: The Keras backend.
         device_kind: The device's name, as the backend reports it.
         count: Devices that one training uses.
-        precision: As the study says.
-        memory: Of the host, where the CPU trains: what one worker has of it.
-        cores: Of one worker, where the CPU trains.
+        precision: As the study specifies.
+        memory: A worker's share of the host's memory, on a CPU.
+        cores: Processors per worker, on a CPU.
     """
     resolved: Literal["float32", "mixed_bfloat16"]
     resolved = "float32" if kind == "cpu" else "mixed_bfloat16"
@@ -82,5 +83,5 @@ def target_of(
     placement = Placement(
         backend=backend, device_kind=device_kind, device_count=count, precision=resolved
     )
-    own = memory if accelerator is None else accelerator.memory
-    return Target(placement, kind, accelerator, own, cores)
+    device_memory = memory if accelerator is None else accelerator.memory
+    return Target(placement, kind, accelerator, device_memory, cores)

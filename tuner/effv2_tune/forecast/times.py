@@ -1,4 +1,4 @@
-"""The time of every bucket's step, each from the best source there is."""
+"""Predicts the step time of every bucket, each from the best source available."""
 
 from __future__ import annotations
 
@@ -16,28 +16,27 @@ if TYPE_CHECKING:
     from effv2_tune.forecast.work import Work
     from effv2_tune.study.bucket import BucketKey
 
-#: Where a time comes from, the best first: timed just now; timed before, by `plan --measure` or by
-#: a study; the roofline, corrected by what timed buckets of the study took against theirs; or the
-#: roofline alone.
+#: Source of a time, the best first: measured just now; measured before, by `plan --measure` or by
+#: a study; the roofline, corrected by the measured buckets of the study; or the roofline alone.
 Source = Literal["measured", "recorded", "scaled", "roofline"]
 
 
 @dataclass(frozen=True)
 class KnownTime:
-    """A bucket that was timed.
+    """A bucket that was measured.
 
     Attributes:
         key: The bucket.
-        step_seconds: Time of one optimizer step; None where it did not fit. Of a bucket that caches
+        step_seconds: Time of one optimizer step; None if it did not fit. Of a bucket that caches
             features, either of the classifier's step, or of one that runs the backbone as well.
-        source: When it was timed.
-        origin: By what, for people.
+        source: When it was measured.
+        origin: By which command or study, for display.
         runs_backbone: Whether that step runs the backbone although the bucket caches features.
-        extraction_seconds: One pass of a frozen backbone over the training images, each side of
-            them; None where that was not timed.
-        start_seconds: Building and compiling; None where that was not timed.
-        memory_bytes: The most that was in use; None where that was not looked at.
-        flops: Operations of one image's training step as XLA counts them; None where nothing did.
+        extraction_seconds: One pass of a frozen backbone over all views of the training images;
+            None if that was not measured.
+        start_seconds: Building and compiling; None if that was not measured.
+        memory_bytes: Peak usage; None if that was not measured.
+        flops: Operations of one image's training step as XLA counts them; None if not counted.
         reason: Why it did not fit.
     """
 
@@ -55,14 +54,14 @@ class KnownTime:
 
 @dataclass(frozen=True)
 class StepTime:
-    """What a bucket's time is said to be.
+    """The predicted times of a bucket.
 
     Attributes:
         step_seconds: Of one optimizer step.
         evaluation_seconds: Of a forward pass over one image.
-        extraction_seconds: Of the features of one side of one image; 0 where none are cached.
-        source: Where the step time comes from.
-        origin: The same in words.
+        extraction_seconds: Of the features of one view of one image; 0 if none are cached.
+        source: Of the step time.
+        origin: The same, for display.
     """
 
     step_seconds: float
@@ -73,9 +72,9 @@ class StepTime:
 
 
 def same_work(key: BucketKey) -> BucketKey:
-    """The bucket without what changes no time and no memory: where weights come from, and such.
+    """The bucket without the fields that affect neither time nor memory, such as the weights.
 
-    One device may go by several names; they become one.
+    Several names of one device become one.
     """
     chip = recognise(key.device_kind)
     return key.model_copy(
@@ -95,16 +94,16 @@ def step_times(
     *,
     images: int,
 ) -> list[StepTime | None]:
-    """What every bucket of a study takes.
+    """Predict the times of every bucket of a study.
 
     Args:
         works: The buckets.
         target: The device.
-        known: Buckets that were timed, by the digest of :func:`same_work`.
-        images: That are trained on.
+        known: Measured buckets, by the digest of :func:`same_work`.
+        images: Number of training images.
 
     Returns:
-        In the same order; None where nothing is known of the device.
+        In the same order; None if the device is unknown.
     """
     timed = [known.get(same_work(key).digest) for key, _ in works]
     predicted = [
@@ -134,7 +133,7 @@ def _factor(
     timed: Sequence[KnownTime | None],
     predicted: Sequence[StepTime | None],
 ) -> float | None:
-    """How many times longer than by the roofline the timed buckets took; their geometric mean."""
+    """Geometric mean of measured over predicted times."""
     ratios = []
     for (key, work), one, guess in zip(works, timed, predicted, strict=True):
         if one is None or one.step_seconds is None or guess is None:
@@ -160,19 +159,19 @@ def _best(
     if guess is None or factor is None:
         return guess
     return StepTime(
-        # The classifier's step is nothing like a network's: no factor is known for it.
+        # The factor of a network's step does not apply to a classifier's.
         step_seconds=guess.step_seconds * (1.0 if work.caches_features else factor),
         evaluation_seconds=guess.evaluation_seconds * factor,
         extraction_seconds=guess.extraction_seconds * factor,
         source="scaled",
-        origin="roofline, scaled by the buckets that were timed",
+        origin="roofline, scaled by the measured buckets",
     )
 
 
 def _known(
     key: BucketKey, work: Work, timed: KnownTime, guess: StepTime | None, *, images: int
 ) -> StepTime | None:
-    """From a bucket that was timed; what was not timed beside it stands in proportion to it."""
+    """Times of a measured bucket; those that were not measured, in proportion to its step."""
     seconds = timed.step_seconds
     if seconds is None:
         return guess
@@ -185,5 +184,5 @@ def _known(
         return StepTime(step, step / key.batch, seconds / key.batch, timed.source, timed.origin)
     extraction = 0.0 if guess is None else guess.extraction_seconds
     if timed.extraction_seconds is not None:
-        extraction = timed.extraction_seconds / (work.feature_sides * images)
+        extraction = timed.extraction_seconds / (work.feature_views * images)
     return StepTime(seconds, seconds / key.batch, extraction, timed.source, timed.origin)

@@ -1,4 +1,4 @@
-"""What one step of a bucket computes, moves and keeps."""
+"""Counts FLOPs, activations and parameters of one step of a bucket."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ _FLOAT_BYTES = 4
 #: float32 vectors of a weight's size that the optimizer keeps.
 _MOMENTS = {"adabelief": 2, "adamw": 2, "sgd": 1}
 _FROZEN = "frozen"
-#: The only augmentation whose features can be computed beforehand.
+#: The only augmentation whose features can be cached.
 _MIRRORING = "flip"
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a bucket takes, in numbers that no device enters.
+    """The device-independent counts of a bucket.
 
     Attributes:
         blocks: Of the network.
-        parameters: Weights of the network, classifier and moving statistics included.
-        trained: Those that the optimizer changes, at most: of a finetuned network, all.
-        state_vectors: float32 vectors of the trained weights' size beside them: the optimizer's
+        parameters: Weights of the network, including classifier and moving statistics.
+        trained: Those that the optimizer updates, at most: of a finetuned network, all.
+        state_vectors: float32 vectors of the trained weights' size in addition: the optimizer's
             moments, and the averaged weights.
         forward_flops: Operations of a forward pass over one image; a multiplication and an addition
             are two.
         train_flops: Operations of one image's training step: three forward passes; with a frozen
             backbone its forward pass, and three passes of the classifier.
-        activations: Numbers that the layers of a forward pass put out for one image.
-        kept_activations: Those of them that the backward pass needs; of a frozen network, none but
-            the features.
-        widest_activation: Numbers of the largest such output.
-        image_numbers: Numbers of one image at stored and at trained size together.
+        activations: Output elements of all layers in a forward pass over one image.
+        kept_activations: Those of them that the backward pass needs; of a frozen network, only the
+            features.
+        widest_activation: Elements of the largest such output.
+        image_numbers: Elements of one image at stored and at trained size together.
         feature_width: Features of an image.
         caches_features: Whether the backbone runs once over the images, and steps take features.
-        feature_sides: Feature sets of each image: two where training mirrors images.
+        feature_views: Views of each image with features: two if training flips images.
     """
 
     blocks: int
@@ -56,11 +56,11 @@ class Work:
     image_numbers: int
     feature_width: int
     caches_features: bool
-    feature_sides: int
+    feature_views: int
 
     @property
     def weight_bytes(self) -> int:
-        """Of the weights of what is trained: the network, or on cached features the classifier."""
+        """Of the weights: of the network, or on cached features of the classifier."""
         return (self.trained if self.caches_features else self.parameters) * _FLOAT_BYTES
 
     @property
@@ -70,12 +70,12 @@ class Work:
 
     @property
     def head_flops(self) -> float:
-        """Operations of one image's training step where features are taken from the cache."""
+        """Operations of one image's training step on cached features."""
         return 2.0 * TRAINING_OVER_FORWARD * self.trained
 
 
 def work_of(key: BucketKey) -> Work:
-    """What a bucket takes."""
+    """Count the work of a bucket."""
     variant = catalog.find_variant(key.variant)
     parameters = catalog.count_parameters(variant, key.classes)
     head = (variant.head_width + 1) * key.classes
@@ -97,5 +97,5 @@ def work_of(key: BucketKey) -> Work:
         image_numbers=height * width * channels + key.resolution**2 * channels,
         feature_width=variant.head_width,
         caches_features=key.takes_features,
-        feature_sides=2 if _MIRRORING in key.augmentation else 1,
+        feature_views=2 if _MIRRORING in key.augmentation else 1,
     )

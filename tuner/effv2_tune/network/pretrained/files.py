@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from effv2_tune.errors import TuneError
 from effv2_tune.files.cache import cache_folder
-from effv2_tune.files.download import PATIENCE, Digest, RetryPolicy, fetch
+from effv2_tune.files.download import DEFAULT_RETRIES, Digest, RetryPolicy, fetch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +31,7 @@ def fetch_weights(
     folder: str | Path | None = None,
     cache: Path | None = None,
     progress: OnBytes | None = None,
-    patience: RetryPolicy = PATIENCE,
+    retries: RetryPolicy = DEFAULT_RETRIES,
 ) -> Path:
     """Return the path of a released weight file with a verified checksum.
 
@@ -45,7 +45,7 @@ def fetch_weights(
         cache: Instead of `weights_cache()`.
         progress: Called with the bytes so far and the total (None if unknown), instead of a
             progress bar on stderr.
-        patience: Retries and pauses.
+        retries: Attempts and pauses.
 
     Raises:
         TuneError: The file is not in the folder, cannot be downloaded, or its MD5 differs.
@@ -64,9 +64,9 @@ def fetch_weights(
             target,
             digest=digest,
             on_bytes=on_bytes,
-            otherwise=f"Without internet access, put {file.file_name} into a folder and set "
+            fallback_hint=f"Without internet access, put {file.file_name} into a folder and set "
             f"{FOLDER_VARIABLE} to it, or use the path of a file as the weights.",
-            patience=patience,
+            retries=retries,
         )
 
 

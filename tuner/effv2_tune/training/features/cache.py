@@ -1,4 +1,4 @@
-"""The folder of cached features: what lies there, who may write, how much is kept."""
+"""Manages the cache of features: its entries, their locks, its size limit."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _GB = 1e9
 
 
 class FeatureKey(Value):
-    """Everything that decides the numbers of a feature set, and what computing them costs.
+    """Everything that determines the values of a feature set, and their cost.
 
     Attributes:
         data: Digest of all pixels, labels and splits.
@@ -48,7 +48,7 @@ class FeatureKey(Value):
         resolution: Side in pixels that images are resized to.
         resize: How.
         weights: SHA-256 of the weight file.
-        scaling: Of the numbers that go into the network.
+        scaling: Of the network's input.
         backend: The Keras backend.
         device_kind: The accelerator's name as the backend reports it, or the CPU's.
         device_count: How many of them.
@@ -79,12 +79,12 @@ class FeatureKey(Value):
 
 
 class FeatureFacts(Value):
-    """What is written beside a feature set, for people and for finding relatives.
+    """The description of a feature set, stored beside it.
 
     Attributes:
         key: What the features are of.
-        source: Where the images came from, in the words of the study.
-        weights_name: What the study calls the weights.
+        source: Dataset and folder, as the study names them.
+        weights_name: The weights, as the study names them.
     """
 
     key: FeatureKey
@@ -97,12 +97,12 @@ class Entry:
     """A feature set on disk.
 
     Attributes:
-        folder: Where it lies.
-        facts: What it is; None for one of an earlier version, and where that is damaged.
-        nbytes: What it takes on disk.
+        folder: Where it is.
+        facts: Its description; None if it is of an earlier version, or damaged.
+        nbytes: Its size on disk.
         used: When it was last used, in seconds since 1970.
-        arrays: Names of the arrays that are finished.
-        unfinished: Names of those that are not.
+        arrays: Names of the finished arrays.
+        unfinished: Names of the others.
     """
 
     folder: Path
@@ -114,27 +114,27 @@ class Entry:
 
     @property
     def label(self) -> str:
-        """The network and its resolution; its folder's name where nobody can tell them."""
+        """The network and its resolution; the name of its folder if they are unknown."""
         if self.facts is None:
             return f"{self.folder.name} (of an earlier version, or damaged)"
         return f"{self.facts.key.variant}@{self.facts.key.resolution}"
 
 
 def limit_bytes() -> int:
-    """What all feature sets may take together: ``$EFFV2_TUNE_FEATURES_GB``, or 20 GB.
+    """The size limit of all feature sets: ``$EFFV2_TUNE_FEATURES_GB``, or 20 GB.
 
     Raises:
-        TuneError: The variable holds no number.
+        TuneError: The variable is not a finite number.
     """
-    given = os.environ.get(LIMIT_VARIABLE)
+    text = os.environ.get(LIMIT_VARIABLE)
     try:
-        limit = DEFAULT_LIMIT_GB if given is None else float(given)
+        limit = DEFAULT_LIMIT_GB if text is None else float(text)
     except ValueError:
         limit = -1.0
-    # In bytes: 1e300 is a number of gigabytes, but without end as bytes. No range holds nan.
+    # In bytes: 1e300 GB is finite, but not as bytes. NaN is in no range.
     if not 0 <= limit * _GB < math.inf:
         raise TuneError(
-            f"{LIMIT_VARIABLE} is {given!r}, and no number of gigabytes.",
+            f"{LIMIT_VARIABLE} is {text!r}, which is not a finite number of gigabytes.",
             hint=f"Set it to a number such as {DEFAULT_LIMIT_GB:g}, or unset it.",
         )
     return int(limit * _GB)
@@ -144,32 +144,32 @@ class FeatureCache:
     """The feature sets of this user.
 
     Args:
-        folder: Where they lie; those of `effv2_tune.files.cache` if left out.
-        limit: Bytes that they may take together; as :func:`limit_bytes` if left out.
+        folder: Of all feature sets; that of `effv2_tune.files.cache` if left out.
+        limit: Bytes of all feature sets together; :func:`limit_bytes` if left out.
     """
 
     def __init__(self, folder: Path | None = None, *, limit: int | None = None) -> None:
         self.folder = cache_folder("features") if folder is None else folder
         self.limit = limit_bytes() if limit is None else limit
 
-    def place(self, key: FeatureKey) -> Path:
-        """Folder of one feature set."""
+    def folder_of(self, key: FeatureKey) -> Path:
+        """The folder of one feature set."""
         return self.folder / key.digest
 
     def entries(self) -> list[Entry]:
         """All feature sets, the least recently used first."""
-        # Whatever its facts: a set that nobody sees takes room for ever.
+        # Whatever its facts: a set that is not listed would never be removed.
         folders = [path for path in self.folder.glob("*") if _DIGEST.fullmatch(path.name)]
-        found = [_entry(folder) for folder in folders]
-        return sorted((one for one in found if one is not None), key=lambda entry: entry.used)
+        entries = filter(None, map(_entry, folders))
+        return sorted(entries, key=lambda entry: entry.used)
 
     @contextlib.contextmanager
-    def alone(self, facts: FeatureFacts, waits: Callable[[], None]) -> Iterator[Path]:
-        """Keep other processes that want the same features waiting.
+    def exclusive(self, facts: FeatureFacts, on_wait: Callable[[], None]) -> Iterator[Path]:
+        """Exclude other processes that want the same features.
 
         Args:
             facts: Of the feature set; it counts as used now.
-            waits: Called if another process has it.
+            on_wait: Called if another process has it.
 
         Yields:
             Its folder.
@@ -177,24 +177,24 @@ class FeatureCache:
         Raises:
             TuneError: The folder cannot be written.
         """
-        folder = self.place(facts.key)
+        folder = self.folder_of(facts.key)
         with contextlib.ExitStack() as held:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                held.enter_context(exclusive_lock(_lock_of(folder), waits))
+                held.enter_context(exclusive_lock(_lock_of(folder), on_wait))
                 folder.mkdir(exist_ok=True)
                 _note(folder / _FACTS, facts)
             except OSError as error:
                 raise TuneError(
                     f"The features cannot be written to {folder}: {error.strerror or error}.",
-                    hint=f"Set {CACHE_VARIABLE} to a folder on a disk with room, or write "
+                    hint=f"Set {CACHE_VARIABLE} to a folder on a disk with space, or write "
                     "'features: off' to run the backbone in every step.",
                     exit_code=EXIT_FAILED,
                 ) from error
             yield folder
 
-    def relatives(self, facts: FeatureFacts) -> list[Entry]:
-        """Feature sets that differ in the data alone, and come from the same place."""
+    def of_changed_data(self, facts: FeatureFacts) -> list[Entry]:
+        """Feature sets of the same source that differ in nothing but the data."""
         key = facts.key
         return [
             entry
@@ -205,18 +205,18 @@ class FeatureCache:
             and entry.facts.key.model_copy(update={"data": key.data}) == key
         ]
 
-    def make_room(self, needed: int, keep: FeatureKey) -> list[Entry]:
+    def evict(self, needed: int, keep: FeatureKey) -> list[Entry]:
         """Remove the least recently used sets until ``needed`` more bytes are within the limit.
 
         Args:
             needed: Bytes that are about to be written.
-            keep: A set that stays, whatever it takes.
+            keep: A set that is never removed.
 
         Returns:
-            What was removed. A set that some process is writing stays.
+            The removed sets. A set that a process is writing is kept.
 
         Raises:
-            TuneError: The disk has not so many bytes left.
+            TuneError: The disk has less space left.
         """
         entries = self.entries()
         total = needed + sum(entry.nbytes for entry in entries)
@@ -224,7 +224,7 @@ class FeatureCache:
         for entry in entries:
             if total <= self.limit:
                 break
-            if entry.folder != self.place(keep) and self.remove(entry):
+            if entry.folder != self.folder_of(keep) and self.remove(entry):
                 total -= entry.nbytes
                 removed.append(entry)
         free = shutil.disk_usage(self.folder).free
@@ -232,7 +232,7 @@ class FeatureCache:
             raise TuneError(
                 f"The features need {needed / _GB:.1f} GB; the disk of {self.folder} has "
                 f"{free / _GB:.1f} GB left.",
-                hint=f"Make room ('effv2-tune features --clear' removes all features), set "
+                hint=f"Free space ('effv2-tune features --clear' removes all features), set "
                 f"{CACHE_VARIABLE} to a folder on another disk, or write 'features: off'.",
                 exit_code=EXIT_FAILED,
             )
@@ -257,7 +257,7 @@ class FeatureCache:
 
 
 def _entry(folder: Path) -> Entry | None:
-    """A feature set as it lies there; None where it goes away this moment, or is no folder."""
+    """A feature set on disk; None if it is being removed, or is not a folder."""
     try:
         changed = folder.stat().st_mtime
         paths = list(folder.iterdir())
@@ -265,7 +265,7 @@ def _entry(folder: Path) -> Entry | None:
         return None
     files = {}
     for path in paths:
-        # A process that is writing may rename one this moment.
+        # A process that is writing may rename one at the same time.
         with contextlib.suppress(FileNotFoundError):
             files[path.name] = path.stat()
     names = files.keys()
@@ -289,7 +289,7 @@ def _entry(folder: Path) -> Entry | None:
 
 
 def _facts(path: Path) -> FeatureFacts | None:
-    """What a feature set is; None where that is missing, damaged or of another version."""
+    """The description of a feature set; None if it is missing, damaged or of another version."""
     try:
         return FeatureFacts.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
@@ -301,7 +301,7 @@ def _lock_of(folder: Path) -> Path:
 
 
 def _note(path: Path, facts: FeatureFacts) -> None:
-    """Write down what a feature set is, and that it is used now."""
+    """Write the description of a feature set, and that it is used now."""
     if _facts(path) != facts:
         write_text(path, facts.model_dump_json(indent=2) + "\n")
     now = time.time()

@@ -159,7 +159,7 @@ class _ExtractionJob:
 
     def arrays(self, names: list[str]) -> dict[str, Features]:
         """The features by name: of a split, or of the mirrored training images."""
-        with self._cache.alone(self._facts, self._note_waiting) as folder:
+        with self._cache.exclusive(self._facts, self._note_waiting) as folder:
             files = {name: self._file(folder, name) for name in names}
             arrays = {name: file.read() for name, file in files.items()}
             incomplete = {name: files[name] for name, array in arrays.items() if array is None}
@@ -175,7 +175,7 @@ class _ExtractionJob:
     def _complete(self, incomplete: dict[str, FeatureFile]) -> dict[str, Features]:
         """Compute the missing blocks of some arrays, and open them."""
         is_new = not any(file.is_begun() for file in incomplete.values())
-        if is_new and self._cache.relatives(self._facts):
+        if is_new and self._cache.of_changed_data(self._facts):
             self._note(
                 f"the images of {self._facts.source}, or their splits, have changed since "
                 "features were cached: they are computed anew"
@@ -193,7 +193,7 @@ class _ExtractionJob:
             found = f"{total - computed} of {total} blocks were there"
             self._note(f"features of {self._label}: {found}")
         needed = sum(len(missing[name]) * file.block_bytes for name, file in incomplete.items())
-        for removed in self._cache.make_room(needed, self._facts.key):
+        for removed in self._cache.evict(needed, self._facts.key):
             why = "the least recently used beyond the limit"
             self._note(f"features of {removed.label} were removed: {why}")
         started = time.perf_counter()

@@ -18,7 +18,6 @@ from effv2_tune.errors import TuneError
 from effv2_tune.interop import OptunaOracle, config_of, to_hyperparameters
 from effv2_tune.interop.axes import axis_of
 from effv2_tune.interop.parameters import config_of_values, values_of_config
-from effv2_tune.interop.ranks import nondominated_ranks
 from effv2_tune.search.engines.distributions import suggest_config
 from effv2_tune.study.space import Space
 
@@ -102,20 +101,6 @@ def test_the_best_trials_are_the_pareto_set(tmp_path: Path) -> None:
     assert all(trial.score == 0 for trial in best)
     assert len(tuner.oracle.get_best_trials(25)) == 25
     assert len(tuner.get_best_hyperparameters(2)) == 2
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.lists(st.tuples(*[st.integers(0, 4)] * 3), max_size=12))
-def test_a_rank_is_one_more_than_the_worst_that_dominates(points: list[tuple[int, ...]]) -> None:
-    ranks = nondominated_ranks(points)
-
-    for one, rank in zip(points, ranks, strict=True):
-        above = [
-            its
-            for other, its in zip(points, ranks, strict=True)
-            if other != one and all(a <= b for a, b in zip(other, one, strict=True))
-        ]
-        assert rank == (max(above) + 1 if above else 0)
 
 
 def test_one_objective_is_scored_by_its_value(tmp_path: Path) -> None:

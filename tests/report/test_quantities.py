@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from effv2_tune.report.figures.static_svg import even_ticks
 from effv2_tune.report.quantities import (
     human_seconds,
     label_of,
@@ -66,14 +65,6 @@ def test_a_logarithmic_axis_always_has_ticks_within(shortest: float, ratio: floa
     longest = shortest * ratio
 
     assert len([t for t in ladder_ticks(shortest, longest) if shortest <= t <= longest]) >= 2
-
-
-@given(st.floats(-1e3, 1e3), st.floats(1e-3, 1e3))
-def test_even_ticks_lie_within_and_are_few(low: float, span: float) -> None:
-    ticks = even_ticks(low, low + span)
-
-    assert 2 <= len(ticks) <= 7
-    assert all(low - 1e-6 * span <= tick <= low + span * (1 + 1e-6) for tick in ticks)
 
 
 def test_settings_are_short_and_keep_their_meaning() -> None:

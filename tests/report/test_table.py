@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import io
-from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from effv2_tune.report.analysis import find
-from effv2_tune.report.html.notebook import study_html
+from effv2_tune.report.analysis import analyse
 from effv2_tune.report.table import front_rows, front_table, front_text, to_frame, trial_rows
 
 if TYPE_CHECKING:
@@ -22,12 +20,12 @@ if TYPE_CHECKING:
 def test_rows_have_the_front_first_and_then_the_others_by_number(
     study_maker: Callable[..., ReportInput],
 ) -> None:
-    findings = find(study_maker(60))
+    analysis = analyse(study_maker(60))
 
-    rows = trial_rows(findings.given.trials, findings.front)
+    rows = trial_rows(analysis.study.trials, analysis.front)
 
-    size = len(findings.front)
-    assert {row["trial"] for row in rows[:size]} == findings.front
+    size = len(analysis.front)
+    assert {row["trial"] for row in rows[:size]} == analysis.front
     times = [row["train_seconds"] for row in rows[:size]]
     assert times == sorted(times)
     rest = [row["trial"] for row in rows[size:]]
@@ -38,9 +36,9 @@ def test_rows_have_the_front_first_and_then_the_others_by_number(
 def test_rows_have_the_same_keys_and_units_in_the_names_of_times(
     study_maker: Callable[..., ReportInput],
 ) -> None:
-    findings = find(study_maker(30))
+    analysis = analyse(study_maker(30))
 
-    rows = trial_rows(findings.given.trials, findings.front)
+    rows = trial_rows(analysis.study.trials, analysis.front)
 
     assert len({tuple(row) for row in rows}) == 1
     for name in ("train", "projected", "wall", "evaluate", "compile", "checkpoint"):
@@ -60,27 +58,27 @@ def test_a_stopped_trial_has_a_rung_and_no_measurement(trial_maker: Callable[...
 def test_the_frame_is_indexed_by_trial_and_empty_without_trials(
     study_maker: Callable[..., ReportInput],
 ) -> None:
-    findings = find(study_maker(20))
+    analysis = analyse(study_maker(20))
 
-    frame = to_frame(findings.given.trials, findings.front)
+    frame = to_frame(analysis.study.trials, analysis.front)
 
     assert frame.index.name == "trial"
-    assert frame["on_front"].sum() == len(findings.front)
+    assert frame["on_front"].sum() == len(analysis.front)
     assert to_frame([], front=()).empty
 
 
 def test_terminal_and_plain_tables_show_the_same_front(
     study_maker: Callable[..., ReportInput],
 ) -> None:
-    findings = find(study_maker(60))
-    (device,) = findings.devices
+    analysis = analyse(study_maker(60))
+    (device,) = analysis.devices
     console = Console(file=io.StringIO(), width=300)
-    console.print(front_table(findings, device))
+    console.print(front_table(analysis, device))
 
-    shown, plain = console.file.getvalue(), front_text(findings, device)
+    shown, plain = console.file.getvalue(), front_text(analysis, device)
 
     assert len(plain.splitlines()) == 1 + len(device.front)
-    for row in front_rows(findings, device):
+    for row in front_rows(analysis, device):
         for cell in row.values():
             assert cell in shown
             assert cell in plain
@@ -92,40 +90,9 @@ def test_markup_in_a_config_is_shown_as_it_is(
 ) -> None:
     trial = trial_maker(0, state="complete")
     trial = trial.model_copy(update={"config": trial.config | {"weights": "[red]<b>.h5"}})
-    findings = find(study_maker(trials=(trial,)))
+    analysis = analyse(study_maker(trials=(trial,)))
     console = Console(file=io.StringIO(), width=300)
 
-    console.print(front_table(findings, findings.devices[0]))
+    console.print(front_table(analysis, analysis.devices[0]))
 
     assert "[red]<b>.h5" in console.file.getvalue()
-
-
-class _Tags(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: list[tuple[str, dict[str, str | None]]] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.seen.append((tag, dict(attrs)))
-
-
-def test_a_notebook_gets_a_fragment_without_scripts_or_references(
-    study_maker: Callable[..., ReportInput],
-) -> None:
-    fragment = study_html(study_maker(60, name="<script>alert(1)</script>"))
-    tags = _Tags()
-    tags.feed(fragment)
-
-    names = {name for name, _ in tags.seen}
-    assert {"svg", "table"} <= names
-    assert not names & {"script", "link", "style", "img", "iframe", "html", "body"}
-    assert not any({"src", "href"} & set(attributes) for _, attributes in tags.seen)
-    assert "&lt;script&gt;" in fragment
-
-
-def test_a_notebook_shows_a_study_before_its_first_complete_trial(
-    study_maker: Callable[..., ReportInput], trial_maker: Callable[..., Trial]
-) -> None:
-    assert "Nothing has been tried yet" in study_html(study_maker(trials=()))
-    stopped = study_maker(trials=(trial_maker(0, state="pruned"),))
-    assert "no trial is complete yet" in study_html(stopped)

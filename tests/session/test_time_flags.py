@@ -32,8 +32,11 @@ def test_a_trial_that_strays_is_flagged_in_every_view(
     assert {trial["number"]: trial["notes"] for trial in ended} == {0: [], 1: [NOTE], 2: [], 3: []}
 
     status = tune("status", "runs/small")
-    assert "The steps of 1 trial (1) took over 10% more or less than their bucket's" in status.out
-    assert json.loads(tune("status", "runs/small", "--json").out)["straying"] == {
+    assert (
+        "The step time of 1 trial (1) deviates by more than 10% from the one benchmarked"
+        in status.out
+    )
+    assert json.loads(tune("status", "runs/small", "--json").out)["timing_outliers"] == {
         "trials": [1],
         "machines": {},
     }
@@ -49,7 +52,7 @@ def test_a_trial_that_strays_is_flagged_in_every_view(
 
     report = (folder / "runs/small/report.html").read_text()
     assert "its steps took 30% more than its bucket&#x27;s</td>" in report
-    assert "The steps of 1 trial (1) took over 10%" in report
+    assert "The step time of 1 trial (1) deviates by more than 10%" in report
 
 
 def test_a_trial_stopped_early_is_flagged_too(
@@ -77,9 +80,9 @@ def test_a_machine_whose_trials_stray_together_is_named(
 
     status = json.loads(tune("status", "runs/small", "--json").out)
 
-    assert status["straying"]["trials"] == [0, 1, 2]
-    assert status["straying"]["machines"] == {"here": pytest.approx(0.225)}
-    assert "On here, steps took 22% more than was measured" in tune("status", "runs/small").out
+    assert status["timing_outliers"]["trials"] == [0, 1, 2]
+    assert status["timing_outliers"]["machines"] == {"here": pytest.approx(0.225)}
+    assert "On here, steps took 22% more time than benchmarked" in tune("status", "runs/small").out
 
 
 def test_a_study_goes_on_only_on_its_own_kind_of_device(

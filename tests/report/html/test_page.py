@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from effv2_tune.errors import TuneError
-from effv2_tune.report import figures
-from effv2_tune.report.analysis import find, quality_of
-from effv2_tune.report.figures.front import quality_bounds
+from effv2_tune.report.analysis import analyse
+from effv2_tune.report.html.notebook import study_html
 from effv2_tune.report.html.page import report_figures, report_html, write_report
 
 if TYPE_CHECKING:
@@ -123,35 +122,59 @@ def test_the_table_has_a_row_for_each_trial_and_units_in_its_headers(page: Page)
     assert "compilation (s)" in page.text
 
 
-def test_texts_of_a_study_are_never_markup(
+@pytest.fixture
+def hostile(
     study_maker: Callable[..., ReportInput], trial_maker: Callable[..., Trial]
-) -> None:
-    trials = tuple(
-        trial.model_copy(
-            update={
-                "config": trial.config | {EVIL: EVIL},
-                "reason": EVIL,
-                "notes": (EVIL,),
-                "environment": trial.environment
-                and trial.environment.model_copy(update={"device_kind": EVIL, "host": EVIL}),
-            }
-        )
-        for trial in map(trial_maker, range(30))
-    )
-    given = study_maker(trials=trials, name=EVIL).model_copy(
-        update={"facts": {EVIL: EVIL}, "folder": EVIL, "written": EVIL}
-    )
+) -> ReportInput:
+    """A study with markup in every text, on two devices; some of its trials lack a recipe."""
+    trials = []
+    for number in range(40):
+        trial = trial_maker(number)
+        assert trial.environment is not None
+        versions = {EVIL: EVIL}
+        environment = {"device_kind": f"{EVIL}{number % 2}", "host": EVIL, "versions": versions}
+        changes = {
+            "config": trial.config | {EVIL: EVIL, "variant": EVIL},
+            "recipe": trial.recipe if number % 3 else None,
+            "reason": EVIL,
+            "notes": (EVIL,),
+            "environment": trial.environment.model_copy(update=environment),
+            "bucket": trial.bucket and trial.bucket.model_copy(update={"device_kind": EVIL}),
+        }
+        trials.append(trial.model_copy(update=changes))
+    texts = {"facts": {EVIL: EVIL}, "folder": EVIL, "written": EVIL, "ended_by": EVIL}
+    return study_maker(trials=tuple(trials), name=EVIL).model_copy(update=texts)
 
-    page = Page(report_html(given))
+
+def test_texts_of_a_study_are_never_markup(hostile: ReportInput) -> None:
+    page = Page(report_html(hostile))
 
     assert sum(tag == "script" for tag, _ in page.tags) == 3
     assert "img" not in {tag for tag, _ in page.tags}
-    assert page.having("onerror") == []
+    assert not any(name.startswith("on") for _, found in page.tags for name in found)
     assert EVIL in page.text
-    assert set(page.figures) >= {"front-0", "curves-quality", "time"}
+    assert set(page.figures) >= {"front-0", "front-1", "curves-quality", "time"}
     hovers = json.dumps(page.figures)
     assert "<script>" not in hovers
     assert "<img" not in hovers
+
+
+def test_texts_of_a_study_are_never_markup_in_a_notebook(hostile: ReportInput) -> None:
+    fragment = Page(study_html(hostile))
+
+    tags = {tag for tag, _ in fragment.tags}
+    assert not tags & {"script", "img", "style"}
+    assert not any(name.startswith("on") for _, found in fragment.tags for name in found)
+    assert EVIL in fragment.text
+
+
+def test_the_json_of_the_figures_cannot_end_its_element(hostile: ReportInput) -> None:
+    text = report_html(hostile)
+
+    data = text.split('<script type="application/json" id="figures">')[1].split("</script>")[0]
+    assert "<" not in data
+    assert "\\u003c" in data
+    assert json.loads(data)["figures"]
 
 
 @pytest.mark.parametrize("state", ["complete", "pruned", "diverged", "infeasible", "running"])
@@ -190,7 +213,7 @@ def test_devices_never_share_a_time_axis(
 ) -> None:
     trials = [trial_maker(n, device="TPU" if n % 3 else "GPU") for n in range(40)]
 
-    drawn = report_figures(find(study_maker(trials=tuple(trials))))
+    drawn = report_figures(analyse(study_maker(trials=tuple(trials))))
 
     for place, device in enumerate(["TPU", "GPU"]):
         numbers = {
@@ -203,39 +226,6 @@ def test_devices_never_share_a_time_axis(
         assert numbers <= {number for number in range(40) if (number % 3 > 0) == (device == "TPU")}
 
 
-def test_a_point_tells_its_whole_config_and_every_time(
-    study_maker: Callable[..., ReportInput], trial_maker: Callable[..., Trial]
-) -> None:
-    trial = trial_maker(5, state="complete")
-    findings = find(study_maker(trials=(trial,)))
-
-    figure = figures.front_figure(findings, findings.devices[0])
-
-    (text,) = next(trace.text for trace in figure.data if trace.name.startswith(("b", "t")))
-    for words in ("Trial 5", "maximal learning rate", "weight decay", "compilation", "wall", "ms"):
-        assert words in text
-
-
-def test_times_beyond_a_decade_are_drawn_logarithmically(
-    study_maker: Callable[..., ReportInput], trial_maker: Callable[..., Trial]
-) -> None:
-    whole = find(study_maker(60))
-    one = find(study_maker(trials=(trial_maker(0, state="complete"),)))
-
-    assert figures.front_figure(whole, whole.devices[0]).layout.xaxis.type == "log"
-    assert "5 min" in figures.front_figure(whole, whole.devices[0]).layout.xaxis.ticktext
-    assert figures.front_figure(one, one.devices[0]).layout.xaxis.type != "log"
-
-
-def test_near_the_front_holds_the_whole_front(study_maker: Callable[..., ReportInput]) -> None:
-    (device,) = find(study_maker(60)).devices
-
-    bounds = quality_bounds(device, "maximize")
-
-    assert bounds is not None
-    assert all(bounds[0] < quality_of(trial) < bounds[1] for trial in device.front)
-
-
 def test_a_report_that_cannot_be_written_says_where(
     study_maker: Callable[..., ReportInput], tmp_path: Path
 ) -> None:
@@ -245,15 +235,16 @@ def test_a_report_that_cannot_be_written_says_where(
         write_report(study_maker(1), tmp_path / "taken" / "report.html")
 
 
-def test_importing_the_room_loads_neither_plotly_nor_pandas(
+def test_importing_the_package_loads_nothing_heavy(
     run_python: Callable[..., str],
 ) -> None:
-    rooms = ", ".join(
+    modules = ", ".join(
         f"effv2_tune.report.{name}"
         for name in ("html.page", "figures", "html.notebook", "table", "figures.picture")
     )
     code = (
-        f"import sys, {rooms}; heavy = {{'plotly', 'pandas', 'rich', 'keras', 'kaleido'}};"
+        f"import sys, {modules};"
+        "heavy = {'plotly', 'pandas', 'rich', 'keras', 'matplotlib', 'jinja2'};"
         "print(sorted(heavy & set(sys.modules)))"
     )
 

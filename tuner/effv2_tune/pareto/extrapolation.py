@@ -1,4 +1,4 @@
-"""What a trial that was stopped at a rung would have come to."""
+"""Extrapolates the outcome of a pruned trial from complete learning curves."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ if TYPE_CHECKING:
 def expected_outcome(
     stopped: RungResult, full: Sequence[tuple[RungResult, Measurement]]
 ) -> Measurement:
-    """The outcome of a stopped trial, had it gone the way of full curves from there.
+    """The outcome to expect of a pruned trial, had it trained to the end.
 
     Args:
-        stopped: Where it was stopped.
-        full: What completed trials showed at the same rung, with what they came to.
+        stopped: Its result at the rung where it was pruned.
+        full: Results of completed trials at the same rung, with their measurements.
 
     Returns:
-        Its quality plus the median gain of the full curves, and its projected time corrected by
-        the median ratio of their times to their projections; as at the rung where there are none.
+        Its quality plus the median gain of the completed trials, and its projected time
+        corrected by the median ratio of their times to their projections; the result at the rung
+        where there are no completed trials.
     """
     if not full:
         return Measurement(quality=stopped.quality, train_seconds=stopped.projected_seconds)

@@ -1,30 +1,31 @@
-"""Which trials no other trial beats on both quality and time."""
+"""Finds the Pareto front: the trials that no other trial dominates on quality and time."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
+
+from effv2_tune.pareto.objective import ACCURACY, Objective, QualityDirection
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    from effv2_tune.study.trial import Measurement
-
-QualityDirection = Literal["maximize", "minimize"]
+    from effv2_tune.study.trial import Measurement, Trial
 
 
-def merit(quality: float, quality_direction: QualityDirection) -> float:
-    """Quality turned so that more is better, whichever way the study reads it."""
-    return quality if quality_direction == "maximize" else -quality
-
-
-def dominates(
-    one: Measurement, other: Measurement, *, quality_direction: QualityDirection = "maximize"
-) -> bool:
+def dominates(one: Measurement, other: Measurement, objective: Objective = ACCURACY) -> bool:
     """Whether ``one`` is at least as good and at least as fast, and better in one of the two."""
-    mine, theirs = merit(one.quality, quality_direction), merit(other.quality, quality_direction)
-    no_worse = mine >= theirs and one.train_seconds <= other.train_seconds
-    return no_worse and (mine > theirs or one.train_seconds < other.train_seconds)
+    mine, theirs = objective.costs(one), objective.costs(other)
+    return mine[0] <= theirs[0] and mine[1] <= theirs[1] and mine != theirs
+
+
+def front_of(trials: Iterable[Trial], objective: Objective) -> list[Trial]:
+    """The measured trials that no other one dominates, fastest first, then by number."""
+    measured = [(trial, trial.measurement) for trial in trials if trial.measurement is not None]
+    marks = mark_front([objective.costs(measurement) for _, measurement in measured])
+    front = [pair for pair, on_front in zip(measured, marks, strict=True) if on_front]
+    front.sort(key=lambda pair: (pair[1].train_seconds, pair[0].number))
+    return [trial for trial, _ in front]
 
 
 def pareto_front(
@@ -42,19 +43,18 @@ def pareto_front(
     Returns:
         [n], in the same order.
     """
-    points = [(merit(m.quality, quality_direction), m.train_seconds) for m in measurements]
-    return mark_front(points)
+    return mark_front([Objective(quality_direction).costs(m) for m in measurements])
 
 
-def mark_front(points: Sequence[tuple[float, float]]) -> list[bool]:
-    """As :func:`pareto_front`, for (merit, cost) pairs: more merit is better, less cost is."""
-    marks = [False] * len(points)
-    best_so_far = -math.inf
-    best_here, cost_here = -math.inf, -math.inf
-    for position in sorted(range(len(points)), key=lambda p: (points[p][1], -points[p][0])):
-        merit_, cost = points[position]
-        if cost > cost_here:
-            # The first of those that cost the same is the best of them.
-            best_so_far, best_here, cost_here = max(best_so_far, best_here), merit_, cost
-        marks[position] = merit_ == best_here and merit_ > best_so_far
+def mark_front(costs: Sequence[tuple[float, float]]) -> list[bool]:
+    """As :func:`pareto_front`, for pairs of costs [n]: less is better in both."""
+    marks = [False] * len(costs)
+    least_before = math.inf
+    least_here, second_here = math.inf, -math.inf
+    for position in sorted(range(len(costs)), key=lambda p: (costs[p][1], costs[p][0])):
+        first, second = costs[position]
+        if second > second_here:
+            # The first of those with an equal second cost is the best of them.
+            least_before, least_here, second_here = min(least_before, least_here), first, second
+        marks[position] = first == least_here and first < least_before
     return marks

@@ -1,4 +1,4 @@
-"""Whether a trial that has reached a rung goes on."""
+"""Decides whether a trial is promoted past a rung, by multi-objective successive halving."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from effv2_tune.pareto.front import QualityDirection, dominates, merit
+from effv2_tune.pareto.front import dominates
 from effv2_tune.pareto.hypervolume import log_seconds
+from effv2_tune.pareto.objective import ACCURACY, Objective
 from effv2_tune.pareto.ranking import rank_order
 from effv2_tune.study.trial import Measurement
 
@@ -21,14 +22,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class HalvingDecision:
-    """What was decided at a rung, and on which grounds.
+    """The decision at a rung, with its grounds.
 
     Attributes:
-        go_on: Whether the trial goes on.
-        better: How many of the trials seen at the rung rank better.
-        seen: How many were seen, this one included.
-        optimistic: What the trial may still come to; absent while too few curves are full.
-        guarded: Whether only its optimistic outlook kept the trial.
+        go_on: Whether the trial continues.
+        better: Number of trials at the rung that rank better.
+        seen: Number of trials that reached the rung, this one included.
+        optimistic: The optimistic outcome of the trial; None while too few curves are complete.
+        guarded: Whether only its optimistic outcome kept the trial.
     """
 
     go_on: bool
@@ -45,9 +46,9 @@ def decide(
     completed: Sequence[Measurement],
     gains: Sequence[float],
     spec: HalvingSpec,
-    quality_direction: QualityDirection = "maximize",
+    objective: Objective = ACCURACY,
 ) -> HalvingDecision:
-    """Decide whether the trial at ``candidate`` goes on.
+    """Decide whether the trial at ``candidate`` continues.
 
     All trials seen at the rung are ranked by non-dominated sorting over (quality at the rung, log
     of the projected seconds), ties inside a rank broken by an epsilon net. The trial stops when
@@ -57,36 +58,34 @@ def decide(
     that, halving acts alone.
 
     Args:
-        candidate: The trial that waits.
-        others: Results of all other trials at the same rung, stopped or not.
+        candidate: The result of the waiting trial.
+        others: Results of all other trials at the same rung, pruned or not.
         completed: Measurements of the trials completed so far.
-        gains: What full curves gained between this rung and their end, in the study's quality.
-        spec: How strict to be.
-        quality_direction: ``minimize`` where the quality is a loss.
+        gains: Gain in quality of each complete curve between this rung and its end.
+        spec: The study's settings of halving.
+        objective: Of the study.
     """
-    points = [
-        (merit(r.quality, quality_direction), log_seconds(r.projected_seconds))
+    costs = [
+        (objective.quality_cost(r.quality), log_seconds(r.projected_seconds))
         for r in (*others, candidate)
     ]
-    seen = len(points)
-    better = rank_order(points).index(seen - 1)
-    outlook = None
+    seen = len(costs)
+    better = rank_order(costs).index(seen - 1)
+    outcome = None
     if len(gains) >= spec.guard_after:
-        gain = optimistic_gain(gains, spec.quantile, quality_direction=quality_direction)
-        outlook = Measurement(
+        gain = optimistic_gain(gains, spec.quantile, objective)
+        outcome = Measurement(
             quality=candidate.quality + gain, train_seconds=candidate.projected_seconds
         )
     if better <= spec.keep * seen:
-        return HalvingDecision(True, better, seen, outlook, guarded=False)
-    hopeless = outlook is None or any(
-        dominates(one, outlook, quality_direction=quality_direction) for one in completed
-    )
-    return HalvingDecision(not hopeless, better, seen, outlook, guarded=not hopeless)
+        return HalvingDecision(True, better, seen, outcome, guarded=False)
+    hopeless = outcome is None or any(dominates(one, outcome, objective) for one in completed)
+    return HalvingDecision(not hopeless, better, seen, outcome, guarded=not hopeless)
 
 
 def optimistic_gain(
-    gains: Sequence[float], quantile: float, *, quality_direction: QualityDirection = "maximize"
+    gains: Sequence[float], quantile: float, objective: Objective = ACCURACY
 ) -> float:
     """The gain that only a share of ``1 - quantile`` of the ``gains`` exceeds."""
-    merits = [merit(gain, quality_direction) for gain in gains]
-    return merit(float(np.quantile(merits, quantile)), quality_direction)
+    improvements = [-objective.quality_cost(gain) for gain in gains]
+    return objective.quality_cost(-float(np.quantile(improvements, quantile)))

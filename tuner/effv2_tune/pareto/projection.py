@@ -1,14 +1,14 @@
-"""How long the standard run of a recipe takes, before it has run."""
+"""Projects the training time of a recipe."""
 
 from __future__ import annotations
 
 
 def training_seconds(steps: int, step_seconds: float, *, extraction_seconds: float = 0.0) -> float:
-    """Seconds of training of the standard run.
+    """Seconds of training of the final training.
 
     Args:
         steps: Optimizer steps that the recipe plans.
-        step_seconds: Steady time of one step of its bucket.
+        step_seconds: Steady-state time of one step of its bucket.
         extraction_seconds: One pass of a frozen backbone over the images; 0 for any other.
     """
     return steps * step_seconds + extraction_seconds

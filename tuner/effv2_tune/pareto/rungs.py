@@ -1,4 +1,4 @@
-"""Where trials are compared: at fractions of their own epochs, in the valleys of their cycles."""
+"""Places rungs at fractions of a trial's epochs, in the valleys of its learning-rate cycles."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _CYCLING = ("triangular", "triangular2", "exponential")
 
 
 def cycle_epochs(recipe: Settings) -> float | None:
-    """Length of a learning-rate cycle, in epochs; None where rungs may lie anywhere.
+    """Length of a learning-rate cycle, in epochs; None if any epoch can be a rung.
 
     Averaged weights need no valley: they are as good at the peak of a cycle.
     """
@@ -25,7 +25,7 @@ def cycle_epochs(recipe: Settings) -> float | None:
 def place_rungs(
     epochs: int, fractions: Sequence[float], *, cycle: float | None = None
 ) -> dict[int, int]:
-    """The epoch at whose end each rung lies.
+    """The epoch at whose end each rung is placed.
 
     A trial at the peak of its learning rate must not be judged against one in its valley, so where
     the schedule cycles a rung moves to the nearest end of a cycle.
@@ -36,8 +36,8 @@ def place_rungs(
         cycle: Length of a cycle in epochs; None leaves the rungs where the fractions put them.
 
     Returns:
-        Epochs from 1 by rung index, both ascending. No rung lies at the last epoch, and no two at
-        one epoch: of rungs that meet, the one that moved least stays.
+        Epochs from 1 by rung index, both ascending. No rung is at the last epoch, and no two at
+        one epoch: of rungs that coincide, the one that moved least remains.
     """
     nearest: dict[int, tuple[float, int]] = {}
     for rung, fraction in enumerate(fractions):

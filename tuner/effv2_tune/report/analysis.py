@@ -1,4 +1,4 @@
-"""What the trials of a study come to: found once, shown by table, figures and page alike."""
+"""Analyses the trials of a study: devices, Pareto front, knee; shared by all views."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from effv2_tune.pareto import fastest, knee, most_accurate, pareto_front
+from effv2_tune.pareto import fastest, front_of, knee, most_accurate
 from effv2_tune.report.timing_outliers import find_timing_outliers
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
+    from effv2_tune.pareto import Objective
     from effv2_tune.report.input import ReportInput
     from effv2_tune.report.timing_outliers import TimingOutliers
     from effv2_tune.study.trial import Measurement, Trial, TrialState
 
 UNRECORDED_DEVICE = "device not recorded"
-#: What each state is called where people read it.
+#: The name of each state in reports.
 STATE_WORDS: dict[TrialState, str] = {
     "complete": "complete",
     "pruned": "stopped early",
@@ -31,14 +32,14 @@ STATE_WORDS: dict[TrialState, str] = {
 
 @dataclass(frozen=True)
 class DeviceAnalysis:
-    """What was found on one kind of device; times of other kinds never stand beside these.
+    """The trials on one kind of device; training times on different devices are not comparable.
 
     Attributes:
         device: The device's name, with the count where several were used together.
         trials: Every trial on it, in the order of their numbers.
         complete: Those with a measurement.
-        front: Those of them that no other one beats on quality and time, fastest first.
-        fastest: The trial with the shortest training time; absent where none is complete.
+        front: Those of them on the Pareto front, fastest first.
+        fastest: The trial with the shortest training time; None if none is complete.
         knee: The trial where the front bends most; likewise.
         best: The trial with the best quality; likewise.
     """
@@ -53,63 +54,68 @@ class DeviceAnalysis:
 
     @property
     def pruned(self) -> tuple[Trial, ...]:
-        """Trials that halving stopped, with the rung at which it did."""
+        """Pruned trials with the result of a rung."""
         return tuple(trial for trial in self.trials if trial.state == "pruned" and trial.rungs)
+
+    def remark(self, trial: Trial) -> str:
+        """The places of a trial on the front: ``fastest``, ``knee, most accurate``, or none."""
+        places = {"fastest": self.fastest, "knee": self.knee, "most accurate": self.best}
+        return ", ".join(name for name, chosen in places.items() if chosen is trial)
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """A study's trials, sorted out.
+    """The analysis of a study.
 
     Attributes:
-        given: What the report is made from.
+        study: The input of the report.
         devices: One entry for each kind of device, the one with most complete trials first.
     """
 
-    given: ReportInput
+    study: ReportInput
     devices: tuple[DeviceAnalysis, ...]
 
     @cached_property
     def front(self) -> frozenset[int]:
         """Numbers of the trials on the front of their own device."""
-        return frozenset(trial.number for found in self.devices for trial in found.front)
+        return frozenset(trial.number for device in self.devices for trial in device.front)
 
     @cached_property
     def knees(self) -> frozenset[int]:
         """Numbers of the trials at the knees."""
-        return frozenset(found.knee.number for found in self.devices if found.knee is not None)
+        return frozenset(device.knee.number for device in self.devices if device.knee is not None)
 
     @cached_property
-    def straying(self) -> TimingOutliers:
-        """Trials and machines whose steps took other times than those that count."""
-        return find_timing_outliers(self.given.trials)
+    def timing_outliers(self) -> TimingOutliers:
+        """Trials and hosts whose steps deviate from the benchmark."""
+        return find_timing_outliers(self.study.trials)
 
     @cached_property
     def states(self) -> dict[TrialState, int]:
-        """How many trials are in which state; states that do not occur are left out."""
-        counts = Counter(trial.state for trial in self.given.trials)
+        """Number of trials in each state that occurs."""
+        counts = Counter(trial.state for trial in self.study.trials)
         return {state: counts[state] for state in STATE_WORDS if counts[state]}
 
 
-def find(given: ReportInput) -> Analysis:
-    """Sort out the trials of a study: devices, front, knee."""
-    trials = given.trials
-    names = [name for name in map(device_of, trials) if name is not None]
+def analyse(study: ReportInput) -> Analysis:
+    """Group the trials of a study by device, and find the front and the knee of each."""
+    names = [name for name in map(device_of, study.trials) if name is not None]
     only = names[0] if len(set(names)) == 1 else UNRECORDED_DEVICE
     by_device: dict[str, list[Trial]] = {}
-    for trial in trials:
-        # A trial that died before it told what it ran on belongs to the study's only device.
+    for trial in study.trials:
+        # A trial that failed before it recorded its device belongs to the study's only one.
         by_device.setdefault(device_of(trial) or only, []).append(trial)
-    devices = [_device_findings(device, members, given) for device, members in by_device.items()]
-    return Analysis(given, tuple(sorted(devices, key=lambda found: -len(found.complete))))
+    devices = [
+        _analyse_device(device, trials, study.objective) for device, trials in by_device.items()
+    ]
+    return Analysis(study, tuple(sorted(devices, key=lambda device: -len(device.complete))))
 
 
-def _device_findings(device: str, trials: Sequence[Trial], given: ReportInput) -> DeviceAnalysis:
-    complete = tuple(trial for trial in trials if measurement_of(trial) is not None)
-    measurements = [_measured(trial) for trial in complete]
-    direction = given.quality_direction
-    marks = pareto_front(measurements, quality_direction=direction)
-    front = (trial for trial, on_front in zip(complete, marks, strict=True) if on_front)
+def _analyse_device(device: str, trials: Sequence[Trial], objective: Objective) -> DeviceAnalysis:
+    complete = tuple(
+        trial for trial in trials if trial.state == "complete" and trial.measurement is not None
+    )
+    measurements = measured(complete)
 
     def chosen(position: int | None) -> Trial | None:
         return None if position is None else complete[position]
@@ -118,26 +124,26 @@ def _device_findings(device: str, trials: Sequence[Trial], given: ReportInput) -
         device=device,
         trials=tuple(trials),
         complete=complete,
-        front=tuple(sorted(front, key=lambda trial: (seconds_of(trial), trial.number))),
-        fastest=chosen(fastest(measurements, quality_direction=direction)),
-        knee=chosen(knee(measurements, quality_direction=direction)),
-        best=chosen(most_accurate(measurements, quality_direction=direction)),
+        front=tuple(front_of(complete, objective)),
+        fastest=chosen(fastest(measurements, objective)),
+        knee=chosen(knee(measurements, objective)),
+        best=chosen(most_accurate(measurements, objective)),
     )
 
 
-def measurement_of(trial: Trial) -> Measurement | None:
-    """The measurement of a complete trial; nothing for one in any other state."""
-    return trial.measurement if trial.state == "complete" else None
+def measured(trials: Iterable[Trial]) -> list[Measurement]:
+    """The measurements of complete trials."""
+    return [_measurement(trial) for trial in trials]
 
 
 def quality_of(trial: Trial) -> float:
     """The measured quality of a complete trial."""
-    return _measured(trial).quality
+    return _measurement(trial).quality
 
 
 def seconds_of(trial: Trial) -> float:
     """The measured training time of a complete trial, in seconds."""
-    return _measured(trial).train_seconds
+    return _measurement(trial).train_seconds
 
 
 def device_of(trial: Trial) -> str | None:
@@ -172,7 +178,7 @@ def network_of(trial: Trial) -> str:
     return f"{variant_of(trial)} at {pixels} px" if pixels else variant_of(trial)
 
 
-def _measured(trial: Trial) -> Measurement:
+def _measurement(trial: Trial) -> Measurement:
     if trial.measurement is None:
         raise ValueError(f"trial {trial.number} is {trial.state} and has no measurement")
     return trial.measurement

@@ -1,15 +1,16 @@
-"""How much the front covers after each trial: hypervolume over the search."""
+"""Computes the growth of the Pareto front: its hypervolume after each trial."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from effv2_tune.pareto import hypervolume, pareto_front, reference_point
-from effv2_tune.report.analysis import measurement_of
+from effv2_tune.pareto import front_of, hypervolume, reference_point
+from effv2_tune.report.analysis import measured
 
 if TYPE_CHECKING:
+    from effv2_tune.pareto import Objective
     from effv2_tune.report.analysis import DeviceAnalysis
-    from effv2_tune.study.trial import Measurement
+    from effv2_tune.study.trial import Trial
 
 
 class GrowthPoint(NamedTuple):
@@ -17,7 +18,7 @@ class GrowthPoint(NamedTuple):
 
     Attributes:
         trial: The trial that ended.
-        ended: How many trials had ended by then, in whatever state.
+        ended: Number of trials that had ended by then, in any state.
         seconds: Wall time since the first trial began.
         share: Hypervolume so far, as a share of the last one; from 0 to 1.
     """
@@ -28,34 +29,27 @@ class GrowthPoint(NamedTuple):
     share: float
 
 
-def front_growth(
-    device: DeviceAnalysis, direction: Literal["maximize", "minimize"]
-) -> list[GrowthPoint]:
+def front_growth(device: DeviceAnalysis, objective: Objective) -> list[GrowthPoint]:
     """One point for each trial that ended on a device, in the order of their ends.
 
     The reference point is that of all its complete trials, the same for every point of the curve.
     """
-    complete = [trial.measurement for trial in device.complete if trial.measurement is not None]
-    if not complete or all(trial.ended is None for trial in device.trials):
-        return []
-    reference = reference_point(complete, quality_direction=direction)
-    final = hypervolume(complete, reference, quality_direction=direction)
-    over = sorted(
-        (trial.ended, trial.number, measurement_of(trial))
-        for trial in device.trials
-        if trial.ended is not None
+    ended = sorted(
+        (trial.ended, trial.number, trial) for trial in device.trials if trial.ended is not None
     )
+    if not device.complete or not ended:
+        return []
+    reference = reference_point(measured(device.complete), objective)
+    final = hypervolume(measured(device.complete), reference, objective)
     starts = [trial.started for trial in device.trials if trial.started is not None]
-    began = min([*starts, *(ended for ended, _, _ in over)])
+    began = min([*starts, ended[0][0]])
     points: list[GrowthPoint] = []
-    front: list[Measurement] = []
+    front: list[Trial] = []
     covered = 0.0
-    for count, (ended, number, measurement) in enumerate(over, start=1):
-        if measurement is not None:
-            candidates = [*front, measurement]
-            marks = pareto_front(candidates, quality_direction=direction)
-            front = [one for one, keep in zip(candidates, marks, strict=True) if keep]
-            covered = hypervolume(front, reference, quality_direction=direction)
+    for count, (end, number, trial) in enumerate(ended, start=1):
+        if trial.state == "complete" and trial.measurement is not None:
+            front = front_of([*front, trial], objective)
+            covered = hypervolume(measured(front), reference, objective)
         share = covered / final if final else 0.0
-        points.append(GrowthPoint(number, count, (ended - began).total_seconds(), share))
+        points.append(GrowthPoint(number, count, (end - began).total_seconds(), share))
     return points

@@ -1,35 +1,38 @@
-"""What a report is made from: facts of the plan, and the trials."""
+"""Defines the input of a report: facts of the plan, and the trials."""
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field
 
+from effv2_tune.pareto import Objective
 from effv2_tune.study.base import Value
+from effv2_tune.study.recipe import Quality, quality_direction
 from effv2_tune.study.trial import Trial
 
 
 class ReportInput(Value):
-    """A study as the report needs it: nothing but values, so that any storage can fill it in.
+    """A study as the report needs it: plain values, whatever the storage.
 
     Attributes:
         name: The study's name.
-        quality: What is compared beside the time, such as ``accuracy``.
-        quality_direction: Which way is better.
-        trials: Every trial asked for, in any state, in the order of their numbers.
-        facts: What else a reader should know of the plan, label to text, shown in this order:
-            the data and its splits, the search space, the engine, the budget, the seed.
+        quality: The score that is traded against time, such as ``accuracy``.
+        trials: Every trial in any state, ordered by number.
+        facts: Further facts of the plan, label to text, shown in this order: the data and its
+            splits, the search space, the engine, the budget, the seed.
         ended_by: Why the search stopped, as a sentence; empty while it runs.
-        folder: The study's folder as the person typed it; it appears in the next commands.
+        folder: The study's folder as the user typed it; it appears in the suggested commands.
         written: When and by which version the report was written; empty leaves it out.
     """
 
     name: str
-    quality: str = "accuracy"
-    quality_direction: Literal["maximize", "minimize"] = "maximize"
+    quality: Quality = "accuracy"
     trials: tuple[Trial, ...] = ()
     facts: dict[str, str] = Field(default_factory=dict)
     ended_by: str = ""
     folder: str = "DIR"
     written: str = ""
+
+    @property
+    def objective(self) -> Objective:
+        """The quality and its direction, against training time."""
+        return Objective(quality_direction(self.quality))

@@ -63,7 +63,7 @@ def spent_by_bucket(trials: Sequence[Trial]) -> list[tuple[str, dict[str, float]
     return [*head, (f"{len(tail)} other buckets", rest)]
 
 
-def spared_seconds(trials: Iterable[Trial]) -> float:
+def saved_seconds(trials: Iterable[Trial]) -> float:
     """Training that stopping early spared: projected seconds less those spent, over all pruned."""
     return sum(
         max(0.0, trial.rungs[-1].projected_seconds - trial.times.train)

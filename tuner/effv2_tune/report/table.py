@@ -1,4 +1,4 @@
-"""The trials as rows, shared by the page, the commands and the notebook."""
+"""Tabulates the trials for the page, the commands and the notebook."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from effv2_tune.study.trial import Trial
 
 MILLISECONDS = 1000.0
-#: Columns of ``front_rows`` that are words; the others are numbers, aligned at their ends.
-WORDS = ("network", "remark")
+#: Columns of ``front_rows`` with text; the others hold numbers and are right-aligned.
+TEXT_COLUMNS = ("network", "remark")
 
 
 def trial_rows(trials: Sequence[Trial], front: Collection[int]) -> list[dict[str, Any]]:
-    """One row for each trial: config, what came of it, and every time, units in the names.
+    """One row for each trial: config, outcome and times, with units in the names.
 
     Args:
         trials: In any state.
@@ -37,8 +37,8 @@ def trial_rows(trials: Sequence[Trial], front: Collection[int]) -> list[dict[str
 
     Returns:
         Rows with the same keys in the same order, those on the front first and fastest first,
-        then the others by number. What a trial does not have is ``None``. The searched
-        parameters stand under their own names.
+        then the others by number. A missing value is ``None``. Searched parameters keep their
+        names.
     """
     parameters = parameter_names(trials)
     rows = [_row(trial, trial.number in front, parameters) for trial in trials]
@@ -66,8 +66,8 @@ def to_frame(trials: Sequence[Trial], front: Collection[int]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).set_index("trial")
 
 
-def front_rows(findings: Analysis, device: DeviceAnalysis) -> list[dict[str, str]]:
-    """The front of one device as words, fastest first, under the headers that people read."""
+def front_rows(analysis: Analysis, device: DeviceAnalysis) -> list[dict[str, str]]:
+    """The front of one device as text, fastest first, by column header."""
     parameters = [
         name
         for name in parameter_names(device.front)
@@ -76,34 +76,34 @@ def front_rows(findings: Analysis, device: DeviceAnalysis) -> list[dict[str, str
     return [
         {
             "trial": str(trial.number),
-            f"validation {label_of(findings.given.quality)}": f"{quality_of(trial):.4f}",
+            f"validation {label_of(analysis.study.quality)}": f"{quality_of(trial):.4f}",
             "training time": human_seconds(seconds_of(trial)),
             "network": network_of(trial),
-            "remark": _remark(trial, device),
+            "remark": device.remark(trial),
             **{label_of(name): short(trial.config.get(name)) for name in parameters},
         }
         for trial in device.front
     ]
 
 
-def front_table(findings: Analysis, device: DeviceAnalysis) -> Table:
+def front_table(analysis: Analysis, device: DeviceAnalysis) -> Table:
     """The front of one device as a table for the terminal."""
     from rich.markup import escape
     from rich.table import Table
 
-    rows = front_rows(findings, device)
+    rows = front_rows(analysis, device)
     table = Table(title=f"Pareto front on {escape(device.device)}", title_justify="left")
     for header in rows[0] if rows else ():
-        table.add_column(escape(header), justify="left" if header in WORDS else "right")
+        table.add_column(escape(header), justify="left" if header in TEXT_COLUMNS else "right")
     for row in rows:
         style = "bold" if row["remark"] else None
         table.add_row(*(escape(cell) for cell in row.values()), style=style)
     return table
 
 
-def front_text(findings: Analysis, device: DeviceAnalysis) -> str:
+def front_text(analysis: Analysis, device: DeviceAnalysis) -> str:
     """The same in plain characters: columns two spaces apart, no colours, no frame."""
-    rows = front_rows(findings, device)
+    rows = front_rows(analysis, device)
     if not rows:
         return "no trial is complete yet"
     headers = list(rows[0])
@@ -157,8 +157,3 @@ def _row(trial: Trial, on_front: bool, parameters: Sequence[str]) -> dict[str, A
         "started": trial.started,
         "ended": trial.ended,
     }
-
-
-def _remark(trial: Trial, device: DeviceAnalysis) -> str:
-    named = {"fastest": device.fastest, "knee": device.knee, "most accurate": device.best}
-    return ", ".join(name for name, one in named.items() if one is trial)

@@ -1,4 +1,4 @@
-"""Trials and machines whose steps took other times than their buckets' that count."""
+"""Finds timing outliers: trials and hosts whose steps deviate from the benchmark of the bucket."""
 
 from __future__ import annotations
 
@@ -14,53 +14,73 @@ if TYPE_CHECKING:
 
     from effv2_tune.study.trial import Trial
 
-#: Trials from which on a median says something about a machine.
+#: Trials from which on the median of a host is meaningful.
 _FEWEST_TRIALS = 3
-#: Trials that are named in a sentence.
+#: Trials listed by number in a message.
 _MOST_NUMBERS = 12
+#: Below this share of the training time, the time of the steps does not matter.
+_LEAST_STEP_SHARE = 0.1
 
 
 @dataclass(frozen=True)
 class TimingOutliers:
-    """What strays by more than a tenth.
+    """Deviations by more than ``STEP_TIME_TOLERANCE``.
 
     Attributes:
         trials: Numbers of trials.
-        machines: The median share by which the steps of a machine's trials took longer (or, below
-            zero, shorter), by the machine's name; machines with too few trials are left out.
+        machines: Median share by which the steps of a host's trials took longer (below zero:
+            shorter), by host name; hosts with too few trials are left out.
+        hosts: Number of hosts that trained trials.
     """
 
     trials: tuple[int, ...]
     machines: dict[str, float]
+    hosts: int
 
     def sentences(self) -> list[str]:
-        """What to know of it; empty where all is well."""
-        said = [
-            f"On {host}, steps took {format_share(share)} than was measured, in the median of "
-            "its trials: it is another machine than the one that was measured, or a busier one."
-            for host, share in self.machines.items()
-        ]
+        """The outliers in words; empty without any."""
+        sentences = [self._of_machine(host, share) for host, share in self.machines.items()]
         if self.trials:
             numbers = ", ".join(map(str, self.trials[:_MOST_NUMBERS]))
             numbers += ", ..." if len(self.trials) > _MOST_NUMBERS else ""
-            said.append(
-                f"The steps of {pluralized(len(self.trials), 'trial')} ({numbers}) took over "
-                f"{STEP_TIME_TOLERANCE:.0%} more or less than their bucket's; training times use "
-                "the bucket's."
+            sentences.append(
+                f"The step time of {pluralized(len(self.trials), 'trial')} ({numbers}) deviates by "
+                f"more than {STEP_TIME_TOLERANCE:.0%} from the one benchmarked; training times use "
+                "the step time benchmarked for the bucket."
             )
-        return said
+        return sentences
+
+    def _of_machine(self, host: str, share: float) -> str:
+        cause = (
+            "the host is under load"
+            if share > 0
+            else "the host was under load when the bucket was benchmarked"
+        )
+        other = ", or another host was benchmarked" if self.hosts > 1 else ""
+        return (
+            f"On {host}, steps took {abs(share):.0%} {'more' if share > 0 else 'less'} time than "
+            f"benchmarked (median of its trials): {cause}{other}."
+        )
 
 
 def find_timing_outliers(trials: Sequence[Trial]) -> TimingOutliers:
-    """Look at the step times of trials in any state; those without any are passed over."""
-    timed = [trial for trial in trials if trial.times.step_median and trial.times.step_bucket]
-    by_machine: dict[str, list[float]] = {}
+    """Compare the step times of trials in any state with those of their buckets.
+
+    Trials without a step time are ignored, and so are those whose training time is nearly all
+    feature extraction.
+    """
+    timed = [
+        trial
+        for trial in trials
+        if trial.times.step_median and trial.times.step_bucket and not _is_extraction(trial)
+    ]
+    by_host: dict[str, list[float]] = {}
     for trial in timed:
         if trial.environment is not None:
-            by_machine.setdefault(trial.environment.host, []).append(trial.times.step_excess)
+            by_host.setdefault(trial.environment.host, []).append(trial.times.step_excess)
     medians = {
         host: statistics.median(shares)
-        for host, shares in by_machine.items()
+        for host, shares in by_host.items()
         if len(shares) >= _FEWEST_TRIALS
     }
     return TimingOutliers(
@@ -68,9 +88,15 @@ def find_timing_outliers(trials: Sequence[Trial]) -> TimingOutliers:
         machines={
             host: share for host, share in medians.items() if abs(share) > STEP_TIME_TOLERANCE
         },
+        hosts=len(by_host),
     )
 
 
-def format_share(share: float) -> str:
-    """``30% more``, ``12% less``."""
-    return f"{abs(share):.0%} {'more' if share > 0 else 'less'}"
+def _is_extraction(trial: Trial) -> bool:
+    """Whether a frozen backbone's extraction is nearly all of the trial's training time."""
+    if trial.recipe is None or trial.recipe.backbone != "frozen" or not trial.curve:
+        return False
+    stepping = trial.times.train * trial.recipe.epochs / len(trial.curve)
+    if trial.measurement is not None:
+        return stepping < _LEAST_STEP_SHARE * trial.measurement.train_seconds
+    return bool(trial.rungs) and stepping < _LEAST_STEP_SHARE * trial.rungs[-1].projected_seconds

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from effv2_tune.pareto import hypervolume
+from effv2_tune.pareto import Objective, hypervolume
 from effv2_tune.search.events import StudyEnded
 from effv2_tune.search.storage.records import is_duplicate
 
@@ -141,8 +141,8 @@ class Budget:
             for trial in trials
             if trial.state == "complete" and trial.measurement is not None
         ]
-        direction = self._plan.directions[0]
-        return hypervolume(points, self._storage.reference, quality_direction=direction)
+        objective = Objective(self._plan.directions[0])
+        return hypervolume(points, self._storage.reference, objective)
 
 
 def _failures_at_the_end(trials: Sequence[Trial]) -> list[Trial]:

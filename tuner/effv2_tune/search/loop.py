@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from effv2_tune.errors import TuneError
+from effv2_tune.pareto import Objective
 from effv2_tune.search import events
 from effv2_tune.search.budget import Budget
 from effv2_tune.search.duplicates import Duplicates
@@ -403,7 +404,7 @@ class _Loop:
             result,
             self.storage.trials(),
             spec=self.plan.search.halving,
-            quality_direction=self.plan.directions[0],
+            objective=Objective(self.plan.directions[0]),
         )
         if decision.go_on:
             running.pass_rung(result)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from effv2_tune.pareto import pareto_front
+from effv2_tune.pareto import Objective, front_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,8 +24,5 @@ def expired_checkpoints(trials: Sequence[Trial], plan: StudyPlan) -> list[int]:
         return [trial.number for trial in ended if trial.state != "complete"]
     if plan.keep == "none":
         return [trial.number for trial in ended]
-    complete = [trial for trial in ended if trial.measurement is not None]
-    points = [trial.measurement for trial in complete if trial.measurement is not None]
-    marks = pareto_front(points, quality_direction=plan.directions[0])
-    front = {trial.number for trial, on in zip(complete, marks, strict=True) if on}
+    front = {trial.number for trial in front_of(ended, Objective(plan.directions[0]))}
     return [trial.number for trial in ended if trial.number not in front]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from effv2_tune.pareto import HalvingDecision, decide
+from effv2_tune.pareto import HalvingDecision, Objective, decide
 from effv2_tune.search.events import RungDecided
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from effv2_tune.study.plan import Direction, HalvingSpec
+    from effv2_tune.study.plan import HalvingSpec
     from effv2_tune.study.trial import RungResult, Trial
 
 
@@ -20,7 +20,7 @@ def decide_at_rung(
     known: Sequence[Trial],
     *,
     spec: HalvingSpec,
-    quality_direction: Direction,
+    objective: Objective,
 ) -> HalvingDecision:
     """Decide whether a trial resumes; a rung in the record of a running trial has been passed.
 
@@ -29,7 +29,7 @@ def decide_at_rung(
         result: Its result there.
         known: All trials of the study.
         spec: The halving of the study.
-        quality_direction: ``minimize`` where the quality is a loss.
+        objective: Of the study.
     """
     others = [other for other in known if other.number != trial.number]
     at_rung = [(other, r) for other in others for r in other.rungs if r.rung == result.rung]
@@ -45,7 +45,7 @@ def decide_at_rung(
         completed=completed,
         gains=gains,
         spec=spec,
-        quality_direction=quality_direction,
+        objective=objective,
     )
     if decision.go_on or all(r.rung != result.rung for r in trial.rungs):
         return decision

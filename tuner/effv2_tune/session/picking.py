@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from effv2_tune import pareto
 from effv2_tune.errors import TuneError, did_you_mean
-from effv2_tune.report.analysis import find
+from effv2_tune.report.analysis import analyse
 from effv2_tune.report.quantities import human_seconds, label_of
 from effv2_tune.session.report_input import report_input
 from effv2_tune.study.recipe import WEIGHT_SUFFIXES
@@ -74,11 +74,9 @@ def pick_trial(
         return _trial(pick.removeprefix(_BY_NUMBER), complete, record)
     trials = _device(record, device).complete
     points = [trial.measurement for trial in trials if trial.measurement is not None]
-    direction = record.plan.directions[0]
-    kept = pareto.within(
-        points, max_seconds=max_seconds, min_quality=min_quality, quality_direction=direction
-    )
-    chosen = _CHOOSE[pick]([points[position] for position in kept], quality_direction=direction)
+    objective = pareto.Objective(record.plan.directions[0])
+    kept = pareto.within(points, objective, max_seconds=max_seconds, min_quality=min_quality)
+    chosen = _CHOOSE[pick]([points[position] for position in kept], objective)
     if chosen is None:
         raise TuneError(
             "No complete trial is within these limits.",
@@ -137,9 +135,9 @@ def to_training_run(record: StudyRecord, trial: Trial, *, pick: str) -> Training
 def _device(record: StudyRecord, wanted: str | None) -> DeviceAnalysis:
     """The device kind to pick on; the only one unless the user names one."""
     kinds = {
-        found.device: found
-        for found in find(report_input(record, folder="")).devices
-        if found.complete
+        kind.device: kind
+        for kind in analyse(report_input(record, folder="")).devices
+        if kind.complete
     }
     if wanted is None and len(kinds) == 1:
         return next(iter(kinds.values()))

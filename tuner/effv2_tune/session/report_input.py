@@ -24,7 +24,6 @@ def report_input(record: StudyRecord, *, folder: str, written: str = "") -> Repo
     return ReportInput(
         name=plan.name,
         quality=plan.quality,
-        quality_direction=plan.directions[0],
         trials=record.trials,
         facts=_facts(record),
         ended_by="" if ended is None else ended.reason,

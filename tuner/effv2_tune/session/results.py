@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from effv2_tune.errors import TuneError
-from effv2_tune.report.analysis import find
+from effv2_tune.report.analysis import analyse
 from effv2_tune.session.location import (
     RUNS,
     as_arguments,
@@ -74,14 +74,14 @@ class Results:
         return report_input(self.record, folder=self.arguments, written=written)
 
     @cached_property
-    def findings(self) -> Analysis:
+    def analysis(self) -> Analysis:
         """The analysis of the report: Pareto front, knee, and so on."""
-        return find(self.input)
+        return analyse(self.input)
 
     @property
     def has_front(self) -> bool:
         """Whether any trial is complete."""
-        return bool(self.findings.front)
+        return bool(self.analysis.front)
 
     @property
     def has_failed(self) -> bool:
@@ -98,22 +98,22 @@ class Results:
         """All trials, one row each, those on the Pareto front first; with units in the names."""
         from effv2_tune.report.table import to_frame
 
-        return to_frame(self.record.trials, self.findings.front)
+        return to_frame(self.record.trials, self.analysis.front)
 
     def status(self) -> dict[str, Any]:
         """State, counts and Pareto front as plain data."""
         from effv2_tune.report.table import trial_rows
 
-        rows = trial_rows(self.record.trials, self.findings.front)
+        rows = trial_rows(self.record.trials, self.analysis.front)
         ended = self.record.ended_by
         return {
             "study": self.record.plan.name,
             "ended_by": None if ended is None else ended.reason,
             "quality": self.record.plan.quality,
-            "states": dict(self.findings.states),
-            "straying": {
-                "trials": list(self.findings.straying.trials),
-                "machines": self.findings.straying.machines,
+            "states": dict(self.analysis.states),
+            "timing_outliers": {
+                "trials": list(self.analysis.timing_outliers.trials),
+                "machines": self.analysis.timing_outliers.machines,
             },
             "running": [_plain(row) for row in rows if row["state"] == "running"],
             "front": [_plain(row) for row in rows if row["on_front"]],
@@ -126,14 +126,14 @@ class Results:
         from effv2_tune.report.table import front_table, front_text
 
         console = Console(highlight=False, soft_wrap=True)
-        devices = self.findings.devices
+        devices = self.analysis.devices
         for device in devices:
             if console.is_terminal and device.front:
-                console.print(front_table(self.findings, device), soft_wrap=False)
+                console.print(front_table(self.analysis, device), soft_wrap=False)
                 continue
             if len(devices) > 1:
                 console.print(f"on {device.device}:", markup=False)
-            console.print(front_text(self.findings, device), markup=False)
+            console.print(front_text(self.analysis, device), markup=False)
 
     def print_status(self) -> None:
         """Print what is searched, the running trials and the Pareto front to stdout."""
@@ -143,9 +143,9 @@ class Results:
 
         console = Console(highlight=False, soft_wrap=True)
         ended = self.record.ended_by
-        console.print(f"{self.record.plan.name}: {search_sentence(self.findings)}", markup=False)
-        console.print(state_sentence(self.findings), markup=False)
-        for sentence in self.findings.straying.sentences():
+        console.print(f"{self.record.plan.name}: {search_sentence(self.analysis)}", markup=False)
+        console.print(state_sentence(self.analysis), markup=False)
+        for sentence in self.analysis.timing_outliers.sentences():
             console.print(sentence, markup=False)
         for trial in self.record.trials:
             if trial.state == "running":
@@ -161,7 +161,7 @@ class Results:
 
         trials = self.record.trials
         if form == "json":
-            rows = trial_rows(trials, self.findings.front)
+            rows = trial_rows(trials, self.analysis.front)
             return json.dumps([_plain(row) for row in rows], indent=2) + "\n"
         frame = self.frame()
         if form == "csv":

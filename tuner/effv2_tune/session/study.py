@@ -125,7 +125,7 @@ class Study:
         if self._warm_start is None or self._begun:
             return []
         earlier = Results(self._warm_start)
-        front = [t for t in earlier.record.trials if t.number in earlier.findings.front]
+        front = [t for t in earlier.record.trials if t.number in earlier.analysis.front]
         names = self.plan.search_space.parameters
         configs = [{k: v for k, v in t.config.items() if k in names} for t in front]
         inside = [config for config in configs if self.plan.search_space.contains(config)]

@@ -27,8 +27,7 @@ _PICTURES = (".png", ".svg", ".pdf")
 @click.option(
     "--picture",
     type=click.Path(path_type=Path),
-    help="Write the Pareto front as a picture instead: .png, .svg or .pdf (needs "
-    "effv2-tune[images]).",
+    help="Write the Pareto front as a picture instead: .png, .svg or .pdf.",
 )
 def command(
     folder: str | Path, *, name: str | None, output: Path | None, picture: Path | None

@@ -1,4 +1,4 @@
-"""The report's figures by name: functions from findings to Plotly figures, and to a picture.
+"""The report's figures by name: functions from analysis to Plotly figures, and to a picture.
 
 Plotly takes a second to import, so that each function imports it when it is called.
 """

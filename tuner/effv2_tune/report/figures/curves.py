@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING, Any, Literal
 
-from effv2_tune.report import analysis as found_in
+from effv2_tune.report.analysis import network_of, variant_of
 from effv2_tune.report.figures.palette import INK, QUIET, variant_colour
 from effv2_tune.report.figures.theme import layout
 from effv2_tune.report.quantities import label_of
@@ -22,15 +22,15 @@ CROWD = 30  # curves; from there on markers hide more than they show
 Curve = Literal["quality", "validation_loss", "train_loss"]
 
 
-def curves_figure(findings: Analysis, curve: Curve = "quality") -> go.Figure:
+def curves_figure(analysis: Analysis, curve: Curve = "quality") -> go.Figure:
     """The learning curves of all trials, those of the front on top and named at their ends."""
     import plotly.graph_objects as go
 
-    quality = findings.given.quality
+    quality = analysis.study.quality
     figure = go.Figure(layout=layout(hovermode="closest"))
-    trained = [trial for trial in findings.given.trials if trial.curve]
-    front = [trial for trial in trained if trial.number in findings.front]
-    others = [trial for trial in trained if trial.number not in findings.front]
+    trained = [trial for trial in analysis.study.trials if trial.curve]
+    front = [trial for trial in trained if trial.number in analysis.front]
+    others = [trial for trial in trained if trial.number not in analysis.front]
     complete = [trial for trial in others if trial.state == "complete"]
     unfinished = [trial for trial in others if trial.state != "complete"]
     for name, members, dash in (
@@ -80,7 +80,7 @@ def _background_curves(
     for trial in members:
         epochs += [*(epoch.epoch for epoch in trial.curve), None]
         values += [*curve_values(trial, curve, quality), None]
-        label = html.escape(f"trial {trial.number}, {found_in.network_of(trial)}")
+        label = html.escape(f"trial {trial.number}, {network_of(trial)}")
         texts += [label] * (len(trial.curve) + 1)
     return go.Scatter(
         name=name,
@@ -120,13 +120,13 @@ def _front_curve(trial: Trial, curve: Curve, quality: str, label_at_end: str) ->
     import plotly.graph_objects as go
 
     name = f"trial {trial.number}"
-    label = html.escape(f"{name}, {found_in.network_of(trial)}")
+    label = html.escape(f"{name}, {network_of(trial)}")
     return go.Scatter(
         name=label,
         x=[epoch.epoch for epoch in trial.curve],
         y=curve_values(trial, curve, quality),
         mode="lines+markers+text",
-        line={"color": variant_colour(found_in.variant_of(trial)), "width": 2.6},
+        line={"color": variant_colour(variant_of(trial)), "width": 2.6},
         marker={"size": 5},
         text=[*[""] * (len(trial.curve) - 1), f" {label_at_end}"],
         textposition="middle right",

@@ -1,11 +1,11 @@
-"""The Pareto front as a Plotly figure."""
+"""Draws the Pareto front as a Plotly figure."""
 
 from __future__ import annotations
 
 import html
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from effv2_tune.report import analysis as found_in
+from effv2_tune.report.analysis import network_of, pixels_of, quality_of, seconds_of, variant_of
 from effv2_tune.report.figures.hover import hover_text
 from effv2_tune.report.figures.palette import INK, PAPER, QUIET, resolution_symbols, variant_colour
 from effv2_tune.report.figures.theme import TimeScale, layout
@@ -14,60 +14,59 @@ from effv2_tune.report.quantities import label_of
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+    from effv2_tune.pareto import Objective
     from effv2_tune.report.analysis import Analysis, DeviceAnalysis
 
 FEWEST_TO_ZOOM = 4  # points; with fewer there is nothing to leave out
 
 
 def front_figure(
-    findings: Analysis, device: DeviceAnalysis, *, near_front: bool = False
+    analysis: Analysis, device: DeviceAnalysis, *, near_front: bool = False
 ) -> go.Figure:
-    """Quality against training time on one device, with the front as a staircase.
+    """Quality against training time on one device, with the front as a step line.
 
     Args:
-        findings: Of the whole study.
+        analysis: Of the whole study.
         device: The device whose trials are drawn.
-        near_front: Draw only the range of qualities in which the front and the better half of
-            the complete trials lie; others are there, beyond the edge.
+        near_front: Show only the range of qualities of the front and of the better half of the
+            complete trials.
     """
     import plotly.graph_objects as go
 
-    given = findings.given
-    seconds = [found_in.seconds_of(trial) for trial in device.complete]
+    study = analysis.study
+    seconds = [seconds_of(trial) for trial in device.complete]
     seconds += [trial.rungs[-1].projected_seconds for trial in device.pruned]
     scale = TimeScale(seconds)
     figure = go.Figure(layout=layout(hovermode="closest"))
     figure.add_traces(
         [
-            *_pruned_traces(device, scale, given.quality),
+            *_pruned_traces(device, scale, study.quality),
             *_staircase_traces(device, scale),
-            *_complete_traces(findings, device, scale),
+            *_complete_traces(analysis, device, scale),
             *_knee_traces(device, scale),
         ]
     )
     figure.update_xaxes(title=f"training time{scale.suffix}", **scale.axis)
-    figure.update_yaxes(title=f"validation {label_of(given.quality)}")
-    bounds = quality_bounds(device, given.quality_direction) if near_front else None
+    figure.update_yaxes(title=f"validation {label_of(study.quality)}")
+    bounds = quality_bounds(device, study.objective) if near_front else None
     bounds = bounds or _bounds_of_one_quality(device)
     if bounds is not None:
         figure.update_yaxes(range=bounds)
     return figure
 
 
-def quality_bounds(
-    device: DeviceAnalysis, direction: Literal["maximize", "minimize"]
-) -> tuple[float, float] | None:
+def quality_bounds(device: DeviceAnalysis, objective: Objective) -> tuple[float, float] | None:
     """The range of qualities near the front, if leaving the rest out makes the front clearer.
 
     It holds the front and the better half of the complete trials. Nothing is returned where
     that range is more than half of the whole, or where there are too few trials to leave any out.
     """
-    qualities = sorted(map(found_in.quality_of, device.complete), reverse=direction == "maximize")
+    qualities = sorted(map(quality_of, device.complete), key=objective.quality_cost)
     everything = [*qualities, *(trial.rungs[-1].quality for trial in device.pruned)]
     if len(everything) < FEWEST_TO_ZOOM or not device.front:
         return None
-    best = max(everything) if direction == "maximize" else min(everything)
-    near = [best, *qualities[: (len(qualities) + 1) // 2], *map(found_in.quality_of, device.front)]
+    best = min(everything, key=objective.quality_cost)
+    near = [best, *qualities[: (len(qualities) + 1) // 2], *map(quality_of, device.front)]
     low, high = min(near), max(near)
     whole = max(everything) - min(everything)
     if high == low or (high - low) > 0.5 * whole:
@@ -78,7 +77,7 @@ def quality_bounds(
 
 def _bounds_of_one_quality(device: DeviceAnalysis) -> tuple[float, float] | None:
     """A narrow range around the only quality there is: left alone, Plotly takes one of 2."""
-    qualities = {found_in.quality_of(trial) for trial in device.complete}
+    qualities = {quality_of(trial) for trial in device.complete}
     qualities |= {trial.rungs[-1].quality for trial in device.pruned}
     only = min(qualities, default=0.0)
     return (only - 0.02, only + 0.02) if len(qualities) == 1 else None
@@ -111,8 +110,8 @@ def _staircase_traces(device: DeviceAnalysis, scale: TimeScale) -> list[Any]:
     return [
         go.Scatter(
             name="Pareto front",
-            x=[scale(found_in.seconds_of(trial)) for trial in device.front],
-            y=[found_in.quality_of(trial) for trial in device.front],
+            x=[scale(seconds_of(trial)) for trial in device.front],
+            y=[quality_of(trial) for trial in device.front],
             mode="lines",
             # With a trial's quality up to the next slower trial: what a time budget buys.
             line={"shape": "hv", "color": INK, "width": 1.6},
@@ -122,26 +121,24 @@ def _staircase_traces(device: DeviceAnalysis, scale: TimeScale) -> list[Any]:
     ]
 
 
-def _complete_traces(findings: Analysis, device: DeviceAnalysis, scale: TimeScale) -> list[Any]:
+def _complete_traces(analysis: Analysis, device: DeviceAnalysis, scale: TimeScale) -> list[Any]:
     import plotly.graph_objects as go
 
-    symbols = resolution_symbols({found_in.pixels_of(trial) for trial in device.trials})
-    networks = sorted(
-        {(found_in.variant_of(trial), found_in.pixels_of(trial)) for trial in device.complete}
-    )
+    symbols = resolution_symbols({pixels_of(trial) for trial in device.trials})
+    networks = sorted({(variant_of(trial), pixels_of(trial)) for trial in device.complete})
     traces = []
     for variant, pixels in networks:
         members = [
             trial
             for trial in device.complete
-            if (found_in.variant_of(trial), found_in.pixels_of(trial)) == (variant, pixels)
+            if (variant_of(trial), pixels_of(trial)) == (variant, pixels)
         ]
-        on_front = [trial.number in findings.front for trial in members]
+        on_front = [trial.number in analysis.front for trial in members]
         traces.append(
             go.Scatter(
-                name=html.escape(found_in.network_of(members[0])),
-                x=[scale(found_in.seconds_of(trial)) for trial in members],
-                y=[found_in.quality_of(trial) for trial in members],
+                name=html.escape(network_of(members[0])),
+                x=[scale(seconds_of(trial)) for trial in members],
+                y=[quality_of(trial) for trial in members],
                 mode="markers",
                 marker={
                     "color": variant_colour(variant),
@@ -153,7 +150,7 @@ def _complete_traces(findings: Analysis, device: DeviceAnalysis, scale: TimeScal
                         "width": [1.6 if front else 0.8 for front in on_front],
                     },
                 },
-                text=[hover_text(trial, findings.given.quality) for trial in members],
+                text=[hover_text(trial, analysis.study.quality) for trial in members],
                 hoverinfo="text",
                 cliponaxis=False,
             )
@@ -169,8 +166,8 @@ def _knee_traces(device: DeviceAnalysis, scale: TimeScale) -> list[Any]:
     return [
         go.Scatter(
             name="knee",
-            x=[scale(found_in.seconds_of(device.knee))],
-            y=[found_in.quality_of(device.knee)],
+            x=[scale(seconds_of(device.knee))],
+            y=[quality_of(device.knee)],
             mode="markers+text",
             marker={"symbol": "circle-open", "size": 24, "color": INK, "line": {"width": 2}},
             text=["knee"],

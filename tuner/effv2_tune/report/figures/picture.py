@@ -1,38 +1,40 @@
-"""The front as a static picture: PNG, SVG or PDF."""
+"""Writes the Pareto front as a picture: PNG, SVG or PDF."""
 
 from __future__ import annotations
 
-import html
-import importlib.util
 import math
 from typing import TYPE_CHECKING, Any
 
 from effv2_tune.errors import EXIT_FAILED, TuneError
-from effv2_tune.host import install_command
-from effv2_tune.report.analysis import find, pixels_of, variant_of
-from effv2_tune.report.figures.front import front_figure, quality_bounds
-from effv2_tune.report.figures.palette import INK, PAPER, QUIET, resolution_symbols, variant_colour
+from effv2_tune.report.analysis import analyse
+from effv2_tune.report.figures.front import quality_bounds
+from effv2_tune.report.figures.palette import INK, PAPER
+from effv2_tune.report.figures.static import legend_handles, static_front, static_style
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import plotly.graph_objects as go
+    from matplotlib.figure import Figure
 
-    from effv2_tune.report.analysis import DeviceAnalysis
     from effv2_tune.report.input import ReportInput
 
-FORMATS = (".png", ".svg", ".pdf")
-SHARPNESS = 2  # pixels of a PNG for each unit of width, for screens of high density
+#: Without the date, a picture depends on its study alone.
+METADATA: dict[str, dict[str, Any]] = {
+    ".png": {},
+    ".svg": {"Date": None},
+    ".pdf": {"CreationDate": None},
+}
+SHARPNESS = 2  # pixels of a PNG for each CSS pixel, for screens of high density
 
 
-def write_picture(given: ReportInput, path: Path, *, width: int = 960, height: int = 540) -> Path:
+def write_picture(study: ReportInput, path: Path, *, width: int = 960, height: int = 540) -> Path:
     """Write the front as a picture for a README or a paper.
 
-    The study's device with most complete trials is shown, near the front where that is clearer.
+    It shows the device with most complete trials, near the front where that is clearer.
 
     Args:
-        given: The study's facts and trials.
-        path: The file to write; its suffix says which kind: .png, .svg or .pdf.
+        study: The study's facts and trials.
+        path: The file to write; its suffix is .png, .svg or .pdf.
         width: In CSS pixels; a PNG has twice as many.
         height: Likewise.
 
@@ -40,94 +42,50 @@ def write_picture(given: ReportInput, path: Path, *, width: int = 960, height: i
         ``path``.
 
     Raises:
-        TuneError: The kind is unknown, no trial is complete, or what draws pictures is missing.
+        TuneError: The suffix is unknown, no trial is complete, or the file cannot be written.
     """
     suffix = path.suffix.lower()
-    if suffix not in FORMATS:
+    if suffix not in METADATA:
         raise TuneError(
             f"{path} has no suffix of a picture that can be written.",
-            hint=f"Choose one of {', '.join(FORMATS)}.",
+            hint=f"Choose one of {', '.join(METADATA)}.",
         )
-    if importlib.util.find_spec("kaleido") is None:
-        raise TuneError(
-            "Pictures are drawn by kaleido, which is not installed.",
-            hint=f"Install it: {install_command('images')}. It also needs Chrome or Chromium. "
-            "The page (effv2-tune report) needs neither.",
-            exit_code=EXIT_FAILED,
-        )
-    figure = picture_figure(given)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _draw(figure, path, width, height)
+    with static_style(font_size=14):
+        figure = picture_figure(study, width=width, height=height)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            figure.savefig(path, dpi=SHARPNESS * figure.dpi, metadata=METADATA[suffix])
+        except OSError as error:
+            raise TuneError(
+                f"The picture cannot be written to {path}: {error.strerror or error}.",
+                hint="Name a folder that exists and that you may write to.",
+                exit_code=EXIT_FAILED,
+            ) from error
     return path
 
 
-def picture_figure(given: ReportInput) -> go.Figure:
-    """The front with title and legend, as it stands alone."""
-    findings = find(given)
-    if not findings.devices or not findings.devices[0].complete:
+def picture_figure(study: ReportInput, *, width: int = 960, height: int = 540) -> Figure:
+    """The front with title and legend; call it within ``static_style``."""
+    analysis = analyse(study)
+    if not analysis.devices or not analysis.devices[0].complete:
         raise TuneError(
-            f"The study {given.name!r} has no complete trial, so there is no front to draw.",
-            hint="Let it run on: the same 'effv2-tune run' continues.",
+            f"The study {study.name!r} has no complete trial, so there is no front to draw.",
+            hint="Let it run longer: the same 'effv2-tune run' resumes it.",
             exit_code=EXIT_FAILED,
         )
-    device = findings.devices[0]
-    bounds = quality_bounds(device, given.quality_direction)
-    figure = front_figure(findings, device, near_front=bounds is not None)
-    figure.for_each_trace(lambda trace: trace.update(showlegend=trace.name == "Pareto front"))
-    figure.add_traces(_legend_traces(device, bounds))
-    figure.update_layout(
-        title={"text": _title(given.name, device.device), "x": 0.02, "font": {"size": 18}},
-        showlegend=True,
-        legend={"bgcolor": PAPER},
-        margin={"t": 60},
-        height=None,
-        font_size=14,
-    )
-    return figure
-
-
-def _legend_traces(device: DeviceAnalysis, bounds: tuple[float, float] | None) -> list[Any]:
-    """Entries without points: a colour for each variant, a symbol for each resolution."""
-    import plotly.graph_objects as go
-
-    variants = sorted({variant_of(trial) for trial in device.complete})
-    symbols = resolution_symbols({pixels_of(trial) for trial in device.trials})
-    sizes = sorted({pixels_of(trial) for trial in device.complete})
-    entries = [(name, {"symbol": "circle", "color": variant_colour(name)}) for name in variants]
-    entries += [
-        (f"{pixels} px", {"symbol": f"{symbols[pixels]}-open", "color": INK}) for pixels in sizes
-    ]
+    device = analysis.devices[0]
+    bounds = quality_bounds(device, study.objective)
     low, high = bounds or (-math.inf, math.inf)
-    if any(low <= trial.rungs[-1].quality <= high for trial in device.pruned):
-        entries.append(("stopped early", {"symbol": "x-thin-open", "color": QUIET}))
-    return [
-        go.Scatter(
-            name=html.escape(name), x=[None], y=[None], mode="markers", marker={"size": 11, **look}
-        )
-        for name, look in entries
-    ]
-
-
-def _title(name: str, device: str) -> str:
-    return html.escape(f"{name}: the Pareto front on {device}")
-
-
-def _draw(figure: go.Figure, path: Path, width: int, height: int) -> None:
-    from kaleido.errors import ChromeNotFoundError
-
-    try:
-        figure.write_image(path, width=width, height=height, scale=SHARPNESS)
-    except (ChromeNotFoundError, RuntimeError) as error:
-        # Plotly turns kaleido's missing browser into a RuntimeError.
-        raise TuneError(
-            f"The picture {path} was not drawn: {str(error).strip().splitlines()[0]}",
-            hint="kaleido 1.x draws with Chrome or Chromium: install one (Debian: apt-get install "
-            "chromium), or name it in the environment variable BROWSER_PATH.",
-            exit_code=EXIT_FAILED,
-        ) from error
-    except OSError as error:
-        raise TuneError(
-            f"The picture cannot be written to {path}: {error.strerror or error}.",
-            hint="Name a folder that exists and that you may write to.",
-            exit_code=EXIT_FAILED,
-        ) from error
+    pruned = [trial for trial in device.pruned if low <= trial.rungs[-1].quality <= high]
+    figure = static_front(
+        analysis, device, width=width, height=height, bounds=bounds, pruned=pruned
+    )
+    figure.set_facecolor(PAPER)
+    figure.set_layout_engine("constrained", w_pad=0.25, h_pad=0.2)
+    figure.axes[0].grid(axis="x", color=INK, alpha=0.08)
+    figure.axes[0].set_title(
+        f"{study.name}: the Pareto front on {device.device}", loc="left", size=18, pad=20
+    )
+    handles = legend_handles(device, crosses=bool(pruned))
+    figure.legend(handles=handles, loc="outside right upper", frameon=False)
+    return figure

@@ -1,4 +1,4 @@
-"""What every figure shares: paper, fonts, axes, and a time axis in units that people read."""
+"""Defines the theme of all figures: paper, fonts, axes, and the scale of time axes."""
 
 from __future__ import annotations
 
@@ -17,34 +17,36 @@ class TimeScale:
         seconds: All times that the axis must hold.
 
     Attributes:
-        logarithmic: Whether it is.
-        suffix: What the axis title says of its unit.
-        axis: Plotly's settings of the axis.
+        shortest: Of ``seconds``.
+        longest: Likewise.
+        logarithmic: Whether the axis is logarithmic.
+        suffix: The unit, for the title of the axis.
+        ticks: In seconds, of a logarithmic axis.
     """
 
     def __init__(self, seconds: list[float]) -> None:
-        longest, shortest = max(seconds, default=1.0), min(seconds, default=0.0)
+        self.shortest, self.longest = min(seconds, default=0.0), max(seconds, default=1.0)
         self.logarithmic = spans_decades(seconds)
-        unit = time_unit(longest)
+        unit = time_unit(self.longest)
         self.divisor = 1.0 if self.logarithmic else unit.seconds
-        self.suffix = "" if self.logarithmic else f" ({unit.name})"
-        self.axis: dict[str, Any] = {"rangemode": "tozero"}
-        if self.logarithmic:
-            ticks = ladder_ticks(shortest, longest)
-            self.suffix = " (logarithmic)"
-            self.axis = {
-                "type": "log",
-                "tickvals": ticks,
-                "ticktext": [human_seconds(tick) for tick in ticks],
-            }
+        self.suffix = " (logarithmic)" if self.logarithmic else f" ({unit.name})"
+        self.ticks = ladder_ticks(self.shortest, self.longest) if self.logarithmic else []
+
+    @property
+    def axis(self) -> dict[str, Any]:
+        """Plotly's settings of the axis."""
+        if not self.logarithmic:
+            return {"rangemode": "tozero"}
+        texts = [human_seconds(tick) for tick in self.ticks]
+        return {"type": "log", "tickvals": self.ticks, "ticktext": texts}
 
     def __call__(self, seconds: float) -> float:
-        """Where a time lies on the axis."""
+        """The position of a time on the axis."""
         return seconds / self.divisor
 
 
 def layout(**more: Any) -> dict[str, Any]:
-    """Plotly's layout of every figure, with what one of them needs besides."""
+    """Plotly's layout of every figure, with further settings."""
     axis = {
         "gridcolor": LINE,
         "linecolor": QUIET,

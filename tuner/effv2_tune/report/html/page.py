@@ -1,21 +1,21 @@
-"""The report: one HTML file that needs nothing from elsewhere."""
+"""Writes the report: one HTML file that needs nothing from elsewhere."""
 
 from __future__ import annotations
 
-import html
 import json
-from importlib.resources import files
-from string import Template
 from typing import TYPE_CHECKING, Any
 
 from effv2_tune.errors import EXIT_FAILED, TuneError
-from effv2_tune.report import figures
-from effv2_tune.report.analysis import find
-from effv2_tune.report.figures.front import quality_bounds
-from effv2_tune.report.figures.palette import DARK
-from effv2_tune.report.growth import front_growth
+from effv2_tune.report.analysis import STATE_WORDS, analyse
+from effv2_tune.report.figures.inline_svg import front_svg
+from effv2_tune.report.figures.palette import DARK, PALETTE_NAME, TIME_COLOURS
 from effv2_tune.report.html import sections
-from effv2_tune.report.spending import spent_by_bucket
+from effv2_tune.report.html.rendering import asset, render
+from effv2_tune.report.html.trial_list import trial_table
+from effv2_tune.report.legend import legend_entries
+from effv2_tune.report.spending import spent_seconds
+from effv2_tune.report.table import TEXT_COLUMNS, front_rows
+from effv2_tune.report.text import definitions, summary
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     from effv2_tune.report.input import ReportInput
 
 
-def write_report(given: ReportInput, path: Path) -> Path:
+def write_report(study: ReportInput, path: Path) -> Path:
     """Write a study's report to one HTML file.
 
     The file holds Plotly's JavaScript (about 5 MB) and opens from a disk without a network; its
     content security policy forbids it to fetch anything.
 
     Args:
-        given: The study's facts and trials.
-        path: The file to write; its folder is made where it is missing.
+        study: The study's facts and trials.
+        path: The file to write; its folder is created if it does not exist.
 
     Returns:
         ``path``.
@@ -42,7 +42,7 @@ def write_report(given: ReportInput, path: Path) -> Path:
     Raises:
         TuneError: The file cannot be written.
     """
-    text = report_html(given)
+    text = report_html(study)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
@@ -55,43 +55,67 @@ def write_report(given: ReportInput, path: Path) -> Path:
     return path
 
 
-def report_html(given: ReportInput) -> str:
+def report_html(study: ReportInput) -> str:
     """The report's HTML, complete in itself."""
     from plotly.offline import get_plotlyjs
 
-    findings = find(given)
-    return Template(_asset("page.html")).substitute(
-        title=html.escape(f"{given.name}: EfficientNetV2 study"),
-        style=_asset("page.css"),
-        body=sections.body_html(findings),
-        figures=_as_script_data(
-            {"figures": report_figures(findings), "dark": dict(DARK)},
-        ),
+    analysis = analyse(study)
+    return render(
+        "page.html.j2",
+        **_section_values(analysis),
+        study=study,
+        states=analysis.states,
+        state_names=STATE_WORDS,
+        text_columns=TEXT_COLUMNS,
+        time_colours=TIME_COLOURS,
+        palette=PALETTE_NAME,
+        figures={"figures": report_figures(analysis), "dark": dict(DARK)},
+        style=asset("page.css"),
         plotly=get_plotlyjs(),
-        script=_asset("page.js"),
+        script=asset("page.js"),
     )
 
 
-def report_figures(findings: Analysis) -> dict[str, Any]:
-    """Every figure of the page, by the name under which its section asks for it."""
-    drawn: dict[str, go.Figure] = {}
-    for place, device in enumerate(findings.devices):
-        if not device.complete and not device.pruned:
-            continue
-        drawn[f"front-{place}"] = figures.front_figure(findings, device)
-        if quality_bounds(device, findings.given.quality_direction) is not None:
-            drawn[f"front-{place}-near"] = figures.front_figure(findings, device, near_front=True)
-        growth = front_growth(device, findings.given.quality_direction)
-        if sections.grew(growth):
-            drawn[f"growth-{place}-trials"] = figures.growth_figure(growth, "trials")
-            drawn[f"growth-{place}-time"] = figures.growth_figure(growth, "time")
-    if any(trial.curve for trial in findings.given.trials):
-        for curve in sections.curves_shown(findings):
-            drawn[f"curves-{curve}"] = figures.curves_figure(findings, curve)
-    bars = spent_by_bucket(findings.given.trials)
-    if bars:
-        drawn["time"] = figures.time_figure(bars)
-    return {name: _plain(figure) for name, figure in drawn.items()}
+def report_figures(analysis: Analysis) -> dict[str, Any]:
+    """Every figure of the page by name, as the JSON that Plotly draws."""
+    plots = [section.plot for section in sections.all_sections(analysis)]
+    return {
+        view.figure: _plain(view.draw())
+        for plot in plots
+        if plot is not None
+        for view in plot.views
+    }
+
+
+def _section_values(analysis: Analysis) -> dict[str, Any]:
+    study = analysis.study
+    devices = list(enumerate(analysis.devices))
+    advice, commands = sections.next_commands(analysis)
+    ended = study.ended_by or ("The search has not ended yet." if analysis.states else "")
+    spent = spent_seconds(study.trials)
+    return {
+        "summary": summary(analysis),
+        "ended": sections.as_sentence(ended),
+        "card_rows": [sections.cards(analysis, each) for _, each in devices if each.complete],
+        "fronts": [
+            (
+                sections.front_section(analysis, device, position),
+                front_svg(analysis, device, name=f"drawing-{position}", width=1000, height=460),
+                legend_entries(device),
+                front_rows(analysis, device),
+            )
+            for position, device in devices
+        ],
+        "advice": advice,
+        "commands": commands,
+        "curves": sections.curves_section(analysis),
+        "growths": sections.growth_sections(analysis),
+        "table": trial_table(analysis),
+        "time": sections.time_section(analysis),
+        "spent": {part: seconds for part, seconds in spent.items() if seconds > 0},
+        "definitions": definitions(study),
+        "environments": sections.environments(study.trials),
+    }
 
 
 def _plain(figure: go.Figure) -> dict[str, Any]:
@@ -99,12 +123,3 @@ def _plain(figure: go.Figure) -> dict[str, Any]:
     # Two kilobytes of defaults each that Plotly has anyway.
     content["layout"].pop("template", None)
     return content
-
-
-def _as_script_data(value: Any) -> str:
-    """JSON that cannot end the script element it stands in, whatever texts it holds."""
-    return json.dumps(value, separators=(",", ":")).replace("<", "\\u003c")
-
-
-def _asset(name: str) -> str:
-    return files("effv2_tune.report.html").joinpath("assets", name).read_text(encoding="utf-8")

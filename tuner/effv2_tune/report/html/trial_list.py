@@ -1,10 +1,9 @@
-"""The table of all trials as HTML: sorted and filtered in the page, read without scripts too."""
+"""Prepares the table of all trials: columns with units, cells with the values to sort by."""
 
 from __future__ import annotations
 
-import html
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from effv2_tune.report.analysis import STATE_WORDS
 from effv2_tune.report.quantities import label_of, short, time_unit
@@ -25,7 +24,7 @@ BESIDE_TIMES = {
     "measure_seconds": "measuring",
     "checkpoint_seconds": "checkpoints",
 }
-#: Columns for which a printed page has no room.
+#: Columns left out of a printed page.
 DETAILS = frozenset({*BESIDE_TIMES, "step_bucket_milliseconds", "remarks"})
 
 
@@ -36,7 +35,7 @@ class Column:
     Attributes:
         key: Of the row.
         header: With the unit.
-        kind: How the value is written.
+        kind: The format of its values.
         divisor: For times, the seconds of the header's unit.
     """
 
@@ -46,40 +45,58 @@ class Column:
     divisor: float = 1.0
 
     @property
-    def attribute(self) -> str:
-        """The class attribute of its cells: words stand left, details are not printed."""
-        classes = [
-            *(["word"] if self.kind == "words" else []),
-            *(["long"] if self.key == "remarks" else []),
-            *(["detail"] if self.key in DETAILS else []),
-        ]
-        return f' class="{" ".join(classes)}"' if classes else ""
+    def classes(self) -> str:
+        """CSS classes of its cells: text is left-aligned, details are not printed."""
+        classes = {"word": self.kind == "words", "long": self.key == "remarks"}
+        classes["detail"] = self.key in DETAILS
+        return " ".join(name for name, applies in classes.items() if applies)
 
 
-def trials_html(findings: Analysis) -> str:
-    """Controls and table; the rows of the front first, in the order of ``trial_rows``."""
-    rows = trial_rows(findings.given.trials, findings.front)
-    columns = _columns(findings, rows)
-    head = "".join(
-        f'<th scope="col"{column.attribute}>'
-        f'<button type="button">{html.escape(column.header)}</button></th>'
-        for column in columns
-    )
-    body = "".join(_row_html(row, columns, findings) for row in rows)
-    return (
-        f"{_controls(findings)}"
-        '<div class="scroll" role="region" tabindex="0" aria-label="All trials">'
-        f'<table id="trials-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-        '</div><p class="quiet after">Rows of the front are marked. Training time is '
-        "that of the standard run; the times from wall on are what the trial itself took.</p>"
-    )
+class Cell(NamedTuple):
+    """The content of a cell.
+
+    Attributes:
+        value: What it is sorted by.
+        text: What it shows.
+    """
+
+    value: Any
+    text: str
 
 
-def _columns(findings: Analysis, rows: Sequence[dict[str, Any]]) -> list[Column]:
-    quality = label_of(findings.given.quality)
-    several = len(findings.devices) > 1
+class Row(NamedTuple):
+    """The row of a trial.
+
+    Attributes:
+        state: Of the trial.
+        classes: CSS classes.
+        cells: With their columns.
+    """
+
+    state: str
+    classes: str
+    cells: Sequence[tuple[Column, Cell]]
+
+
+class TrialTable(NamedTuple):
+    """The table of all trials."""
+
+    columns: Sequence[Column]
+    rows: Sequence[Row]
+
+
+def trial_table(analysis: Analysis) -> TrialTable:
+    """One row for each trial, those of the front first, in the order of ``trial_rows``."""
+    rows = trial_rows(analysis.study.trials, analysis.front)
+    columns = _columns(analysis, rows)
+    return TrialTable(columns, [_row(row, columns, analysis) for row in rows])
+
+
+def _columns(analysis: Analysis, rows: Sequence[dict[str, Any]]) -> list[Column]:
+    quality = label_of(analysis.study.quality)
+    several = len(analysis.devices) > 1
     stopped = any(row["state"] != "complete" and row["rung_quality"] is not None for row in rows)
-    searched = parameter_names(findings.given.trials)
+    searched = parameter_names(analysis.study.trials)
     columns = [
         Column("trial", "trial"),
         Column("state", "state", "words"),
@@ -121,24 +138,16 @@ def _time_column(key: str, header: str, rows: Sequence[dict[str, Any]]) -> Colum
     return Column(key, f"{header} ({sign})", "time", unit.seconds)
 
 
-def _row_html(row: dict[str, Any], columns: Sequence[Column], findings: Analysis) -> str:
-    cells = "".join(_cell(row, column, findings) for column in columns)
-    classes = f"{row['state']}{' front' if row['on_front'] else ''}"
-    return f'<tr class="{classes}" data-state="{row["state"]}">{cells}</tr>'
+def _row(row: dict[str, Any], columns: Sequence[Column], analysis: Analysis) -> Row:
+    cells = [
+        (column, Cell(row.get(column.key), _cell_text(row, column, analysis))) for column in columns
+    ]
+    return Row(row["state"], f"{row['state']}{' front' if row['on_front'] else ''}", cells)
 
 
-def _cell(row: dict[str, Any], column: Column, findings: Analysis) -> str:
-    value = row.get(column.key)
-    text = html.escape(_cell_text(row, column, findings))
-    if column.kind == "words":
-        return f"<td{column.attribute}>{text}</td>"
-    raw = "" if value is None else html.escape(str(value))
-    return f'<td{column.attribute} data-value="{raw}">{text}</td>'
-
-
-def _cell_text(row: dict[str, Any], column: Column, findings: Analysis) -> str:
+def _cell_text(row: dict[str, Any], column: Column, analysis: Analysis) -> str:
     if column.key == "state":
-        return _state_words(row, findings)
+        return _state_words(row, analysis)
     if column.key == "remarks":
         return "; ".join(text for text in (row["reason"], row["notes"]) if text)
     value = row[column.key]
@@ -151,21 +160,7 @@ def _cell_text(row: dict[str, Any], column: Column, findings: Analysis) -> str:
     return short(value)
 
 
-def _state_words(row: dict[str, Any], findings: Analysis) -> str:
-    if row["trial"] in findings.knees:
+def _state_words(row: dict[str, Any], analysis: Analysis) -> str:
+    if row["trial"] in analysis.knees:
         return "front, knee"
     return "front" if row["on_front"] else STATE_WORDS[row["state"]]
-
-
-def _controls(findings: Analysis) -> str:
-    options = "".join(
-        f'<option value="{state}">{STATE_WORDS[state]} ({count})</option>'
-        for state, count in findings.states.items()
-    )
-    return (
-        '<div class="bar js"><input id="filter-words" type="search" '
-        'placeholder="Filter, such as: b1 diverged" aria-label="Show only trials with these words">'
-        f'<select id="filter-state" aria-label="State"><option value="">every state</option>'
-        f'{options}</select><label><input id="filter-front" type="checkbox"> front only</label>'
-        '<span id="filter-shown" class="quiet" role="status"></span></div>'
-    )

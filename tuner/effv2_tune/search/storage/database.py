@@ -15,7 +15,7 @@ from optuna.storages import BaseStorage, RDBStorage, get_storage
 from effv2_tune.errors import EXIT_FAILED, TuneError
 from effv2_tune.files.atomic import replacing
 from effv2_tune.host import install_command
-from effv2_tune.pareto import standard_reference
+from effv2_tune.pareto import Objective, standard_reference
 from effv2_tune.search.storage import records
 from effv2_tune.search.storage.base import (
     OURS,
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from optuna.trial import FrozenTrial, TrialState
 
-    from effv2_tune.pareto.front import QualityDirection
+    from effv2_tune.pareto import QualityDirection
     from effv2_tune.search.events import StudyEnded
     from effv2_tune.search.storage.base import Storage
     from effv2_tune.study.bucket import BucketKey
@@ -293,7 +293,8 @@ class DatabaseStorage:
         self._rdb.engine.dispose()
 
     def _fixed_reference(self, direction: QualityDirection) -> Measurement:
-        kept = self.keep_once("reference", standard_reference(direction).model_dump())
+        reference = standard_reference(Objective(direction))
+        kept = self.keep_once("reference", reference.model_dump())
         return Measurement.model_validate(kept)
 
     def _trial_id(self, number: int) -> int:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from pydantic import ValidationError
 
 from effv2_tune.errors import TuneError
-from effv2_tune.pareto import pareto_front
+from effv2_tune.pareto import Objective, front_of
 from effv2_tune.search.events import StudyEnded
 from effv2_tune.search.storage.base import OURS
 from effv2_tune.search.storage.records import RecordReader, find_studies, read_attributes
@@ -57,21 +57,9 @@ class StudyRecord:
     seconds: float
 
     def front(self) -> list[int]:
-        """Numbers of the Pareto-optimal trials, fastest first."""
-        complete = [
-            (trial.number, trial.measurement)
-            for trial in self.trials
-            if trial.state == "complete" and trial.measurement is not None
-        ]
-        marks = pareto_front(
-            [measurement for _, measurement in complete],
-            quality_direction=self.plan.directions[0],
-        )
-        front = [entry for entry, on_front in zip(complete, marks, strict=True) if on_front]
-        return [
-            number
-            for number, _ in sorted(front, key=lambda entry: (entry[1].train_seconds, entry[0]))
-        ]
+        """Numbers of the trials on the Pareto front, fastest first."""
+        complete = [trial for trial in self.trials if trial.state == "complete"]
+        return [trial.number for trial in front_of(complete, Objective(self.plan.directions[0]))]
 
 
 def read_study(location: Path | str, *, name: str | None = None) -> StudyRecord:

@@ -1,0 +1,81 @@
+"""Renders the static front as an SVG element for notebooks, print and pages without JavaScript.
+
+Colab shows outputs in a sandbox and many viewers strip scripts; plain SVG appears everywhere.
+Text and lines have the colour of their surroundings, to be read on light and dark.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import re
+from typing import TYPE_CHECKING
+
+from effv2_tune.report.analysis import network_of, quality_of, seconds_of
+from effv2_tune.report.figures.palette import INK
+from effv2_tune.report.figures.static import static_front, static_style
+from effv2_tune.report.quantities import human_seconds, label_of, pluralized
+
+if TYPE_CHECKING:
+    from effv2_tune.report.analysis import Analysis, DeviceAnalysis
+
+FONT = "font:12px system-ui,sans-serif"
+
+
+def front_svg(
+    analysis: Analysis, device: DeviceAnalysis, *, name: str, width: int = 640, height: int = 340
+) -> str:
+    """The complete trials of one device and its Pareto front.
+
+    Args:
+        analysis: Of the whole study.
+        device: The device to draw.
+        name: Prefix of the ids, unique in the page.
+        width: The largest, in CSS pixels; it shrinks with the page.
+        height: Likewise.
+
+    Returns:
+        One ``<svg>`` element, or an empty text where no trial is complete.
+    """
+    if not device.complete:
+        return ""
+    buffer = io.StringIO()
+    with static_style(svg_fonttype="none"):
+        figure = static_front(analysis, device, width=width, height=height)
+        figure.savefig(buffer, format="svg", transparent=True)
+    quality = label_of(analysis.study.quality)
+    texts = {
+        str(trial.number): html.escape(
+            f"trial {trial.number}, {network_of(trial)}: {quality} "
+            f"{quality_of(trial):.4f} in {human_seconds(seconds_of(trial))}"
+        )
+        for trial in device.complete
+    }
+    label = html.escape(
+        f"Validation {quality} against training time on {device.device}: "
+        f"{pluralized(len(device.complete), 'complete trial')}, "
+        f"{len(device.front)} on the Pareto front"
+    )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
+        f'aria-label="{label}" style="width:100%;max-width:{width}px;height:auto;{FONT};'
+        f'color:inherit;stroke-linejoin:round"><title>{label}</title>'
+        f"{_adapted(buffer.getvalue(), name, texts)}</svg>"
+    )
+
+
+def _adapted(svg: str, name: str, texts: dict[str, str]) -> str:
+    """The content of Matplotlib's SVG as a part of a page.
+
+    Its style sheet, which would apply to the whole page, is left out; ids get a prefix, and trials
+    a tooltip.
+    """
+    for pattern, replacement in (
+        (r"^.*?</metadata>|<style.*?</style>|</svg>\s*$|<!--.*?-->|font-family: [^;\"]*;? ?", ""),
+        (r'<g id="(?!trial-)[^"]*"', "<g"),
+        (r'(\bid="|href="#|url\(#)(?!trial-)', rf"\g<1>{name}-"),
+        (r"\s*\n\s*", " "),
+    ):
+        svg = re.sub(pattern, replacement, svg, flags=re.DOTALL)
+    svg = re.sub(r'<g id="trial-(\d+)">', lambda match: f"<g><title>{texts[match[1]]}</title>", svg)
+    return svg.replace(INK, "currentColor")

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 from scipy.stats import wilcoxon
 from search_quality import BUDGET_TRAININGS, PROTOCOL_TASKS, SHARES
 
@@ -110,55 +110,25 @@ def _cell(values: np.ndarray) -> str:
     return f"{values.mean():.4f} ({low:.3f} to {high:.3f})"
 
 
-def figure(results: Results, workers: int) -> go.Figure:
+def figure(results: Results, workers: int) -> Figure:
     """Mean and interquartile range of the hypervolume over time, one panel for each task."""
-    titles = [TASK_NAMES[task] for task in PROTOCOL_TASKS]
-    panels = make_subplots(
-        rows=2,
-        cols=3,
-        subplot_titles=titles,
-        horizontal_spacing=0.06,
-        vertical_spacing=0.13,
-        x_title="share of the budget (simulated training seconds)",
-        y_title="hypervolume, share of the best known",
-    )
-    for place, task in enumerate(PROTOCOL_TASKS):
-        row, column = divmod(place, 3)
+    panels = Figure(figsize=(13.5, 8), layout="constrained")
+    panels.supxlabel("share of the budget (simulated training seconds)")
+    panels.supylabel("hypervolume, share of the best known")
+    for axes, task in zip(panels.subplots(2, 3, sharex=True).flat, PROTOCOL_TASKS, strict=True):
+        ends = []
         for name, (label, colour) in STRATEGIES.items():
             curves = results.curves(task, name, workers)
             low, high = np.quantile(curves, [0.25, 0.75], axis=0)
-            band = go.Scatter(
-                x=[*SHARES, *reversed(SHARES)],
-                y=[*high, *low[::-1]],
-                fill="toself",
-                fillcolor=colour,
-                opacity=0.15,
-                line={"width": 0},
-                showlegend=False,
-                hoverinfo="skip",
-            )
-            line = go.Scatter(
-                x=SHARES,
-                y=curves.mean(axis=0),
-                name=label,
-                line={"color": colour, "width": 2},
-                showlegend=place == 0,
-            )
-            panels.add_trace(band, row=row + 1, col=column + 1)
-            panels.add_trace(line, row=row + 1, col=column + 1)
-        ends = [results.curves(task, name, workers)[:, -1].mean() for name in STRATEGIES]
-        panels.update_yaxes(
-            range=[max(min(ends) - 0.3, 0), min(max(ends) + 0.06, 1)],
-            row=row + 1,
-            col=column + 1,
-        )
-    panels.update_xaxes(tickformat=".0%")
-    panels.update_layout(
-        template="simple_white",
-        width=1080,
-        height=640,
-        margin={"l": 80, "r": 20, "t": 70, "b": 70},
-        legend={"orientation": "h", "y": 1.12, "x": 0},
+            axes.fill_between(SHARES, low, high, color=colour, alpha=0.15, linewidth=0)
+            axes.plot(SHARES, curves.mean(axis=0), color=colour, linewidth=2, label=label)
+            ends.append(curves[:, -1].mean())
+        axes.set_title(TASK_NAMES[task])
+        axes.set_ylim(max(min(ends) - 0.3, 0), min(max(ends) + 0.06, 1))
+        axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.spines[["top", "right"]].set_visible(False)
+    panels.legend(
+        *axes.get_legend_handles_labels(), loc="outside upper left", ncols=3, frameon=False
     )
     return panels
 
@@ -188,7 +158,7 @@ def main() -> None:
     ]
     for workers in results.workers:
         picture = file.with_name(f"{file.stem}_{workers}.png")
-        figure(results, workers).write_image(picture, scale=1.25)
+        figure(results, workers).savefig(picture)
         noun = "worker" if workers == 1 else "workers"
         parts += ["", f"## {workers} {noun}", "", table(results, workers), ""]
         parts += [f"![Hypervolume over time, {workers} {noun}]({picture.name})"]

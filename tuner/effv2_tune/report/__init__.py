@@ -1,1 +1,1 @@
-"""The front, as a page, figures and a table."""
+"""Reports a study: its Pareto front as a page, figures and tables."""

@@ -1,4 +1,4 @@
-"""Seconds and numbers as people read them."""
+"""Formats durations, values and counts for reading."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 MINUTE = 60.0
 HOUR = 3600.0
 DAY = 86400.0
-TENS = 9.95  # seconds from which tenths say nothing
+TENS = 9.95  # seconds; above, tenths are omitted
 
 #: Beyond this ratio of the longest to the shortest time an axis is logarithmic.
 LOGARITHMIC_SPAN = 10.0
 
-#: Where a logarithmic time axis may have a tick, in seconds: what clocks and people count in.
+#: Possible ticks of a logarithmic time axis, in seconds: round numbers of each unit of time.
 TIME_LADDER = (
     *(factor * 10.0**power for power in range(-3, 1) for factor in (1, 2, 5)),
     *(10.0, 20.0, 30.0),
@@ -27,8 +27,8 @@ class TimeUnit(NamedTuple):
     """A unit that an axis counts in.
 
     Attributes:
-        name: As it stands on the axis.
-        seconds: How long it is.
+        name: Its name in the title of the axis.
+        seconds: Its length.
     """
 
     name: str
@@ -36,7 +36,7 @@ class TimeUnit(NamedTuple):
 
 
 def time_unit(longest: float) -> TimeUnit:
-    """The unit in which a time axis up to ``longest`` seconds is read with small numbers."""
+    """The unit that keeps the numbers of a time axis up to ``longest`` seconds small."""
     if longest < 3 * MINUTE:
         return TimeUnit("seconds", 1.0)
     if longest < 3 * HOUR:
@@ -45,7 +45,7 @@ def time_unit(longest: float) -> TimeUnit:
 
 
 def human_seconds(seconds: float) -> str:
-    """A duration in the units that people say: ``42 s``, ``3 min 12 s``, ``2 h 05 min``."""
+    """A duration in common units: ``42 s``, ``3 min 12 s``, ``2 h 05 min``."""
     if seconds < 0 or not math.isfinite(seconds):
         return str(seconds)
     if seconds < MINUTE - 0.5:
@@ -66,7 +66,7 @@ def spans_decades(seconds: list[float]) -> bool:
 
 
 def ladder_ticks(shortest: float, longest: float) -> list[float]:
-    """The rungs of ``TIME_LADDER`` that lie within a range, or next to it, in seconds."""
+    """The entries of ``TIME_LADDER`` within a factor of two of a range, in seconds."""
     return [tick for tick in TIME_LADDER if shortest / 2 <= tick <= longest * 2]
 
 

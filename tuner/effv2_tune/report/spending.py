@@ -1,4 +1,4 @@
-"""Where the workers' time went: training, compilation, evaluation, and the rest."""
+"""Sums the workers' time by kind of work: training, compilation, evaluation, and the rest."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from effv2_tune.study.trial import Trial
 
-MOST_BUCKETS = 12  # bars that are still read at a glance
+MOST_BUCKETS = 12  # bars; more are hard to read
 TRAINING = "training, complete trials"
 
 
@@ -48,7 +48,7 @@ def spent_seconds(trials: Iterable[Trial]) -> dict[str, float]:
 
 
 def spent_by_bucket(trials: Sequence[Trial]) -> list[tuple[str, dict[str, float]]]:
-    """The same for each bucket, the dearest first; the cheapest of many share one last entry."""
+    """The same for each bucket, the longest first; the shortest of many share one last entry."""
     members: dict[str, list[Trial]] = {}
     for trial in trials:
         label = trial.bucket.label if trial.bucket is not None else network_of(trial)
@@ -64,7 +64,7 @@ def spent_by_bucket(trials: Sequence[Trial]) -> list[tuple[str, dict[str, float]
 
 
 def saved_seconds(trials: Iterable[Trial]) -> float:
-    """Training that stopping early spared: projected seconds less those spent, over all pruned."""
+    """Training time saved by pruning: the projected seconds minus those spent."""
     return sum(
         max(0.0, trial.rungs[-1].projected_seconds - trial.times.train)
         for trial in trials

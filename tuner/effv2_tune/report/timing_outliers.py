@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from effv2_tune.report.quantities import pluralized
-from effv2_tune.study.trial import STEP_TIME_TOLERANCE
+from effv2_tune.study.trial import LEAST_STEP_SHARE, STEP_TIME_TOLERANCE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 _FEWEST_TRIALS = 3
 #: Trials listed by number in a message.
 _MOST_NUMBERS = 12
-#: Below this share of the training time, the time of the steps does not matter.
-_LEAST_STEP_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -98,5 +96,5 @@ def _is_extraction(trial: Trial) -> bool:
         return False
     stepping = trial.times.train * trial.recipe.epochs / len(trial.curve)
     if trial.measurement is not None:
-        return stepping < _LEAST_STEP_SHARE * trial.measurement.train_seconds
-    return bool(trial.rungs) and stepping < _LEAST_STEP_SHARE * trial.rungs[-1].projected_seconds
+        return stepping < LEAST_STEP_SHARE * trial.measurement.train_seconds
+    return bool(trial.rungs) and stepping < LEAST_STEP_SHARE * trial.rungs[-1].projected_seconds

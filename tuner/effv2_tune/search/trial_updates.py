@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from effv2_tune.study.trial import Measurement
+from effv2_tune.study.trial import LEAST_STEP_SHARE, Measurement
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -31,7 +31,8 @@ def with_step_time(trial: Trial, cost: BucketTime | None) -> Trial:
     times = trial.times.model_copy(update={"step_bucket": cost.step_seconds})
     excess = times.step_excess
     note = f"its steps took {abs(excess):.0%} {'more' if excess > 0 else 'less'} than its bucket's"
-    notes = (*trial.notes, note) if times.is_timing_outlier else trial.notes
+    matters = times.train >= LEAST_STEP_SHARE * (times.train + cost.extraction_seconds)
+    notes = (*trial.notes, note) if times.is_timing_outlier and matters else trial.notes
     return trial.model_copy(update={"times": times, "notes": notes})
 
 

@@ -18,6 +18,8 @@ TrialState = Literal["running", "complete", "pruned", "infeasible", "diverged", 
 
 #: Relative deviation of a trial's step time from its bucket's above which it is an outlier.
 STEP_TIME_TOLERANCE = 0.1
+#: Step times do not matter where the steps take less than this share of the training time.
+LEAST_STEP_SHARE = 0.1
 
 
 class Measurement(Value):

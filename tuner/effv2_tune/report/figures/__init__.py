@@ -1,6 +1,6 @@
-"""The report's figures by name: functions from analysis to Plotly figures, and to a picture.
+"""Draws the figures of a report, for the page with Plotly, and as a picture.
 
-Plotly takes a second to import, so that each function imports it when it is called.
+Plotly takes a second to import, so each function imports it when it is called.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The learning curves of all trials as a Plotly figure."""
+"""Draws the learning curves of all trials as a Plotly figure."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from effv2_tune.report.analysis import Analysis
     from effv2_tune.study.trial import Trial
 
-CROWD = 30  # curves; from there on markers hide more than they show
+CROWD = 30  # curves; with more, markers hide the lines
 Curve = Literal["quality", "validation_loss", "train_loss"]
 
 
 def curves_figure(analysis: Analysis, curve: Curve = "quality") -> go.Figure:
-    """The learning curves of all trials, those of the front on top and named at their ends."""
+    """The learning curves of all trials, those of the front on top and labelled at their ends."""
     import plotly.graph_objects as go
 
     quality = analysis.study.quality
@@ -48,7 +48,7 @@ def curves_figure(analysis: Analysis, curve: Curve = "quality") -> go.Figure:
 
 
 def curve_title(curve: Curve, quality: str) -> str:
-    """What a learning curve shows, in words."""
+    """The quantity that a learning curve shows."""
     names = {
         "quality": f"validation {label_of(quality)}",
         "validation_loss": "validation loss",
@@ -58,7 +58,7 @@ def curve_title(curve: Curve, quality: str) -> str:
 
 
 def curve_values(trial: Trial, curve: Curve, quality: str) -> list[float]:
-    """One number for each epoch trained."""
+    """One value for each epoch trained."""
     match curve:
         case "quality":
             return [epoch.validation.value_of(quality) for epoch in trial.curve]
@@ -97,7 +97,7 @@ def _background_curves(
 
 
 def _end_labels(front: Sequence[Trial], curve: Curve, quality: str) -> dict[int, str]:
-    """Numbers at the curves' ends; curves that end together share the label of the topmost."""
+    """Trial numbers at the ends of curves; curves that end together share one label."""
     values = {trial.number: curve_values(trial, curve, quality) for trial in front}
     everything = [value for numbers in values.values() for value in numbers]
     if not everything:

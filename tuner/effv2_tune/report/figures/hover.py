@@ -1,4 +1,4 @@
-"""What a point says of its trial: full config and every time, as Plotly's hover text."""
+"""Formats the hover text of a trial: its whole config and all times."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _time_lines(times: Times) -> list[str]:
     if times.step_bucket > 0:
         lines.append(
             f"step {1000 * times.step_bucket:.3g} ms (bucket), "
-            f"{1000 * times.step_median:.3g} ms (own median)"
+            f"{1000 * times.step_median:.3g} ms (median of the trial)"
         )
     return lines
 

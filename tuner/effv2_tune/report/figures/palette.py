@@ -1,7 +1,7 @@
-"""Colours and symbols that stay apart for colour-blind eyes, on paper and in the dark.
+"""Defines the colours and symbols of figures, distinguishable with colour blindness.
 
 Okabe and Ito, "Color Universal Design" (2008), without its black; its yellow is darkened to be
-seen on white; two of Paul Tol's colours (grey, wine) stand for the largest variants.
+visible on white; the largest variants have two of Paul Tol's colours (grey, wine).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ UNKNOWN_COLOUR = "#8C8C8C"
 #: One symbol for each resolution, smallest first; Plotly's names.
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "pentagon", "hexagram", "triangle-down")
 
-#: What is neither data nor dark mode's business is drawn in these; the page exchanges them.
+#: Colours that do not encode data; the page exchanges them in dark mode.
 INK = "#1b2430"
 QUIET = "#5b6776"
 LINE = "#dfe4ea"
@@ -38,7 +38,7 @@ PAPER = "#ffffff"
 #: Their counterparts in dark mode.
 DARK = MappingProxyType({INK: "#e8edf3", QUIET: "#a3afbd", LINE: "#303a47", PAPER: "#151b23"})
 
-#: Where time goes: part of a trial's wall time to colour.
+#: The colour of each part of a trial's wall time.
 TIME_COLOURS = MappingProxyType(
     {
         "training, complete trials": "#0072B2",
@@ -60,7 +60,7 @@ def variant_colour(variant: str) -> str:
 
 
 def resolution_symbols(resolutions: set[int]) -> dict[int, str]:
-    """A symbol for each resolution, by size; the symbols repeat from the eighth resolution on."""
+    """A symbol for each resolution, by size; they repeat from the eighth on."""
     return {
         resolution: SYMBOLS[place % len(SYMBOLS)]
         for place, resolution in enumerate(sorted(resolutions))

@@ -1,4 +1,4 @@
-"""How the search went, as Plotly figures: the growing front, and where the time went."""
+"""Draws the course of a search as Plotly figures: growth of the front, and time spent."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def growth_figure(points: Sequence[GrowthPoint], over: Literal["trials", "time"]) -> go.Figure:
-    """How much of the plane the front covers, as the search went on.
+    """The hypervolume of the front over the search.
 
     Args:
         points: One for each trial that ended, in the order of their ends.
@@ -52,7 +52,7 @@ def growth_figure(points: Sequence[GrowthPoint], over: Literal["trials", "time"]
 
 
 def time_figure(shares: Iterable[tuple[str, dict[str, float]]]) -> go.Figure:
-    """Where wall time went: one bar for each bucket, one colour for each kind of work.
+    """The wall time: one bar for each bucket, one colour for each kind of work.
 
     Args:
         shares: For each bar its name and the seconds of each part, parts named as in

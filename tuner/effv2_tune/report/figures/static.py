@@ -1,6 +1,6 @@
 """Draws the Pareto front as a Matplotlib figure, for pictures, notebooks and print.
 
-Matplotlib takes half a second to import, so that each function imports it when it is called.
+Matplotlib takes half a second to import, so each function imports it when it is called.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ def _style(axes: Axes) -> None:
 def _draw_trials(
     axes: Axes, scale: TimeScale, trials: Sequence[Trial], device: DeviceAnalysis
 ) -> None:
-    """Draw each trial as a line of one point, so that it is a group of its own in SVG."""
+    """Draw each trial as a line of one point, which makes it a group in SVG."""
     symbols = resolution_symbols({pixels_of(trial) for trial in device.trials})
     front = {trial.number for trial in device.front}
     # Trials of the front last: they are drawn on top of the others.

@@ -1,1 +1,1 @@
-"""The report as an HTML page, and the study's HTML fragment for notebooks."""
+"""Renders the HTML page of a report, and the fragment for notebooks."""

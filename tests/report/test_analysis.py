@@ -1,4 +1,4 @@
-"""What is found in a study's trials: front, devices, growth, time spent."""
+"""The analysis of a study: front, knee, devices."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from effv2_tune.study.trial import Trial
 
 
-def test_the_front_is_that_of_the_pareto_room(study_maker: Callable[..., ReportInput]) -> None:
+def test_the_front_is_that_of_the_pareto_package(study_maker: Callable[..., ReportInput]) -> None:
     study = study_maker(60)
     complete = [trial for trial in study.trials if trial.measurement is not None]
     measurements = [trial.measurement for trial in complete]
@@ -50,7 +50,7 @@ def test_each_kind_of_device_has_a_front_of_its_own(
     assert sum(len(device.trials) for device in devices) == 40
 
 
-def test_a_trial_that_never_said_where_it_ran_belongs_to_the_only_device(
+def test_a_trial_without_a_recorded_device_belongs_to_the_only_one(
     study_maker: Callable[..., ReportInput], trial_maker: Callable[..., Trial]
 ) -> None:
     lost = trial_maker(1, state="failed").model_copy(update={"environment": None, "bucket": None})

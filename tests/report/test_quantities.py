@@ -33,7 +33,7 @@ from effv2_tune.report.quantities import (
         (90000.0, "1 d 1 h"),
     ],
 )
-def test_durations_read_as_people_say_them(seconds: float, words: str) -> None:
+def test_durations_are_in_common_units(seconds: float, words: str) -> None:
     assert human_seconds(seconds) == words
 
 

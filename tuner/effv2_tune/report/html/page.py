@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from effv2_tune.errors import EXIT_FAILED, TuneError
 from effv2_tune.report.analysis import STATE_WORDS, analyse
-from effv2_tune.report.figures.inline_svg import front_svg
 from effv2_tune.report.figures.palette import DARK, PALETTE_NAME, TIME_COLOURS
 from effv2_tune.report.html import sections
+from effv2_tune.report.html.drawing import front_svg
 from effv2_tune.report.html.rendering import asset, render
 from effv2_tune.report.html.trial_list import trial_table
 from effv2_tune.report.legend import legend_entries

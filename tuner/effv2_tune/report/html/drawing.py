@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING
 from effv2_tune.report.analysis import network_of, quality_of, seconds_of
 from effv2_tune.report.figures.palette import INK
 from effv2_tune.report.figures.static import static_front, static_style
+from effv2_tune.report.html.rendering import render
 from effv2_tune.report.quantities import human_seconds, label_of, pluralized
 
 if TYPE_CHECKING:
     from effv2_tune.report.analysis import Analysis, DeviceAnalysis
-
-FONT = "font:12px system-ui,sans-serif"
 
 
 def front_svg(
@@ -51,17 +50,13 @@ def front_svg(
         )
         for trial in device.complete
     }
-    label = html.escape(
+    label = (
         f"Validation {quality} against training time on {device.device}: "
         f"{pluralized(len(device.complete), 'complete trial')}, "
         f"{len(device.front)} on the Pareto front"
     )
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
-        f'aria-label="{label}" style="width:100%;max-width:{width}px;height:auto;{FONT};'
-        f'color:inherit;stroke-linejoin:round"><title>{label}</title>'
-        f"{_adapted(buffer.getvalue(), name, texts)}</svg>"
-    )
+    content = _adapted(buffer.getvalue(), name, texts)
+    return render("drawing.html.j2", width=width, height=height, label=label, content=content)
 
 
 def _adapted(svg: str, name: str, texts: dict[str, str]) -> str:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 from effv2_tune.report.analysis import analyse
-from effv2_tune.report.figures.inline_svg import front_svg
 from effv2_tune.report.figures.palette import INK
+from effv2_tune.report.html.drawing import front_svg
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import dataclass
+from importlib import resources
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
@@ -178,107 +180,36 @@ def _stages(widths: tuple[int, ...], repeats: tuple[int, ...]) -> tuple[Stage, .
     )
 
 
+def _rows(table: str) -> list[dict[str, str]]:
+    text = resources.files("effv2_tune").joinpath("tables", table).read_text(encoding="utf-8")
+    return list(csv.DictReader(text.splitlines()))
+
+
+def _variant(row: Mapping[str, str]) -> Variant:
+    widths = tuple(map(int, row["widths"].split()))
+    return Variant(
+        row["name"],
+        stem_width=widths[0],
+        stages=_stages(widths, tuple(map(int, row["repeats"].split()))),
+        head_width=int(row["head_width"]),
+        native_resolution=int(row["native_resolution"]),
+        train_resolution=int(row["train_resolution"]),
+        dropout=float(row["dropout"]),
+        imagenet_top1=_accuracy(row["imagenet_top1"]),
+        batch_norm_epsilon=float(row["batch_norm_epsilon"]),
+        padding="symmetric" if row["padding"] == "symmetric" else "same",
+    )
+
+
+def _accuracy(text: str) -> float | None:
+    return float(text) if text else None
+
+
 # Widths begin with the stem's. google/automl, efficientnetv2/effnetv2_configs.py; B1 to B3 are B0
 # times (1.0, 1.1), (1.1, 1.2), (1.2, 1.4) in width and depth, rounded to 8 without a lower guard.
 # T is timm's efficientnetv2_rw_t, as released by keras_efficientnet_v2.
 VARIANTS: Mapping[str, Variant] = MappingProxyType(
-    {
-        variant.name: variant
-        for variant in (
-            Variant(
-                "b0",
-                stem_width=32,
-                stages=_stages((32, 16, 32, 48, 96, 112, 192), (1, 2, 2, 3, 5, 8)),
-                head_width=1280,
-                native_resolution=224,
-                train_resolution=192,
-                dropout=0.2,
-                imagenet_top1=0.78748,
-            ),
-            Variant(
-                "b1",
-                stem_width=32,
-                stages=_stages((32, 16, 32, 48, 96, 112, 192), (2, 3, 3, 4, 6, 9)),
-                head_width=1280,
-                native_resolution=240,
-                train_resolution=192,
-                dropout=0.2,
-                imagenet_top1=0.7987,
-            ),
-            Variant(
-                "b2",
-                stem_width=32,
-                stages=_stages((32, 16, 32, 56, 104, 120, 208), (2, 3, 3, 4, 6, 10)),
-                head_width=1408,
-                native_resolution=260,
-                train_resolution=208,
-                dropout=0.3,
-                imagenet_top1=0.80642,
-            ),
-            Variant(
-                "b3",
-                stem_width=40,
-                stages=_stages((40, 16, 40, 56, 112, 136, 232), (2, 3, 3, 5, 7, 12)),
-                head_width=1536,
-                native_resolution=300,
-                train_resolution=240,
-                dropout=0.3,
-                imagenet_top1=0.82098,
-            ),
-            Variant(
-                "t",
-                stem_width=24,
-                stages=_stages((24, 24, 40, 48, 104, 128, 208), (2, 4, 4, 6, 9, 14)),
-                head_width=1024,
-                native_resolution=320,
-                train_resolution=224,
-                dropout=0.2,
-                imagenet_top1=0.82506,
-                batch_norm_epsilon=1e-5,
-                padding="symmetric",
-            ),
-            Variant(
-                "s",
-                stem_width=24,
-                stages=_stages((24, 24, 48, 64, 128, 160, 256), (2, 4, 4, 6, 9, 15)),
-                head_width=1280,
-                native_resolution=384,
-                train_resolution=300,
-                dropout=0.2,
-                imagenet_top1=0.8386,
-            ),
-            Variant(
-                "m",
-                stem_width=24,
-                stages=_stages((24, 24, 48, 80, 160, 176, 304, 512), (3, 5, 5, 7, 14, 18, 5)),
-                head_width=1280,
-                native_resolution=480,
-                train_resolution=384,
-                dropout=0.3,
-                imagenet_top1=0.8509,
-            ),
-            Variant(
-                "l",
-                stem_width=32,
-                stages=_stages((32, 32, 64, 96, 192, 224, 384, 640), (4, 7, 7, 10, 19, 25, 7)),
-                head_width=1280,
-                native_resolution=480,
-                train_resolution=384,
-                dropout=0.4,
-                imagenet_top1=0.855,
-            ),
-            Variant(
-                "xl",
-                stem_width=32,
-                stages=_stages((32, 32, 64, 96, 192, 256, 512, 640), (4, 8, 8, 16, 24, 32, 8)),
-                head_width=1280,
-                native_resolution=512,
-                train_resolution=384,
-                dropout=0.4,
-                imagenet_top1=None,
-            ),
-        )
-    }
+    {row["name"]: _variant(row) for row in _rows("variants.csv")}
 )
 """The nine networks of the family, by name."""
 
@@ -448,89 +379,33 @@ class WeightFile:
         return self.url.rsplit("/", 1)[-1]
 
 
-_RELEASED_URL = (
-    "https://github.com/leondgarse/keras_efficientnet_v2/releases/download/effnetv2_pretrained/"
-)
-_KERAS_URL = "https://storage.googleapis.com/tensorflow/keras-applications/efficientnet_v2/"
-_SUFFIXES = {"imagenet": "imagenet", "imagenet21k": "21k", "imagenet21k-ft1k": "21k-ft1k"}
-_CLASSES = {"imagenet": 1000, "imagenet21k": 21843, "imagenet21k-ft1k": 1000}
-
-# keras_efficientnet_v2/efficientnet_v2.py, FILE_HASH_DICT, of release 1.2.2.
-_RELEASED_MD5 = {
-    ("b0", "imagenet"): "9abdc43cb00f4cb06a8bdae881f412d6",
-    ("b0", "imagenet21k"): "5dbb4252df24b931e74cdd94d150f25a",
-    ("b0", "imagenet21k-ft1k"): "4e4da4eb629897e4d6271e131039fe75",
-    ("b1", "imagenet"): "5d4223b59ff268828d5112a1630e234e",
-    ("b1", "imagenet21k"): "a50ae65b50ceff7f5283be2f4506d2c2",
-    ("b1", "imagenet21k-ft1k"): "5f1aee82209f4f0f20bd24460270564e",
-    ("b2", "imagenet"): "1814bc08d4bb7a5e0ed3ccfe1cf18650",
-    ("b2", "imagenet21k"): "9f718a8bbb7b63c5313916c5e504790d",
-    ("b2", "imagenet21k-ft1k"): "ec384b84441ddf6419938d1e5a0cbef2",
-    ("b3", "imagenet"): "cda85b8494c7ec5a68dffb335a254bab",
-    ("b3", "imagenet21k"): "ade5bdbbdf1d54c4561aa41511525855",
-    ("b3", "imagenet21k-ft1k"): "4a27827b0b2df508bed31ae231003bb1",
-    ("t", "imagenet"): "4a0ff9cb396665734d7ca590fa29681b",
-    ("s", "imagenet"): "3b91df2c50c7a56071cca428d53b8c0d",
-    ("s", "imagenet21k"): "10b05d878b64f796ab984a5316a4a1c3",
-    ("s", "imagenet21k-ft1k"): "93046a0d601da46bfce9d4ca14224c83",
-    ("m", "imagenet"): "ac3fd0ff91b35d18d1df8f1895efe1d5",
-    ("m", "imagenet21k"): "3923c286366b2a5137f39d1e5b14e202",
-    ("m", "imagenet21k-ft1k"): "0c236c3020e3857de1e5f2939abd0cc6",
-    ("l", "imagenet"): "2b65f5789f4d2f1bf66ecd6d9c5c2d46",
-    ("l", "imagenet21k"): "7970f913eec1b4918e007c8580726412",
-    ("l", "imagenet21k-ft1k"): "30327edcf1390d10e9a0de42a2d731e3",
-    ("xl", "imagenet21k"): "c97de2770f55701f788644336181e8ee",
-    ("xl", "imagenet21k-ft1k"): "9aaa2bd3c9495b23357bc6593eee5bce",
+_URLS: Mapping[Layout, str] = {
+    "released": "https://github.com/leondgarse/keras_efficientnet_v2/releases/download/"
+    "effnetv2_pretrained/",
+    "keras": "https://storage.googleapis.com/tensorflow/keras-applications/efficientnet_v2/",
 }
 
-# keras/src/applications/efficientnet_v2.py, WEIGHTS_HASHES (files with the classifier).
-_KERAS_MD5 = {
-    "b0": "21ecbf6da12460d5c40bb2f29ceb2188",
-    "b1": "069f0534ff22adf035c89e2d9547a9dc",
-    "b2": "424e49f28180edbde1e94797771950a7",
-    "b3": "1f1fc43bd98a6e4fd8fdfd551e02c7a0",
-    "s": "e1d88a8495beba45748fedd0cecbe016",
-    "m": "a3bf6aa3276309f4fc6a34aa114c95cd",
-    "l": "27e6d408b53c7ebc868fefa357689935",
-}
 
-# Self-tested top-1 of the fine-tuned weights, README of keras_efficientnet_v2.
-_FT1K_TOP1 = {"s": 0.84328, "m": 0.85606, "l": 0.86294, "xl": 0.86532}
-
-# B0 to B3 were trained with the recipe of the first EfficientNet, T with PyTorch.
-_TORCH_SCALED = frozenset({"b0", "b1", "b2", "b3", "t"})
-
-
-def _released_file(variant: str, weights: str, md5: str) -> WeightFile:
-    top1 = VARIANTS[variant].imagenet_top1 if weights == "imagenet" else None
+def _weight_file(row: Mapping[str, str]) -> WeightFile:
+    layout: Layout = "keras" if row["layout"] == "keras" else "released"
     return WeightFile(
-        variant=variant,
-        weights=weights,
-        url=f"{_RELEASED_URL}efficientnetv2-{variant}-{_SUFFIXES[weights]}.h5",
-        md5=md5,
-        scaling="torch" if weights == "imagenet" and variant in _TORCH_SCALED else "tf",
-        classes=_CLASSES[weights],
-        layout="released",
-        top1=_FT1K_TOP1.get(variant) if weights == "imagenet21k-ft1k" else top1,
+        variant=row["variant"],
+        weights=row["weights"],
+        url=_URLS[layout] + row["file_name"],
+        md5=row["md5"],
+        scaling="torch" if row["scaling"] == "torch" else "tf",
+        classes=int(row["classes"]),
+        layout=layout,
+        top1=_accuracy(row["top1"]),
     )
 
 
-def _keras_file(variant: str, md5: str) -> WeightFile:
-    return WeightFile(
-        variant=variant,
-        weights=KERAS_WEIGHTS,
-        url=f"{_KERAS_URL}efficientnetv2-{variant}.h5",
-        md5=md5,
-        scaling="torch" if variant in _TORCH_SCALED else "tf",
-        classes=1000,
-        layout="keras",
-        top1=None,
-    )
-
-
+# Checksums: FILE_HASH_DICT of keras_efficientnet_v2 1.2.2 and WEIGHTS_HASHES of Keras,
+# applications/efficientnet_v2.py (the files with a classifier). Top-1: README of
+# keras_efficientnet_v2. B0 to B3 were trained with the recipe of the first EfficientNet and T with
+# PyTorch, hence their scaling.
 WEIGHT_FILES: Mapping[tuple[str, str], WeightFile] = MappingProxyType(
-    {key: _released_file(*key, md5) for key, md5 in _RELEASED_MD5.items()}
-    | {(variant, KERAS_WEIGHTS): _keras_file(variant, md5) for variant, md5 in _KERAS_MD5.items()}
+    {(row["variant"], row["weights"]): _weight_file(row) for row in _rows("weight_files.csv")}
 )
 """Every file of trained weights, by (variant, weight set)."""
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
-from importlib import resources
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from effv2_tune.errors import TuneError, did_you_mean
+from effv2_tune.tables import read_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -180,11 +179,6 @@ def _stages(widths: tuple[int, ...], repeats: tuple[int, ...]) -> tuple[Stage, .
     )
 
 
-def _rows(table: str) -> list[dict[str, str]]:
-    text = resources.files("effv2_tune").joinpath("tables", table).read_text(encoding="utf-8")
-    return list(csv.DictReader(text.splitlines()))
-
-
 def _variant(row: Mapping[str, str]) -> Variant:
     widths = tuple(map(int, row["widths"].split()))
     return Variant(
@@ -209,7 +203,7 @@ def _accuracy(text: str) -> float | None:
 # times (1.0, 1.1), (1.1, 1.2), (1.2, 1.4) in width and depth, rounded to 8 without a lower guard.
 # T is timm's efficientnetv2_rw_t, as released by keras_efficientnet_v2.
 VARIANTS: Mapping[str, Variant] = MappingProxyType(
-    {row["name"]: _variant(row) for row in _rows("variants.csv")}
+    {row["name"]: _variant(row) for row in read_table("variants")}
 )
 """The nine networks of the family, by name."""
 
@@ -405,7 +399,7 @@ def _weight_file(row: Mapping[str, str]) -> WeightFile:
 # keras_efficientnet_v2. B0 to B3 were trained with the recipe of the first EfficientNet and T with
 # PyTorch, hence their scaling.
 WEIGHT_FILES: Mapping[tuple[str, str], WeightFile] = MappingProxyType(
-    {(row["variant"], row["weights"]): _weight_file(row) for row in _rows("weight_files.csv")}
+    {(row["variant"], row["weights"]): _weight_file(row) for row in read_table("weight_files")}
 )
 """Every file of trained weights, by (variant, weight set)."""
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from effv2_tune.errors import TuneError, did_you_mean
+from effv2_tune.tables import read_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 _TERA = 1e12
 _GIGA = 1e9
@@ -43,117 +44,22 @@ class Accelerator:
     bytes_per_number: int = 2
 
 
-_TPU_PAGE = "cloud.google.com/tpu/docs/v6e, table of v6e against v5e"
-_TURING = "NVIDIA T4 datasheet; without bfloat16, it computes in float32"
-_PASCAL = "NVIDIA P100 datasheet; without bfloat16, it computes in float32"
-_A100 = "NVIDIA A100 datasheet"
-_H100 = "NVIDIA H100 datasheet, half of the figures with sparsity"
+def _accelerator(row: Mapping[str, str]) -> Accelerator:
+    return Accelerator(
+        name=row["name"],
+        kind="tpu" if row["kind"] == "tpu" else "gpu",
+        words=tuple(row["words"].split()),
+        device_kind=row["device_kind"],
+        flops=float(row["teraflops"]) * _TERA,
+        bandwidth=float(row["gigabytes_per_second"]) * _GIGA,
+        memory=float(row["gigabytes"]) * _GIGA,
+        source=row["source"],
+        bytes_per_number=int(row["bytes_per_number"]),
+    )
+
 
 #: Entries with more words first: an A100 of 80 GB is also an A100.
-ACCELERATORS: tuple[Accelerator, ...] = (
-    Accelerator(
-        "v5e",
-        "tpu",
-        ("V5", "LITE"),
-        "TPU v5 lite",
-        197 * _TERA,
-        819 * _GIGA,
-        16 * _GIGA,
-        _TPU_PAGE,
-    ),
-    Accelerator(
-        "v6e",
-        "tpu",
-        ("V6", "LITE"),
-        "TPU v6 lite",
-        918 * _TERA,
-        1640 * _GIGA,
-        32 * _GIGA,
-        _TPU_PAGE,
-    ),
-    Accelerator(
-        "h100-pcie",
-        "gpu",
-        ("H100", "PCIE"),
-        "NVIDIA H100 PCIe",
-        756 * _TERA,
-        2000 * _GIGA,
-        80 * _GIGA,
-        _H100,
-    ),
-    Accelerator(
-        "h100",
-        "gpu",
-        ("H100",),
-        "NVIDIA H100 80GB HBM3",
-        989 * _TERA,
-        3350 * _GIGA,
-        80 * _GIGA,
-        _H100,
-    ),
-    Accelerator(
-        "a100-80gb",
-        "gpu",
-        ("A100", "80GB"),
-        "NVIDIA A100-SXM4-80GB",
-        312 * _TERA,
-        2039 * _GIGA,
-        80 * _GIGA,
-        _A100,
-    ),
-    Accelerator(
-        "a100",
-        "gpu",
-        ("A100",),
-        "NVIDIA A100-SXM4-40GB",
-        312 * _TERA,
-        1555 * _GIGA,
-        40 * _GIGA,
-        _A100,
-    ),
-    Accelerator(
-        "l4",
-        "gpu",
-        ("L4",),
-        "NVIDIA L4",
-        121 * _TERA,
-        300 * _GIGA,
-        24 * _GIGA,
-        "NVIDIA L4 datasheet, half of the figure with sparsity",
-    ),
-    Accelerator(
-        "t4",
-        "gpu",
-        ("T4",),
-        "Tesla T4",
-        8.1 * _TERA,
-        320 * _GIGA,
-        16 * _GIGA,
-        _TURING,
-        bytes_per_number=4,
-    ),
-    Accelerator(
-        "p100",
-        "gpu",
-        ("P100",),
-        "Tesla P100-PCIE-16GB",
-        9.3 * _TERA,
-        732 * _GIGA,
-        16 * _GIGA,
-        _PASCAL,
-        bytes_per_number=4,
-    ),
-    Accelerator(
-        "rtx3090",
-        "gpu",
-        ("RTX", "3090"),
-        "NVIDIA GeForce RTX 3090",
-        71 * _TERA,
-        936 * _GIGA,
-        24 * _GIGA,
-        "NVIDIA Ampere GA102 whitepaper",
-    ),
-)
+ACCELERATORS = tuple(_accelerator(row) for row in read_table("accelerators"))
 
 
 def recognise(device_kind: str) -> Accelerator | None:

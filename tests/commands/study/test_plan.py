@@ -11,7 +11,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.session.conftest import Outcome
+    from tests.conftest import Outcome
 
     Tune = Callable[..., Outcome]
 

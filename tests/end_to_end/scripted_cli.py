@@ -8,7 +8,7 @@ from pathlib import Path
 from effv2_tune.cli import main
 from effv2_tune.search.supervisor import OpenStudy
 
-WORKER = Path(__file__).resolve().parents[1] / "end_to_end" / "scripted_worker.py"
+WORKER = Path(__file__).resolve().with_name("scripted_worker.py")
 
 if __name__ == "__main__":
     assert OpenStudy.run.__kwdefaults__ is not None

@@ -1,0 +1,55 @@
+"""The command ``train``: what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from effv2_tune.errors import EXIT_WRONG_INPUT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Tune = Callable[..., object]
+
+
+@pytest.mark.parametrize("left", ["study.db", "model.keras"])
+def test_train_writes_into_no_folder_of_something_else(
+    tune: Tune, study: Path, folder: Path, left: str
+) -> None:
+    assert tune("export", str(study)).code == 0
+    (folder / "mine").mkdir()
+    (folder / "mine" / left).write_text("precious")
+
+    done = tune("train", "train.yaml", "--out", "mine")
+
+    assert done.code == EXIT_WRONG_INPUT
+    assert "The folder mine holds " in done.err
+    assert [path.name for path in (folder / "mine").iterdir()] == [left]
+
+
+def test_train_takes_no_file_for_a_folder(tune: Tune, study: Path) -> None:
+    assert tune("export", str(study)).code == 0
+
+    done = tune("train", "train.yaml", "--out", "study.yaml")
+
+    assert done.code == EXIT_WRONG_INPUT
+    assert "study.yaml is a file" in done.err
+
+
+def test_every_mistake_of_a_training_run_has_its_line(tune: Tune, study: Path) -> None:
+    assert tune("export", str(study)).code == 0
+    text = Path("train.yaml").read_text()
+    Path("train.yaml").write_text(
+        text.replace("epochs: 4", "epoch: 4").replace("dropout: 0.2", "dropout: many")
+    )
+
+    done = tune("train", "train.yaml")
+
+    assert done.code == EXIT_WRONG_INPUT
+    assert "unknown key 'epoch', did you mean 'epochs'?" in done.err
+    assert "found 'many'" in done.err
+    assert "\n2 errors." in done.err
+    assert not Path("runs/small-trial-2").exists()

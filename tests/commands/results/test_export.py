@@ -1,0 +1,61 @@
+"""The command ``export``: what it refuses, and what there is instead."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from effv2_tune.errors import EXIT_FAILED, EXIT_WRONG_INPUT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Tune = Callable[..., object]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--pick", "kne"), "'kne' is unknown, did you mean 'knee'?"),
+        (("--pick", "trial=99"), "Trial 99 does not exist"),
+        (("--pick", "trial=-1"), "Trial -1 does not exist"),
+        (("--pick", "trial=1", "--max-seconds", "9"), "cannot be combined with limits"),
+        (("--max-seconds", "0.001"), "The fastest takes 0.9 s"),
+        (("--min-quality", "0.999"), "the best has accuracy 0.5"),
+        (("--device", "scriptd"), "did you mean 'scripted'?"),
+        (("--name", "other"), "holds no study 'other'"),
+        (("-o", "study.yaml"), "study.yaml exists already"),
+        (("-o", "none/train.yaml"), "none/train.yaml cannot be written"),
+    ],
+)
+def test_export_says_what_there_is_instead(
+    tune: Tune, study: Path, arguments: tuple[str, ...], sentence: str
+) -> None:
+    written = Path("study.yaml").read_text()
+
+    done = tune("export", str(study), *arguments)
+
+    assert done.code == EXIT_WRONG_INPUT
+    assert done.out == ""
+    assert sentence in done.err
+    assert not Path("train.yaml").exists()
+    assert Path("study.yaml").read_text() == written
+
+
+def test_a_study_without_a_complete_trial_cannot_be_exported_and_fails(
+    tune: Tune, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = '{"0": {"outcome": "diverged"}, "1": {"outcome": "infeasible"}}'
+    monkeypatch.setenv("SCRIPT", failed)
+
+    ran = tune("run", "study.yaml", "--trials", "2")
+    exported = tune("export", "runs/small")
+
+    assert ran.code == EXIT_FAILED
+    assert "Next:" not in ran.err
+    assert exported.code == EXIT_WRONG_INPUT
+    assert "has no complete trial yet" in exported.err
+    assert "no trial is complete yet" in tune("status", "runs/small").out
+    assert tune("trials", "runs/small").code == 0

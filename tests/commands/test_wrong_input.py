@@ -37,7 +37,13 @@ WRONG = [
     (("run", "study.yaml", "--out", "study.yaml/deep/er"), "study.yaml is a file."),
     (("run", "stduy.yaml"), "There is no study file 'stduy.yaml'."),
     (("run", "quickstrat"), "did you mean 'quickstart'?"),
-    (("train", "nothing.yaml"), "There is no file nothing.yaml."),
+    (
+        ("train", "nothing.yaml"),
+        "There is no file nothing.yaml.\nWrite one with: effv2-tune export",
+    ),
+    (("check", "."), ". is a folder, not a study file."),
+    (("run", "study.yaml", "--hours", "abc"), "'abc' is not a valid number."),
+    (("run", "study.yaml", "--trials", "abc"), "'abc' is not a valid whole number."),
     (
         ("train", "study.yaml"),
         "study.yaml is a study file, not a training run.\nRun the study with: effv2-tune run",

@@ -49,3 +49,12 @@ def test_a_password_is_not_shown(tune: Tune) -> None:
 
     assert done.code == 2
     assert "secret" not in done.out + done.err
+
+
+@pytest.mark.parametrize("written", ["runs/small", "small", "runs/small/study.db"])
+def test_a_study_is_found_by_its_folder_its_name_and_its_file(
+    tune: Tune, study: Path, written: str
+) -> None:
+    assert study == Path("runs/small")
+
+    assert json.loads(tune("status", written, "--json").out)["study"] == "small"

@@ -10,6 +10,7 @@ import pytest
 from effv2_tune.errors import EXIT_WRONG_INPUT
 from effv2_tune.host import Host, Packages
 from effv2_tune.session import preflight
+from effv2_tune.study import yaml_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -135,3 +136,20 @@ def test_a_batch_that_the_images_cannot_fill_is_found_by_a_dry_run(tune: Tune) -
 
     assert done.code == EXIT_WRONG_INPUT
     assert "batch_size: 5000 exceeds the 1,293 training images; use at most 1293" in done.err
+
+
+def test_the_study_file_is_parsed_once(
+    tune: Tune, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "tuned.yaml").write_text(TUNED)
+    parsed = []
+
+    def parse(text: str, *, name: str) -> yaml_file.YamlFile:
+        parsed.append(name)
+        return parse_yaml(text, name=name)
+
+    parse_yaml = yaml_file.parse_yaml
+    monkeypatch.setattr(yaml_file, "parse_yaml", parse)
+
+    assert "3 errors." in tune("run", "tuned.yaml").err
+    assert parsed == ["tuned.yaml"]

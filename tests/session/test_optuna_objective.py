@@ -43,7 +43,7 @@ def _quiet() -> Iterator[None]:
 def scripted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A study file whose one worker is scripted; temporary folders lie beside it."""
     defaults = WorkerSpec.of.__kwdefaults__
-    command = (sys.executable, str(next(HERE.parent.rglob("scripted_worker.py"))))
+    command = (sys.executable, str(HERE.parent / "end_to_end" / "scripted_worker.py"))
     monkeypatch.setitem(defaults, "command", command)
     (folder / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder / "temporary"))

@@ -93,7 +93,7 @@ class _Commands(click.Group):
 )
 @click.version_option(package_name="effv2-tune", prog_name="effv2-tune")
 def cli() -> None:
-    """Group the commands; the help is in the decorator, as its first sentence is long."""
+    """Group the commands; the help is in the decorator, as its first line is long."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -19,7 +19,7 @@ class TuneError(Exception):
     """An error that the user can correct.
 
     Args:
-        message: One sentence: what was found, and where.
+        message: What was found, and where.
         hint: What to do about it.
         exit_code: 2 where the input is wrong, 1 where valid input failed.
     """
@@ -44,17 +44,17 @@ class Mistake:
     Attributes:
         file: Name of the file as the user wrote it.
         line: Line from 1, or 0 where the file as a whole is meant.
-        sentence: What is wrong, and the way out.
+        message: What is wrong, and how to correct it.
     """
 
     file: str
     line: int
-    sentence: str
+    message: str
 
     def __str__(self) -> str:
-        """``file:line: sentence``, as compilers and editors know it."""
+        """``file:line: message``, as compilers and editors format it."""
         location = self.file if self.line == 0 else f"{self.file}:{self.line}"
-        return f"{location}: {self.sentence}"
+        return f"{location}: {self.message}"
 
 
 class MistakesError(TuneError):

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 #: Kinds of dataset that are read whole in a moment, and leave nothing behind.
 _READ_AT_ONCE = ("digits", "npz")
-#: What ``weights:`` may say beside a file.
+#: Values of ``weights:`` that are not files.
 _NAMED_WEIGHTS = ("none", NATIVE, *catalog.WEIGHT_SETS, catalog.KERAS_WEIGHTS)
 
 
@@ -56,7 +56,7 @@ def check_study(loaded: LoadedPlan, *, begun: bool = False) -> None:
             recorded_study(plan.clock, base=base)
         except TuneError as error:
             mistakes.append(loaded.source.mistake(["clock"], f"clock: {error.message}"))
-    mistakes += loaded.mistakes_at("weights", _absent(_values(plan, "weights"), base))
+    mistakes += loaded.mistakes_at("weights", _absent(_possible_values(plan, "weights"), base))
     mistakes += loaded.mistakes_at("finetune_from", _beyond_the_last_stage(_networks(plan)))
     if mistakes:
         raise MistakesError(mistakes)
@@ -86,8 +86,8 @@ def _data_mistakes(source: YamlFile, data: DataSpec, base: Path) -> list[Mistake
     return [source.mistake(["data", "path"], f"data: {message}") for message in messages]
 
 
-def _values(plan: StudyPlan, name: str) -> list[Any]:
-    """What a setting may be in a trial of the study."""
+def _possible_values(plan: StudyPlan, name: str) -> list[Any]:
+    """The values that a setting may have in a trial of the study."""
     parameter = plan.search_space.parameters.get(name)
     return [getattr(plan.recipe, name)] if parameter is None else list(values_of(parameter))
 

@@ -214,7 +214,7 @@ def _refused_value(name: str, parameter: Parameter) -> str | None:
             Settings.from_plain({name: value})
         except ValidationError as error:
             lone = parse_yaml(dump_yaml({name: value}), name="")
-            return f"search_space.{mistakes_of(error, lone, Settings)[0].sentence}"
+            return f"search_space.{mistakes_of(error, lone, Settings)[0].message}"
     return message
 
 

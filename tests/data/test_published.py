@@ -295,7 +295,7 @@ def test_a_broken_archive_is_refused(tmp_path: Path) -> None:
 
     for content in (packed[: len(packed) // 2], b"no archive", other.getvalue()):
         (tmp_path / "all.tar.gz").write_bytes(content)
-        with pytest.raises(TuneError, match="no archive of cifar10 that can be unpacked"):
+        with pytest.raises(TuneError, match="cannot be unpacked as the archive of cifar10"):
             load_dataset(spec, base=tmp_path)
 
 

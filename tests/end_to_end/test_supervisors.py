@@ -48,7 +48,7 @@ def told(trial: Trial, quality: float) -> Trial:
 def test_a_file_that_is_no_database_is_a_sentence(tmp_path: Path, make_plan: MakePlan) -> None:
     (tmp_path / "study.db").write_bytes(b"not a database, but long enough to be looked at" * 50)
 
-    with pytest.raises(TuneError, match="no database that can be read"):
+    with pytest.raises(TuneError, match="not a readable database"):
         open_study(make_plan(), tmp_path, base=tmp_path)
 
 

@@ -116,7 +116,7 @@ def test_thirty_conditional_choices_are_searched() -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ({"strategy": "best"}, "No strategy is called 'best'"),
+        ({"strategy": "best"}, "Unknown strategy 'best'"),
         ({"directions": ("maximize", "maximize")}, "Seconds are always minimized"),
     ],
 )

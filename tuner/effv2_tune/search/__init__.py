@@ -1,18 +1,12 @@
-"""Finds the front: engines, halving, budgets, storage, leases, and the loop that drives workers.
+"""Searches for the Pareto-optimal configs: engines, halving, budgets, storage, leases and the loop.
 
-* `supervisor`: `open_study(plan, out, *, base, storage_url=None) -> OpenStudy`, a context manager
-  that refuses the folder of another study; `OpenStudy.run(*, hardware, backend,
-  worker_command=...) -> Iterator[Event]`. KeyboardInterrupt passes through it after every lease was
-  given back.
-* `reading`: `read_study(place, *, name=None) -> StudyRecord`: what status, trials, report and
-  export show. Takes no lock and loads no sampler.
-* `events`: what happens, in the words of whoever watches it.
-* `loop`: `run_study(plan, *, engine, pool, storage, clock, workload) -> Iterator[Event]`.
-* `engine`, `optuna_engine`, `keras_tuner_engine`: who finds the next config.
-* `storage`, `leases`, `records`, `memory`: where trials live, and who works on which.
-* `pool`: worker processes. `workload`: what training a config takes. `budget`: when to end.
-* `trainer_client`: one worker for a loop that is somebody else's.
-* `simulation`: `simulate(space, curve, budget_seconds, ...)`: the same loop on a simulated clock.
+* `supervisor`: opens a study in its folder and runs it; yields its events.
+* `loop`: the event loop, `run_study(plan, engine=, pool=, storage=, clock=, workload=)`.
+* `running_trial`, `trial_updates`, `rung_decision`, `duplicates`, `budget`, `retention`: its parts.
+* `engines`: sample configs. `storage`: trials, leases and facts of a study; `read_study`.
+* `workload`: recipe, rungs, bucket and training seconds of a config.
+* `single_worker`: trains trials in one worker, for a loop of another library.
+* `simulation`: the same loop on a simulated clock, `simulate(space, curve, budget_seconds, ...)`.
 """
 
 from effv2_tune.search.simulation import SimulatedTrial, run_simulation, simulate

@@ -1,4 +1,4 @@
-"""When a study has had enough: trials, hours, or a front that has stopped growing."""
+"""Limits a study: by trials, by hours, or by the growth of its hypervolume."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from effv2_tune.study.trial import Measurement, Trial
 
 _HOUR = 3600.0
-#: Trials that failed in a row: the cause lies outside of them.
-MOST_FAILURES = 5
+#: Failed trials in a row after which the study ends; the cause is then not the trials.
+MAX_FAILURES = 5
 
 
 class Budget:
-    """What a study may use, earlier runs included.
+    """The budget of a study, earlier runs included.
 
     Args:
         plan: With the limits.
-        storage: With what has been used.
-        clock: Begins to count now.
+        storage: With the usage of earlier runs.
+        clock: Of this run, which starts now.
     """
 
     def __init__(self, plan: StudyPlan, storage: Storage, clock: Clock) -> None:
@@ -43,7 +43,7 @@ class Budget:
         self._failed_before = {t.number for t in storage.trials() if t.state == "failed"}
 
     def spent(self) -> StudyEnded | None:
-        """Why nothing new is begun, if so."""
+        """Why no new trial may begin; None while one may."""
         over = self.time_spent()
         if over is not None:
             return over
@@ -53,29 +53,29 @@ class Budget:
         failures = _failures_at_the_end(
             [trial for trial in trials if trial.number not in self._failed_before]
         )
-        if len(failures) >= MOST_FAILURES:
+        if len(failures) >= MAX_FAILURES:
             return StudyEnded(
                 kind="failing",
-                reason=f"The last {MOST_FAILURES} trials failed: {failures[-1].reason}",
+                reason=f"The last {MAX_FAILURES} trials failed: {failures[-1].reason}",
             )
         return self._stagnation(trials)
 
     def hold(self, worker: int, devices: int) -> None:
-        """From now on ``worker`` holds so many devices, until the run ends."""
+        """Count the devices of ``worker`` from now on, until the run ends."""
         self._device_seconds, self._counted_at = self._held(), self._clock.now()
         self._devices[worker] = devices
 
     def time_spent(self) -> StudyEnded | None:
-        """The reason where the study has run, or held devices, for as long as it may."""
+        """The reason where the hours or the accelerator-hours are used up; None otherwise."""
         if self._hours_left() <= 0:
             return StudyEnded(
-                kind="hours", reason=f"The {self._plan.hours:g} hours of the study are over."
+                kind="hours", reason=f"The {self._plan.hours:g} hours of the study are used up."
             )
         if self._device_seconds_left() <= 0:
             return StudyEnded(
                 kind="accelerator_hours",
                 reason=f"The {self._plan.accelerator_hours:g} accelerator-hours of the study "
-                "are over.",
+                "are used up.",
             )
         return None
 
@@ -86,19 +86,19 @@ class Budget:
         )
 
     def seconds_left(self) -> float:
-        """Until a limit of time is reached, if there is one."""
+        """Seconds until a limit of time is reached; infinite without one."""
         devices = max(1, sum(self._devices.values()))
         return min(self._hours_left(), self._device_seconds_left() / devices)
 
     def keep(self) -> None:
-        """Write down how long the study has run this time, and held devices."""
+        """Store the duration and the device-seconds of this run."""
         self._storage.keep_seconds(self._running(), self._held())
         if self._plan.accelerator_hours is not None:
-            # Other supervisors hold devices too.
+            # Other supervisors use devices too.
             self._elsewhere = self._storage.device_seconds_elsewhere()
 
     def _hours_left(self) -> float:
-        """In seconds."""
+        """Until the hours are used up, in seconds."""
         if self._plan.hours is None:
             return math.inf
         return self._plan.hours * _HOUR - self._before - self._running()
@@ -117,16 +117,16 @@ class Budget:
         return self._device_seconds + since * sum(self._devices.values())
 
     def _stagnation(self, trials: Sequence[Trial]) -> StudyEnded | None:
-        """Whether the last trials have added nothing worth their time."""
+        """The reason where the last trials have hardly increased the hypervolume."""
         stop = self._plan.stop_when
         if stop is None:
             return None
-        told = [trial for trial in trials if trial.state not in ("running", "failed")]
-        told.sort(key=lambda trial: (str(trial.ended), trial.number))
-        if len(told) <= stop.trials:
+        ended = [trial for trial in trials if trial.state not in ("running", "failed")]
+        ended.sort(key=lambda trial: (str(trial.ended), trial.number))
+        if len(ended) <= stop.trials:
             return None
-        before = self._covered(told[: -stop.trials])
-        now = self._covered(told)
+        before = self._hypervolume(ended[: -stop.trials])
+        now = self._hypervolume(ended)
         if before <= 0 or now - before >= stop.growth * before:
             return None
         return StudyEnded(
@@ -135,7 +135,7 @@ class Budget:
             f"{stop.trials} trials.",
         )
 
-    def _covered(self, trials: Sequence[Trial]) -> float:
+    def _hypervolume(self, trials: Sequence[Trial]) -> float:
         points: list[Measurement] = [
             trial.measurement
             for trial in trials

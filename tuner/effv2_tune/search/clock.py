@@ -1,4 +1,4 @@
-"""What time it is: an argument of the loop, so that a simulation can run the same code."""
+"""Defines the real and the simulated clock of the loop."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class Clock(Protocol):
-    """Tells the time, in two ways."""
+    """A source of time."""
 
     def now(self) -> float:
-        """Seconds since some moment; never goes back."""
+        """Seconds since an arbitrary moment; never decreases."""
 
     def utc(self) -> datetime:
         """The date, for the record."""
@@ -24,7 +24,7 @@ class SystemClock:
     """The clock of this machine."""
 
     def now(self) -> float:
-        """Seconds since some moment; unmoved by corrections of the date."""
+        """Seconds since an arbitrary moment; unaffected by changes of the date."""
         return time.monotonic()
 
     def utc(self) -> datetime:
@@ -34,10 +34,10 @@ class SystemClock:
 
 @dataclass
 class SimulatedClock:
-    """A clock that moves when it is told to.
+    """A clock that is moved by assignment to ``seconds``.
 
     Attributes:
-        seconds: Since the beginning.
+        seconds: Since the beginning of the simulation.
     """
 
     seconds: float = 0.0

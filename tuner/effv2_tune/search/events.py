@@ -1,4 +1,4 @@
-"""What happens in a study, in the words of whoever watches it."""
+"""Defines the events of a study, which are also logged in events.jsonl."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from effv2_tune.study.base import Value
 from effv2_tune.study.bucket import BucketKey, DataFacts
 from effv2_tune.study.trial import Environment, Epoch, Trial
 
-#: ``trials``, ``hours`` or ``accelerator_hours`` were spent; ``stagnation``: the hypervolume
-#: stopped growing; ``exhausted``: the engine asks for nothing new; ``failing``: trial after trial
-#: failed.
+#: ``trials``, ``hours`` or ``accelerator_hours`` are used up; ``stagnation``: the hypervolume
+#: stopped growing; ``exhausted``: the engine has no new config; ``failing``: several trials
+#: in a row failed.
 EndKind = Literal["trials", "hours", "accelerator_hours", "stagnation", "exhausted", "failing"]
 
 
 class StudyStarted(Value):
-    """The study is open.
+    """A run of the study has started.
 
     Attributes:
         study: Its name.
-        known: Trials that were told in earlier runs.
-        unfinished: Trials of earlier runs that will be continued.
+        known: Trials that ended in earlier runs.
+        unfinished: Running trials of earlier runs, which will be resumed.
     """
 
     study: str
@@ -29,12 +29,12 @@ class StudyStarted(Value):
 
 
 class PlanChanged(Value):
-    """The study file was edited since the study was last run.
+    """The study file was edited since the last run.
 
     Attributes:
         lines: Each change, as ``key: old -> new``.
-        inside: Trials that lie in the edited search space; absent where the space is the same.
-        outside: Trials that do not, and no longer count.
+        inside: Trials inside the edited search space; None where the space is the same.
+        outside: Trials outside of it, which no longer count.
     """
 
     lines: tuple[str, ...]
@@ -43,13 +43,13 @@ class PlanChanged(Value):
 
 
 class WorkerReady(Value):
-    """A worker has its device and its images.
+    """A worker has opened its device and loaded its images.
 
     Attributes:
-        worker: Which.
+        worker: Its number.
         environment: What it trains on.
         data: What it trains with.
-        summary: The images in sentences, with hints and notes.
+        summary: A description of the images, with hints and notes.
     """
 
     worker: int
@@ -59,12 +59,12 @@ class WorkerReady(Value):
 
 
 class TrialStarted(Value):
-    """A worker begins or continues a trial.
+    """A worker begins or resumes a trial.
 
     Attributes:
         trial: Its number.
-        worker: Who trains it.
-        config: What is tried.
+        worker: That trains it.
+        config: Of the trial.
         epochs: Of the whole trial.
         attempt: From 1.
         resumed_after: Epochs that earlier attempts recorded.
@@ -79,15 +79,15 @@ class TrialStarted(Value):
 
 
 class BucketCompiled(Value):
-    """A worker can train recipes of this bucket.
+    """A worker has compiled and timed a bucket.
 
     Attributes:
         trial: The trial that it was compiled for.
         label: The bucket's short name.
         step_seconds: The step time that counts for every trial of the bucket.
-        fresh: Whether it was compiled just now.
+        fresh: Whether it was compiled for this trial.
         bucket: The bucket.
-        notes: Sentences about what was done for it.
+        notes: Remarks on its preparation.
     """
 
     trial: int
@@ -99,7 +99,7 @@ class BucketCompiled(Value):
 
 
 class EpochTrained(Value):
-    """One more epoch of a trial is trained, out of ``epochs``."""
+    """An epoch of a trial has ended, out of ``epochs``."""
 
     trial: int
     epoch: Epoch
@@ -107,20 +107,20 @@ class EpochTrained(Value):
 
 
 class RungDecided(Value):
-    """A trial was compared with the others at a rung.
+    """A trial was promoted past a rung, or pruned there.
 
     Attributes:
         trial: Its number.
         rung: Index of the rung.
-        epoch: At whose end it lies.
+        epoch: The epoch at whose end it is.
         quality: At that epoch.
-        projected_seconds: Training time that the whole trial would have.
-        go_on: Whether it goes on.
+        projected_seconds: Training seconds projected for the whole trial.
+        go_on: Whether it was promoted.
         better: How many trials rank better at this rung.
-        seen: How many have been compared, this one included.
-        guarded: Whether only its optimistic outlook kept it.
-        optimistic_quality: The final quality that it may still come to; absent while too few
-            curves are full.
+        seen: How many trials have reached it, this one included.
+        guarded: Whether it was promoted only because of its optimistic outcome.
+        optimistic_quality: Optimistic extrapolation of its final quality; None while too few curves
+            are complete.
     """
 
     trial: int
@@ -136,19 +136,19 @@ class RungDecided(Value):
 
 
 class TrialEnded(Value):
-    """A trial was told; its record says what became of it."""
+    """A trial has ended; its record has the outcome."""
 
     trial: Trial
 
 
 class WorkerDied(Value):
-    """A worker process ended by itself.
+    """A worker process has exited unexpectedly.
 
     Attributes:
-        worker: Which.
-        trial: What it was training; it is continued by another worker.
+        worker: Its number.
+        trial: That it was training; another worker resumes it.
         cause: Exit status or signal, in words.
-        log_tail: The last lines that it wrote.
+        log_tail: The last lines of its log.
     """
 
     worker: int
@@ -158,11 +158,11 @@ class WorkerDied(Value):
 
 
 class WorkerReplaced(Value):
-    """A worker that has grown too large is ended after its trial, and another takes its place.
+    """A worker that used too much memory was replaced after its trial.
 
     Attributes:
-        worker: Which.
-        memory_bytes: The resident memory that it had.
+        worker: Its number.
+        memory_bytes: Its resident memory.
     """
 
     worker: int
@@ -170,11 +170,11 @@ class WorkerReplaced(Value):
 
 
 class CheckpointsSetAside(Value):
-    """What lay in a trial's folder is not what the trial can go on from.
+    """The checkpoints in the folder of a trial cannot be resumed and were moved.
 
     Attributes:
         trial: Its number.
-        kept_as: The folder that it was moved to.
+        kept_as: The folder that they were moved to.
     """
 
     trial: int
@@ -182,17 +182,17 @@ class CheckpointsSetAside(Value):
 
 
 class LeaseLost(Value):
-    """Another supervisor has taken a trial over, because this one was silent for too long."""
+    """Another supervisor has taken over a trial, as this one did not renew its lease in time."""
 
     trial: int
 
 
 class StudyEnded(Value):
-    """The search is over.
+    """The search has ended.
 
     Attributes:
-        kind: For programs.
-        reason: For people, a sentence.
+        kind: The reason, for programs.
+        reason: The reason, as a sentence.
     """
 
     kind: EndKind

@@ -1,4 +1,4 @@
-"""A search against recorded or computed learning curves, on a simulated clock."""
+"""Simulates a search on recorded or computed learning curves, with a simulated clock."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from effv2_tune.workers.pool import Job, WorkerExited
 
 _NO_HALVING = HalvingSpec(enabled=False)
-#: Halving by itself, as in Syne Tune's MO-ASHA: no outlook ever saves a trial.
+#: Halving alone, as in Syne Tune's MO-ASHA, without the guard of an optimistic outcome.
 _PLAIN_HALVING = HalvingSpec(guard_after=10**9)
 STRATEGIES: Mapping[str, SearchSpec] = {
     "default": SearchSpec(),
@@ -61,18 +61,18 @@ _READY = Ready(
 
 @dataclass(frozen=True)
 class SimulatedTrial:
-    """What became of a config in a simulation.
+    """The outcome of a config in a simulation.
 
     Attributes:
         number: From 0, in the order asked for.
-        config: What was tried.
+        config: Of the trial.
         state: ``complete``, ``pruned``, ``diverged``; ``running`` when the budget ended it.
         start: When a worker began it, in simulated seconds.
         stop: When it ended.
         last_epoch: The last epoch that was trained, as the curve counts; None if none was.
         values: Quality and training seconds of the whole training; None unless complete.
         notes: Remarks of the search, such as ``duplicate of trial 3``.
-        rungs: What was decided at its rungs.
+        rungs: The decisions at its rungs.
     """
 
     number: int
@@ -100,26 +100,25 @@ def simulate(
     """Search ``space`` with the code that a real study runs, on a simulated clock.
 
     Args:
-        space: What is searched; parameters may have any names.
-        curve: What training a config would show: (epoch, quality, cumulative seconds) for each
-            epoch, up to the full number of epochs. A quality that is no number diverges.
-        budget_seconds: Simulated seconds after which everything stops.
+        space: The search space; parameters may have any names.
+        curve: The learning curve of a config: (epoch, quality, cumulative seconds) for each
+            epoch, up to the full number of epochs. A NaN quality diverges.
+        budget_seconds: Simulated seconds after which the search stops.
         strategy: One of :data:`STRATEGIES`.
         workers: How many train at once.
         seed: Of the search.
         directions: Of quality and of seconds; the latter are always minimized.
-        rungs: Where halving compares, as fractions of a trial's epochs below 1; the study's
-            default if left out.
+        rungs: As fractions of a trial's epochs, below 1; those of the strategy if left out.
 
     Returns:
         All trials by number.
 
     Raises:
-        TuneError: There is no such strategy, or an argument that makes no sense.
+        TuneError: The strategy or an argument is not valid.
     """
     if strategy not in STRATEGIES:
         raise TuneError(
-            f"No strategy is called {strategy!r}.", hint=f"There are: {', '.join(STRATEGIES)}."
+            f"Unknown strategy {strategy!r}.", hint=f"Use one of: {', '.join(STRATEGIES)}."
         )
     if directions[1] != "minimize":
         raise TuneError("Seconds are always minimized: directions end with 'minimize'.")
@@ -135,7 +134,7 @@ def simulate(
         workers=workers,
         search=search,
     )
-    # The baselines are what Optuna makes of the values as they are.
+    # The baselines are Optuna's samplers on untransformed values.
     time_scale = log_seconds if strategy == "default" else float
     return run_simulation(plan, curve, time_scale=time_scale)
 
@@ -146,7 +145,7 @@ def run_simulation(
     *,
     time_scale: Callable[[float], float] = log_seconds,
 ) -> list[SimulatedTrial]:
-    """Simulate a study with settings of its own; see :func:`simulate`."""
+    """Simulate a study with any plan; see :func:`simulate`."""
     from effv2_tune.search.engines.optuna import OptunaEngine
     from effv2_tune.search.loop import run_study
     from effv2_tune.search.storage.in_memory import MemoryStorage
@@ -162,7 +161,7 @@ def run_simulation(
         enqueue=plan.enqueue,
         time_scale=time_scale,
     )
-    story = run_study(
+    stream = run_study(
         plan,
         engine=engine,
         pool=SimulatedPool(curves, plan.workers, clock),
@@ -170,7 +169,7 @@ def run_simulation(
         clock=clock,
         workload=CurveWorkload(curves, plan.search.halving),
     )
-    return _follow(story, clock, curves)
+    return _follow(stream, clock, curves)
 
 
 class Curves:
@@ -188,7 +187,7 @@ class Curves:
         """(epoch, quality, cumulative seconds) of each epoch.
 
         Raises:
-            TuneError: It is empty, or its time goes back.
+            TuneError: It is empty, or its seconds decrease or stay 0.
         """
         key = repr(sorted(config.items()))
         if key not in self._known:
@@ -196,21 +195,21 @@ class Curves:
             seconds = [0.0, *(point[2] for point in points)]
             if not points or any(a > b for a, b in itertools.pairwise(seconds)):
                 raise TuneError(
-                    f"The curve of {config} is no training: it needs an epoch at least, and "
-                    "cumulative seconds that do not go back."
+                    f"The curve of {config} is not valid: it needs at least one epoch, and "
+                    "cumulative seconds that never decrease."
                 )
             if seconds[-1] <= 0:
-                raise TuneError(f"The curve of {config} takes no time: no budget would end it.")
+                raise TuneError(f"The curve of {config} takes 0 seconds, which no budget limits.")
             self._known[key] = points
         return self._known[key]
 
 
 class CurveWorkload:
-    """What training a config takes, according to its curve.
+    """Plans the training of configs from their curves.
 
     Args:
         curves: The curves.
-        halving: Where the rungs lie.
+        halving: With the rungs.
     """
 
     def __init__(self, curves: Curves, halving: HalvingSpec) -> None:
@@ -233,7 +232,7 @@ class CurveWorkload:
         ready: Ready,  # noqa: ARG002 - a protocol
         cost: BucketTime | None,  # noqa: ARG002 - a protocol
     ) -> float:
-        """The seconds so far, in proportion: what comes later in the curve is not looked at."""
+        """Projected from the seconds so far, without the rest of the curve."""
         return project_seconds(trial.times.train, epoch=len(trial.curve), epochs=plan.epochs)
 
 
@@ -247,12 +246,12 @@ class _Training:
 
 
 class SimulatedPool:
-    """Workers that train along curves, as fast as the clock can be moved.
+    """Workers that follow learning curves on a simulated clock.
 
     Args:
-        curves: What training would show.
+        curves: The curves.
         workers: How many train at once.
-        clock: Is moved to the next thing that happens.
+        clock: Is moved to the next event.
     """
 
     def __init__(self, curves: Curves, workers: int, clock: SimulatedClock) -> None:
@@ -261,15 +260,15 @@ class SimulatedPool:
         self._clock = clock
         self._training: dict[int, _Training] = {}
         self._due: list[tuple[float, int, int]] = []
-        self._order = 0
-        self._said: deque[tuple[int, FromWorker | WorkerExited]] = deque()
+        self._sequence = 0
+        self._messages: deque[tuple[int, FromWorker | WorkerExited]] = deque()
 
     def start(self) -> None:
         """All workers are ready at once."""
-        self._said.extend((worker, _READY) for worker in range(self._workers))
+        self._messages.extend((worker, _READY) for worker in range(self._workers))
 
     def assign(self, worker: int, job: Job) -> None:
-        """Begin a trial, or go on after the last epoch that its record has."""
+        """Begin a trial, or resume it after the last epoch of its record."""
         points = self._curves.of(job.trial.config)
         done = len(job.trial.curve)
         self._training[worker] = _Training(
@@ -277,47 +276,47 @@ class SimulatedPool:
         )
         if done == len(points):
             # Stopped between its last epoch and its end.
-            self._said.append((worker, self._finished(worker, job.trial.number, "complete")))
+            self._messages.append((worker, self._finished(worker, job.trial.number, "complete")))
         elif done in job.rungs:
-            # Stopped at a rung, perhaps before the decision: asked again, as a real worker does.
-            self._said.append((worker, self._at_rung(worker)))
+            # Stopped at a rung, perhaps before the decision: it waits again, as a real worker does.
+            self._messages.append((worker, self._at_rung(worker)))
         else:
             self._go_on(worker)
 
     def decide(self, worker: int, trial: int, *, go_on: bool) -> None:
-        """Go on from a rung, or end there."""
+        """Resume or stop the trial of a worker that waits at a rung."""
         if go_on:
             self._go_on(worker)
         else:
-            self._said.append((worker, self._finished(worker, trial, "pruned")))
+            self._messages.append((worker, self._finished(worker, trial, "pruned")))
 
     def restart(self, worker: int) -> None:
-        """Forget what the worker does."""
+        """End the trial of a worker."""
         self._training.pop(worker, None)
-        self._said.append((worker, _READY))
+        self._messages.append((worker, _READY))
 
     def wait(self, timeout_seconds: float) -> Sequence[tuple[int, FromWorker | WorkerExited]]:
-        """The next thing that is said, and the clock moved to when it is."""
-        if not self._said:
+        """The next messages; the clock moves to their time."""
+        if not self._messages:
             limit = self._clock.seconds + timeout_seconds
             if not self._due or self._due[0][0] > limit:
                 if math.isinf(limit):
-                    raise AssertionError("nothing will ever happen again")
+                    raise AssertionError("no event is due")
                 self._clock.seconds = limit
                 return ()
             moment, _, worker = heapq.heappop(self._due)
             self._clock.seconds = moment
             self._train_epoch(worker)
-        said = tuple(self._said)
-        self._said.clear()
-        return said
+        messages = tuple(self._messages)
+        self._messages.clear()
+        return messages
 
     def _go_on(self, worker: int) -> None:
         training = self._training[worker]
         before = training.points[training.done - 1][2] if training.done else 0.0
         takes = training.points[training.done][2] - before
-        self._order += 1
-        heapq.heappush(self._due, (self._clock.seconds + takes, self._order, worker))
+        self._sequence += 1
+        heapq.heappush(self._due, (self._clock.seconds + takes, self._sequence, worker))
 
     def _train_epoch(self, worker: int) -> None:
         training = self._training.get(worker)
@@ -326,7 +325,7 @@ class SimulatedPool:
         _, quality, seconds = training.points[training.done]
         training.done += 1
         if math.isnan(quality):
-            self._said.append((worker, self._finished(worker, training.trial, "diverged")))
+            self._messages.append((worker, self._finished(worker, training.trial, "diverged")))
             return
         epoch = Epoch.model_construct(
             epoch=training.done,
@@ -338,13 +337,13 @@ class SimulatedPool:
         )
         training.epochs.append(epoch)
         times = Times.model_construct(train=seconds)
-        self._said.append(
+        self._messages.append(
             (worker, EpochEnded.model_construct(trial=training.trial, epoch=epoch, times=times))
         )
         if training.done == len(training.points):
-            self._said.append((worker, self._finished(worker, training.trial, "complete")))
+            self._messages.append((worker, self._finished(worker, training.trial, "complete")))
         elif training.done in training.rungs:
-            self._said.append((worker, self._at_rung(worker)))
+            self._messages.append((worker, self._at_rung(worker)))
         else:
             self._go_on(worker)
 
@@ -370,7 +369,7 @@ class SimulatedPool:
             curve=tuple(training.epochs),
             times=Times.model_construct(train=seconds),
             memory_bytes=0,
-            reason="the quality was no number" if outcome == "diverged" else "",
+            reason="the quality became NaN" if outcome == "diverged" else "",
         )
 
 
@@ -380,10 +379,10 @@ def _scores(quality: float) -> Scores:
     )
 
 
-def _follow(story: Iterator[Event], clock: SimulatedClock, curves: Curves) -> list[SimulatedTrial]:
-    """Watch a study and write down when trials began and ended."""
+def _follow(stream: Iterator[Event], clock: SimulatedClock, curves: Curves) -> list[SimulatedTrial]:
+    """Record when the trials of a study begin and end."""
     trials: dict[int, SimulatedTrial] = {}
-    for event in story:
+    for event in stream:
         if isinstance(event, TrialStarted):
             trials.setdefault(
                 event.trial,

@@ -1,4 +1,4 @@
-"""Trials trained one after another by one worker process, for a loop that is somebody else's."""
+"""Trains trials one after another in one worker, for the loop of another library."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ if TYPE_CHECKING:
 
 
 class WorkerLostError(TuneError):
-    """A trial ended its worker again and again: most likely the memory does not suffice for it."""
+    """Several workers exited during one trial, most likely for lack of memory."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What came of a config.
+    """The outcome of a config.
 
     Attributes:
-        recipe: What was trained.
-        finished: What the worker says of it.
-        values: Quality, and training seconds of the standard run; None unless complete.
+        recipe: Of the config.
+        finished: The last message of the worker.
+        values: Quality and training seconds of the standard run; None unless complete.
     """
 
     recipe: Recipe
@@ -50,15 +50,15 @@ class Trained:
 
 
 class TrainerClient:
-    """Trains configs of a study in one worker process, which keeps what it has compiled.
+    """Trains configs of a study in one worker process, which caches compiled buckets.
 
     The worker starts with the first trial. Close it, or use it as a context manager, to end it.
 
     Args:
-        plan: What a config means, on which data; its budget, workers and halving are not used.
+        plan: Of the data and recipes; its budget, workers and halving are not used.
         base: Folder that the plan's relative paths start from.
         folder: For the worker's log, and the checkpoints of trials.
-        times: What buckets are known to cost, by digest.
+        times: Known step times of buckets, by digest.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class TrainerClient:
 
     @property
     def times(self) -> Mapping[str, BucketTime]:
-        """What each bucket costs that was trained so far, by its digest."""
+        """The step time of each bucket that was trained so far, by its digest."""
         return self._times
 
     def checkpoint(self, number: int) -> Path:
@@ -93,16 +93,16 @@ class TrainerClient:
         return checkpoint_folder(self._folder, number)
 
     def train(self, number: int, config: Config) -> Trained:
-        """Train a config to the end, through the deaths of workers; goes on from a checkpoint.
+        """Train a config to its end, from its newest checkpoint; replaces workers that exit.
 
         Args:
-            number: Of the trial; it names the folder of its checkpoints, which stays.
+            number: Of the trial; part of the name of its folder of checkpoints, which is kept.
             config: One value for each parameter.
 
         Raises:
-            WorkerLostError: The worker died again and again.
-            TuneError: The worker cannot work here; or step times are replayed, and the config's
-                bucket has none.
+            WorkerLostError: Several workers exited in a row.
+            TuneError: The worker refuses to work, or a recorded clock has no step time for the
+                bucket of the config.
         """
         recipe = self._plan.recipe_for(config)
         finished = self._train(number, config, recipe)
@@ -128,7 +128,7 @@ class TrainerClient:
         self.close()
 
     def start(self) -> None:
-        """Start the worker now, unless it works already.
+        """Start the worker now, unless it has been started.
 
         Raises:
             TuneError: The device or the data cannot be used.
@@ -173,7 +173,7 @@ class TrainerClient:
         raise AssertionError("the messages of a worker have no end")
 
     def _check_time(self, recipe: Recipe) -> None:
-        """Refuse what has no step time, where times are replayed."""
+        """Refuse a bucket for which a recorded clock has no step time."""
         clock, bucket = self._plan.clock, self._bucket(recipe)
         if clock != "measured" and bucket is not None and bucket.digest not in self._times:
             raise TuneError(f"There is {missing_time(bucket, clock)}.")
@@ -183,19 +183,19 @@ class TrainerClient:
         self._times.setdefault(message.bucket.digest, BucketTime.of(message))
 
     def _cost(self, recipe: Recipe) -> BucketTime | None:
-        """The bucket's step time, once it was measured."""
+        """The step time of the bucket, once known."""
         bucket = self._bucket(recipe)
         return None if bucket is None else self._times.get(bucket.digest)
 
     def _bucket(self, recipe: Recipe) -> BucketKey | None:
-        """The recipe's bucket, once the worker has said what it trains on."""
+        """The bucket of the recipe, once the worker is ready."""
         if self.ready is None:
             return None
         plan = TrialPlan(recipe, recipe.epochs, {})
         return PlannedWorkload(self._plan).bucket(plan, self.ready)
 
     def _working_pool(self) -> SupervisedPool:
-        """One worker."""
+        """The pool of one worker, started if need be."""
         if self._pool is None:
             plan = self._plan
             hardware = choose_hardware(plan.hardware, plan.backend, probe_host(), probe_packages())

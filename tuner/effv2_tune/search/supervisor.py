@@ -1,4 +1,4 @@
-"""One study in one folder: opened, held against what is there, run, written down."""
+"""Opens a study in its folder, runs it and logs its events."""
 
 from __future__ import annotations
 
@@ -47,19 +47,19 @@ EVENTS = "events.jsonl"
 BACKUP = "study.db.backup"
 _FIRST = "first"
 _CLOCK = "clock"
-#: How far a worker may grow beyond its part of `MEMORY_SHARE`, as a factor.
+#: Memory limit of a worker, as a multiple of its part of `MEMORY_SHARE`.
 _LEEWAY = 1.2
 
 
 class OpenStudy:
-    """A study that can be run; made by :func:`open_study`, a context manager.
+    """A study that can be run; a context manager, created by :func:`open_study`.
 
     Args:
-        plan: What is searched.
+        plan: The study file.
         out: Folder of the study.
         base: Folder that the plan's relative paths start from.
-        storage: Where it lives.
-        changes: What was edited since the last run.
+        storage: Of the study.
+        changes: Edits of the plan since the last run.
 
     Attributes:
         plan: As given.
@@ -87,7 +87,7 @@ class OpenStudy:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let go of the database."""
+        """Close the database."""
         self.storage.close()
 
     def run(
@@ -97,19 +97,18 @@ class OpenStudy:
         backend: Literal["tensorflow", "jax"],
         worker_command: Sequence[str] = WORKER_COMMAND,
     ) -> Iterator[Event]:
-        """Yield what happens until the budget is spent; each event is also written down.
+        """Yield events until the budget is spent, and log them.
 
-        Stopping the iteration, Ctrl-C and SIGTERM lose nothing: the next run continues.
+        Stopping the iteration, Ctrl-C and SIGTERM lose nothing: the next run resumes.
 
         Args:
             hardware: The kind of device that each worker must find.
             backend: The Keras backend of the workers.
-            worker_command: What a worker runs; ``--fd N`` is added.
+            worker_command: The program that a worker runs; ``--fd N`` is added.
 
         Raises:
-            TuneError: A worker refuses to work, or finds another device or other images than
-                before.
-            KeyboardInterrupt: On Ctrl-C and SIGTERM, after everything in hand was given back.
+            TuneError: A worker refuses to work, or has another device or other images than before.
+            KeyboardInterrupt: On Ctrl-C and SIGTERM, after all leases were given back.
         """
         spec = WorkerSpec.of(
             self.plan,
@@ -117,15 +116,15 @@ class OpenStudy:
             hardware=hardware,
             backend=backend,
             workers=self.plan.workers,
-            # As the study began: stored at another size, the images would be other images.
+            # Of the first run: images that are stored at another size are different images.
             storage_size=self.storage.keep_once("storage_size", self.plan.largest_resolution),
             command=worker_command,
         )
         pool = local_pool(spec, count=self.plan.workers, out=self.out)
         with termination_interrupts(), pool, self._engine() as engine:
-            # The run before may have been killed between a tell and what follows it.
-            self._tidy(pool)
-            story = run_study(
+            # The last run may have been killed between the end of a trial and this step.
+            self._delete_expired(pool)
+            stream = run_study(
                 self.plan,
                 engine=engine,
                 pool=pool,
@@ -135,18 +134,18 @@ class OpenStudy:
                 memory_limit=int(_LEEWAY * MEMORY_SHARE * usable_bytes() / self.plan.workers),
                 set_aside=pool.set_aside,
             )
-            told = story if self._changes is None else itertools.chain([self._changes], story)
-            with contextlib.closing(story):
-                for event in _written_down(told, self.out / EVENTS):
+            changes = [] if self._changes is None else [self._changes]
+            with contextlib.closing(stream):
+                for event in _logged(itertools.chain(changes, stream), self.out / EVENTS):
                     if isinstance(event, WorkerReady):
                         check_batches(self.plan, event.data, event.environment.device_count)
                     if isinstance(event, TrialEnded):
-                        self._tidy(pool)
+                        self._delete_expired(pool)
                     yield event
             self.storage.back_up()
 
     def _engine(self) -> AbstractContextManager[Engine]:
-        """What finds configs, by the plan's name for it."""
+        """The engine that the plan names."""
         search = self.plan.search
         if search.engine in KERAS_TUNER_ENGINES:
             return KerasTunerEngine(
@@ -165,15 +164,15 @@ class OpenStudy:
         )
         return contextlib.nullcontext(engine)
 
-    def _tidy(self, pool: SupervisedPool) -> None:
-        """Remove the checkpoints of ended trials whose weights are not kept."""
-        # What lies in the folder of a trial that no worker had is none of its own.
+    def _delete_expired(self, pool: SupervisedPool) -> None:
+        """Delete the checkpoints of ended trials whose weights are not kept."""
+        # The folder of a trial that was never trained belongs to another study.
         trained = [trial for trial in self.storage.trials() if trial.attempts]
         for number in expired_checkpoints(trained, self.plan):
             shutil.rmtree(pool.checkpoint(number), ignore_errors=True)
 
     def _enqueued(self) -> list[Config]:
-        """What is tried first: as the plan says, and as the study began."""
+        """Configs of the first trials: from the plan, and from the creation of the study."""
         space = self.plan.search_space
         kept = self.storage.attributes().get(f"{OURS}{_FIRST}", [])
         return [config for config in (*self.plan.enqueue, *kept) if space.contains(config)]
@@ -188,21 +187,20 @@ def open_study(
     first: Sequence[Config] = (),
     expiry_seconds: float = 60.0,
 ) -> OpenStudy:
-    """Open a study in a folder, or make it there.
+    """Open a study in a folder, or create it there.
 
     Args:
-        plan: What is searched.
-        out: Folder of the study; made if there is none.
+        plan: The study file.
+        out: Folder of the study; created if there is none.
         base: Folder that the plan's relative paths start from.
         storage_url: Database for several machines; SQLite in ``out`` if left out.
-        first: Configs to be tried after those that the plan enqueues; only a new study takes them,
-            and it keeps them.
-        expiry_seconds: How long a supervisor of another machine may be silent before its trials
-            are taken over.
+        first: Configs of the first trials, after those that the plan enqueues; stored when the
+            study is created, and ignored afterwards.
+        expiry_seconds: Seconds without renewal after which a lease of another machine expires.
 
     Raises:
-        TuneError: The folder holds another study, or this one with another plan; the database
-            cannot be opened; the study whose step times are replayed has none.
+        TuneError: The folder holds another study, or this one with an incompatible plan; the
+            database cannot be opened; the study of a recorded clock has no step times.
     """
     out.mkdir(parents=True, exist_ok=True)
     url = database_url(out) if storage_url is None else storage_url
@@ -220,7 +218,7 @@ def open_study(
     try:
         _keep_plan(storage, plan)
         storage.keep_once(_FIRST, list(first))
-        _take_recorded_times(storage, plan, base)
+        _copy_recorded_times(storage, plan, base)
         storage.keep("base", str(base.resolve()))
         storage.keep("generation", int(storage.attributes().get(f"{OURS}generation", 0)) + 1)
     except BaseException:
@@ -230,16 +228,16 @@ def open_study(
 
 
 def _keep_plan(storage: DatabaseStorage, plan: StudyPlan) -> None:
-    # Settings that were not written stay unwritten, so that the recipe reads the same again.
+    # Without defaults, so that the plan can be parsed to the same recipe.
     storage.keep("plan", plan.model_dump_json(exclude_unset=True))
 
 
-def _take_recorded_times(storage: DatabaseStorage, plan: StudyPlan, base: Path) -> None:
-    """Take over the step times that are replayed, once; the other study is not needed again."""
+def _copy_recorded_times(storage: DatabaseStorage, plan: StudyPlan, base: Path) -> None:
+    """Copy the step times of a recorded clock, once; the other study is not needed again."""
     if plan.clock == "measured" or f"{OURS}{_CLOCK}" in storage.attributes():
         return
     record = recorded_study(plan.clock, base=base)
-    # Another device is then refused as soon as it shows: the times are not its own.
+    # So that a worker with another device is refused.
     storage.keep_once("device_kind", record.device_kind)
     for digest, time in record.bucket_times.items():
         storage.keep_once(f"bucket:{digest}", time.model_dump())
@@ -247,7 +245,7 @@ def _take_recorded_times(storage: DatabaseStorage, plan: StudyPlan, base: Path) 
 
 
 def _changes(url: str, plan: StudyPlan, out: Path) -> PlanChanged | None:
-    """Hold the plan against the one that the study began with; move its trials if need be."""
+    """Compare the plan with that of the last run; migrate the trials to an edited space."""
     storage = DatabaseStorage(url, plan.name, plan.directions)
     try:
         text = storage.attributes().get(f"{OURS}plan")
@@ -260,7 +258,7 @@ def _changes(url: str, plan: StudyPlan, out: Path) -> PlanChanged | None:
     except ValidationError as error:
         raise TuneError(
             f"The study in {out} was written by another version of effv2-tune.",
-            hint="Continue it with that version, or begin a new one: --out another folder.",
+            hint="Resume it with that version, or start a new study: --out another folder.",
         ) from error
     lines = tuple(changes_since(before, plan, location=str(out)))
     if not lines:
@@ -278,22 +276,22 @@ def _refuse_another_name(url: str, plan: StudyPlan, out: Path) -> None:
     try:
         names = list(find_studies(engine))
     except sa.exc.OperationalError:
-        return  # another supervisor has just begun to make the tables
+        return  # another supervisor is creating the tables
     except sa.exc.DatabaseError as error:
         raise TuneError(
-            f"{out / DATABASE} is no database that can be read: {error.orig}.",
-            hint=f"Put the copy {BACKUP} in its place, or begin a new study: --out another folder.",
+            f"{out / DATABASE} is not a readable database: {error.orig}.",
+            hint=f"Replace it with its copy {BACKUP}, or start a new study: --out another folder.",
         ) from error
     finally:
         engine.dispose()
     refuse_another_study(names, plan, location=str(out))
 
 
-def _written_down(story: Iterator[Event], path: Path) -> Iterator[Event]:
-    """Append each event to a log, one JSON object per line, and pass it on."""
+def _logged(events: Iterator[Event], path: Path) -> Iterator[Event]:
+    """Append each event to a log, one JSON object per line, and yield it."""
     clock = SystemClock()
     with path.open("a", encoding="utf-8") as log:
-        for event in story:
+        for event in events:
             line: dict[str, Any] = {
                 "time": clock.utc().isoformat(timespec="milliseconds"),
                 "event": type(event).__name__,

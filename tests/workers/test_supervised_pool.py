@@ -1,0 +1,143 @@
+"""Supervision of workers, whatever starts them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from effv2_tune.errors import TuneError
+from effv2_tune.files.checkpoint import Checkpoint, CheckpointFolder
+from effv2_tune.study.recipe import DataSpec, Recipe
+from effv2_tune.study.trial import Trial
+from effv2_tune.workers.messages import Prepare, Ready, Refused, Train
+from effv2_tune.workers.pool import Job, WorkerExited, messages
+from effv2_tune.workers.supervised_pool import ProcessExit, SupervisedPool
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from effv2_tune.workers.messages import FromWorker
+
+READY = Ready.model_construct()
+REFUSED = Refused(message="No images here.", hint="Bring some.", exit_code=2)
+TRIAL = Trial(number=3, state="running", config={}, recipe=Recipe(data=DataSpec(name="digits")))
+JOB = Job(TRIAL, epochs=2, rungs=(1,), step_seconds=0.5)
+
+
+class FakeLauncher:
+    """Workers without processes; ``script`` has what they send at each wait."""
+
+    def __init__(self, *script: list[tuple[int, FromWorker | None]]) -> None:
+        self.script = list(script)
+        self.calls: list[tuple[str, int]] = []
+        self.sent: list[Any] = []
+
+    def start(self, worker: int) -> None:
+        self.calls.append(("start", worker))
+
+    def send(self, worker: int, message: Any) -> None:
+        del worker
+        self.sent.append(message)
+
+    def receive(self, timeout_seconds: float) -> list[tuple[int, FromWorker | None]]:
+        del timeout_seconds
+        return self.script.pop(0) if self.script else []
+
+    def kill(self, worker: int) -> None:
+        self.calls.append(("kill", worker))
+
+    def end(self, worker: int, *, grace_seconds: float) -> ProcessExit:
+        del grace_seconds
+        self.calls.append(("end", worker))
+        return ProcessExit("exit status 1", "worker.log", "last line")
+
+    def close(self, *, grace_seconds: float) -> None:
+        del grace_seconds
+        self.calls.append(("close", -1))
+
+
+def started(launcher: FakeLauncher, out: Path) -> SupervisedPool:
+    prepare = Prepare(
+        data=DataSpec(name="digits"),
+        base=out,
+        backend="tensorflow",
+        hardware="cpu",
+        precision="auto",
+    )
+    pool = SupervisedPool(launcher, prepare, count=1, out=out)
+    pool.start()
+    return pool
+
+
+def test_a_new_worker_is_prepared_and_an_assigned_trial_has_its_checkpoints(tmp_path: Path) -> None:
+    launcher = FakeLauncher([(0, READY)])
+    pool = started(launcher, tmp_path)
+
+    pool.wait(1.0)
+    pool.assign(0, JOB)
+
+    prepare, train = launcher.sent
+    assert isinstance(prepare, Prepare)
+    assert isinstance(train, Train)
+    assert train.recipe == TRIAL.recipe
+    assert train.checkpoint == tmp_path / "checkpoints" / "trial-00003"
+
+
+def test_an_exited_worker_is_replaced_and_its_newest_checkpoint_reported(tmp_path: Path) -> None:
+    launcher = FakeLauncher([(0, READY)], [(0, None)])
+    pool = started(launcher, tmp_path)
+    pool.wait(1.0)
+    pool.assign(0, JOB)
+    CheckpointFolder(pool.checkpoint(3)).save(7, Checkpoint({}, {}))
+
+    ((worker, exited),) = pool.wait(1.0)
+
+    assert (worker, exited) == (0, WorkerExited("exit status 1", "last line", 7))
+    assert launcher.calls == [("start", 0), ("end", 0), ("start", 0)]
+
+
+def test_a_refusal_counts_as_an_exit_of_a_replacement_alone(tmp_path: Path) -> None:
+    launcher = FakeLauncher([(0, REFUSED)])
+    assert started(launcher, tmp_path).wait(1.0) == [(0, REFUSED)]
+
+    launcher = FakeLauncher([(0, READY)], [(0, None)], [(0, REFUSED)])
+    pool = started(launcher, tmp_path)
+    pool.wait(1.0)
+    pool.wait(1.0)
+    ((_, exited),) = pool.wait(1.0)
+
+    assert isinstance(exited, WorkerExited)
+    assert exited.cause == "it refused to work: No images here."
+
+
+def test_the_third_exit_in_a_row_before_a_worker_is_ready_is_an_error(tmp_path: Path) -> None:
+    launcher = FakeLauncher([(0, None)], [(0, None)], [(0, READY)], *[[(0, None)]] * 4)
+    pool = started(launcher, tmp_path)
+    for _ in range(6):
+        pool.wait(1.0)
+
+    with pytest.raises(TuneError, match="3 workers in a row exited before they were ready"):
+        pool.wait(1.0)
+
+
+def test_the_messages_of_a_worker_end_with_its_refusal_or_its_silence(tmp_path: Path) -> None:
+    received = messages(started(FakeLauncher([(0, READY)], [(0, REFUSED)]), tmp_path))
+    assert next(received) is READY
+    with pytest.raises(TuneError, match="No images here"):
+        next(received)
+
+    with pytest.raises(TuneError, match="sent nothing for 5 seconds"):
+        next(messages(started(FakeLauncher(), tmp_path), timeout_seconds=5))
+
+
+def test_checkpoints_are_set_aside_under_a_new_name_each_time(tmp_path: Path) -> None:
+    pool = started(FakeLauncher(), tmp_path)
+    assert pool.set_aside(3) is None
+    names = []
+    for _ in range(2):
+        CheckpointFolder(pool.checkpoint(3)).save(1, Checkpoint({}, {}))
+        names.append(pool.set_aside(3))
+
+    folder = tmp_path / "checkpoints"
+    assert names == [folder / "trial-00003.before-1", folder / "trial-00003.before-2"]

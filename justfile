@@ -15,9 +15,13 @@ lint:
 fast *arguments:
     pytest -m "not slow" {{ arguments }}
 
-# Every test, with coverage
+# Every test
 test *arguments:
-    pytest --cov=effv2_tune --cov-report=term:skip-covered {{ arguments }}
+    pytest {{ arguments }}
+
+# Every test, with the coverage of this process (what workers run in processes of their own is not counted)
+coverage:
+    pytest --cov=effv2_tune --cov-report=term:skip-covered --cov-fail-under=88
 
 # The documentation, into site/ (after a change of commands or keys: python docs/generate.py)
 docs:

@@ -1,0 +1,60 @@
+"""What is installed by which command: backends are extras, and every extra that is named exists."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def pyproject() -> Any:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def names(requirements: list[Any]) -> set[str]:
+    return {re.split(r"[\[<>=~;]", text)[0] for text in requirements if isinstance(text, str)}
+
+
+def test_no_backend_is_a_core_dependency() -> None:
+    core = names(pyproject()["project"]["dependencies"])
+
+    assert not core & {"tensorflow", "jax", "torch"}
+
+
+def test_a_tpu_host_installs_no_tensorflow() -> None:
+    extras = pyproject()["project"]["optional-dependencies"]
+
+    assert names(extras["tpu"]) == names(extras["cuda"]) == names(extras["jax"]) == {"jax"}
+    assert names(extras["tensorflow"]) == {"tensorflow"}
+
+
+def test_tests_run_on_both_backends() -> None:
+    assert names(pyproject()["dependency-groups"]["test"]) >= {"tensorflow", "jax"}
+
+
+def test_every_extra_and_group_that_is_named_exists() -> None:
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / ".github/workflows/ci.yml"]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in [*pages, ROOT / ".ci/run"])
+    code = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tuner").rglob("*.py"))
+    extras = set(re.findall(r"(?:\.|effv2-tune)\[(\w+)\]", text + code))
+    extras |= set(re.findall(r"install_command\(['\"](\w+)['\"]\)", code))
+    groups = set(re.findall(r"--group (\w+)", text))
+
+    assert extras >= {"tensorflow", "jax", "cuda", "tpu", "postgres"}
+    assert extras <= set(pyproject()["project"]["optional-dependencies"])
+    assert groups >= {"dev", "test"}
+    assert groups <= set(pyproject()["dependency-groups"])
+
+
+def test_install_commands_in_messages_fit_a_checkout() -> None:
+    fixed = [
+        path.name
+        for path in (ROOT / "tuner").rglob("*.py")
+        if path.name != "host.py"
+        and re.search(r"pip install [^{]*effv2-tune\[", path.read_text(encoding="utf-8"))
+    ]
+
+    assert not fixed, f"use host.install_command: {fixed}"

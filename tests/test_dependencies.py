@@ -39,7 +39,7 @@ def test_every_extra_and_group_that_is_named_exists() -> None:
     pages = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / ".github/workflows/ci.yml"]
     text = "\n".join(path.read_text(encoding="utf-8") for path in [*pages, ROOT / ".ci/run"])
     code = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tuner").rglob("*.py"))
-    extras = set(re.findall(r"(?:\.|effv2-tune)\[(\w+)\]", text + code))
+    extras = set(re.findall(r"(?:'\.|effv2-tune)\[([a-z]+)\]", text + code))
     extras |= set(re.findall(r"install_command\(['\"](\w+)['\"]\)", code))
     groups = set(re.findall(r"--group (\w+)", text))
 

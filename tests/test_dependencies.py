@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -58,3 +60,31 @@ def test_install_commands_in_messages_fit_a_checkout() -> None:
     ]
 
     assert not fixed, f"use host.install_command: {fixed}"
+
+
+#: Distributions whose name is not that of the package that they install.
+DISTRIBUTIONS = {"PIL": "pillow", "ruamel": "ruamel.yaml", "sklearn": "scikit-learn"}
+#: Imported by the engine `gp` only, where the user has installed it; and a part of pydantic.
+OPTIONAL = {"torch", "pydantic-core"}
+
+
+def imported() -> set[str]:
+    """Top-level packages that the code imports."""
+    found = set()
+    for path in (ROOT / "tuner").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                found.add(str(node.module).split(".")[0])
+    return found - set(sys.stdlib_module_names) - {"effv2_tune"}
+
+
+def test_every_imported_package_is_a_declared_dependency() -> None:
+    project = pyproject()["project"]
+    declared = names(project["dependencies"]).union(
+        *(names(extra) for extra in project["optional-dependencies"].values())
+    )
+    needed = {DISTRIBUTIONS.get(name, name.replace("_", "-")) for name in imported()}
+
+    assert not needed - declared - OPTIONAL

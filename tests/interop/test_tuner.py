@@ -88,7 +88,7 @@ def test_what_keras_loop_lacks_is_refused(where: str, settings: Any) -> None:
     else:
         space[settings] = {"type": "choice", "values": [True, False]}
 
-    with pytest.raises(TuneError, match="training loop has nothing for"):
+    with pytest.raises(TuneError, match="training loop does not support"):
         EfficientNetV2HyperModel(
             plan(recipe=recipe, search_space=space), image_shape=(8, 8, 1), classes=2, images=64
         )

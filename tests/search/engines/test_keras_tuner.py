@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from effv2_tune.errors import TuneError
-from effv2_tune.interop.oracle_process import OracleDrawer, Told, answers
+from effv2_tune.interop.oracle_process import OracleSampler, TrialReport, responses
 from effv2_tune.interop.scalarisation import SUM_SHARE, scalar_losses
 from effv2_tune.search.engines.base import Exhausted
 from effv2_tune.search.engines.keras_tuner import KerasTunerEngine, oracle_environment
@@ -142,13 +142,13 @@ def test_an_oracle_that_dies_is_an_error_with_its_last_words() -> None:
 
 def test_a_space_of_two_configs_is_exhausted() -> None:
     space = Space.model_validate({"optimizer": {"type": "choice", "values": ["sgd", "adamw"]}})
-    drawer = OracleDrawer(oracle="random", space=space, seed=1, minimize=False)
+    drawer = OracleSampler(oracle="random", space=space, seed=1, minimize=False)
     for number in range(2):
         config = drawer.draw(number)
         assert config is not None
-        drawer.told[number] = Told(config, "worse" if number else "running")
+        drawer.reports[number] = TrialReport(config, "worse" if number else "running")
 
-    assert {told.config["optimizer"] for told in drawer.told.values()} == {"sgd", "adamw"}
+    assert {told.config["optimizer"] for told in drawer.reports.values()} == {"sgd", "adamw"}
     assert drawer.draw(2) is None
 
 
@@ -177,12 +177,12 @@ def test_the_protocol_is_one_json_object_a_line() -> None:
         "minimize": False,
     }
     asked = [json.dumps({"begin": begin}), json.dumps({"ask": {"number": 0}})]
-    (first,) = answers(asked)
+    (first,) = responses(asked)
     tell = {"tell": {"number": 0, "config": first["config"], "state": "running"}}
     forget = {"forget": {"number": 0}}
     lines = [*asked[:1], json.dumps(tell), json.dumps(forget), asked[1]]
 
-    assert list(answers(lines)) == [first]
+    assert list(responses(lines)) == [first]
 
 
 def _drawn(minimize: bool, numbers: range) -> list[dict[str, Any]]:  # noqa: FBT001
@@ -190,11 +190,13 @@ def _drawn(minimize: bool, numbers: range) -> list[dict[str, Any]]:  # noqa: FBT
     space = Space.model_validate(
         {"maximal_learning_rate": {"type": "float", "low": 0.1, "high": 1.0}}
     )
-    drawer = OracleDrawer(oracle="bayesian", space=space, seed=1, minimize=minimize)
+    drawer = OracleSampler(oracle="bayesian", space=space, seed=1, minimize=minimize)
     for number in range(12):
         rate = 0.1 + 0.9 * number / 11
         config = {"maximal_learning_rate": rate}
-        drawer.told[number] = Told(config, "complete", quality=rate, seconds=math.exp(rate))
+        drawer.reports[number] = TrialReport(
+            config, "complete", quality=rate, seconds=math.exp(rate)
+        )
     with warnings.catch_warnings():
         # scikit-learn's fit remarks on flat likelihoods; the oracle's process does not show it.
         warnings.simplefilter("ignore")

@@ -1,10 +1,10 @@
-"""Objects for people who drive Keras Tuner or Optuna themselves.
+"""Integrates the search with Keras Tuner and Optuna programs.
 
 * `OptunaOracle`: any Optuna sampler as a `keras_tuner.Oracle`, with several objectives.
-* `EfficientNetV2Tuner`: a `keras_tuner.Tuner` whose trials are trained by our worker process.
-* `EfficientNetV2HyperModel`: our network with our optimizer as a `keras_tuner.HyperModel`.
-* `to_hyperparameters`, `config_of`: a search space for Keras Tuner, and the way back.
-* `oracle_process`: Keras Tuner's own oracles, asked over a pipe by `search.keras_tuner_engine`.
+* `EfficientNetV2Tuner`: a `keras_tuner.Tuner` whose trials are trained by a worker process.
+* `EfficientNetV2HyperModel`: network and optimizer of a study as a `keras_tuner.HyperModel`.
+* `to_hyperparameters`, `config_of`: a search space for Keras Tuner, and the inverse.
+* `oracle_process`: Keras Tuner's own oracles in a subprocess, for `search.engines.keras_tuner`.
 
 Importing the package loads no framework: each name loads Keras Tuner when it is first used.
 """
@@ -28,7 +28,7 @@ __all__ = [
     "to_hyperparameters",
 ]
 
-_HOMES = {
+_MODULES = {
     "EfficientNetV2HyperModel": "hypermodel",
     "EfficientNetV2Tuner": "tuner",
     "OptunaOracle": "optuna_oracle",
@@ -38,9 +38,9 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -1,4 +1,4 @@
-"""What Optuna draws in place of each hyperparameter of Keras Tuner."""
+"""Maps hyperparameters of Keras Tuner to Optuna distributions."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Axis:
     """One parameter of an Optuna study.
 
     Attributes:
-        name: The hyperparameter's; with its conditions, where it has some, because one name may
-            stand for several ranges there, and for Optuna it may not.
-        distribution: What is drawn from.
-        value_of: The hyperparameter's value for what was drawn.
+        name: The hyperparameter's; with its conditions, if any, because in Keras Tuner one name may
+            have several ranges, and in Optuna it may not.
+        distribution: Of the parameter.
+        value_of: Maps a parameter to the hyperparameter's value.
         drawn_for: The inverse.
     """
 
@@ -35,7 +35,7 @@ class Axis:
 
 
 def axis_of(hyperparameter: Any) -> Axis | None:
-    """The axis of a hyperparameter; None for a fixed one, which nothing is drawn for.
+    """Return the axis of a hyperparameter; None for a fixed one.
 
     Raises:
         TuneError: A kind of hyperparameter that Keras Tuner 1.4.8 does not have.
@@ -49,16 +49,16 @@ def axis_of(hyperparameter: Any) -> Axis | None:
     if not isinstance(hyperparameter, kinds.Float | kinds.Int):
         raise TuneError(
             f"Hyperparameter {hyperparameter.name!r} is a {type(hyperparameter).__name__}, which "
-            "Optuna cannot draw.",
+            "Optuna cannot sample.",
             hint="Use Float, Int, Choice, Boolean or Fixed.",
         )
     if hyperparameter.step is not None and not _counts_up(hyperparameter):
-        return _position_in_list(name, list(hyperparameter.values))
+        return _index_of_values(name, list(hyperparameter.values))
     if hyperparameter.sampling == "reverse_log":
         return Axis(
             name,
             FloatDistribution(0.0, 1.0),
-            lambda share: _inside(hyperparameter, hyperparameter.prob_to_value(share)),
+            lambda fraction: _clipped(hyperparameter, hyperparameter.prob_to_value(fraction)),
             hyperparameter.value_to_prob,
         )
     low, high = hyperparameter.min_value, hyperparameter.max_value
@@ -66,12 +66,12 @@ def axis_of(hyperparameter: Any) -> Axis | None:
     if isinstance(hyperparameter, kinds.Float):
         return Axis(name, FloatDistribution(low, high, log=log), _same, _same)
     step = hyperparameter.step or 1
-    reached = high - (high - low) % step
-    return Axis(name, IntDistribution(low, reached, log=log, step=step), _same, _same)
+    last = high - (high - low) % step
+    return Axis(name, IntDistribution(low, last, log=log, step=step), _same, _same)
 
 
 def axis_name(hyperparameter: Any) -> str:
-    """What Optuna calls a hyperparameter."""
+    """Return the name of a hyperparameter in Optuna."""
     conditions = [
         f"{condition.name}={'|'.join(str(value) for value in condition.values)}"
         for condition in hyperparameter.conditions
@@ -81,24 +81,24 @@ def axis_name(hyperparameter: Any) -> str:
 
 
 def _counts_up(hyperparameter: Any) -> bool:
-    """Whether it is a whole number in equal steps, as Optuna has it too.
+    """Whether it is an integer in equal steps, as in Optuna.
 
-    Steps of a real number, which Optuna reckons in decimals, and factors, which it does not have,
-    are drawn as places in the list of values.
+    Steps of a float, which Optuna rounds to decimals, and factors, which it does not have, are
+    sampled as indices of the list of values.
     """
     return isinstance(hyperparameter, kinds.Int) and hyperparameter.sampling == "linear"
 
 
-def _position_in_list(name: str, values: list[Any]) -> Axis:
+def _index_of_values(name: str, values: list[Any]) -> Axis:
     return Axis(
         name,
         IntDistribution(0, len(values) - 1),
         values.__getitem__,
-        lambda value: min(range(len(values)), key=lambda place: abs(values[place] - value)),
+        lambda value: min(range(len(values)), key=lambda index: abs(values[index] - value)),
     )
 
 
-def _inside(hyperparameter: Any, value: Any) -> Any:
+def _clipped(hyperparameter: Any, value: Any) -> Any:
     return min(max(value, hyperparameter.min_value), hyperparameter.max_value)
 
 

@@ -1,4 +1,4 @@
-"""Our network with our optimizer as a hypermodel, for those who keep Keras' own training loop."""
+"""Defines a study's network and optimizer as a hypermodel for Keras' own training loop."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from effv2_tune.training.recipe_mapping import (
 if TYPE_CHECKING:
     from effv2_tune.study.recipe import Recipe
 
-#: Settings that Keras' training loop has nothing for, and the value at which they do nothing.
-_OURS_ALONE = {
+#: Settings that Keras' training loop does not support, and the value that disables each.
+_UNSUPPORTED = {
     "flip": False,
     "crop_padding": 0,
     "class_weight": "none",
@@ -40,23 +40,23 @@ class EfficientNetV2HyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
     """Builds a study's network for a config, compiled with AdaBelief and its cyclical schedule.
 
     Any tuner of Keras Tuner can search it. Images go in as they are stored, uint8 in 0 to 255;
-    resize and scaling are inside the model; labels are class numbers; it gives logits. `build`
-    puts back the dtype policy and the distribution that were set when the hypermodel was made,
-    because Keras Tuner clears them before every trial. Each trial compiles anew, and Keras' loop
-    has no augmentation: with `EfficientNetV2Tuner` it is otherwise.
+    resize and scaling are inside the model; labels are class indices; it returns logits. `build`
+    restores the dtype policy and the distribution that were set when the hypermodel was created,
+    because Keras Tuner clears them before every trial. Each trial compiles again, and Keras' loop
+    has no augmentation, unlike `EfficientNetV2Tuner`.
 
-    On TensorFlow, the `run_trial` of Keras Tuner 1.4.8 itself needs tensorboard, which is no
-    dependency of this package; a tuner with a `run_trial` of its own does not.
+    On TensorFlow, the `run_trial` of Keras Tuner 1.4.8 needs tensorboard, which is not a
+    dependency of this package; a tuner that overrides `run_trial` does not.
 
     Args:
         study: A study file, a shipped study's name, or a plan: its space and its recipe are used.
         image_shape: Height, width and channels (3, or 1: grey) of the images.
-        classes: How many there are.
-        images: Training images; they make optimizer steps of the schedule's epochs.
-        base: Folder that a plan's relative weight file starts from.
+        classes: Number of classes.
+        images: Number of training images, which converts the schedule's epochs to steps.
+        base: Folder for a plan's relative weight file.
 
     Raises:
-        TuneError: The study sets or searches something that Keras' training loop does not do:
+        TuneError: The study sets or searches something that Keras' training loop does not support:
             flips, shifted crops, class weights, selected epochs, averaged weights.
     """
 
@@ -81,10 +81,10 @@ class EfficientNetV2HyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
         self._policy = keras.config.dtype_policy()
         self._distribution = keras.distribution.distribution()
         self._space = to_hyperparameters(self._plan.search_space)
-        _refuse_what_keras_lacks(self._plan)
+        _refuse_unsupported(self._plan)
 
     def build(self, hp: keras_tuner.HyperParameters) -> Any:
-        """The compiled model of a config; every parameter of the space is in ``hp`` afterwards."""
+        """Build the compiled model of a config; adds the parameters of the space to ``hp``."""
         keras.config.set_dtype_policy(self._policy)
         keras.distribution.set_distribution(self._distribution)
         recipe = self._recipe(hp)
@@ -112,7 +112,7 @@ class EfficientNetV2HyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
     def fit(self, hp: keras_tuner.HyperParameters, model: Any, *args: Any, **kwargs: Any) -> Any:
         """Train by Keras' own loop, with the config's epochs and batch size; returns its history.
 
-        Batches that lie in a dataset already have their own size.
+        A dataset that is batched already keeps its batch size.
         """
         recipe = self._recipe(hp)
         inputs = args[0] if args else kwargs.get("x")
@@ -129,23 +129,23 @@ class EfficientNetV2HyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
         return str(self._policy.name) if recipe.precision == "auto" else recipe.precision
 
     def _batch(self, recipe: Recipe) -> int:
-        spread = self._distribution is not None
-        return recipe.global_batch(len(keras.distribution.list_devices()) if spread else 1)
+        distributed = self._distribution is not None
+        return recipe.global_batch(len(keras.distribution.list_devices()) if distributed else 1)
 
 
 @keras.saving.register_keras_serializable(package="effv2_tune")
 class Preprocess(keras.layers.Layer):  # type: ignore[misc]  # Keras ships no types
-    """From stored images to what the network takes.
+    """Resizes and scales stored images for a network.
 
     Args:
         resolution: Side of the result, in pixels.
-        scaling: What the weights expect.
+        scaling: As the weights expect.
         interpolation: ``bilinear`` or ``bicubic``.
-        **kwargs: What every layer takes.
+        **kwargs: Arguments of every layer.
     """
 
     def __init__(self, *, resolution: int, scaling: Any, interpolation: str, **kwargs: Any) -> None:
-        # Its input is whole numbers, and stays as it is whatever the dtype policy.
+        # Its input is integers, and stays so whatever the dtype policy.
         super().__init__(**({"autocast": False} | kwargs))
         self._settings = {
             "resolution": resolution,
@@ -164,12 +164,12 @@ class Preprocess(keras.layers.Layer):  # type: ignore[misc]  # Keras ships no ty
 
 @keras.saving.register_keras_serializable(package="effv2_tune")
 class SmoothedCrossEntropy(keras.losses.Loss):  # type: ignore[misc]  # Keras ships no types
-    """Cross-entropy of logits against class numbers, with label smoothing.
+    """Cross-entropy of logits and class indices, with label smoothing.
 
     Args:
-        classes: How many there are.
+        classes: Number of classes.
         smoothing: Probability spread over all classes.
-        **kwargs: What every loss takes.
+        **kwargs: Arguments of every loss.
     """
 
     def __init__(self, classes: int, smoothing: float = 0.0, **kwargs: Any) -> None:
@@ -185,20 +185,20 @@ class SmoothedCrossEntropy(keras.losses.Loss):  # type: ignore[misc]  # Keras sh
 
     def get_config(self) -> dict[str, Any]:
         """Describe the loss in plain values."""
-        own = {"classes": self._classes, "smoothing": self._smoothing}
-        return {**super().get_config(), **own}
+        settings = {"classes": self._classes, "smoothing": self._smoothing}
+        return {**super().get_config(), **settings}
 
 
 def keras_optimizer(recipe: Recipe, *, images: int, batch: int) -> Any:
-    """The recipe's optimizer with its schedule, as Keras objects.
+    """Create the recipe's optimizer with its schedule, as Keras objects.
 
     Args:
         recipe: Its durations are in epochs.
-        images: Training images.
+        images: Number of training images.
         batch: Images per step.
     """
-    numbers = optimizer_hyperparameters(recipe, images=images, batch=batch)
-    schedule = _schedule(recipe, numbers)
+    hyperparameters = optimizer_hyperparameters(recipe, images=images, batch=batch)
+    schedule = _schedule(recipe, hyperparameters)
     shared: dict[str, Any] = {
         "weight_decay": recipe.weight_decay,
         "global_clipnorm": recipe.clip_norm,
@@ -222,26 +222,26 @@ def keras_optimizer(recipe: Recipe, *, images: int, batch: int) -> Any:
     )
 
 
-def _schedule(recipe: Recipe, numbers: dict[str, float]) -> Any:
-    """The learning rate as Keras' optimizers take it: a number or a schedule."""
+def _schedule(recipe: Recipe, hyperparameters: dict[str, float]) -> Any:
+    """Create the learning rate of a Keras optimizer: a number or a schedule."""
     if recipe.schedule == "constant":
         return recipe.maximal_learning_rate
     bounds = (recipe.initial_learning_rate, recipe.maximal_learning_rate)
     if recipe.schedule == "cosine":
-        return CosineLearningRate(*bounds, numbers["decay_steps"], numbers["warmup_steps"])
+        return CosineLearningRate(
+            *bounds, hyperparameters["decay_steps"], hyperparameters["warmup_steps"]
+        )
     return CyclicalLearningRate(
-        *bounds, numbers["step_size"], policy=recipe.schedule, gamma=recipe.gamma
+        *bounds, hyperparameters["step_size"], policy=recipe.schedule, gamma=recipe.gamma
     )
 
 
-def _refuse_what_keras_lacks(plan: StudyPlan) -> None:
-    searched = [name for name in _OURS_ALONE if name in plan.search_space.parameters]
-    set_so = [
-        name for name, nothing in _OURS_ALONE.items() if getattr(plan.recipe, name) != nothing
-    ]
-    found = sorted({*searched, *set_so})
+def _refuse_unsupported(plan: StudyPlan) -> None:
+    searched = [name for name in _UNSUPPORTED if name in plan.search_space.parameters]
+    enabled = [name for name, off in _UNSUPPORTED.items() if getattr(plan.recipe, name) != off]
+    found = sorted({*searched, *enabled})
     if found:
         raise TuneError(
-            f"Keras' own training loop has nothing for {', '.join(found)} of study {plan.name}.",
+            f"Keras' own training loop does not support {', '.join(found)} of study {plan.name}.",
             hint="Search with EfficientNetV2Tuner, or leave it out of the study.",
         )

@@ -1,9 +1,9 @@
-"""Keras Tuner's own oracles in a process of their own, asked over its standard streams.
+"""Runs Keras Tuner's own oracles in a subprocess, over its standard streams.
 
     python -m effv2_tune.interop.oracle_process
 
 Importing Keras Tuner starts a Keras backend, and its oracles print: neither is for a supervisor.
-Each line that comes in is one JSON object, and each ``ask`` is answered by one line:
+Each input line is one JSON object; each ``ask`` produces one output line:
 
     {"begin": {"oracle": "random" | "bayesian", "space": {...}, "seed": 42, "minimize": false}}
     {"tell": {"number": 0, "config": {...}, "state": "running"}}
@@ -11,9 +11,9 @@ Each line that comes in is one JSON object, and each ``ask`` is answered by one 
     {"forget": {"number": 0}}
     {"ask": {"number": 1}}                        ->  {"config": {...}} or {"exhausted": true}
 
-``begin`` comes first; ``minimize`` says whether less quality is better. The process ends with its
-input. What a trial is given depends on the seed, its number, and what was told before: the oracle
-is made anew for each ask.
+``begin`` comes first; with ``minimize`` less quality is better. The process ends with its input.
+The config of a trial depends on the seed, its number and the earlier ``tell`` lines: a new oracle
+is created for each ask.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ _STDOUT = 1
 
 
 @dataclass(frozen=True)
-class Told:
-    """What became of a trial, as far as it is known.
+class TrialReport:
+    """The config and the result of a trial, as far as it is known.
 
     Attributes:
-        config: What it tried.
-        state: ``running``, ``complete``, or ``worse``: ended without values, because it was
-            stopped, diverged or did not fit.
+        config: Its config.
+        state: ``running``, ``complete``, or ``worse``: finished without values, because it was
+            pruned, diverged or infeasible.
         quality: Of a complete one.
         seconds: Of a complete one.
     """
@@ -51,37 +51,37 @@ class Told:
 
 
 @dataclass
-class OracleDrawer:
-    """Draws configs from one of Keras Tuner's oracles.
+class OracleSampler:
+    """Samples configs from one of Keras Tuner's oracles.
 
     Attributes:
         oracle: ``random`` or ``bayesian``.
-        space: What is searched.
+        space: The search space.
         seed: Of the study.
         minimize: Whether less quality is better.
-        told: What was told so far, by number.
+        reports: Of the trials so far, by number.
     """
 
     oracle: Literal["random", "bayesian"]
     space: Space
     seed: int
     minimize: bool
-    told: dict[int, Told] = field(default_factory=dict)
+    reports: dict[int, TrialReport] = field(default_factory=dict)
     _known: dict[int, Any] = field(default_factory=dict)
 
     def draw(self, number: int) -> Config | None:
-        """The config of trial ``number``; None where all that comes was tried before.
+        """Sample the config of trial ``number``; None if only duplicates are sampled.
 
-        A trial that ended without values counts as bad as the worst that has some.
+        A trial without values counts as the worst of those with values.
         """
         from effv2_tune.interop.parameters import config_of_values
         from effv2_tune.search.engines.samplers import trial_seed
 
-        # Keras Tuner takes a seed of 0 for none.
+        # Keras Tuner treats a seed of 0 as none.
         oracle = self._new_oracle(trial_seed(self.seed, number) % (2**31) + 1)
         for trial in self._trials(number):
             oracle.trials[trial.trial_id] = trial
-            oracle._record_values(trial)  # noqa: SLF001 - what end_trial does, without files
+            oracle._record_values(trial)  # noqa: SLF001 - as end_trial does, without files
             if trial.status == "RUNNING":
                 oracle.ongoing_trials[trial.trial_id] = trial
         values = oracle.populate_space(str(number))["values"]
@@ -104,46 +104,46 @@ class OracleDrawer:
         )
 
     def _trials(self, number: int) -> Iterator[Any]:
-        """What was told, as Keras Tuner's trials, in the order of their numbers."""
+        """The reported trials as Keras Tuner's, by number."""
         from keras_tuner.engine.trial import Trial
 
         losses = self._losses(number)
         worst = max(losses.values(), default=0.0)
-        for its, told in sorted(self.told.items()):
-            status = "RUNNING" if told.state == "running" else "COMPLETED"
-            trial = Trial(self._hyperparameters(its), trial_id=str(its), status=status)
-            trial.score = losses.get(its, worst)
+        for other, report in sorted(self.reports.items()):
+            status = "RUNNING" if report.state == "running" else "COMPLETED"
+            trial = Trial(self._hyperparameters(other), trial_id=str(other), status=status)
+            trial.score = losses.get(other, worst)
             yield trial
 
     def _hyperparameters(self, number: int) -> Any:
-        """Those of a told trial, with its values; made once."""
+        """The hyperparameters of a reported trial, with its values; created once."""
         from effv2_tune.interop.parameters import to_hyperparameters, values_of_config
 
         if number not in self._known:
             hyperparameters = to_hyperparameters(self.space)
-            hyperparameters.values = values_of_config(self.told[number].config, self.space)
+            hyperparameters.values = values_of_config(self.reports[number].config, self.space)
             self._known[number] = hyperparameters
         return self._known[number]
 
     def _losses(self, number: int) -> dict[int, float]:
-        """One loss for each complete trial, with the weights of trial ``number``."""
+        """Compute one loss for each complete trial, with the weights of trial ``number``."""
         from effv2_tune.interop.scalarisation import scalar_losses
         from effv2_tune.pareto.hypervolume import log_seconds
 
-        complete = {its: told for its, told in self.told.items() if told.state == "complete"}
+        complete = {key: one for key, one in self.reports.items() if one.state == "complete"}
         sign = 1.0 if self.minimize else -1.0
-        points = [(sign * told.quality, log_seconds(told.seconds)) for told in complete.values()]
+        points = [(sign * one.quality, log_seconds(one.seconds)) for one in complete.values()]
         losses = scalar_losses(points, seed=self.seed, number=number)
         return dict(zip(complete, losses, strict=True))
 
 
-def answers(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """What is answered to lines of the protocol."""
+def responses(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """Yield the output to input lines of the protocol."""
     from effv2_tune.study.space import Space
 
     messages = map(json.loads, lines)
     begin = next(messages)["begin"]
-    drawer = OracleDrawer(
+    sampler = OracleSampler(
         oracle=begin["oracle"],
         space=Space.model_validate(begin["space"]),
         seed=begin["seed"],
@@ -151,22 +151,22 @@ def answers(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
     )
     for message in messages:
         if "tell" in message:
-            number, told = message["tell"]["number"], dict(message["tell"])
-            del told["number"]
-            drawer.told[number] = Told(**told)
+            report = dict(message["tell"])
+            number = report.pop("number")
+            sampler.reports[number] = TrialReport(**report)
         elif "forget" in message:
-            drawer.told.pop(message["forget"]["number"], None)
+            sampler.reports.pop(message["forget"]["number"], None)
         else:
-            config = drawer.draw(message["ask"]["number"])
+            config = sampler.draw(message["ask"]["number"])
             yield {"exhausted": True} if config is None else {"config": config}
 
 
 def main() -> None:
-    """Answer until the input ends."""
+    """Serve until the input ends."""
     with os.fdopen(os.dup(_STDOUT), "w", encoding="utf-8") as out:
         os.dup2(os.open(os.devnull, os.O_WRONLY), _STDOUT)
-        for answer in answers(sys.stdin):
-            out.write(json.dumps(answer) + "\n")
+        for response in responses(sys.stdin):
+            out.write(json.dumps(response) + "\n")
             out.flush()
 
 

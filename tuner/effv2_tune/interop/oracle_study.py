@@ -1,4 +1,4 @@
-"""The Optuna study behind an oracle: trials begun, drawn, remembered and told in it."""
+"""Stores the trials of an oracle in an Optuna study."""
 
 from __future__ import annotations
 
@@ -26,21 +26,20 @@ if TYPE_CHECKING:
 
     MakeSampler = Callable[[int], BaseSampler]
 
-#: Where facts stand among the user attributes of a trial, and of the study.
-_KEY, _RECORD, _TWIN = "keras_tuner:number", "keras_tuner:trial", "keras_tuner:duplicate_of"
+#: Names of user attributes of a trial, and of the study.
+_KEY, _RECORD, _ORIGINAL = "keras_tuner:number", "keras_tuner:trial", "keras_tuner:duplicate_of"
 _SPACE = "keras_tuner:space"
-#: The constraint that a trial violates that cannot be trained.
 
 
 @dataclass(frozen=True)
 class KeptTrial:
-    """A trial of the oracle, as the study keeps it.
+    """A trial of the oracle in the study.
 
     Attributes:
-        key: Keras Tuner's number of it.
-        number: Optuna's.
-        state: Whether it was told, and how.
-        record: What was remembered of it; None where the program ended while it was being drawn.
+        key: Its number in Keras Tuner.
+        number: Its number in Optuna.
+        state: Its state in Optuna.
+        record: Keras Tuner's record; None where the program ended while it was sampled.
     """
 
     key: int
@@ -50,16 +49,16 @@ class KeptTrial:
 
 
 class OracleStudy:
-    """See the module.
+    """The Optuna study behind an oracle.
 
     Args:
         storage: Optuna storage, or its URL.
-        name: Of the study, which is made if there is none.
+        name: Of the study, which is created if it does not exist.
         directions: ``minimize`` or ``maximize`` for each objective.
         make_sampler: The sampler of a trial, for its Optuna number.
 
     Attributes:
-        study: For whoever wants to look on.
+        study: The Optuna study.
 
     Raises:
         TuneError: There is a study of that name with other directions.
@@ -86,30 +85,34 @@ class OracleStudy:
                 hint="Give the oracle another study_name, or the tuner another project_name.",
             )
         self._study_id = self._storage.get_study_id_from_name(name)
-        #: Trials whose drawing was cut short, Optuna's number by Keras Tuner's.
-        self._half_drawn: dict[int, int] = {}
+        #: Trials interrupted while they were sampled: Optuna's number by Keras Tuner's.
+        self._interrupted: dict[int, int] = {}
 
     def trials(self) -> list[KeptTrial]:
-        """The oracle's trials in the order of their keys; others of the study are not its own."""
+        """Return the oracle's trials by key, without those that others added to the study."""
         kept = []
         for trial in self._all():
             attributes = trial.user_attrs
-            if _KEY not in attributes or _TWIN in attributes or trial.state == TrialState.WAITING:
+            if (
+                _KEY not in attributes
+                or _ORIGINAL in attributes
+                or trial.state == TrialState.WAITING
+            ):
                 continue
             text = attributes.get(_RECORD)
             record = None if text is None else json.loads(text)
             kept.append(KeptTrial(attributes[_KEY], trial.number, trial.state, record))
             if record is None:
-                self._half_drawn[attributes[_KEY]] = trial.number
-        return sorted(kept, key=lambda one: one.key)
+                self._interrupted[attributes[_KEY]] = trial.number
+        return sorted(kept, key=lambda trial: trial.key)
 
     def begin(self, key: int) -> int:
-        """Begin a trial, or go on with one whose drawing was cut short; returns Optuna's number.
+        """Begin a trial, or resume one that was interrupted; returns Optuna's number.
 
-        It bears its key from the first moment, so that nothing is begun twice.
+        It has its key from the first moment, so that nothing is begun twice.
         """
-        if key in self._half_drawn:
-            return self._half_drawn.pop(key)
+        if key in self._interrupted:
+            return self._interrupted.pop(key)
         for trial in self._all():
             if trial.state != TrialState.WAITING:
                 continue
@@ -122,8 +125,8 @@ class OracleStudy:
         return self._storage.get_trial(trial_id).number
 
     def draw(self, number: int, space: Sequence[Any]) -> dict[str, Any]:
-        """Values for the hyperparameters of ``space`` that come alive, parents before children."""
-        # A study object of its own: Optuna keeps what it has read in one until the next tell.
+        """Sample the active hyperparameters of ``space``, parents before children."""
+        # A new study object: Optuna caches the trials of a study until the next tell.
         study = optuna.load_study(
             study_name=self.study.study_name,
             storage=self._storage,
@@ -145,7 +148,7 @@ class OracleStudy:
         return dict(values.values)
 
     def keep_late_values(self, number: int, hyperparameters: keras_tuner.HyperParameters) -> None:
-        """Note the values of hyperparameters that a trial itself brought up, as it ran."""
+        """Record hyperparameters that a trial added while it ran."""
         trial = self._frozen(number)
         if trial.state.is_finished():
             return
@@ -162,20 +165,20 @@ class OracleStudy:
                 )
 
     def remember(self, number: int, record: Mapping[str, Any]) -> None:
-        """Keep what Keras Tuner knows of a trial that was not told yet."""
+        """Save Keras Tuner's record of an unfinished trial."""
         if not self._frozen(number).state.is_finished():
             self._storage.set_trial_user_attr(self._trial_id(number), _RECORD, json.dumps(record))
 
     def tell(
         self, number: int, state: TrialState, values: Sequence[float] | None, *, fits: bool
     ) -> None:
-        """Tell what became of a trial; telling it again changes nothing.
+        """Finish a trial; nothing changes if it is finished already.
 
         Args:
-            number: Optuna's.
+            number: In Optuna.
             state: COMPLETE, PRUNED or FAIL.
             values: Of the objectives, for a complete one.
-            fits: Whether it could be trained at all.
+            fits: Whether it was feasible.
         """
         trial = self._frozen(number)
         if trial.state.is_finished():
@@ -186,27 +189,27 @@ class OracleStudy:
         with silence_optuna():
             self.study.tell(number, values, state=state)
 
-    def answer(self, number: int, key: int, twin: int) -> None:
-        """Tell a config that was tried before what became of it then.
+    def finish_duplicate(self, number: int, key: int, original: int) -> None:
+        """Finish a duplicate with the result of the original trial.
 
         Args:
-            number: The new trial.
-            key: Keras Tuner's number of the old one.
-            twin: Optuna's number of it.
+            number: The duplicate's number in Optuna.
+            key: The original's number in Keras Tuner.
+            original: Its number in Optuna.
         """
-        old = self._frozen(twin)
-        self._storage.set_trial_user_attr(self._trial_id(number), _TWIN, key)
-        told = old.state if old.state.is_finished() else TrialState.FAIL
-        self.tell(number, told, old.values, fits=not old.constraints)
+        old = self._frozen(original)
+        self._storage.set_trial_user_attr(self._trial_id(number), _ORIGINAL, key)
+        state = old.state if old.state.is_finished() else TrialState.FAIL
+        self.tell(number, state, old.values, fits=not old.constraints)
 
     @property
     def space(self) -> keras_tuner.HyperParameters | None:
-        """The search space as it was kept last."""
+        """The search space that was saved last."""
         text = self.study.user_attrs.get(_SPACE)
         return None if text is None else keras_tuner.HyperParameters.from_config(json.loads(text))
 
     def keep_space(self, space: keras_tuner.HyperParameters) -> None:
-        """Keep the search space, which grows as hypermodels are built."""
+        """Save the search space, which grows as hypermodels are built."""
         config = space.get_config()
         config["values"] = {}
         text = json.dumps(config)
@@ -224,7 +227,7 @@ class OracleStudy:
 
 
 def sampler_maker(sampler: BaseSampler | MakeSampler | None, seed: int) -> MakeSampler:
-    """How the sampler of a trial is made: by default TPE, from (seed, number)."""
+    """Return a function from trial number to sampler: by default TPE, from (seed, number)."""
     if sampler is None:
         return lambda number: optuna.samplers.TPESampler(seed=trial_seed(seed, number))
     if isinstance(sampler, BaseSampler):

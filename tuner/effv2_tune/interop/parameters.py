@@ -1,4 +1,4 @@
-"""A search space as Keras Tuner's hyperparameters, and their values as a config."""
+"""Converts search spaces and configs to hyperparameters of Keras Tuner and back."""
 
 from __future__ import annotations
 
@@ -26,35 +26,35 @@ if TYPE_CHECKING:
 
 
 def to_hyperparameters(space: Space) -> keras_tuner.HyperParameters:
-    """A search space for Keras Tuner: the same axes, scales, steps and conditions.
+    """Convert a search space for Keras Tuner: the same axes, scales, steps and conditions.
 
-    An axis is called as :meth:`effv2_tune.study.space.Space.dimensions` calls it, so the lower of
-    two ordered learning rates is a position from 0 to 1 below the upper one. A choice whose values
-    Keras Tuner cannot hold together (None, sizes per device, numbers beside words) holds their
-    JSON. :func:`config_of` undoes all of it.
+    Axes have the names of :meth:`effv2_tune.study.space.Space.dimensions`, so the lower of two
+    ordered learning rates is a position from 0 to 1 below the upper one. A choice with values that
+    Keras Tuner cannot mix (None, sizes per device, numbers and strings) has their JSON.
+    :func:`config_of` is the inverse.
     """
     hyperparameters = keras_tuner.HyperParameters()
-    # Fixed parameters are no axes, but others may depend on them; they stand among their parents.
+    # Fixed parameters are not axes, but others may depend on them.
     waiting: list[Dimension | _Fixed] = [*_fixed(space), *space.dimensions()]
     while waiting:
-        ready = next(one for one in waiting if _parents_stand(one, hyperparameters, waiting))
+        ready = next(one for one in waiting if _parents_ready(one, hyperparameters, waiting))
         waiting.remove(ready)
         _register(hyperparameters, space, ready)
     return hyperparameters
 
 
 def config_of(hyperparameters: keras_tuner.HyperParameters, space: Space) -> Config:
-    """The config that hyperparameters of :func:`to_hyperparameters` stand for.
+    """Convert hyperparameters of :func:`to_hyperparameters` to a config.
 
     Args:
         hyperparameters: With a value for each active parameter.
-        space: The space that they were made of.
+        space: Their space.
     """
     return config_of_values(hyperparameters.values, space)
 
 
 def config_of_values(values: Mapping[str, Any], space: Space) -> Config:
-    """The config of values by name, as :attr:`keras_tuner.HyperParameters.values` holds them."""
+    """Convert values by name, as in :attr:`keras_tuner.HyperParameters.values`, to a config."""
     drawn = {
         dimension.name: _unlabelled(dimension.parameter, values[dimension.name])
         for dimension in space.dimensions()
@@ -67,7 +67,7 @@ def values_of_config(config: Mapping[str, Any], space: Space) -> dict[str, Any]:
     """The inverse of :func:`config_of_values`, fixed parameters included.
 
     Raises:
-        ValueError: The config does not lie in the space.
+        ValueError: The config is not in the space.
     """
     parameters = {one.name: one.parameter for one in space.dimensions()}
     drawn = {name: _label(parameters[name], value) for name, value in space.encode(config).items()}
@@ -80,7 +80,7 @@ def values_of_config(config: Mapping[str, Any], space: Space) -> dict[str, Any]:
 
 
 class _Fixed:
-    """A fixed parameter, in the shape of a dimension."""
+    """A fixed parameter with the attributes of a dimension."""
 
     def __init__(self, name: str, parameter: FixedParameter) -> None:
         self.name = name
@@ -99,15 +99,15 @@ def _fixed(space: Space) -> list[_Fixed]:
     ]
 
 
-def _parents_stand(
+def _parents_ready(
     one: Dimension | _Fixed,
     hyperparameters: keras_tuner.HyperParameters,
     waiting: list[Dimension | _Fixed],
 ) -> bool:
-    """Whether all that ``one`` depends on is registered, or will never be."""
+    """Whether all parents of ``one`` are registered, or will never be."""
     known = {hp.name for hp in hyperparameters.space}
-    to_come = {other.name for other in waiting}
-    return all(parent in known or parent not in to_come for parent, _ in one.when)
+    pending = {other.name for other in waiting}
+    return all(parent in known or parent not in pending for parent, _ in one.when)
 
 
 def _register(
@@ -119,10 +119,10 @@ def _register(
         parameter = space.parameters[parent]
         labels = [_label(parameter, value) for value in values if contains(parameter, value)]
         if parent not in known or not labels:
-            return  # no config ever brings it to life
+            return  # never active
         conditions.append(Parent(parent, labels))
-    # Not by the methods of `hyperparameters`: under a condition they know no parent that has
-    # another one, and they let a tuner build a hypermodel anew for every condition.
+    # Not by the methods of `hyperparameters`: they support no nested conditions, and make a tuner
+    # build the hypermodel again for every condition.
     hyperparameters.merge([_hyperparameter(one.name, one.parameter, conditions)])
 
 
@@ -152,7 +152,7 @@ def _hyperparameter(name: str, parameter: Parameter, conditions: list[Any]) -> A
 
 
 def _labels(parameter: ChoiceParameter) -> list[Any]:
-    """What Keras Tuner calls the values of a choice: all of one type."""
+    """The values of a choice in Keras Tuner: all of one type."""
     values = parameter.values
     kinds = {type(value) for value in values}
     if kinds in ({str}, {int}, {float}) or _is_switch(parameter):
@@ -163,16 +163,16 @@ def _labels(parameter: ChoiceParameter) -> list[Any]:
 
 
 def _is_switch(parameter: ChoiceParameter) -> bool:
-    # Its Choice takes True for 1.
+    # Its Choice treats True as 1.
     return len(parameter.values) == len({True, False}) and all(
         isinstance(value, bool) for value in parameter.values
     )
 
 
 def _label(parameter: Parameter, value: Any) -> Any:
-    """What Keras Tuner calls a value."""
+    """The value in Keras Tuner."""
     if isinstance(parameter, ChoiceParameter):
-        return _labels(parameter)[_place(parameter.values, value)]
+        return _labels(parameter)[_index(parameter.values, value)]
     if isinstance(parameter, IntParameter):
         return int(value)
     if isinstance(parameter, FloatParameter):
@@ -181,18 +181,18 @@ def _label(parameter: Parameter, value: Any) -> Any:
 
 
 def _unlabelled(parameter: Parameter, label: Any) -> Any:
-    """The inverse of :func:`_label`; a number is moved inside its range."""
+    """The inverse of :func:`_label`; numbers are clipped to their range."""
     if isinstance(parameter, ChoiceParameter):
-        return parameter.values[_place(_labels(parameter), label)]
+        return parameter.values[_index(_labels(parameter), label)]
     if isinstance(parameter, IntParameter):
-        # An end of Keras Tuner's Bayesian box stands for one more than the highest number.
+        # The upper end of Keras Tuner's Bayesian box is one more than the highest value.
         return min(max(int(label), parameter.low), parameter.high)
     if isinstance(parameter, FloatParameter):
         return parameter.clip(float(label))
     return label
 
 
-def _place(values: list[Any], value: Any) -> int:
-    """Where ``value`` stands, with ``True`` told from ``1``; a number of another type counts."""
-    same = [p for p, one in enumerate(values) if one == value and type(one) is type(value)]
+def _index(values: list[Any], value: Any) -> int:
+    """Index of ``value``, of the same type if there is one: ``True`` is not ``1``."""
+    same = [i for i, other in enumerate(values) if other == value and type(other) is type(value)]
     return same[0] if same else values.index(value)

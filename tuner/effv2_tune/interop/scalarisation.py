@@ -1,4 +1,4 @@
-"""Quality and seconds as one number, weighed differently for each trial."""
+"""Scalarizes quality and training seconds with random weights (ParEGO)."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: How much the weighted sum counts beside the larger weighted loss (Knowles 2006, section III).
+#: Weight of the sum beside the larger weighted loss (Knowles 2006, section III).
 SUM_SHARE = 0.05
 
 
 def scalar_losses(losses: Sequence[tuple[float, float]], *, seed: int, number: int) -> list[float]:
-    """The augmented Chebyshev loss of each trial, with weights drawn from (seed, number).
+    """Compute the augmented Chebyshev loss of each trial, with weights from (seed, number).
 
-    Each of the two losses is scaled to 0 at the least seen and 1 at the greatest. With weights
-    ``w`` and ``1 - w``, ``w`` even over 0 to 1, the result is the larger of the weighted losses
-    plus :data:`SUM_SHARE` times their sum. Its least value lies on the front whatever the weights,
-    and each point of the front, also where that is hollow, has weights for which it lies there:
-    asked anew for each trial, an engine for one objective walks along the whole front.
+    Each of the two losses is scaled to 0 at the lowest seen and 1 at the highest. With weights
+    ``w`` and ``1 - w``, ``w`` uniform over 0 to 1, the result is the larger of the weighted losses
+    plus :data:`SUM_SHARE` times their sum. Its minimum is on the Pareto front whatever the weights,
+    and each point of the front, concave parts included, is the minimum for some weights: with new
+    weights for each trial, a single-objective engine explores the whole front.
 
     Source: Knowles, "ParEGO: a hybrid algorithm with on-line landscape approximation for expensive
     multiobjective optimization problems" (2006), section III, equation 2; there the weights come
@@ -29,10 +29,10 @@ def scalar_losses(losses: Sequence[tuple[float, float]], *, seed: int, number: i
     Args:
         losses: (quality as a loss, log seconds) of each trial, less being better.
         seed: Of the study.
-        number: Of the trial that a config is wanted for.
+        number: Of the trial to be sampled.
 
     Returns:
-        One number for each of ``losses``, from 0 to 1.05.
+        One loss for each trial, from 0 to 1.05.
     """
     if not losses:
         return []

@@ -1,4 +1,4 @@
-"""A tuner of Keras Tuner whose trials are trained by our worker process."""
+"""Defines a tuner of Keras Tuner whose trials are trained by a worker process."""
 
 from __future__ import annotations
 
@@ -24,40 +24,40 @@ if TYPE_CHECKING:
 
     from effv2_tune.study.recipe import Recipe
 
-#: What a trial is measured by, beside the study's quality.
+#: The second objective, beside the study's quality.
 SECONDS = "train_seconds"
 
 
 def study_objectives(plan: StudyPlan) -> list[keras_tuner.Objective]:
-    """What a study trades against each other: its quality and training seconds."""
+    """Return the objectives of a study: its quality and training seconds."""
     quality = "max" if plan.directions[0] == "maximize" else "min"
     return [keras_tuner.Objective(plan.quality, quality), keras_tuner.Objective(SECONDS, "min")]
 
 
 class EfficientNetV2Tuner(keras_tuner.Tuner):  # type: ignore[misc]  # Keras Tuner ships no types
-    """Searches a study's space with an oracle of yours; our worker process trains the trials.
+    """Searches a study's space with any oracle; a worker process trains the trials.
 
-    One worker serves all trials: each bucket is compiled once, images stay on the device, a killed
-    trial goes on from its last checkpoint, and a model that does not fit ends its trial alone. No
+    One worker trains all trials: each bucket is compiled once, images stay on the device, a killed
+    trial resumes from its last checkpoint, and a model that does not fit fails its trial alone. No
     callback of Keras Tuner runs inside the steps, nothing is cleared between trials, and
     tensorboard is not needed. Each trial reports the study's quality (by its name, such as
-    ``accuracy``), and ``train_seconds``: of the standard run, without compilation, the step time
-    being measured once for each bucket.
+    ``accuracy``), and ``train_seconds``: of the final training, without compilation; the step time
+    is measured once for each bucket.
 
     Args:
         study: A study file, a shipped study's name, or a plan; its engine, workers, halving and
             hours are not used.
         oracle: Any oracle for one of the two objectives, or an `OptunaOracle` for both, which is
-            the default: as many trials as the study says, and its seed.
-        base: Folder that a plan's relative paths start from.
+            the default, with the study's number of trials and seed.
+        base: Folder for a plan's relative paths.
         directory: As for every tuner.
-        project_name: As for every tuner; the study's name if left out.
+        project_name: As for every tuner; the study's name by default.
         overwrite: As for every tuner.
         tuner_id: As for every tuner.
 
     Raises:
-        TuneError: An oracle of Keras Tuner's own is to optimize both objectives: it would add them
-            up, and a sum of accuracy and seconds means nothing.
+        TuneError: An oracle of Keras Tuner has both objectives: it would add them, and a sum of
+            accuracy and seconds means nothing.
     """
 
     def __init__(
@@ -103,11 +103,11 @@ class EfficientNetV2Tuner(keras_tuner.Tuner):  # type: ignore[misc]  # Keras Tun
         )
 
     def search(self, *fit_args: Any, **fit_kwargs: Any) -> None:
-        """Search until the oracle ends it; the worker is there for as long.
+        """Search until the oracle ends it, with a running worker.
 
         Args:
-            *fit_args: None: the study names the images and all that training needs.
-            **fit_kwargs: ``verbose`` alone.
+            *fit_args: None: the study defines the images and all of the training.
+            **fit_kwargs: Only ``verbose``.
 
         Raises:
             TuneError: The device or the images cannot be used.
@@ -116,7 +116,7 @@ class EfficientNetV2Tuner(keras_tuner.Tuner):  # type: ignore[misc]  # Keras Tun
         if unknown:
             raise TuneError(
                 f"{type(self).__name__}.search takes no training arguments; found {len(unknown)}.",
-                hint="The study names the images, epochs and batch size.",
+                hint="The study defines the images, epochs and batch size.",
             )
         try:
             super().search(**fit_kwargs)
@@ -124,18 +124,18 @@ class EfficientNetV2Tuner(keras_tuner.Tuner):  # type: ignore[misc]  # Keras Tun
             self.close()
 
     def close(self) -> None:
-        """End the worker."""
+        """Stop the worker."""
         if self._client is not None:
             self._times |= self._client.times
             self._client.close()
             self._client = None
 
     def run_trial(self, trial: Trial, *_: Any, **__: Any) -> dict[str, float]:
-        """Train a trial, or go on with it; returns quality and seconds by name.
+        """Train or resume a trial; returns quality and seconds by name.
 
         Raises:
-            FailedTrialError: The loss was no number, the device's memory did not suffice, or the
-                worker died of it again and again.
+            FailedTrialError: The loss became NaN, the device ran out of memory, or the worker
+                crashed repeatedly.
             TuneError: It failed otherwise.
         """
         client = self._working_client()
@@ -157,10 +157,10 @@ class EfficientNetV2Tuner(keras_tuner.Tuner):  # type: ignore[misc]  # Keras Tun
         return {self._plan.quality: quality, SECONDS: seconds}
 
     def load_model(self, trial: Trial) -> Any:
-        """The trained model of a trial: stock Keras layers, uint8 images in, probabilities out.
+        """Load the trained model of a trial: stock layers, uint8 images in, probabilities out.
 
         Raises:
-            TuneError: The trial's weights were not kept: it is not among the best.
+            TuneError: The trial's weights were deleted: it is not among the best.
         """
         from effv2_tune.files.checkpoint import CheckpointFolder
 
@@ -171,31 +171,31 @@ class EfficientNetV2Tuner(keras_tuner.Tuner):  # type: ignore[misc]  # Keras Tun
         kept = CheckpointFolder(folder).latest()
         if kept is None or self._facts is None or trial.status != TrialStatus.COMPLETED:
             raise TuneError(
-                f"The weights of trial {trial.trial_id} are not kept.",
+                f"The weights of trial {trial.trial_id} were not kept.",
                 hint="Those of the oracle's best trials are: see get_best_models.",
             )
         return trained_model(recipe, self._facts, kept.arrays, base=self._base)
 
     def on_search_begin(self) -> None:
-        """Start the worker, so that what is wrong with device or images is found at once."""
+        """Start the worker, so that errors of device or images are raised at once."""
         self._working_client().start()
 
     def on_trial_end(self, trial: Trial) -> None:
-        """Tell the oracle, then remove the weights of all but the best trials.
+        """Finish a trial, then delete the weights of all except the best trials.
 
-        Where several processes share an oracle, none of them removes any.
+        Where several processes share an oracle, none is deleted.
         """
         super().on_trial_end(trial)
         if self._is_worker():
             return
-        wanted = {int(one.trial_id) for one in self._best_trials()}
+        best = {int(other.trial_id) for other in self._best_trials()}
         client = self._working_client()
         for other in self.oracle.trials.values():
-            if other.status != TrialStatus.RUNNING and int(other.trial_id) not in wanted:
+            if other.status != TrialStatus.RUNNING and int(other.trial_id) not in best:
                 client.forget(int(other.trial_id))
 
     def get_state(self) -> dict[str, Any]:
-        """What goes on after a restart: step times and facts of the images."""
+        """Return the state for a restart: step times and facts of the images."""
         times = {digest: time.model_dump() for digest, time in self._times.items()}
         facts = None if self._facts is None else self._facts.model_dump(mode="json")
         return {"bucket_times": times, "data": facts}
@@ -211,17 +211,17 @@ class EfficientNetV2Tuner(keras_tuner.Tuner):  # type: ignore[misc]  # Keras Tun
             self._facts = DataFacts.model_validate(state["data"] | {"image_shape": shape})
 
     def save(self) -> None:
-        """Write Keras Tuner's files, each whole at every moment."""
+        """Write Keras Tuner's files, each atomically."""
         if not self._is_worker():
             self.oracle.save()
         write_json(Path(self._get_tuner_fname()), self.get_state())
 
     def _populate_initial_space(self) -> None:
-        """The oracle searches the study's space; there is no hypermodel to find it in."""
+        """Pass the study's space to the oracle; there is no hypermodel to build."""
         self.oracle.update_space(to_hyperparameters(self._plan.search_space))
 
     def _run_and_update_trial(self, trial: Trial, *_: Any, **__: Any) -> None:
-        # Keras Tuner wants the sum of several objectives in what run_trial returns.
+        # Keras Tuner requires the sum of several objectives in the result of run_trial.
         self.oracle.update_trial(trial.trial_id, self.run_trial(trial))
 
     def _best_trials(self) -> list[Trial]:
@@ -245,13 +245,13 @@ class EfficientNetV2Tuner(keras_tuner.Tuner):  # type: ignore[misc]  # Keras Tun
 
 
 def trained_model(recipe: Recipe, facts: DataFacts, arrays: Any, *, base: Path) -> Any:
-    """A model for users, with the selected weights of a finished trial's checkpoint.
+    """Export a model with the selected weights of a finished trial's checkpoint.
 
     Args:
         recipe: Of the trial.
         facts: Of its images.
         arrays: Of its last checkpoint.
-        base: Folder that a relative weight file starts from.
+        base: Folder for a relative weight file.
 
     Returns:
         A model from uint8 [batch, height, width, channels] to probabilities [batch, classes].

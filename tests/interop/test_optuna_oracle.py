@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from typing import TYPE_CHECKING, Any
 
 import keras_tuner
 import optuna
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from keras_tuner.errors import FailedTrialError
 from optuna.trial import TrialState
 
 from effv2_tune.errors import TuneError
 from effv2_tune.interop import OptunaOracle, config_of, to_hyperparameters
-from effv2_tune.interop.axes import axis_of
-from effv2_tune.interop.parameters import config_of_values, values_of_config
-from effv2_tune.search.engines.distributions import suggest_config
 from effv2_tune.study.space import Space
 
 if TYPE_CHECKING:
@@ -297,64 +291,3 @@ def test_a_study_of_other_objectives_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(TuneError, match="directions maximize, minimize"):
         Tuner(oracle(objective=TWO[0]), tmp_path, measure).search()
-
-
-def test_a_space_converts_with_scales_steps_and_conditions() -> None:
-    space = {hp.name: hp for hp in to_hyperparameters(SPACE).space}
-
-    assert space["initial_learning_rate_position"].max_value == 1.0
-    assert space["maximal_learning_rate"].sampling == "log"
-    assert space["epochs"].step == 20
-    assert space["clip_norm"].values == ["null", "1.0", "5"]
-    assert space["resolution"].values == ['"native"', "64"]
-    assert [c.name for c in space["sma_threshold"].conditions] == ["rectify"]
-    assert space["ema"].value is True
-    assert json.loads(space["weights"].value) is None
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(0, 2**31))
-def test_a_config_survives_the_way_through_keras_tuner(seed: int) -> None:
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
-    config = suggest_config(study.ask(), SPACE)
-
-    again = config_of_values(values_of_config(config, SPACE), SPACE)
-
-    assert again.keys() == config.keys()
-    for name, value in config.items():
-        assert again[name] == (pytest.approx(value) if isinstance(value, float) else value)
-        assert type(again[name]) is type(value)
-
-
-def _kinds() -> list[Any]:
-    hp = keras_tuner.HyperParameters()
-    hp.Float("plain", 0.1, 0.7)
-    hp.Float("stepped", 0.1, 0.7, step=0.1)
-    hp.Float("log", 1e-4, 1.0, sampling="log")
-    hp.Float("factors", 0.001, 10, step=10, sampling="log")
-    hp.Float("reverse", 1e-2, 1.0, sampling="reverse_log")
-    hp.Int("count", 1, 10, step=4)
-    hp.Int("powers", 2, 32, step=2, sampling="log")
-    hp.Int("backwards", 1, 100, sampling="reverse_log")
-    hp.Choice("choice", [1, 2, 4])
-    hp.Boolean("switch")
-    return list(hp.space)
-
-
-@pytest.mark.parametrize("hyperparameter", _kinds(), ids=lambda hp: hp.name)
-def test_every_kind_of_hyperparameter_is_drawn_inside_its_range(hyperparameter: Any) -> None:
-    axis = axis_of(hyperparameter)
-    assert axis is not None
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
-    drawn = [study.ask({axis.name: axis.distribution}).params[axis.name] for _ in range(60)]
-    values = [axis.value_of(one) for one in drawn]
-
-    listed = list(hyperparameter.values)
-    if getattr(hyperparameter, "step", 1) is not None:
-        assert set(values) == set(listed)
-    else:
-        assert all(
-            hyperparameter.min_value <= value <= hyperparameter.max_value for value in values
-        )
-    for value in values:
-        assert axis.value_of(axis.drawn_for(value)) == pytest.approx(value)

@@ -14,12 +14,9 @@ from effv2_tune.errors import TuneError
 from effv2_tune.network import (
     classifier,
     drop_rate_variables,
-    initialise,
     preprocess,
     set_drop_rates,
-    stage_of,
     training_network,
-    variables_by_stage,
 )
 from effv2_tune.network.pretrained.weight_io import keras_applications_names
 
@@ -156,51 +153,6 @@ def test_a_rate_out_of_range_or_unknown_is_refused() -> None:
         set_drop_rates(classifier("tiny", classes=2), stochastic_depth=0.1)
 
 
-# --- stages ---------------------------------------------------------------------------------------
-
-
-def test_every_layer_belongs_to_a_stage() -> None:
-    stages = [stage_of(layer.name, TINY) for layer in tiny().layers]
-
-    assert stages == sorted(stages)
-    assert set(stages) == {0, 1, 2, 3, 4}
-    assert stage_of("stem_bn", TINY) == 0
-    assert stage_of("stack_2_block1_MB_dw_", TINY) == 2
-    assert stage_of("post_conv", TINY) == 3
-    assert stage_of("predictions", TINY) == 4
-    by_stage = variables_by_stage(tiny())
-    assert sum(map(len, by_stage.values())) == sum(len(x.variables) for x in tiny().layers)
-
-
-@pytest.mark.parametrize("start", [0, 1, 2, 3, "head"])
-def test_stages_before_the_first_trained_one_run_as_in_inference(start: int | str) -> None:
-    network = tiny(trainable_from=start, stochastic_depth=0.5)
-    first = 4 if start == "head" else start
-    frozen = {
-        layer.name: [numbers(w) for w in layer.variables]
-        for layer in network.layers
-        if stage_of(layer.name, TINY) < first
-    }
-
-    network(IMAGES, training=True)
-
-    trained = {w.path for w in network.trainable_variables}
-    for layer in network.layers:
-        belongs = stage_of(layer.name, TINY) >= first
-        assert all((w.path in trained) == belongs for w in layer.trainable_variables)
-        if not belongs:
-            now = [numbers(w) for w in layer.variables]
-            assert all(map(np.array_equal, now, frozen[layer.name]))
-        elif isinstance(layer, keras.layers.BatchNormalization):
-            assert numbers(layer.moving_mean).any()
-    assert set(network._branch_factors(2)) == {p for p in (1, 4) if TINY.blocks[p].stage >= first}
-
-
-def test_a_stage_that_is_not_there_is_refused() -> None:
-    with pytest.raises(TuneError, match="'tiny' cannot be trained from stage 4"):
-        tiny(trainable_from=4)
-
-
 # --- the parts together ---------------------------------------------------------------------------
 
 
@@ -210,28 +162,6 @@ def test_trunk_and_classifier_alone_make_the_whole() -> None:
 
     assert tuple(trunk(IMAGES).shape) == (4, TINY.head_width)
     assert np.array_equal(numbers(head(trunk(IMAGES))), numbers(whole(IMAGES)))
-
-
-def test_initialise_gives_the_weights_of_a_new_network() -> None:
-    used, new, other = tiny(seed=1), tiny(seed=5), tiny(seed=1)
-    used(IMAGES, training=True)
-    initialise(used, seed=5)
-
-    for mine, theirs in zip(used.variables, new.variables, strict=True):
-        assert np.array_equal(numbers(mine), numbers(theirs)), mine.path
-    assert relative(other(IMAGES), new(IMAGES)) > 0.1
-
-
-def test_initial_weights_are_the_official_ones() -> None:
-    network = training_network("b0", classes=10, resolution=32)
-
-    wide = numbers(network.get_layer("post_conv").kernel)
-    assert wide.std() == pytest.approx(np.sqrt(2 / 1280), rel=0.01)
-    depthwise = numbers(network.get_layer("stack_5_block7_MB_dw_").kernel)
-    assert depthwise.std() == pytest.approx(np.sqrt(2 / 9), rel=0.03)
-    dense = numbers(network.get_layer("predictions").kernel)
-    assert np.abs(dense).max() == pytest.approx(1 / np.sqrt(10), rel=0.01)
-    assert not numbers(network.get_layer("predictions").bias).any()
 
 
 def test_options_reach_the_layers() -> None:

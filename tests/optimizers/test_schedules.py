@@ -131,39 +131,6 @@ def test_a_schedule_never_leaves_its_bounds(schedule: ScheduleSettings, step: in
 
 
 @settings(deadline=None)
-@given(rates, rates, st.integers(1, 5000), st.integers(1, 12))
-def test_peaks_halve(one: float, other: float, step_size: int, cycle: int) -> None:
-    low, high = sorted([one, other])
-    hyperparameters = {
-        "initial_learning_rate": low,
-        "maximal_learning_rate": high,
-        "step_size": float(step_size),
-    }
-    peaks = step_size * (2 * np.asarray([cycle, cycle + 1]) - 1)
-    first, second = learning_rate_at(ScheduleSettings("triangular2", hyperparameters), peaks)
-
-    assert first - low == pytest.approx((high - low) / 2 ** (cycle - 1), rel=1e-6, abs=1e-12)
-    assert second - low == pytest.approx((first - low) / 2, rel=1e-6, abs=1e-12)
-
-
-@settings(deadline=None)
-@given(rates, rates, st.integers(1, 5000), st.integers(0, 12))
-def test_every_cycle_begins_at_the_lower_bound(
-    one: float, other: float, step_size: int, cycles: int
-) -> None:
-    low, high = sorted([one, other])
-    hyperparameters = {
-        "initial_learning_rate": low,
-        "maximal_learning_rate": high,
-        "step_size": float(step_size),
-    }
-
-    for kind in ("triangular", "triangular2"):
-        found = learning_rate_at(ScheduleSettings(kind, hyperparameters), 2 * step_size * cycles)
-        assert found == pytest.approx(low)
-
-
-@settings(deadline=None)
 @given(schedules(), st.integers(0, 20_000))
 def test_numpy_and_keras_compute_the_same(schedule: ScheduleSettings, step: int) -> None:
     hyperparameters = schedule.hyperparameters
@@ -226,14 +193,3 @@ def test_a_wrong_schedule_is_refused_in_a_sentence(make: Callable[[], Any], sent
 
     assert sentence in refused.value.message
     assert refused.value.hint
-
-
-def test_the_plain_function_loads_no_framework(run_python: Callable[..., str]) -> None:
-    code = """
-import sys
-from effv2_tune.optimizers import ScheduleSettings, StaticConfig, learning_rate_at
-numbers = {"initial_learning_rate": 0.1, "maximal_learning_rate": 1.0, "step_size": 30.0}
-print(learning_rate_at(ScheduleSettings("triangular2", numbers), [0, 30, 90]).tolist())
-print([name for name in ("keras", "tensorflow", "jax") if name in sys.modules])
-"""
-    assert run_python(code).splitlines() == ["[0.1, 1.0, 0.55]", "[]"]

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import assume, given
-from hypothesis import strategies as st
-
-from effv2_tune.network.conv_geometry import Axis
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,28 +91,3 @@ def test_results_gradients_and_statistics_are_those_of_the_stock_layers(
     assert {n: w for n, w in said["worst"].items() if w > bound[n.split()[-1]]} == {}
     assert len(said["worst"]) == 32
     assert said["tensorflow"] == (backend == "tensorflow")
-
-
-@given(
-    size=st.integers(1, 12),
-    stride=st.integers(1, 3),
-    kernel=st.sampled_from([1, 3, 5]),
-    padding=st.sampled_from(["same", "valid"]),
-)
-def test_an_axis_pairs_the_same_pixels_with_and_without_the_zeros(
-    size: int, stride: int, kernel: int, padding: str
-) -> None:
-    assume(padding == "same" or size >= kernel)  # without a border the kernel must fit
-    axis = Axis.of(size, kernel=kernel, stride=stride, padding=padding)
-    padded: list[Any] = [None] * axis.before + list(range(size)) + [None] * axis.after
-    for tap in range(kernel):
-        met = padded[axis.padded(tap)]
-        pairs = [(pixel, out) for out, pixel in enumerate(met) if pixel is not None]
-        inside = axis.inside(tap)
-        expected = (
-            []
-            if inside is None
-            else list(zip(range(size)[inside[0]], range(axis.out)[inside[1]], strict=True))
-        )
-        assert pairs == expected
-        assert len(met) == axis.out

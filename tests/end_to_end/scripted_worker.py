@@ -128,7 +128,7 @@ def train(connection: Connection, order: Train, environment: Environment, script
         time.sleep(deed.get("epoch_seconds", script.get("epoch_seconds", 0.0)))
         curve.append(line(order, epoch))
         if deed.get("keeps", True):
-            (order.checkpoint / f"step-{epoch:09d}.checkpoint").touch()
+            (order.checkpoint / f"step-{epoch:09d}.safetensors").touch()
         connection.send(EpochEnded(trial=order.trial, epoch=curve[-1], times=times))
         if epoch in order.rungs:
             quality = curve[-1].validation.accuracy

@@ -10,10 +10,10 @@ Importing the package loads no framework: each name loads what it needs when it 
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from effv2_tune.host import set_keras_backend
+from effv2_tune.lazy import lazy_names
 
 if TYPE_CHECKING:
     from effv2_tune.interop import EfficientNetV2HyperModel, EfficientNetV2Tuner, OptunaOracle
@@ -40,31 +40,18 @@ __all__ = [
     "train",
 ]
 
-_PACKAGES = {
-    "AdaBelief": "optimizers",
-    "CyclicalLearningRate": "optimizers",
-    "EfficientNetV2HyperModel": "interop",
-    "EfficientNetV2Tuner": "interop",
-    "Measurement": "study",
-    "OptunaOracle": "interop",
-    "Recipe": "study",
-    "Study": "session",
-    "Trial": "study",
-    "efficientnet_v2": "network",
-    "objective": "session",
-    "pareto_front": "pareto",
-    "train": "training",
-}
-
 
 set_keras_backend()
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _PACKAGES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_PACKAGES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "optimizers": "AdaBelief CyclicalLearningRate",
+        "interop": "EfficientNetV2HyperModel EfficientNetV2Tuner OptunaOracle",
+        "study": "Measurement Recipe Trial",
+        "session": "Study objective",
+        "network": "efficientnet_v2",
+        "pareto": "pareto_front",
+        "training": "train",
+    },
+)

@@ -11,8 +11,9 @@ Importing the package loads no framework: each name loads Keras Tuner when it is
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from effv2_tune.lazy import lazy_names
 
 if TYPE_CHECKING:
     from effv2_tune.interop.hypermodel import EfficientNetV2HyperModel
@@ -28,20 +29,12 @@ __all__ = [
     "to_hyperparameters",
 ]
 
-_MODULES = {
-    "EfficientNetV2HyperModel": "hypermodel",
-    "EfficientNetV2Tuner": "tuner",
-    "OptunaOracle": "optuna_oracle",
-    "config_of": "parameters",
-    "to_hyperparameters": "parameters",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "hypermodel": "EfficientNetV2HyperModel",
+        "tuner": "EfficientNetV2Tuner",
+        "optuna_oracle": "OptunaOracle",
+        "parameters": "config_of to_hyperparameters",
+    },
+)

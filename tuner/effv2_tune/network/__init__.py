@@ -33,8 +33,9 @@ For a trainer, the same network, faster to build and to run:
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from effv2_tune.lazy import lazy_names
 
 if TYPE_CHECKING:
     from effv2_tune.network.build import (
@@ -72,26 +73,15 @@ __all__ = [
     "variables_by_stage",
 ]
 
-_MODULES = {
-    "LoadedWeights": "pretrained.weights",
-    "classifier": "build",
-    "efficientnet_v2": "functional",
-    "find_weights": "pretrained.weights",
-    "initialise": "initializers",
-    "input_scaling": "pretrained.weights",
-    "load_weights": "pretrained.weights",
-    "preprocess": "preprocessing",
-    "drop_rate_variables": "build",
-    "set_drop_rates": "build",
-    "stage_of": "stages",
-    "stock_model": "export_model",
-    "training_network": "build",
-    "variables_by_stage": "stages",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import a public name on first use: most of them load Keras."""
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "pretrained.weights": "LoadedWeights find_weights input_scaling load_weights",
+        "build": "classifier drop_rate_variables set_drop_rates training_network",
+        "functional": "efficientnet_v2",
+        "initializers": "initialise",
+        "preprocessing": "preprocess",
+        "stages": "stage_of variables_by_stage",
+        "export_model": "stock_model",
+    },
+)

@@ -24,8 +24,9 @@ functions of the step), `static_config`, `rules` (one step as functions on array
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from effv2_tune.lazy import lazy_names
 
 if TYPE_CHECKING:
     from effv2_tune.optimizers.curves import ScheduleSettings, learning_rate_at
@@ -53,25 +54,15 @@ __all__ = [
     "learning_rate_at",
 ]
 
-_MODULES = {
-    "AdaBelief": "keras_optimizers.adabelief",
-    "AdamW": "keras_optimizers.adamw",
-    "ConstantLearningRate": "schedules",
-    "CosineLearningRate": "schedules",
-    "CyclicalLearningRate": "schedules",
-    "StepOptimizer": "step_optimizer",
-    "SGD": "keras_optimizers.sgd",
-    "ScheduleSettings": "curves",
-    "StaticConfig": "static_config",
-    "learning_rate_at": "curves",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "keras_optimizers.adabelief": "AdaBelief",
+        "keras_optimizers.adamw": "AdamW",
+        "schedules": "ConstantLearningRate CosineLearningRate CyclicalLearningRate",
+        "step_optimizer": "StepOptimizer",
+        "keras_optimizers.sgd": "SGD",
+        "curves": "ScheduleSettings learning_rate_at",
+        "static_config": "StaticConfig",
+    },
+)

@@ -127,7 +127,7 @@ class RunningTrial:
         Args:
             message: From its worker.
             quality: The score that the study optimizes.
-            seconds: Training seconds of the standard run; of a complete trial only.
+            seconds: Training seconds of the final training; of a complete trial only.
         """
         trial, reason = self.trial, message.reason
         if message.outcome == "complete":

@@ -41,7 +41,7 @@ class Trained:
     Attributes:
         recipe: Of the config.
         finished: The last message of the worker.
-        values: Quality and training seconds of the standard run; None unless complete.
+        values: Quality and training seconds of the final training; None unless complete.
     """
 
     recipe: Recipe

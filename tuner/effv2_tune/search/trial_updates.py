@@ -51,7 +51,7 @@ def with_measurement(
         scores: Of the selected weights.
         selected_epoch: The epoch of those weights.
         quality: The score that the study optimizes.
-        seconds: Training seconds of the standard run.
+        seconds: Training seconds of the final training.
     """
     changes = {
         "measurement": Measurement(quality=scores.value_of(quality), train_seconds=seconds),

@@ -43,7 +43,7 @@ def test_two_devices_pass_and_the_command_loads_no_framework(tmp_path: Path) -> 
     assert list(figures) == NAMES
     assert figures["dispatch"] == (
         "5 steps in one call and one by one: the same weights; "
-        "here each step is a call of its own anyway"
+        "on this device each step is a separate call anyway"
     )
     assert figures["devices"] == "2 of 2 hold the weights, and the copies are equal"
     assert figures["evaluation"] == "203 of 203 images counted, in batches of 64"

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from effv2_tune.workers.launch import WorkerSpec
     from effv2_tune.workers.messages import FromWorker, ToWorker
-    from effv2_tune.workers.supervised_pool import Launcher
 
 _LOG_TAIL_BYTES = 4000
 
@@ -190,9 +189,3 @@ def _tail(log: Path) -> str:
     except OSError:
         return ""
     return "\n".join(text.splitlines()[-30:])
-
-
-if TYPE_CHECKING:
-
-    def _is_a_launcher(launcher: LocalLauncher) -> Launcher:
-        return launcher

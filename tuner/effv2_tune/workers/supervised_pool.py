@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from effv2_tune.study.recipe import Recipe
     from effv2_tune.workers.messages import FromWorker, Prepare, ToWorker
-    from effv2_tune.workers.pool import Job, WorkerPool
+    from effv2_tune.workers.pool import Job
 
 #: Workers that exit in a row before they are ready; the cause is then not the trials.
 MAX_STARTUP_FAILURES = 3
@@ -205,9 +205,3 @@ def _startup_error(last: ProcessExit) -> TuneError:
         hint=f"The log {last.log} ends:\n{last.log_tail}",
         exit_code=EXIT_FAILED,
     )
-
-
-if TYPE_CHECKING:
-
-    def _is_a_pool(pool: SupervisedPool) -> WorkerPool:
-        return pool

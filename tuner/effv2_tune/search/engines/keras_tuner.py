@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from optuna.trial import FrozenTrial
 
-    from effv2_tune.search.engines.base import Engine
     from effv2_tune.search.storage.base import TrialStore
     from effv2_tune.study.space import Config, Space
 
@@ -227,9 +226,3 @@ def _trial_message(trial: FrozenTrial, config: Config) -> dict[str, Any]:
         quality, seconds = trial.values
         return message | {"state": "complete", "quality": quality, "seconds": seconds}
     return message | {"state": "worse" if trial.state == TrialState.PRUNED else "running"}
-
-
-if TYPE_CHECKING:
-
-    def _is_an_engine(engine: KerasTunerEngine) -> Engine:
-        return engine

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial
 
-    from effv2_tune.search.engines.base import Engine
     from effv2_tune.search.storage.base import TrialStore
     from effv2_tune.study.space import Config, Space
 
@@ -111,9 +110,3 @@ class OptunaEngine:
         if number < len(self._enqueued):
             return FixedSampler(self._enqueued[number])
         return self._make_sampler(number, trial_seed(self._seed, number))
-
-
-if TYPE_CHECKING:
-
-    def _is_an_engine(engine: OptunaEngine) -> Engine:
-        return engine

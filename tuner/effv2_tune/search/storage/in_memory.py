@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
     from effv2_tune.search.events import StudyEnded
-    from effv2_tune.search.storage.base import Storage
     from effv2_tune.search.workload import BucketTime
     from effv2_tune.study.bucket import BucketKey
     from effv2_tune.study.plan import Direction
@@ -125,9 +124,3 @@ class MemoryStorage:
             self._study_id, deepcopy=False, states=(TrialState.RUNNING,)
         )
         return [trial.number for trial in running if trial.number not in self._held]
-
-
-if TYPE_CHECKING:
-
-    def _is_a_storage(storage: MemoryStorage) -> Storage:
-        return storage

@@ -8,10 +8,10 @@ space is widened.
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import optuna
-import sqlalchemy as sa
 from optuna.trial import TrialState
 
 from effv2_tune.errors import TuneError
@@ -31,6 +31,7 @@ from effv2_tune.search.storage.records import (
     OUTSIDE_NOTE,
     RECORD,
     add_checksum,
+    connected,
     is_duplicate,
     rename_studies,
     study_names,
@@ -64,8 +65,7 @@ def change_space(url: str, plan: StudyPlan) -> tuple[int, int]:
     Raises:
         TuneError: Another supervisor runs the study.
     """
-    old = DatabaseStorage(url, plan.name, plan.directions)
-    try:
+    with closing(DatabaseStorage(url, plan.name, plan.directions)) as old:
         if not old.is_idle():
             raise TuneError(
                 f"Study {plan.name} is running, so its search space cannot change.",
@@ -73,11 +73,9 @@ def change_space(url: str, plan: StudyPlan) -> tuple[int, int]:
             )
         trials = [_original(old, trial) for trial in old.trials()]
         attributes = {k: v for k, v in old.attributes().items() if k not in _NOT_COPIED}
-    finally:
-        old.close()
-    _discard(url, plan.name + _UNFINISHED_NAME)
-    new = DatabaseStorage(url, plan.name + _UNFINISHED_NAME, plan.directions)
-    try:
+    unfinished = plan.name + _UNFINISHED_NAME
+    _discard(url, unfinished)
+    with closing(DatabaseStorage(url, unfinished, plan.directions)) as new:
         for key, value in attributes.items():
             new.keep(key.removeprefix(OURS), value)
         inside = [plan.search_space.contains(trial.config) for trial in trials]
@@ -85,8 +83,6 @@ def change_space(url: str, plan: StudyPlan) -> tuple[int, int]:
             template = _migrated(trial, plan.search_space) if is_inside else _outside(trial)
             new.add(template)
         new.release_all()
-    finally:
-        new.close()
     _swap(url, plan.name)
     return sum(inside), len(inside) - sum(inside)
 
@@ -131,22 +127,16 @@ def _outside(trial: Trial) -> FrozenTrial:
 
 def _discard(url: str, name: str) -> None:
     """Remove the unfinished study of an earlier attempt."""
-    engine = sa.create_engine(url)
-    try:
+    with connected(url) as engine:
         exists = name in study_names(engine)
-    finally:
-        engine.dispose()
     if exists:
         optuna.delete_study(study_name=name, storage=url)
 
 
 def _swap(url: str, name: str) -> None:
     """Replace the old study by the new one, in one transaction."""
-    engine = sa.create_engine(url)
-    try:
+    with connected(url) as engine:
         finished = name + _UNFINISHED_NAME
         before = [n for n in study_names(engine) if n.startswith(name + ARCHIVED)]
         archive = f"{name}{ARCHIVED}{len(before) - 1}"
         rename_studies(engine, {name: archive, finished: name})
-    finally:
-        engine.dispose()

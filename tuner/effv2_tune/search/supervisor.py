@@ -23,7 +23,7 @@ from effv2_tune.search.space_migration import change_space
 from effv2_tune.search.storage.base import OURS
 from effv2_tune.search.storage.database import DatabaseStorage
 from effv2_tune.search.storage.recorded_times import recorded_study
-from effv2_tune.search.storage.records import find_studies
+from effv2_tune.search.storage.records import connected, find_studies
 from effv2_tune.search.storage.snapshot import DATABASE, database_url
 from effv2_tune.search.workload import PlannedWorkload
 from effv2_tune.study.batches import check_batches
@@ -216,7 +216,8 @@ def open_study(
         backup=out / BACKUP if storage_url is None else None,
     )
     try:
-        _keep_plan(storage, plan)
+        # Without defaults, so that the plan can be parsed to the same recipe.
+        storage.keep("plan", plan.model_dump_json(exclude_unset=True))
         storage.keep_once(_FIRST, list(first))
         _copy_recorded_times(storage, plan, base)
         storage.keep("base", str(base.resolve()))
@@ -225,11 +226,6 @@ def open_study(
         storage.close()
         raise
     return OpenStudy(plan, out, base=base, storage=storage, changes=changes)
-
-
-def _keep_plan(storage: DatabaseStorage, plan: StudyPlan) -> None:
-    # Without defaults, so that the plan can be parsed to the same recipe.
-    storage.keep("plan", plan.model_dump_json(exclude_unset=True))
 
 
 def _copy_recorded_times(storage: DatabaseStorage, plan: StudyPlan, base: Path) -> None:
@@ -246,11 +242,8 @@ def _copy_recorded_times(storage: DatabaseStorage, plan: StudyPlan, base: Path) 
 
 def _changes(url: str, plan: StudyPlan, out: Path) -> PlanChanged | None:
     """Compare the plan with that of the last run; migrate the trials to an edited space."""
-    storage = DatabaseStorage(url, plan.name, plan.directions)
-    try:
+    with contextlib.closing(DatabaseStorage(url, plan.name, plan.directions)) as storage:
         text = storage.attributes().get(f"{OURS}plan")
-    finally:
-        storage.close()
     if text is None:
         return None
     try:
@@ -272,9 +265,9 @@ def _changes(url: str, plan: StudyPlan, out: Path) -> PlanChanged | None:
 def _refuse_another_name(url: str, plan: StudyPlan, out: Path) -> None:
     import sqlalchemy as sa
 
-    engine = sa.create_engine(url)
     try:
-        names = list(find_studies(engine))
+        with connected(url) as engine:
+            names = list(find_studies(engine))
     except sa.exc.OperationalError:
         return  # another supervisor is creating the tables
     except sa.exc.DatabaseError as error:
@@ -282,8 +275,6 @@ def _refuse_another_name(url: str, plan: StudyPlan, out: Path) -> None:
             f"{out / DATABASE} is not a readable database: {error.orig}.",
             hint=f"Replace it with its copy {BACKUP}, or start a new study: --out another folder.",
         ) from error
-    finally:
-        engine.dispose()
     refuse_another_study(names, plan, location=str(out))
 
 

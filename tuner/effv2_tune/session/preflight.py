@@ -240,18 +240,15 @@ def _knows(url: str, name: str) -> bool:
     """Whether a database holds a study of that name."""
     import sqlalchemy as sa
 
-    from effv2_tune.search.storage.records import find_studies
-    from effv2_tune.session.location import shown
+    from effv2_tune.search.storage.records import connected, find_studies
 
     if not database_exists(url):
         return False
-    engine = sa.create_engine(url)
     try:
-        return sa.inspect(engine).has_table("studies") and name in find_studies(engine)
+        with connected(url) as engine:
+            return sa.inspect(engine).has_table("studies") and name in find_studies(engine)
     except sa.exc.SQLAlchemyError as error:
         raise TuneError(
             f"The database {shown(url)} cannot be read: {str(error).splitlines()[0]}",
             hint="Check its address, and that it is running.",
         ) from error
-    finally:
-        engine.dispose()

@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 
     from effv2_tune.pareto import QualityDirection
     from effv2_tune.search.events import StudyEnded
-    from effv2_tune.search.storage.base import Storage
     from effv2_tune.study.bucket import BucketKey
     from effv2_tune.study.plan import Direction
     from effv2_tune.study.trial import Trial
@@ -68,7 +67,6 @@ class DatabaseStorage:
     Attributes:
         study_name: As given.
         optuna: Optuna's view of the database.
-        created: Whether this call created the study.
     """
 
     def __init__(
@@ -85,7 +83,7 @@ class DatabaseStorage:
         self.study_name = name
         self._rdb = _open(url, limit)
         self.optuna: BaseStorage = get_storage(self._rdb)
-        self.created = create_study(self.optuna, name, directions)
+        create_study(self.optuna, name, directions)
         self._study_id = self.optuna.get_study_id_from_name(name)
         self._leases = Leases(self._rdb.engine, self._study_id, expiry_seconds=expiry_seconds)
         self._rdb.leases = self._leases
@@ -426,9 +424,3 @@ def _without_password(url: str) -> str:
         return sa.make_url(url).render_as_string(hide_password=True)
     except sa.exc.ArgumentError:
         return url
-
-
-if TYPE_CHECKING:
-
-    def _is_a_storage(storage: DatabaseStorage) -> Storage:
-        return storage

@@ -37,15 +37,11 @@ def silence_optuna() -> Iterator[None]:
         optuna.logging.set_verbosity(before)
 
 
-def create_study(storage: BaseStorage, name: str, directions: tuple[Direction, Direction]) -> bool:
-    """Create a study unless there is one of that name; returns whether it was created."""
+def create_study(storage: BaseStorage, name: str, directions: tuple[Direction, Direction]) -> None:
+    """Create a study unless there is one of that name."""
     kinds = [StudyDirection[direction.upper()] for direction in directions]
-    with silence_optuna():
-        try:
-            storage.create_new_study(kinds, name)
-        except optuna.exceptions.DuplicatedStudyError:
-            return False
-    return True
+    with silence_optuna(), contextlib.suppress(optuna.exceptions.DuplicatedStudyError):
+        storage.create_new_study(kinds, name)
 
 
 def optuna_values(trial: Trial) -> tuple[float, float] | None:

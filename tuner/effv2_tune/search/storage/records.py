@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,16 @@ _TRIAL_ATTRIBUTES = sa.table(
 STUDY_ATTRIBUTES = sa.table(
     "study_user_attributes", sa.column("study_id"), sa.column("key"), sa.column("value_json")
 )
+
+
+@contextlib.contextmanager
+def connected(url: str) -> Iterator[sa.Engine]:
+    """An engine for a database; its connections are closed at the end."""
+    engine = sa.create_engine(url)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
 
 
 def locked_study(study_id: int) -> sa.Select[Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,14 +13,19 @@ from effv2_tune.errors import TuneError
 from effv2_tune.pareto import Objective, front_of
 from effv2_tune.search.events import StudyEnded
 from effv2_tune.search.storage.base import OURS
-from effv2_tune.search.storage.records import RecordReader, find_studies, read_attributes
+from effv2_tune.search.storage.records import (
+    RecordReader,
+    connected,
+    find_studies,
+    read_attributes,
+)
 from effv2_tune.search.workload import BucketTime
 from effv2_tune.study.bucket import DataFacts
 from effv2_tune.study.plan import StudyPlan
 from effv2_tune.study.trial import Measurement
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from typing import Any
 
     from effv2_tune.study.trial import Trial
@@ -72,7 +76,7 @@ def read_study(location: Path | str, *, name: str | None = None) -> StudyRecord:
     Raises:
         TuneError: There is no study, or a record in it is damaged.
     """
-    with _connected(location) as engine:
+    with connected(_read_only_url(location)) as engine:
         studies = _studies(engine, location)
         chosen = _choose(studies, location, name)
         attributes = read_attributes(engine, studies[chosen])
@@ -118,21 +122,14 @@ def _record(
         ) from error
 
 
-@contextlib.contextmanager
-def _connected(location: Path | str) -> Iterator[sa.Engine]:
+def _read_only_url(location: Path | str) -> str:
     if isinstance(location, str) and "://" in location:
-        url = location
-    else:
-        file = Path(location) / DATABASE
-        if not file.is_file():
-            raise _no_study(location, f"it has no {DATABASE}")
-        # Opened read-only, SQLite never waits for a write lock.
-        url = f"sqlite:///file:{file.resolve()}?mode=ro&uri=true"
-    engine = sa.create_engine(url)
-    try:
-        yield engine
-    finally:
-        engine.dispose()
+        return location
+    file = Path(location) / DATABASE
+    if not file.is_file():
+        raise _no_study(location, f"it has no {DATABASE}")
+    # Opened read-only, SQLite never waits for a write lock.
+    return f"sqlite:///file:{file.resolve()}?mode=ro&uri=true"
 
 
 def _studies(engine: sa.Engine, location: Path | str) -> dict[str, int]:

@@ -6,7 +6,7 @@ import os
 import socket
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -197,10 +197,7 @@ class Leases:
             "study_id": self._study_id,
             "token": token,
             "renewals": 0,
-            "host": self._owner.host,
-            "boot": self._owner.boot,
-            "pid": self._owner.pid,
-            "started": self._owner.started,
+            **asdict(self._owner),
         }
 
     def _state(self, row: Any) -> LeaseState:

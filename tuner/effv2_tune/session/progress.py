@@ -15,7 +15,6 @@ from effv2_tune.study.bucket import differing_parts, parts_text
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
-    from types import TracebackType
 
     from rich.progress import TaskID
 
@@ -171,14 +170,9 @@ class TrainingProgress:
         self._bars.start("run", "epochs", self._epochs, done=0)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Leave the bar as it is."""
-        self._bars.__exit__(kind, error, trace)
+        self._bars.__exit__()
 
     def show(self, event: Any) -> None:
         """Print a message of the trainer: its notes, and its epoch if it has one."""
@@ -215,16 +209,11 @@ class _Bars:
         self._tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> Self:
-        self._progress.__enter__()
+        self._progress.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._progress.__exit__(kind, error, trace)
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
 
     def start(self, name: str, label: str, total: int | None, *, done: int) -> None:
         self.end(name)

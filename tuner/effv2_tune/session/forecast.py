@@ -78,14 +78,13 @@ class Forecaster:
         self._out = out
         self._hardware: Hardware | None = None
         self._threads = threads_each(len(os.sched_getaffinity(0)), plan.workers)
+        self._known: dict[str, KnownTime] = {}
         if device is None:
             self._hardware = choose_device(plan)
             self.target = target_here(plan, self._hardware)
+            self._known = known_times(self._hardware.backend, threads=self._threads, out=out)
         else:
             self.target = target_named(plan, device)
-        self._known: dict[str, KnownTime] = {}
-        if device is None:
-            self._known = known_times(self.target.placement.backend, threads=self._threads, out=out)
 
     def forecast(self, *, session_hours: float) -> StudyForecast:
         """The forecast from all times that are known so far."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -183,10 +184,7 @@ def _about_memory(forecast: StudyForecast) -> Iterator[str]:
 
 def _about_time(forecast: StudyForecast) -> Iterator[str]:
     kind = forecast.target.kind
-    sources: dict[str, int] = {}
-    for one in forecast.buckets:
-        if one.time is not None:
-            sources[one.time.origin] = sources.get(one.time.origin, 0) + 1
+    sources = Counter(one.time.origin for one in forecast.buckets if one.time is not None)
     if not sources:
         yield (
             f"time: no step time is known for {forecast.target.placement.device_kind}; measure "

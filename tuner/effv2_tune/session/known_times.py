@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Literal
@@ -205,12 +206,8 @@ def _completed(time: KnownTime, other: KnownTime | None) -> KnownTime:
     """A study's time, with the memory and the start that only ``plan --measure`` looks at."""
     if other is None or other.runs_backbone:
         return time
-    return KnownTime(
-        key=time.key,
-        step_seconds=time.step_seconds,
-        source=time.source,
-        origin=time.origin,
-        extraction_seconds=time.extraction_seconds,
+    return replace(
+        time,
         start_seconds=other.start_seconds,
         memory_bytes=other.memory_bytes,
         flops=other.flops,

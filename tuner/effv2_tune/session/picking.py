@@ -110,9 +110,10 @@ def to_training_run(record: StudyRecord, trial: Trial, *, pick: str) -> Training
         # Stored at another size, the images would be other images.
         size = record.data.image_shape[0] if data.name in ("folder", "csv") else data.storage_size
         data = data.model_copy(update={"path": path, "storage_size": size})
+    ending = f"-trial-{trial.number}"
     return TrainingRun.from_plain(
         {
-            "name": _name(record.plan.name, f"-trial-{trial.number}"),
+            "name": record.plan.name[: _LONGEST_NAME - len(ending)] + ending,
             "data": data.model_dump(mode="json"),
             "recipe": settings,
             "quality": record.plan.quality,
@@ -164,11 +165,6 @@ def _extremes(points: list[Measurement], record: StudyRecord) -> str:
         f"The fastest takes {human_seconds(quickest)} ({quickest:.4g} seconds), and the best has "
         f"{label_of(record.plan.quality)} {best:.4f}."
     )
-
-
-def _name(study: str, ending: str) -> str:
-    """The name of the run: the study's, shortened where both together are too long for one."""
-    return study[: _LONGEST_NAME - len(ending)] + ending
 
 
 def _weights(recipe: Recipe, base: Path) -> str:

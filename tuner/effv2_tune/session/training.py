@@ -146,7 +146,9 @@ def _redirected_to(log: Path) -> Iterator[Console]:
 
     They write to file descriptors 1 and 2 before any setting reaches them.
     """
-    outside = _flushed_descriptors()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    outside = {descriptor: os.dup(descriptor) for descriptor in (1, 2)}
     try:
         with (
             log.open("ab") as stream,
@@ -161,13 +163,6 @@ def _redirected_to(log: Path) -> Iterator[Console]:
         for descriptor, kept in outside.items():
             os.dup2(kept, descriptor)
             os.close(kept)
-
-
-def _flushed_descriptors() -> dict[int, int]:
-    """Copies of the descriptors of stdout and stderr, after both were flushed."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    return {descriptor: os.dup(descriptor) for descriptor in (1, 2)}
 
 
 def _comparison(

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from effv2_tune.search.storage.base import TrialNumberTakenError
+
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from optuna.trial import FrozenTrial
+
+    from effv2_tune.search.storage.base import TrialStore
     from effv2_tune.study.space import Config
 
 
@@ -24,6 +32,27 @@ class Asked:
 
 class Exhausted(Exception):  # noqa: N818 - not an error: the engine has nothing left to try
     """The engine has no further config."""
+
+
+def begin_trial(
+    storage: TrialStore,
+    propose: Callable[[Sequence[FrozenTrial]], tuple[FrozenTrial, Config]],
+) -> Asked:
+    """Begin a new trial in the storage.
+
+    Args:
+        storage: Of the study.
+        propose: Samples the next trial, in Optuna's form and as a config, from those before.
+    """
+    study_id = storage.optuna.get_study_id_from_name(storage.study_name)
+    while True:
+        trials = storage.optuna.get_all_trials(study_id, deepcopy=False)
+        template, config = propose(trials)
+        # Sampled again if the number is taken: from the same seed, two supervisors would have the
+        # same config.
+        with contextlib.suppress(TrialNumberTakenError):
+            storage.begin(template, len(trials))
+            return Asked(len(trials), config)
 
 
 class Engine(Protocol):

@@ -15,15 +15,15 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from effv2_tune.errors import EXIT_FAILED, TuneError
-from effv2_tune.search.engines.base import Asked, Exhausted
+from effv2_tune.search.engines.base import Exhausted, begin_trial
 from effv2_tune.search.engines.distributions import config_of_params, params_of_config
-from effv2_tune.search.storage.base import TrialNumberTakenError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from optuna.trial import FrozenTrial
 
+    from effv2_tune.search.engines.base import Asked
     from effv2_tune.search.storage.base import TrialStore
     from effv2_tune.study.space import Config, Space
 
@@ -96,19 +96,7 @@ class KerasTunerEngine:
         Raises:
             TuneError: The process of the oracle has exited.
         """
-        while True:
-            trials = self._optuna.get_all_trials(self._study_id, deepcopy=False)
-            config = self._sample(len(trials), trials)
-            params, distributions = params_of_config(self._space, config)
-            template = optuna.trial.create_trial(
-                state=TrialState.RUNNING, params=params, distributions=distributions
-            )
-            try:
-                self._storage.begin(template, len(trials))
-            except TrialNumberTakenError:
-                # Sampled again: from the same seed, two supervisors would have the same config.
-                continue
-            return Asked(len(trials), config)
+        return begin_trial(self._storage, self._propose)
 
     def resume(self, number: int) -> Config:
         """The config of a running trial, which is complete from its beginning."""
@@ -119,20 +107,19 @@ class KerasTunerEngine:
         """End the oracle's process."""
         process, self._process = self._process, None
         if process is not None:
-            for stream in (process.stdin, process.stdout):
-                if stream is not None:
-                    stream.close()
             try:
-                process.wait(_SHUTDOWN_GRACE_SECONDS)
+                process.communicate(timeout=_SHUTDOWN_GRACE_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
-                process.wait()
+                process.communicate()
         self._states.clear()
         self._log.close()
 
-    def _sample(self, number: int, trials: Sequence[FrozenTrial]) -> Config:
-        config = self._enqueue[number] if number < len(self._enqueue) else None
-        if config is None:
+    def _propose(self, trials: Sequence[FrozenTrial]) -> tuple[FrozenTrial, Config]:
+        number = len(trials)
+        if number < len(self._enqueue):
+            config = self._enqueue[number]
+        else:
             self._send_changes(trials)
             self._send({"ask": {"number": number}})
             reply = self._receive()
@@ -140,7 +127,12 @@ class KerasTunerEngine:
                 raise Exhausted
             config = reply["config"]
         # With the digits that the storage keeps.
-        return self._space.decode(self._space.encode(config))
+        config = self._space.decode(self._space.encode(config))
+        params, distributions = params_of_config(self._space, config)
+        template = optuna.trial.create_trial(
+            state=TrialState.RUNNING, params=params, distributions=distributions
+        )
+        return template, config
 
     def _send_changes(self, trials: Sequence[FrozenTrial]) -> None:
         """Send the trials that have begun, ended or failed since the last call."""

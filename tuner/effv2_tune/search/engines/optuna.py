@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from effv2_tune.pareto.hypervolume import log_seconds
-from effv2_tune.search.engines.base import Asked
+from effv2_tune.search.engines.base import begin_trial
 from effv2_tune.search.engines.distributions import (
     config_of_params,
     params_of_config,
     suggest_config,
 )
 from effv2_tune.search.engines.sampler_view import SamplerView
-from effv2_tune.search.engines.samplers import FixedSampler, sampler_maker, trial_seed
-from effv2_tune.search.storage.base import TrialNumberTakenError
+from effv2_tune.search.engines.samplers import FixedSampler, sampler_maker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial
 
+    from effv2_tune.search.engines.base import Asked
     from effv2_tune.search.storage.base import TrialStore
     from effv2_tune.study.space import Config, Space
 
@@ -64,24 +64,12 @@ class OptunaEngine:
         # NSGA-II caches its parents in the study, in an order that a restart would not restore.
         self._needs_new_view = sampler == "nsga2"
         self._space = space
-        self._seed = seed
         self._enqueued = [params_of_config(space, config)[0] for config in enqueue]
         self._make_sampler = sampler_maker(sampler, space, seed)
 
     def ask(self) -> Asked:
         """Begin a new trial; see :class:`effv2_tune.search.engines.base.Engine`."""
-        while True:
-            if self._needs_new_view:
-                self._view = self._new_view()
-            trials = self._optuna.get_all_trials(self._study_id, deepcopy=False)
-            self._view.update(trials, self._storage.trials())
-            template, config = self._sample(len(trials))
-            try:
-                self._storage.begin(template, len(trials))
-            except TrialNumberTakenError:
-                # Sampled again: from the same seed, two supervisors would have the same config.
-                continue
-            return Asked(len(trials), config)
+        return begin_trial(self._storage, self._propose)
 
     def resume(self, number: int) -> Config:
         """The config of a running trial; sampled now where its ask was interrupted."""
@@ -97,6 +85,12 @@ class OptunaEngine:
                 self._optuna.set_trial_param(trial_id, name, value, distribution)
         return config_of_params(self._space, begun.params)
 
+    def _propose(self, trials: Sequence[FrozenTrial]) -> tuple[FrozenTrial, Config]:
+        if self._needs_new_view:
+            self._view = self._new_view()
+        self._view.update(trials, self._storage.trials())
+        return self._sample(len(trials))
+
     def _new_view(self) -> SamplerView:
         return SamplerView(self._optuna.get_study_directions(self._study_id), self._time_scale)
 
@@ -109,4 +103,4 @@ class OptunaEngine:
     def _sampler(self, number: int) -> BaseSampler:
         if number < len(self._enqueued):
             return FixedSampler(self._enqueued[number])
-        return self._make_sampler(number, trial_seed(self._seed, number))
+        return self._make_sampler(number)

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import optuna
-from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.samplers import NSGAIISampler, RandomSampler, TPESampler
 
 from effv2_tune.errors import TuneError
 from effv2_tune.search.engines.base import Exhausted
 from effv2_tune.study.space import ChoiceParameter, FloatParameter, IntParameter
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from optuna.distributions import BaseDistribution
+    from optuna.samplers import BaseSampler
     from optuna.study import Study
     from optuna.trial import FrozenTrial
 
@@ -28,32 +29,16 @@ GRID_POINTS = 5
 LARGEST_GRID = 10_000
 
 
-class FixedSampler(BaseSampler):
-    """Returns fixed values.
+class FixedSampler(RandomSampler):
+    """Returns fixed values; like its base class, it samples no parameters jointly.
 
     Args:
         values: One for each parameter.
     """
 
     def __init__(self, values: Mapping[str, Any]) -> None:
+        super().__init__()
         self._values = values
-
-    def infer_relative_search_space(
-        self,
-        study: Study,  # noqa: ARG002 - Optuna's protocol
-        trial: FrozenTrial,  # noqa: ARG002 - Optuna's protocol
-    ) -> dict[str, BaseDistribution]:
-        """No parameters are sampled jointly."""
-        return {}
-
-    def sample_relative(
-        self,
-        study: Study,  # noqa: ARG002 - Optuna's protocol
-        trial: FrozenTrial,  # noqa: ARG002 - Optuna's protocol
-        search_space: dict[str, BaseDistribution],  # noqa: ARG002 - Optuna's protocol
-    ) -> dict[str, Any]:
-        """No parameters are sampled jointly."""
-        return {}
 
     def sample_independent(
         self,
@@ -86,19 +71,10 @@ def choice_labels(dimension: Dimension) -> list[bool | int | float | str | None]
     return labels
 
 
-class MakeSampler(Protocol):
-    """Creates the sampler of one trial."""
+def sampler_maker(name: str, space: Space, seed: int) -> Callable[[int], BaseSampler]:
+    """A function that creates the sampler of a trial, from the number of the trial.
 
-    def __call__(self, number: int, seed: int) -> BaseSampler:
-        """The sampler of trial ``number``.
-
-        Raises:
-            Exhausted: There is nothing left to try.
-        """
-
-
-def sampler_maker(name: str, space: Space, seed: int) -> MakeSampler:
-    """A function that creates the sampler of a trial.
+    It raises :class:`Exhausted` where there is nothing left to try.
 
     Raises:
         TuneError: There is no such sampler, or it needs a package that is not installed.
@@ -107,25 +83,25 @@ def sampler_maker(name: str, space: Space, seed: int) -> MakeSampler:
         points = _grid(space)
         order = np.random.default_rng(seed).permutation(len(points))
 
-        def next_point(number: int, seed: int) -> BaseSampler:  # noqa: ARG001 - one protocol
+        def next_point(number: int) -> BaseSampler:
             if number >= len(points):
                 raise Exhausted
             return FixedSampler(points[order[number]])
 
         return next_point
     if name == "qmc":
-        return lambda number, seed_: FixedSampler(_sobol_point(space, seed, number))  # noqa: ARG005
+        return lambda number: FixedSampler(_sobol_point(space, seed, number))
     if name == "gp":
         if find_spec("torch") is None:
             raise TuneError(
                 "The engine 'gp' needs PyTorch, which is not installed.",
                 hint="Install it with 'pip install torch', or use 'engine: tpe'.",
             )
-        return lambda number, seed: optuna.samplers.GPSampler(seed=seed)  # noqa: ARG005
+        return lambda number: optuna.samplers.GPSampler(seed=trial_seed(seed, number))
     makers = {"tpe": TPESampler, "random": RandomSampler, "nsga2": NSGAIISampler}
     if name not in makers:
         raise TuneError(f"Unknown engine {name!r}.", hint=f"Use one of: {', '.join(makers)}.")
-    return lambda number, seed: makers[name](seed=seed)  # noqa: ARG005
+    return lambda number: makers[name](seed=trial_seed(seed, number))
 
 
 def _sobol_point(space: Space, seed: int, number: int) -> dict[str, Any]:

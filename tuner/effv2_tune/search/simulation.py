@@ -269,26 +269,22 @@ class SimulatedPool:
 
     def assign(self, worker: int, job: Job) -> None:
         """Begin a trial, or resume it after the last epoch of its record."""
-        points = self._curves.of(job.trial.config)
-        done = len(job.trial.curve)
         self._training[worker] = _Training(
-            job.trial.number, points, job.rungs, done, list(job.trial.curve)
+            job.trial.number,
+            self._curves.of(job.trial.config),
+            job.rungs,
+            len(job.trial.curve),
+            list(job.trial.curve),
         )
-        if done == len(points):
-            # Stopped between its last epoch and its end.
-            self._messages.append((worker, self._finished(worker, job.trial.number, "complete")))
-        elif done in job.rungs:
-            # Stopped at a rung, perhaps before the decision: it waits again, as a real worker does.
-            self._messages.append((worker, self._at_rung(worker)))
-        else:
-            self._go_on(worker)
+        # Stopped at a rung, perhaps before the decision, it waits again, as a real worker does.
+        self._end_epoch(worker)
 
-    def decide(self, worker: int, trial: int, *, go_on: bool) -> None:
+    def decide(self, worker: int, trial: int, *, go_on: bool) -> None:  # noqa: ARG002 - a protocol
         """Resume or stop the trial of a worker that waits at a rung."""
         if go_on:
             self._go_on(worker)
         else:
-            self._messages.append((worker, self._finished(worker, trial, "pruned")))
+            self._finish(worker, "pruned")
 
     def restart(self, worker: int) -> None:
         """End the trial of a worker."""
@@ -325,7 +321,7 @@ class SimulatedPool:
         _, quality, seconds = training.points[training.done]
         training.done += 1
         if math.isnan(quality):
-            self._messages.append((worker, self._finished(worker, training.trial, "diverged")))
+            self._finish(worker, "diverged")
             return
         epoch = Epoch.model_construct(
             epoch=training.done,
@@ -340,29 +336,29 @@ class SimulatedPool:
         self._messages.append(
             (worker, EpochEnded.model_construct(trial=training.trial, epoch=epoch, times=times))
         )
+        self._end_epoch(worker)
+
+    def _end_epoch(self, worker: int) -> None:
+        """End the trial, let it wait at a rung, or train its next epoch."""
+        training = self._training[worker]
         if training.done == len(training.points):
-            self._messages.append((worker, self._finished(worker, training.trial, "complete")))
+            self._finish(worker, "complete")
         elif training.done in training.rungs:
-            self._messages.append((worker, self._at_rung(worker)))
+            message = RungReached(
+                trial=training.trial,
+                rung=training.rungs.index(training.done),
+                epoch=training.done,
+                quality=training.points[training.done - 1][1],
+            )
+            self._messages.append((worker, message))
         else:
             self._go_on(worker)
 
-    def _at_rung(self, worker: int) -> RungReached:
-        training = self._training[worker]
-        return RungReached(
-            trial=training.trial,
-            rung=training.rungs.index(training.done),
-            epoch=training.done,
-            quality=training.points[training.done - 1][1],
-        )
-
-    def _finished(
-        self, worker: int, trial: int, outcome: Literal["complete", "pruned", "diverged"]
-    ) -> Finished:
+    def _finish(self, worker: int, outcome: Literal["complete", "pruned", "diverged"]) -> None:
         training = self._training.pop(worker)
         _, quality, seconds = training.points[training.done - 1]
-        return Finished.model_construct(
-            trial=trial,
+        message = Finished.model_construct(
+            trial=training.trial,
             outcome=outcome,
             scores=_scores(quality) if outcome == "complete" else None,
             selected_epoch=training.done if outcome == "complete" else None,
@@ -371,6 +367,7 @@ class SimulatedPool:
             memory_bytes=0,
             reason="the quality became NaN" if outcome == "diverged" else "",
         )
+        self._messages.append((worker, message))
 
 
 def _scores(quality: float) -> Scores:

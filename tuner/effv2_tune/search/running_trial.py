@@ -6,8 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from effv2_tune.search.trial_updates import with_measurement, with_state, with_step_time
+from effv2_tune.search.trial_updates import with_state, with_step_time
 from effv2_tune.search.workload import TrialPlan
+from effv2_tune.study.trial import Measurement
 
 if TYPE_CHECKING:
     from effv2_tune.search.workload import BucketTime
@@ -133,9 +134,14 @@ class RunningTrial:
         if message.outcome == "complete":
             if message.scores is None or seconds is None:
                 raise AssertionError("a complete trial has scores")
-            trial = with_measurement(
-                trial, message.scores, message.selected_epoch, quality=quality, seconds=seconds
-            )
+            changes = {
+                "measurement": Measurement(
+                    quality=message.scores.value_of(quality), train_seconds=seconds
+                ),
+                "scores": message.scores,
+                "selected_epoch": message.selected_epoch,
+            }
+            trial = trial.model_copy(update=changes)
         elif message.outcome == "pruned" and self.pruned_at is not None:
             trial = trial.model_copy(update={"rungs": (*trial.rungs, self.pruned_at)})
             epoch = self.pruned_at.epoch

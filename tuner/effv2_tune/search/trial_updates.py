@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from effv2_tune.study.trial import LEAST_STEP_SHARE, Measurement
+from effv2_tune.study.trial import LEAST_STEP_SHARE
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from effv2_tune.search.workload import BucketTime
-    from effv2_tune.study.recipe import Quality
-    from effv2_tune.study.trial import Scores, Trial, TrialState
+    from effv2_tune.study.trial import Trial, TrialState
 
 
 def with_state(trial: Trial, state: TrialState, reason: str) -> Trial:
@@ -34,31 +33,6 @@ def with_step_time(trial: Trial, cost: BucketTime | None) -> Trial:
     matters = times.train >= LEAST_STEP_SHARE * (times.train + cost.extraction_seconds)
     notes = (*trial.notes, note) if times.is_timing_outlier and matters else trial.notes
     return trial.model_copy(update={"times": times, "notes": notes})
-
-
-def with_measurement(
-    trial: Trial,
-    scores: Scores,
-    selected_epoch: int | None,
-    *,
-    quality: Quality,
-    seconds: float,
-) -> Trial:
-    """The trial with its measurement.
-
-    Args:
-        trial: At the end of its training.
-        scores: Of the selected weights.
-        selected_epoch: The epoch of those weights.
-        quality: The score that the study optimizes.
-        seconds: Training seconds of the final training.
-    """
-    changes = {
-        "measurement": Measurement(quality=scores.value_of(quality), train_seconds=seconds),
-        "scores": scores,
-        "selected_epoch": selected_epoch,
-    }
-    return trial.model_copy(update=changes)
 
 
 def as_duplicate(trial: Trial, original: Trial, now: datetime) -> Trial:

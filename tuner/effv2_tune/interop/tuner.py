@@ -18,6 +18,7 @@ from effv2_tune.search.workload import BucketTime
 from effv2_tune.study.bucket import DataFacts
 from effv2_tune.study.loading import load_plan
 from effv2_tune.study.plan import StudyPlan
+from effv2_tune.workers.pool import checkpoint_folder
 
 if TYPE_CHECKING:
     from keras_tuner.engine.trial import Trial
@@ -165,9 +166,7 @@ class EfficientNetV2Tuner(keras_tuner.Tuner):  # type: ignore[misc]  # Keras Tun
         from effv2_tune.files.checkpoint import CheckpointFolder
 
         recipe = self._recipe(trial)
-        folder = TrainerClient(
-            self._plan, base=self._base, folder=Path(self.project_dir)
-        ).checkpoint(int(trial.trial_id))
+        folder = checkpoint_folder(Path(self.project_dir), int(trial.trial_id))
         kept = CheckpointFolder(folder).latest()
         if kept is None or self._facts is None or trial.status != TrialStatus.COMPLETED:
             raise TuneError(

@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, Self
 
 from effv2_tune.errors import EXIT_FAILED, TuneError
 from effv2_tune.host import choose_hardware, probe_host, probe_packages
-from effv2_tune.pareto import training_seconds
 from effv2_tune.search.storage.recorded_times import missing_time, recorded_study
-from effv2_tune.search.workload import BucketTime, PlannedWorkload, TrialPlan
-from effv2_tune.study.steps import planned_steps
+from effv2_tune.search.workload import BucketTime, bucket_of, seconds_of
 from effv2_tune.study.trial import Trial
 from effv2_tune.workers import MAX_WORKER_DEATHS
 from effv2_tune.workers.launch import WorkerSpec
@@ -88,10 +86,6 @@ class TrainerClient:
         """The step time of each bucket that was trained so far, by its digest."""
         return self._times
 
-    def checkpoint(self, number: int) -> Path:
-        """Folder of a trial's checkpoints."""
-        return checkpoint_folder(self._folder, number)
-
     def train(self, number: int, config: Config) -> Trained:
         """Train a config to its end, from its newest checkpoint; replaces workers that exit.
 
@@ -111,7 +105,7 @@ class TrainerClient:
 
     def forget(self, number: int) -> None:
         """Remove a trial's checkpoints."""
-        shutil.rmtree(self.checkpoint(number), ignore_errors=True)
+        shutil.rmtree(checkpoint_folder(self._folder, number), ignore_errors=True)
 
     def close(self) -> None:
         """End the worker."""
@@ -140,12 +134,7 @@ class TrainerClient:
         if self.ready is None or cost is None or finished.scores is None:
             raise AssertionError("a bucket is timed before its first trial ends")
         quality = finished.scores.value_of(self._plan.quality)
-        seconds = training_seconds(
-            planned_steps(recipe, self.ready.data, self.ready.environment.device_count),
-            cost.step_seconds,
-            extraction_seconds=cost.extraction_seconds,
-        )
-        return quality, seconds
+        return quality, seconds_of(recipe, self.ready, cost)
 
     def _train(self, number: int, config: Config, recipe: Recipe) -> Finished:
         pool = self._working_pool()
@@ -157,7 +146,8 @@ class TrainerClient:
         deaths = 0
         for message in messages(pool):
             if isinstance(message, Compiled):
-                self._record_cost(message)
+                # The first measurement counts, so that all trials of a bucket have the same time.
+                self._times.setdefault(message.bucket.digest, BucketTime.of(message))
             elif isinstance(message, Finished):
                 return message
             elif isinstance(message, WorkerExited):
@@ -178,10 +168,6 @@ class TrainerClient:
         if clock != "measured" and bucket is not None and bucket.digest not in self._times:
             raise TuneError(f"There is {missing_time(bucket, clock)}.")
 
-    def _record_cost(self, message: Compiled) -> None:
-        # The first measurement counts, so that all trials of a bucket have the same step time.
-        self._times.setdefault(message.bucket.digest, BucketTime.of(message))
-
     def _cost(self, recipe: Recipe) -> BucketTime | None:
         """The step time of the bucket, once known."""
         bucket = self._bucket(recipe)
@@ -189,10 +175,7 @@ class TrainerClient:
 
     def _bucket(self, recipe: Recipe) -> BucketKey | None:
         """The bucket of the recipe, once the worker is ready."""
-        if self.ready is None:
-            return None
-        plan = TrialPlan(recipe, recipe.epochs, {})
-        return PlannedWorkload(self._plan).bucket(plan, self.ready)
+        return None if self.ready is None else bucket_of(recipe, self.ready)
 
     def _working_pool(self) -> SupervisedPool:
         """The pool of one worker, started if need be."""

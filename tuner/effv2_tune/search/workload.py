@@ -74,7 +74,25 @@ class Workload(Protocol):
     def seconds(
         self, trial: Trial, plan: TrialPlan, ready: Ready, cost: BucketTime | None
     ) -> float:
-        """Training seconds of the final training, projected from the progress of a trial."""
+        """Training seconds of the whole training, projected from the progress of a trial."""
+
+
+def bucket_of(recipe: Recipe, ready: Ready) -> BucketKey:
+    """The bucket of a recipe on the device of a worker."""
+    environment = ready.environment
+    placement = Placement(
+        backend=environment.backend,
+        device_kind=environment.device_kind,
+        device_count=environment.device_count,
+        precision=environment.precision if recipe.precision == "auto" else recipe.precision,
+    )
+    return bucket_key(recipe, ready.data, placement)
+
+
+def seconds_of(recipe: Recipe, ready: Ready, cost: BucketTime) -> float:
+    """Planned steps times the bucket's step time, plus a frozen backbone's extraction."""
+    steps = planned_steps(recipe, ready.data, ready.environment.device_count)
+    return training_seconds(steps, cost.step_seconds, extraction_seconds=cost.extraction_seconds)
 
 
 class PlannedWorkload:
@@ -101,25 +119,12 @@ class PlannedWorkload:
 
     def bucket(self, plan: TrialPlan, ready: Ready) -> BucketKey | None:
         """The bucket of the recipe on the device of the worker."""
-        recipe, environment = plan.recipe, ready.environment
-        if recipe is None:
-            return None
-        precision = environment.precision if recipe.precision == "auto" else recipe.precision
-        placement = Placement(
-            backend=environment.backend,
-            device_kind=environment.device_kind,
-            device_count=environment.device_count,
-            precision=precision,
-        )
-        return bucket_key(recipe, ready.data, placement)
+        return None if plan.recipe is None else bucket_of(plan.recipe, ready)
 
     def seconds(
         self, trial: Trial, plan: TrialPlan, ready: Ready, cost: BucketTime | None
     ) -> float:
-        """Planned steps times the bucket's step time, plus a frozen backbone's extraction."""
+        """See :func:`seconds_of`."""
         if plan.recipe is None or cost is None:
             raise ValueError(f"trial {trial.number} has no step time yet")
-        steps = planned_steps(plan.recipe, ready.data, ready.environment.device_count)
-        return training_seconds(
-            steps, cost.step_seconds, extraction_seconds=cost.extraction_seconds
-        )
+        return seconds_of(plan.recipe, ready, cost)

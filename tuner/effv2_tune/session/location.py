@@ -41,12 +41,9 @@ def shown(place: str | Path) -> str:
     """``place`` for messages: without a password."""
     if not is_database(place):
         return str(place)
-    import sqlalchemy as sa
+    from effv2_tune.search.storage.records import without_password
 
-    try:
-        return sa.make_url(str(place)).render_as_string(hide_password=True)
-    except (sa.exc.ArgumentError, ValueError):
-        return str(place)
+    return without_password(str(place))
 
 
 def as_arguments(place: str | Path, name: str | None) -> str:

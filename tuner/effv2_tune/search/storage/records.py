@@ -59,6 +59,14 @@ def connected(url: str) -> Iterator[sa.Engine]:
         engine.dispose()
 
 
+def without_password(url: str) -> str:
+    """The URL of a database for messages."""
+    try:
+        return sa.make_url(url).render_as_string(hide_password=True)
+    except (sa.exc.ArgumentError, ValueError):
+        return url
+
+
 def locked_study(study_id: int) -> sa.Select[Any]:
     """A statement that locks the row of a study for the rest of its transaction."""
     return sa.select(_STUDIES.c.study_id).where(_STUDIES.c.study_id == study_id).with_for_update()

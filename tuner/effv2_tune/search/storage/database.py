@@ -32,6 +32,7 @@ from effv2_tune.search.storage.records import (
     add_checksum,
     is_duplicate,
     read_attributes,
+    without_password,
 )
 from effv2_tune.search.workload import BucketTime
 from effv2_tune.study.trial import Measurement
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
 
     from optuna.trial import FrozenTrial, TrialState
 
-    from effv2_tune.pareto import QualityDirection
     from effv2_tune.search.events import StudyEnded
     from effv2_tune.study.bucket import BucketKey
     from effv2_tune.study.plan import Direction
@@ -95,7 +95,9 @@ class DatabaseStorage:
         self._ended = 0
         self._session = f"{time.time_ns():x}"
         self.tick_seconds = min(5.0, expiry_seconds / 4)
-        self.reference = self._fixed_reference(directions[0])
+        reference = standard_reference(Objective(directions[0]))
+        kept = self.keep_once("reference", reference.model_dump())
+        self.reference = Measurement.model_validate(kept)
 
     def trials(self) -> Sequence[Trial]:
         """Every trial by number, those of other supervisors included."""
@@ -160,51 +162,47 @@ class DatabaseStorage:
         """Check that a worker has the device, backend and images of the trials before."""
         here, study = ready.environment, f"Study {self.study_name}"
         kind = self.keep_once("device_kind", here.device_kind)
-        _check_same(
-            kind,
-            here.device_kind,
-            f"{study} was measured on {kind}, and this machine's device is {here.device_kind}: "
-            "training times on different devices are not comparable.",
-            hint="Start a new study on this machine: --out another folder.",
-        )
+        if here.device_kind != kind:
+            raise TuneError(
+                f"{study} was measured on {kind}, and this machine's device is {here.device_kind}: "
+                "training times on different devices are not comparable.",
+                hint="Start a new study on this machine: --out another folder.",
+            )
         if here.hardware == "cpu":
             # A CPU's steps take as long as it has threads for them.
             threads = self.keep_once("threads", here.threads)
-            _check_same(
-                threads,
-                here.threads,
-                f"{study} was measured with {threads} CPU threads for each worker, and here a "
-                f"worker has {here.threads}: their training times are not comparable.",
-                hint="Use as many workers and processors as before, or start a new study: --out "
-                "another folder.",
-            )
+            if here.threads != threads:
+                raise TuneError(
+                    f"{study} was measured with {threads} CPU threads for each worker, and here a "
+                    f"worker has {here.threads}: their training times are not comparable.",
+                    hint="Use as many workers and processors as before, or start a new study: "
+                    "--out another folder.",
+                )
         data = self.keep_once("data", ready.data.model_dump(mode="json"))
-        _check_same(
-            data["digest"],
-            ready.data.digest,
-            f"The images differ from those of study {self.study_name}: their digest is "
-            f"{ready.data.digest[:12]} and was {data['digest'][:12]}.",
-            hint="Restore the images, or start a new study: --out another folder.",
-        )
+        if ready.data.digest != data["digest"]:
+            raise TuneError(
+                f"The images differ from those of study {self.study_name}: their digest is "
+                f"{ready.data.digest[:12]} and was {data['digest'][:12]}.",
+                hint="Restore the images, or start a new study: --out another folder.",
+            )
         # A study of an earlier version lacks these two. They come last, so that it does not get
         # them from a machine that is refused.
         count = self.keep_once("device_count", here.device_count)
         backend = self.keep_once("backend", here.backend)
-        _check_same(
-            count,
-            here.device_count,
-            f"{study} was measured on {count} x {kind} for each worker, and here a worker has "
-            f"{here.device_count} x {kind}: their training times are not comparable.",
-            hint=f"Give each worker {count} of them, or start a new study: --out another folder.",
-        )
-        _check_same(
-            backend,
-            here.backend,
-            f"{study} was measured with {backend}, and here workers train with {here.backend}: "
-            "their training times are not comparable.",
-            hint=f"Write 'backend: {backend}' in the study file, or start a new study: --out "
-            "another folder.",
-        )
+        if here.device_count != count:
+            raise TuneError(
+                f"{study} was measured on {count} x {kind} for each worker, and here a worker has "
+                f"{here.device_count} x {kind}: their training times are not comparable.",
+                hint=f"Give each worker {count} of them, or start a new study: --out another "
+                "folder.",
+            )
+        if here.backend != backend:
+            raise TuneError(
+                f"{study} was measured with {backend}, and here workers train with {here.backend}: "
+                "their training times are not comparable.",
+                hint=f"Write 'backend: {backend}' in the study file, or start a new study: --out "
+                "another folder.",
+            )
 
     def bucket_time(self, bucket: BucketKey) -> BucketTime | None:
         """The step time of a bucket, if it has been measured."""
@@ -290,11 +288,6 @@ class DatabaseStorage:
         self._rdb.scoped_session.remove()
         self._rdb.engine.dispose()
 
-    def _fixed_reference(self, direction: QualityDirection) -> Measurement:
-        reference = standard_reference(Objective(direction))
-        kept = self.keep_once("reference", reference.model_dump())
-        return Measurement.model_validate(kept)
-
     def _trial_id(self, number: int) -> int:
         if number not in self._ids:
             self._ids[number] = self.optuna.get_trial_id_from_study_id_trial_number(
@@ -375,7 +368,7 @@ def _open(url: str, limit: int | None) -> _LeasedStorage:
             METADATA.create_all(rdb.engine)
         except ImportError as error:
             raise TuneError(
-                f"The database {_without_password(url)} needs a driver that is not installed.",
+                f"The database {without_password(url)} needs a driver that is not installed.",
                 hint=f"For PostgreSQL: {install_command('postgres')}, and a URL that starts "
                 "with postgresql+psycopg://",
             ) from error
@@ -383,7 +376,7 @@ def _open(url: str, limit: int | None) -> _LeasedStorage:
             # Two supervisors that start at once create the same tables: one of them retries.
             if attempt == attempts - 1:
                 raise TuneError(
-                    f"The database {_without_password(url)} cannot be opened: "
+                    f"The database {without_password(url)} cannot be opened: "
                     f"{str(error).splitlines()[0]}",
                     hint="Check the address, and that the folder can be written to.",
                     exit_code=EXIT_FAILED,
@@ -411,16 +404,3 @@ def _begin_immediately(engine: sa.Engine) -> None:
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-def _check_same(kept: object, value: object, message: str, *, hint: str) -> None:
-    """Raise an error unless a value is the one that the study has kept."""
-    if value != kept:
-        raise TuneError(message, hint=hint)
-
-
-def _without_password(url: str) -> str:
-    try:
-        return sa.make_url(url).render_as_string(hide_password=True)
-    except sa.exc.ArgumentError:
-        return url

@@ -146,22 +146,14 @@ class OpenStudy:
 
     def _engine(self) -> AbstractContextManager[Engine]:
         """The engine that the plan names."""
-        search = self.plan.search
-        if search.engine in KERAS_TUNER_ENGINES:
-            return KerasTunerEngine(
-                self.storage,
-                self.plan.search_space,
-                oracle=KERAS_TUNER_ENGINES[search.engine],
-                seed=search.seed,
-                enqueue=self._enqueued(),
-            )
-        engine = OptunaEngine(
-            self.storage,
-            self.plan.search_space,
-            sampler=search.engine,
-            seed=search.seed,
-            enqueue=self._enqueued(),
-        )
+        space, name, seed = self.plan.search_space, self.plan.search.engine, self.plan.search.seed
+        # Configs of the first trials: from the plan, and from the creation of the study.
+        kept = self.storage.attributes().get(f"{OURS}{_FIRST}", [])
+        enqueue = [config for config in (*self.plan.enqueue, *kept) if space.contains(config)]
+        if name in KERAS_TUNER_ENGINES:
+            oracle = KERAS_TUNER_ENGINES[name]
+            return KerasTunerEngine(self.storage, space, oracle=oracle, seed=seed, enqueue=enqueue)
+        engine = OptunaEngine(self.storage, space, sampler=name, seed=seed, enqueue=enqueue)
         return contextlib.nullcontext(engine)
 
     def _delete_expired(self, pool: SupervisedPool) -> None:
@@ -170,12 +162,6 @@ class OpenStudy:
         trained = [trial for trial in self.storage.trials() if trial.attempts]
         for number in expired_checkpoints(trained, self.plan):
             shutil.rmtree(pool.checkpoint(number), ignore_errors=True)
-
-    def _enqueued(self) -> list[Config]:
-        """Configs of the first trials: from the plan, and from the creation of the study."""
-        space = self.plan.search_space
-        kept = self.storage.attributes().get(f"{OURS}{_FIRST}", [])
-        return [config for config in (*self.plan.enqueue, *kept) if space.contains(config)]
 
 
 def open_study(

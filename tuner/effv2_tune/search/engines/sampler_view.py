@@ -53,15 +53,7 @@ class SamplerView:
             if number not in self._ids:
                 if trial.state == TrialState.FAIL or not trial.params:
                     continue
-                self._ids[number] = self._storage.create_new_trial(
-                    self._study_id,
-                    optuna.trial.create_trial(
-                        state=TrialState.RUNNING,
-                        params=trial.params,
-                        distributions=trial.distributions,
-                        system_attrs=trial.system_attrs,
-                    ),
-                )
+                self._ids[number] = self._storage.create_new_trial(self._study_id, _begun(trial))
                 self._running.add(number)
             if number in self._running and trial.state.is_finished():
                 self._running.remove(number)
@@ -85,12 +77,7 @@ class SamplerView:
         )
         sampled = self._storage.get_trial(trial_id)
         self._storage.set_trial_state_values(trial_id, TrialState.FAIL)
-        return optuna.trial.create_trial(
-            state=TrialState.RUNNING,
-            params=sampled.params,
-            distributions=sampled.distributions,
-            system_attrs=sampled.system_attrs,
-        )
+        return _begun(sampled)
 
     def _end(self, trial_id: int, trial: FrozenTrial, expected: Measurement | None) -> None:
         for key, value in trial.system_attrs.items():
@@ -133,6 +120,16 @@ class ExpectedOutcomes:
             if result.rung == last.rung
         ]
         return expected_outcome(last, full)
+
+
+def _begun(trial: FrozenTrial) -> FrozenTrial:
+    """A running trial with the parameters of ``trial``."""
+    return optuna.trial.create_trial(
+        state=TrialState.RUNNING,
+        params=trial.params,
+        distributions=trial.distributions,
+        system_attrs=trial.system_attrs,
+    )
 
 
 def _ended_before(trial: Trial, other: Trial) -> bool:

@@ -80,8 +80,8 @@ class SimulatedTrial:
     state: TrialState
     start: float
     stop: float
-    last_epoch: int | None
-    values: tuple[float, float] | None
+    last_epoch: int | None = None
+    values: tuple[float, float] | None = None
     notes: tuple[str, ...] = ()
     rungs: tuple[RungDecided, ...] = ()
 
@@ -389,8 +389,6 @@ def _follow(stream: Iterator[Event], clock: SimulatedClock, curves: Curves) -> l
                     state="running",
                     start=clock.seconds,
                     stop=clock.seconds,
-                    last_epoch=None,
-                    values=None,
                 ),
             )
         elif isinstance(event, RungDecided):

@@ -170,8 +170,8 @@ class Results:
             return "no trial has started yet\n"
         columns = ["on_front", "state", "quality", "train_seconds", "epochs_trained", "bucket"]
         notes = ["notes"] if frame["notes"].any() else []
-        shown = frame[[*columns, *parameter_names(trials), *notes]]
-        return str(shown.to_string(na_rep="")) + "\n"
+        table = frame[[*columns, *parameter_names(trials), *notes]]
+        return str(table.to_string(na_rep="")) + "\n"
 
     def report(self, path: Path) -> None:
         """Write the report to ``path``."""

@@ -83,6 +83,7 @@ class SelfTest:
         self._command = command
         self._hardware = hardware
         self._folder = folder
+        self._log = folder / "selftest.log"
         self._on_step = on_step
         self.environment: Environment | None = None
         self.checks: list[Check] = []
@@ -113,10 +114,6 @@ class SelfTest:
             return []
         text = written[-1].read_text(encoding="utf-8", errors="replace")
         return text.splitlines()[-_LOG_LINES:]
-
-    @property
-    def _log(self) -> Path:
-        return self._folder / "selftest.log"
 
     def _all(self) -> Iterator[Check]:
         self._on_step(f"starting {self._hardware.backend}, and compiling a small network")

@@ -147,14 +147,18 @@ class OpenStudy:
     def _engine(self) -> AbstractContextManager[Engine]:
         """The engine that the plan names."""
         space, name, seed = self.plan.search_space, self.plan.search.engine, self.plan.search.seed
-        # Configs of the first trials: from the plan, and from the creation of the study.
-        kept = self.storage.attributes().get(f"{OURS}{_FIRST}", [])
-        enqueue = [config for config in (*self.plan.enqueue, *kept) if space.contains(config)]
+        enqueue = self._enqueued()
         if name in KERAS_TUNER_ENGINES:
             oracle = KERAS_TUNER_ENGINES[name]
             return KerasTunerEngine(self.storage, space, oracle=oracle, seed=seed, enqueue=enqueue)
         engine = OptunaEngine(self.storage, space, sampler=name, seed=seed, enqueue=enqueue)
         return contextlib.nullcontext(engine)
+
+    def _enqueued(self) -> list[Config]:
+        """Configs of the first trials: from the plan, and from the creation of the study."""
+        space = self.plan.search_space
+        kept = self.storage.attributes().get(f"{OURS}{_FIRST}", [])
+        return [config for config in (*self.plan.enqueue, *kept) if space.contains(config)]
 
     def _delete_expired(self, pool: SupervisedPool) -> None:
         """Delete the checkpoints of ended trials whose weights are not kept."""

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 import numpy as np
 
-from effv2_tune.errors import EXIT_FAILED, TuneError
 from effv2_tune.files.atomic import durable_replace, sync, write_text
 from effv2_tune.files.checked_json import read_checked, write_checked
+from effv2_tune.files.disk_errors import disk_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     Array = np.ndarray[Any, np.dtype[Any]]
@@ -251,18 +252,10 @@ class BlockStore:
                     if intact
                 }
 
-    @contextlib.contextmanager
-    def _disk_errors(self) -> Iterator[None]:
-        """Report what the disk refuses."""
-        try:
-            yield
-        except OSError as error:
-            raise TuneError(
-                f"The {self.contents} cannot be written to {self.folder}: "
-                f"{error.strerror or error}.",
-                hint=self.hint,
-                exit_code=EXIT_FAILED,
-            ) from error
+    def _disk_errors(self) -> AbstractContextManager[None]:
+        return disk_errors(
+            f"The {self.contents} cannot be written to {self.folder}", hint=self.hint
+        )
 
 
 class BlockWriter:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from effv2_tune.errors import EXIT_FAILED, TuneError
 from effv2_tune.files.atomic import durable_replace
 from effv2_tune.files.cache import CACHE_VARIABLE
+from effv2_tune.files.disk_errors import disk_errors
 from effv2_tune.files.locks import exclusive_lock
 
 if TYPE_CHECKING:
@@ -98,17 +99,12 @@ def fetch(
     Raises:
         TuneError: If no URL provides the file, or the folder cannot be written.
     """
-    try:
+    hint = f"Set {CACHE_VARIABLE} to a folder on a disk with space."
+    with disk_errors(f"{destination} cannot be written", hint=hint):
         destination.parent.mkdir(parents=True, exist_ok=True)
         with exclusive_lock(destination.with_name(destination.name + ".lock")):
             if not (destination.is_file() and digest.matches(destination)):
                 _Download(destination, digest, on_bytes, retries).run(urls, fallback_hint)
-    except OSError as error:
-        raise TuneError(
-            f"{destination} cannot be written: {error.strerror or error}.",
-            hint=f"Set {CACHE_VARIABLE} to a folder on a disk with space.",
-            exit_code=EXIT_FAILED,
-        ) from error
     return destination
 
 
@@ -153,8 +149,7 @@ class _Download:
         part.unlink()
         return (
             f"provided another file than the published one: its {self.digest.algorithm} is "
-            f"{checksum}, "
-            f"not {self.digest.hexadecimal}"
+            f"{checksum}, not {self.digest.hexadecimal}"
         )
 
     def _download_with_retries(self, url: str, part: Path) -> str | None:

@@ -6,6 +6,8 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from effv2_tune.errors import EXIT_FAILED, TuneError
+from effv2_tune.files.atomic import replacing
+from effv2_tune.files.disk_errors import disk_errors
 from effv2_tune.report.analysis import analyse
 from effv2_tune.report.figures.front import quality_bounds
 from effv2_tune.report.figures.palette import INK, PAPER
@@ -28,7 +30,7 @@ SHARPNESS = 2  # pixels of a PNG for each CSS pixel, for screens of high density
 
 
 def write_picture(study: ReportInput, path: Path, *, width: int = 960, height: int = 540) -> Path:
-    """Write the front as a picture for a README or a paper.
+    """Write the front as a picture for a README or a paper, atomically.
 
     It shows the device with most complete trials, near the front where that is clearer.
 
@@ -52,15 +54,11 @@ def write_picture(study: ReportInput, path: Path, *, width: int = 960, height: i
         )
     with static_style(font_size=14):
         figure = picture_figure(study, width=width, height=height)
-        try:
+        hint = "Name a folder that exists and that you may write to."
+        with disk_errors(f"The picture cannot be written to {path}", hint=hint):
             path.parent.mkdir(parents=True, exist_ok=True)
-            figure.savefig(path, dpi=SHARPNESS * figure.dpi, metadata=METADATA[suffix])
-        except OSError as error:
-            raise TuneError(
-                f"The picture cannot be written to {path}: {error.strerror or error}.",
-                hint="Name a folder that exists and that you may write to.",
-                exit_code=EXIT_FAILED,
-            ) from error
+            with replacing(path, suffix=suffix) as file:
+                figure.savefig(file.name, dpi=SHARPNESS * figure.dpi, metadata=METADATA[suffix])
     return path
 
 

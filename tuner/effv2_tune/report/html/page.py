@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from effv2_tune.errors import EXIT_FAILED, TuneError
+from effv2_tune.files.atomic import write_text
+from effv2_tune.files.disk_errors import disk_errors
 from effv2_tune.report.analysis import STATE_WORDS, analyse
 from effv2_tune.report.figures.palette import DARK, PALETTE_NAME, TIME_COLOURS
 from effv2_tune.report.html import sections
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def write_report(study: ReportInput, path: Path) -> Path:
-    """Write a study's report to one HTML file.
+    """Write a study's report to one HTML file, atomically.
 
     The file holds Plotly's JavaScript (about 5 MB) and opens from a disk without a network; its
     content security policy forbids it to fetch anything.
@@ -43,15 +44,10 @@ def write_report(study: ReportInput, path: Path) -> Path:
         TuneError: The file cannot be written.
     """
     text = report_html(study)
-    try:
+    hint = "Name a folder that exists and that you may write to."
+    with disk_errors(f"The report cannot be written to {path}", hint=hint):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise TuneError(
-            f"The report cannot be written to {path}: {error.strerror or error}.",
-            hint="Name a folder that exists and that you may write to.",
-            exit_code=EXIT_FAILED,
-        ) from error
+        write_text(path, text)
     return path
 
 

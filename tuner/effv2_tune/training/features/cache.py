@@ -19,6 +19,7 @@ from effv2_tune.catalog import Scaling
 from effv2_tune.errors import EXIT_FAILED, TuneError
 from effv2_tune.files.atomic import write_text
 from effv2_tune.files.cache import CACHE_VARIABLE, cache_folder
+from effv2_tune.files.disk_errors import disk_errors
 from effv2_tune.files.locks import exclusive_lock, is_at, try_lock
 from effv2_tune.study.base import Value
 
@@ -179,18 +180,15 @@ class FeatureCache:
         """
         folder = self.folder_of(facts.key)
         with contextlib.ExitStack() as held:
-            try:
+            hint = (
+                f"Set {CACHE_VARIABLE} to a folder on a disk with space, or write 'features: off' "
+                "to run the backbone in every step."
+            )
+            with disk_errors(f"The features cannot be written to {folder}", hint=hint):
                 folder.mkdir(parents=True, exist_ok=True)
                 held.enter_context(exclusive_lock(_lock_of(folder), on_wait))
                 folder.mkdir(exist_ok=True)
                 _note(folder / _FACTS, facts)
-            except OSError as error:
-                raise TuneError(
-                    f"The features cannot be written to {folder}: {error.strerror or error}.",
-                    hint=f"Set {CACHE_VARIABLE} to a folder on a disk with space, or write "
-                    "'features: off' to run the backbone in every step.",
-                    exit_code=EXIT_FAILED,
-                ) from error
             yield folder
 
     def of_changed_data(self, facts: FeatureFacts) -> list[Entry]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from effv2_tune.report.analysis import network_of
+from effv2_tune.report.figures.palette import TIME_COLOURS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -17,17 +18,7 @@ TRAINING = "training, complete trials"
 
 def spent_seconds(trials: Iterable[Trial]) -> dict[str, float]:
     """Seconds of wall time by kind of work; the parts are those of ``palette.TIME_COLOURS``."""
-    total = {
-        TRAINING: 0.0,
-        "training, other trials": 0.0,
-        "evaluation": 0.0,
-        "compilation": 0.0,
-        "extracting features": 0.0,
-        "measuring step times": 0.0,
-        "building networks": 0.0,
-        "checkpoints": 0.0,
-        "waiting and the rest": 0.0,
-    }
+    total = dict.fromkeys(TIME_COLOURS, 0.0)
     for trial in trials:
         times = trial.times
         training = TRAINING if trial.state == "complete" else "training, other trials"

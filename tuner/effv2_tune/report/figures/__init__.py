@@ -1,6 +1,6 @@
 """Draws the figures of a report, for the page with Plotly, and as a picture.
 
-Plotly takes a second to import, so each function imports it when it is called.
+Plotly takes a second to import, so it is imported when the first figure is drawn.
 """
 
 from __future__ import annotations

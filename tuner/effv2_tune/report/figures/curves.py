@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import html
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from effv2_tune.report.analysis import network_of, variant_of
 from effv2_tune.report.figures.palette import INK, QUIET, variant_colour
-from effv2_tune.report.figures.theme import layout
+from effv2_tune.report.figures.theme import new_figure
 from effv2_tune.report.quantities import label_of
 
 if TYPE_CHECKING:
@@ -24,10 +24,8 @@ Curve = Literal["quality", "validation_loss", "train_loss"]
 
 def curves_figure(analysis: Analysis, curve: Curve = "quality") -> go.Figure:
     """The learning curves of all trials, those of the front on top and labelled at their ends."""
-    import plotly.graph_objects as go
-
     quality = analysis.study.quality
-    figure = go.Figure(layout=layout(hovermode="closest"))
+    figure = new_figure()
     trained = [trial for trial in analysis.study.trials if trial.curve]
     front = [trial for trial in trained if trial.number in analysis.front]
     others = [trial for trial in trained if trial.number not in analysis.front]
@@ -38,10 +36,10 @@ def curves_figure(analysis: Analysis, curve: Curve = "quality") -> go.Figure:
         ("complete, not on the front", complete, "solid"),
     ):
         if members:
-            figure.add_trace(_background_curves(name, members, dash, curve, quality))
+            _draw_background(figure, name, members, curve, quality, dash=dash)
     labels = _end_labels(front, curve, quality)
     for trial in front:
-        figure.add_trace(_front_curve(trial, curve, quality, labels.get(trial.number, "")))
+        _draw_front_curve(figure, trial, curve, quality, labels.get(trial.number, ""))
     figure.update_xaxes(title="epoch", rangemode="tozero", tickformat=",d")
     figure.update_yaxes(title=curve_title(curve, quality))
     return figure
@@ -68,12 +66,10 @@ def curve_values(trial: Trial, curve: Curve, quality: str) -> list[float]:
             return [epoch.train_loss for epoch in trial.curve]
 
 
-def _background_curves(
-    name: str, members: Sequence[Trial], dash: str, curve: Curve, quality: str
-) -> Any:
-    """All of them as one trace with gaps: a thousand traces would be slow to draw."""
-    import plotly.graph_objects as go
-
+def _draw_background(
+    figure: go.Figure, name: str, members: Sequence[Trial], curve: Curve, quality: str, *, dash: str
+) -> None:
+    """Draw all of them as one trace with gaps: a thousand traces would be slow to draw."""
     epochs: list[int | None] = []
     values: list[float | None] = []
     texts: list[str] = []
@@ -82,7 +78,7 @@ def _background_curves(
         values += [*curve_values(trial, curve, quality), None]
         label = html.escape(f"trial {trial.number}, {network_of(trial)}")
         texts += [label] * (len(trial.curve) + 1)
-    return go.Scatter(
+    figure.add_scatter(
         name=name,
         x=epochs,
         y=values,
@@ -116,12 +112,11 @@ def _end_labels(front: Sequence[Trial], curve: Curve, quality: str) -> dict[int,
     return labels
 
 
-def _front_curve(trial: Trial, curve: Curve, quality: str, label_at_end: str) -> Any:
-    import plotly.graph_objects as go
-
-    name = f"trial {trial.number}"
-    label = html.escape(f"{name}, {network_of(trial)}")
-    return go.Scatter(
+def _draw_front_curve(
+    figure: go.Figure, trial: Trial, curve: Curve, quality: str, label_at_end: str
+) -> None:
+    label = html.escape(f"trial {trial.number}, {network_of(trial)}")
+    figure.add_scatter(
         name=label,
         x=[epoch.epoch for epoch in trial.curve],
         y=curve_values(trial, curve, quality),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import html
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from effv2_tune.report.analysis import network_of, pixels_of, quality_of, seconds_of, variant_of
 from effv2_tune.report.figures.hover import hover_text
 from effv2_tune.report.figures.palette import INK, PAPER, QUIET, resolution_symbols, variant_colour
-from effv2_tune.report.figures.theme import TimeScale, layout
+from effv2_tune.report.figures.theme import TimeScale, new_figure
 from effv2_tune.report.quantities import label_of
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from effv2_tune.pareto import Objective
     from effv2_tune.report.analysis import Analysis, DeviceAnalysis
+    from effv2_tune.study.trial import Trial
 
 FEWEST_TO_ZOOM = 4  # points; with fewer there is nothing to leave out
 
@@ -31,21 +32,18 @@ def front_figure(
         near_front: Show only the range of qualities of the front and of the better half of the
             complete trials.
     """
-    import plotly.graph_objects as go
-
     study = analysis.study
     seconds = [seconds_of(trial) for trial in device.complete]
     seconds += [trial.rungs[-1].projected_seconds for trial in device.pruned]
     scale = TimeScale(seconds)
-    figure = go.Figure(layout=layout(hovermode="closest"))
-    figure.add_traces(
-        [
-            *_pruned_traces(device, scale, study.quality),
-            *_staircase_traces(device, scale),
-            *_complete_traces(analysis, device, scale),
-            *_knee_traces(device, scale),
-        ]
-    )
+    figure = new_figure()
+    if device.pruned:
+        _draw_pruned(figure, device, scale, study.quality)
+    if device.front[1:]:
+        _draw_staircase(figure, device, scale)
+    _draw_complete(figure, analysis, device, scale)
+    if device.knee is not None:
+        _draw_knee(figure, device.knee, device, scale)
     figure.update_xaxes(title=f"training time{scale.suffix}", **scale.axis)
     figure.update_yaxes(title=f"validation {label_of(study.quality)}")
     bounds = quality_bounds(device, study.objective) if near_front else None
@@ -83,50 +81,37 @@ def _bounds_of_one_quality(device: DeviceAnalysis) -> tuple[float, float] | None
     return (only - 0.02, only + 0.02) if len(qualities) == 1 else None
 
 
-def _pruned_traces(device: DeviceAnalysis, scale: TimeScale, quality: str) -> list[Any]:
-    import plotly.graph_objects as go
-
-    if not device.pruned:
-        return []
-    return [
-        go.Scatter(
-            name="stopped early: quality so far, projected time; not completed",
-            x=[scale(trial.rungs[-1].projected_seconds) for trial in device.pruned],
-            y=[trial.rungs[-1].quality for trial in device.pruned],
-            mode="markers",
-            marker={"symbol": "x-thin", "size": 8, "line": {"width": 1.4, "color": QUIET}},
-            opacity=0.45,
-            text=[hover_text(trial, quality) for trial in device.pruned],
-            hoverinfo="text",
-        )
-    ]
+def _draw_pruned(figure: go.Figure, device: DeviceAnalysis, scale: TimeScale, quality: str) -> None:
+    figure.add_scatter(
+        name="stopped early: quality so far, projected time; not completed",
+        x=[scale(trial.rungs[-1].projected_seconds) for trial in device.pruned],
+        y=[trial.rungs[-1].quality for trial in device.pruned],
+        mode="markers",
+        marker={"symbol": "x-thin", "size": 8, "line": {"width": 1.4, "color": QUIET}},
+        opacity=0.45,
+        text=[hover_text(trial, quality) for trial in device.pruned],
+        hoverinfo="text",
+    )
 
 
-def _staircase_traces(device: DeviceAnalysis, scale: TimeScale) -> list[Any]:
-    import plotly.graph_objects as go
-
-    if not device.front[1:]:
-        return []
-    return [
-        go.Scatter(
-            name="Pareto front",
-            x=[scale(seconds_of(trial)) for trial in device.front],
-            y=[quality_of(trial) for trial in device.front],
-            mode="lines",
-            # With a trial's quality up to the next slower trial: what a time budget buys.
-            line={"shape": "hv", "color": INK, "width": 1.6},
-            opacity=0.75,
-            hoverinfo="skip",
-        )
-    ]
+def _draw_staircase(figure: go.Figure, device: DeviceAnalysis, scale: TimeScale) -> None:
+    figure.add_scatter(
+        name="Pareto front",
+        x=[scale(seconds_of(trial)) for trial in device.front],
+        y=[quality_of(trial) for trial in device.front],
+        mode="lines",
+        # With a trial's quality up to the next slower trial: what a time budget buys.
+        line={"shape": "hv", "color": INK, "width": 1.6},
+        opacity=0.75,
+        hoverinfo="skip",
+    )
 
 
-def _complete_traces(analysis: Analysis, device: DeviceAnalysis, scale: TimeScale) -> list[Any]:
-    import plotly.graph_objects as go
-
+def _draw_complete(
+    figure: go.Figure, analysis: Analysis, device: DeviceAnalysis, scale: TimeScale
+) -> None:
     symbols = resolution_symbols({pixels_of(trial) for trial in device.trials})
     networks = sorted({(variant_of(trial), pixels_of(trial)) for trial in device.complete})
-    traces = []
     for variant, pixels in networks:
         members = [
             trial
@@ -134,47 +119,38 @@ def _complete_traces(analysis: Analysis, device: DeviceAnalysis, scale: TimeScal
             if (variant_of(trial), pixels_of(trial)) == (variant, pixels)
         ]
         on_front = [trial.number in analysis.front for trial in members]
-        traces.append(
-            go.Scatter(
-                name=html.escape(network_of(members[0])),
-                x=[scale(seconds_of(trial)) for trial in members],
-                y=[quality_of(trial) for trial in members],
-                mode="markers",
-                marker={
-                    "color": variant_colour(variant),
-                    "symbol": symbols[pixels],
-                    "size": [13 if front else 9 for front in on_front],
-                    "opacity": [1.0 if front else 0.7 for front in on_front],
-                    "line": {
-                        "color": [INK if front else PAPER for front in on_front],
-                        "width": [1.6 if front else 0.8 for front in on_front],
-                    },
+        figure.add_scatter(
+            name=html.escape(network_of(members[0])),
+            x=[scale(seconds_of(trial)) for trial in members],
+            y=[quality_of(trial) for trial in members],
+            mode="markers",
+            marker={
+                "color": variant_colour(variant),
+                "symbol": symbols[pixels],
+                "size": [13 if front else 9 for front in on_front],
+                "opacity": [1.0 if front else 0.7 for front in on_front],
+                "line": {
+                    "color": [INK if front else PAPER for front in on_front],
+                    "width": [1.6 if front else 0.8 for front in on_front],
                 },
-                text=[hover_text(trial, analysis.study.quality) for trial in members],
-                hoverinfo="text",
-                cliponaxis=False,
-            )
-        )
-    return traces
-
-
-def _knee_traces(device: DeviceAnalysis, scale: TimeScale) -> list[Any]:
-    import plotly.graph_objects as go
-
-    if device.knee is None:
-        return []
-    return [
-        go.Scatter(
-            name="knee",
-            x=[scale(seconds_of(device.knee))],
-            y=[quality_of(device.knee)],
-            mode="markers+text",
-            marker={"symbol": "circle-open", "size": 24, "color": INK, "line": {"width": 2}},
-            text=["knee"],
-            # At the right end there is no room on the right.
-            textposition="bottom left" if device.knee is device.front[-1] else "bottom right",
-            textfont={"color": INK, "size": 14},
-            hoverinfo="skip",
+            },
+            text=[hover_text(trial, analysis.study.quality) for trial in members],
+            hoverinfo="text",
             cliponaxis=False,
         )
-    ]
+
+
+def _draw_knee(figure: go.Figure, knee: Trial, device: DeviceAnalysis, scale: TimeScale) -> None:
+    figure.add_scatter(
+        name="knee",
+        x=[scale(seconds_of(knee))],
+        y=[quality_of(knee)],
+        mode="markers+text",
+        marker={"symbol": "circle-open", "size": 24, "color": INK, "line": {"width": 2}},
+        text=["knee"],
+        # To the right of the right end there is no space.
+        textposition="bottom left" if knee is device.front[-1] else "bottom right",
+        textfont={"color": INK, "size": 14},
+        hoverinfo="skip",
+        cliponaxis=False,
+    )

@@ -6,7 +6,7 @@ import html
 from typing import TYPE_CHECKING, Literal
 
 from effv2_tune.report.figures.palette import PAPER, TIME_COLOURS, variant_colour
-from effv2_tune.report.figures.theme import layout
+from effv2_tune.report.figures.theme import new_figure
 from effv2_tune.report.quantities import human_seconds, time_unit
 
 if TYPE_CHECKING:
@@ -24,24 +24,20 @@ def growth_figure(points: Sequence[GrowthPoint], over: Literal["trials", "time"]
         points: One for each trial that ended, in the order of their ends.
         over: Count ended trials, or the time since the search began.
     """
-    import plotly.graph_objects as go
-
-    figure = go.Figure(layout=layout(hovermode="closest"))
+    figure = new_figure()
     by_trials = over == "trials"
     unit = time_unit(max((point.seconds for point in points), default=0.0))
-    figure.add_trace(
-        go.Scatter(
-            x=[point.ended if by_trials else point.seconds / unit.seconds for point in points],
-            y=[point.share for point in points],
-            mode="lines",
-            line={"shape": "hv", "color": variant_colour("b0"), "width": 2.4},
-            text=[
-                f"after trial {point.trial} ({point.ended} ended, {human_seconds(point.seconds)})"
-                f"<br>{point.share:.1%} of the final hypervolume"
-                for point in points
-            ],
-            hoverinfo="text",
-        )
+    figure.add_scatter(
+        x=[point.ended if by_trials else point.seconds / unit.seconds for point in points],
+        y=[point.share for point in points],
+        mode="lines",
+        line={"shape": "hv", "color": variant_colour("b0"), "width": 2.4},
+        text=[
+            f"after trial {point.trial} ({point.ended} ended, {human_seconds(point.seconds)})"
+            f"<br>{point.share:.1%} of the final hypervolume"
+            for point in points
+        ],
+        hoverinfo="text",
     )
     figure.update_xaxes(
         title="trials ended" if by_trials else f"time since the start ({unit.name})",
@@ -58,26 +54,22 @@ def time_figure(shares: Iterable[tuple[str, dict[str, float]]]) -> go.Figure:
         shares: For each bar its name and the seconds of each part, parts named as in
             ``palette.TIME_COLOURS``; the first bar is drawn on top.
     """
-    import plotly.graph_objects as go
-
     bars = list(shares)
     unit = time_unit(max((sum(parts.values()) for _, parts in bars), default=0.0))
-    figure = go.Figure(layout=layout(hovermode="closest", barmode="stack"))
+    figure = new_figure(barmode="stack")
     for part, colour in TIME_COLOURS.items():
         seconds = [parts.get(part, 0.0) for _, parts in bars]
         if not any(seconds):
             continue
-        figure.add_trace(
-            go.Bar(
-                name=part,
-                orientation="h",
-                y=[html.escape(name) for name, _ in bars],
-                x=[amount / unit.seconds for amount in seconds],
-                marker={"color": colour, "line": {"width": 1, "color": PAPER}},
-                text=[f"{part}: {human_seconds(amount)}" for amount in seconds],
-                textposition="none",
-                hoverinfo="text",
-            )
+        figure.add_bar(
+            name=part,
+            orientation="h",
+            y=[html.escape(name) for name, _ in bars],
+            x=[amount / unit.seconds for amount in seconds],
+            marker={"color": colour, "line": {"width": 1, "color": PAPER}},
+            text=[f"{part}: {human_seconds(amount)}" for amount in seconds],
+            textposition="none",
+            hoverinfo="text",
         )
     figure.update_xaxes(title=f"wall time ({unit.name})")
     figure.update_yaxes(autorange="reversed", showgrid=False, automargin=True)

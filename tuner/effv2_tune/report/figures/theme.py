@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from effv2_tune.report.figures.palette import INK, LINE, PAPER, QUIET
 from effv2_tune.report.quantities import human_seconds, ladder_ticks, spans_decades, time_unit
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
 
@@ -45,8 +48,10 @@ class TimeScale:
         return seconds / self.divisor
 
 
-def layout(**more: Any) -> dict[str, Any]:
-    """Plotly's layout of every figure, with further settings."""
+def new_figure(**more: Any) -> go.Figure:
+    """An empty figure with the layout of all figures, and further settings of it."""
+    import plotly.graph_objects as go
+
     axis = {
         "gridcolor": LINE,
         "linecolor": QUIET,
@@ -56,7 +61,7 @@ def layout(**more: Any) -> dict[str, Any]:
         "automargin": True,
         "showline": True,
     }
-    return {
+    layout = {
         "template": "none",
         "font": {"family": FONT, "size": 13, "color": INK},
         "paper_bgcolor": PAPER,
@@ -65,6 +70,7 @@ def layout(**more: Any) -> dict[str, Any]:
         "xaxis": dict(axis),
         "yaxis": dict(axis),
         "height": 460,
+        "hovermode": "closest",
         "showlegend": False,
         "hoverlabel": {
             "align": "left",
@@ -74,3 +80,4 @@ def layout(**more: Any) -> dict[str, Any]:
         },
         **more,
     }
+    return go.Figure(layout=layout)

@@ -9,13 +9,17 @@ from __future__ import annotations
 import json
 import os
 import platform
+from contextlib import suppress
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, distribution
+from importlib.metadata import PackageNotFoundError, distribution, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from effv2_tune.errors import TuneError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 Kind = Literal["cpu", "gpu", "tpu"]
 Backend = Literal["tensorflow", "jax"]
@@ -123,7 +127,7 @@ def usable_bytes() -> int:
     """Memory available to processes: the machine's, or the container's limit if lower."""
     machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
+        limit = _content(Path("/sys/fs/cgroup/memory.max"))
     except OSError:
         return machine
     return machine if limit == "max" else min(machine, int(limit))
@@ -132,6 +136,15 @@ def usable_bytes() -> int:
 def threads_each(cpu_count: int, workers: int) -> int:
     """Compute threads of each worker when several share the processors."""
     return max(cpu_count // workers, 1)
+
+
+def installed_versions(packages: Iterable[str]) -> dict[str, str]:
+    """The versions of those of the packages that are installed."""
+    versions = {}
+    for package in packages:
+        with suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    return versions
 
 
 def probe_packages() -> Packages:
@@ -254,51 +267,52 @@ def _gpu(backend: str, host: Host, packages: Packages) -> Hardware:
 
 
 def _cpu_name(root: Path) -> str:
-    try:
-        for line in (root / "proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
+    with suppress(OSError):
+        name = _first_value(root / "proc/cpuinfo", "model name")
+        if name is not None:
+            return name
     return platform.processor() or platform.machine()
 
 
 def _gpus(root: Path) -> tuple[str, ...]:
-    names = []
-    for path in sorted(root.glob("proc/driver/nvidia/gpus/*/information")):
-        model = [
-            line.split(":", 1)[1].strip()
-            for line in path.read_text(encoding="utf-8").splitlines()
-            if line.startswith("Model:")
-        ]
-        names.append(model[0] if model else "NVIDIA GPU")
-    if names:
-        return tuple(names)
+    drivers = sorted(root.glob("proc/driver/nvidia/gpus/*/information"))
+    if drivers:
+        return tuple(_first_value(driver, "Model") or "NVIDIA GPU" for driver in drivers)
     # In some containers the driver's files are hidden and only the device nodes are there.
     nodes = [path for path in root.glob("dev/nvidia*") if path.name[6:].isdigit()]
     return ("NVIDIA GPU",) * len(nodes)
 
 
+def _first_value(path: Path, key: str) -> str | None:
+    """The value of the first line ``key: value`` of a file in ``/proc``."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith(key):
+            return line.split(":", 1)[1].strip()
+    return None
+
+
 def _tpu_nodes(root: Path) -> list[Path]:
     """Device nodes of TPU chips: ``accel*`` up to v4, ``vfio/*`` from v5e on."""
     nodes = sorted(root.glob("dev/accel[0-9]*"))
-    vendors = (
-        path.read_text(encoding="ascii").strip()
-        for path in root.glob("sys/bus/pci/devices/*/vendor")
-    )
-    if not nodes and _GOOGLE_PCI_VENDOR in vendors:
+    if not nodes and _google_devices(root):
         nodes = sorted(path for path in root.glob("dev/vfio/*") if path.name.isdigit())
     return nodes
 
 
 def _tpu_kind(root: Path) -> str:
-    for vendor in sorted(root.glob("sys/bus/pci/devices/*/vendor")):
-        number = vendor.with_name("device")
-        if vendor.read_text(encoding="ascii").strip() == _GOOGLE_PCI_VENDOR and number.is_file():
-            kind = _TPU_KINDS.get(number.read_text(encoding="ascii").strip(), "")
-            if kind:
-                return kind
-    return ""
+    numbers = (folder / "device" for folder in _google_devices(root))
+    kinds = (_TPU_KINDS.get(_content(number)) for number in numbers if number.is_file())
+    return next(filter(None, kinds), "")
+
+
+def _google_devices(root: Path) -> list[Path]:
+    """Folders of Google's PCI devices."""
+    vendors = sorted(root.glob("sys/bus/pci/devices/*/vendor"))
+    return [vendor.parent for vendor in vendors if _content(vendor) == _GOOGLE_PCI_VENDOR]
+
+
+def _content(path: Path) -> str:
+    return path.read_text(encoding="ascii").strip()
 
 
 def _tpu_holders(root: Path) -> tuple[Holder, ...]:

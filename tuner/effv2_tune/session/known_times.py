@@ -6,7 +6,6 @@ import hashlib
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import ValidationError
@@ -15,6 +14,7 @@ from effv2_tune.errors import TuneError
 from effv2_tune.files.atomic import write_text
 from effv2_tune.files.cache import cache_folder
 from effv2_tune.forecast.times import KnownTime, same_work
+from effv2_tune.host import installed_versions
 from effv2_tune.session.location import RUNS
 from effv2_tune.study.base import Value
 from effv2_tune.study.bucket import BucketKey
@@ -146,13 +146,7 @@ def as_known(measured: Measured) -> KnownTime:
 
 def versions_of(backend: str) -> dict[str, str]:
     """Versions of the installed packages that a step's time depends on."""
-    versions = {}
-    for package in _PACKAGES[backend]:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return versions
+    return installed_versions(_PACKAGES[backend])
 
 
 def _measured(backend: str, threads: int) -> Iterator[MeasuredBucket]:

@@ -6,11 +6,10 @@ import os
 import platform
 import socket
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Literal
 
 from effv2_tune.errors import EXIT_FAILED, TuneError
-from effv2_tune.host import THREADS_VARIABLE, usable_bytes
+from effv2_tune.host import THREADS_VARIABLE, installed_versions, usable_bytes
 from effv2_tune.study.bucket import Placement
 from effv2_tune.study.trial import Environment
 from effv2_tune.training.backends import open_backend
@@ -75,7 +74,7 @@ def open_device(
         precision=resolved,
         threads=_threads(backend),
         host=socket.gethostname(),
-        versions=_versions(),
+        versions={"python": platform.python_version()} | installed_versions(_PACKAGES),
     )
     placement = Placement(
         backend=backend,
@@ -105,13 +104,3 @@ def _check_backend(backend: BackendName) -> None:
             hint=f"Set KERAS_BACKEND={backend} before Keras is imported.",
             exit_code=EXIT_FAILED,
         )
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return versions

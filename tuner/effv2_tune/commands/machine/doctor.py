@@ -6,7 +6,6 @@ import json
 import platform
 import tempfile
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -75,7 +74,7 @@ def command(
     name.
     """
     from effv2_tune.commands.machine.features import as_facts, summary
-    from effv2_tune.host import choose_hardware, probe_host, probe_packages
+    from effv2_tune.host import choose_hardware, installed_versions, probe_host, probe_packages
     from effv2_tune.training.features.cache import FeatureCache
 
     host, packages = probe_host(), probe_packages()
@@ -89,9 +88,7 @@ def command(
         }
     except TuneError as error:
         verdict = {"kind": None, "backend": None, "why": str(error)}
-    versions = {"python": platform.python_version()} | {
-        name: found for name in _PACKAGES if (found := _version(name)) is not None
-    }
+    versions = {"python": platform.python_version()} | installed_versions(_PACKAGES)
     facts = {"use": verdict, "host": asdict(host), "versions": versions}
     features = FeatureCache()
     if not as_json:
@@ -99,8 +96,8 @@ def command(
         click.echo(f"cpu       {host.cpu}, {host.cpu_count} processors")
         click.echo(f"gpu       {', '.join(host.gpus) or 'none'}")
         click.echo(f"tpu       {f'{host.tpu_chips} chips' if host.tpu_chips else 'none'}")
-        for name, found in versions.items():
-            click.echo(f"{name:<13} {found}")
+        for name, version in versions.items():
+            click.echo(f"{name:<13} {version}")
         click.echo(f"features      {summary(features)}")
     tested = None
     if selftest and chosen is not None:
@@ -133,10 +130,3 @@ def _test(chosen: Hardware, *, as_json: bool) -> dict[str, Any]:
         "checks": [check.model_dump() for check in test.checks],
         "report": report,
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

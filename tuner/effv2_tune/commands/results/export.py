@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import shlex
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from effv2_tune.commands.new_file import write_new
+from effv2_tune.commands.new_file import output_option, write_new
 from effv2_tune.commands.options import study_location
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @click.command(
@@ -39,14 +41,7 @@ from effv2_tune.commands.options import study_location
     metavar="KIND",
     help="Device kind to choose from, where trials ran on several: their times are not comparable.",
 )
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    default=Path("train.yaml"),
-    show_default=True,
-    help="The file to write; an existing one is never overwritten.",
-)
+@output_option("train.yaml")
 def command(
     folder: str | Path,
     *,
@@ -70,6 +65,4 @@ def command(
         record, pick, max_seconds=max_seconds, min_quality=min_quality, device=device
     )
     text = to_training_run(record, trial, pick=pick).to_yaml()
-    write_new(output, text)
-    click.echo(str(output))
-    click.echo(f"Next: effv2-tune train {shlex.quote(str(output))}", err=True)
+    write_new(output, text, next_command="train")

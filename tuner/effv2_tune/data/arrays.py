@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from effv2_tune.data.decode import fit_square
+from effv2_tune.data.files import require_file
 from effv2_tune.data.pool import TRAIN, Indices, Pool, checked_labels
 from effv2_tune.errors import TuneError
 
@@ -132,35 +133,29 @@ def read_npz(path: Path, classes: tuple[str, ...] | None = None) -> Pool:
 
 
 def check_npz(path: Path) -> list[TuneError]:
-    """Validate an npz by the headers of its arrays alone; returns all mistakes."""
-    if not path.is_file():
-        return [
-            TuneError(
-                f"There is no file {path}.",
-                hint="Correct 'path:'; it is read relative to the study file.",
-            )
-        ]
+    """Validate an npz by the headers of its arrays alone; returns the mistakes in its images.
+
+    Raises:
+        TuneError: It cannot be read, or has no training images.
+    """
+    require_file(path)
     try:
         shapes = _npz_shapes(path)
     except (zipfile.BadZipFile, ValueError, OSError, EOFError) as error:
-        return [
-            TuneError(
-                f"{path} is not an npz file that NumPy can read ({error}).",
-                hint="Write it again with numpy.savez(path, x_train=..., y_train=...).",
-            )
-        ]
+        raise TuneError(
+            f"{path} is not an npz file that NumPy can read ({error}).",
+            hint="Write it again with numpy.savez(path, x_train=..., y_train=...).",
+        ) from error
     keys = _keys_in(list(shapes))
     if TRAIN not in keys:
-        return [
-            TuneError(
-                f"{path} has the arrays {', '.join(sorted(shapes)) or 'none'}; expected x_train "
-                "and y_train (or x and y).",
-                hint="Save the images as x_train, the labels as y_train, and the test images as "
-                "x_test and y_test.",
-            )
-        ]
-    found = [_image_mistake(path, images, *shapes[images]) for images, _ in keys.values()]
-    mistakes = [mistake for mistake in found if mistake]
+        raise TuneError(
+            f"{path} has the arrays {', '.join(sorted(shapes)) or 'none'}; expected x_train and "
+            "y_train (or x and y).",
+            hint="Save the images as x_train, the labels as y_train, and the test images as "
+            "x_test and y_test.",
+        )
+    checked = [_image_mistake(path, images, *shapes[images]) for images, _ in keys.values()]
+    mistakes = [mistake for mistake in checked if mistake]
     sizes = {shapes[images][0][1:3] for images, _ in keys.values()}
     if not mistakes and len(sizes) > 1:
         listed = " and ".join(f"{height} x {width}" for height, width in sorted(sizes))

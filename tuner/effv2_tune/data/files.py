@@ -27,7 +27,9 @@ IMAGE_ENDINGS = frozenset(
     (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 )
 _IMAGES_PER_TASK = 64
-_SHOWN = 10
+#: Lines of a list in a message.
+SHOWN = 10
+PATH_HINT = "Correct 'path:'; it is read relative to the study file."
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -200,11 +202,25 @@ def _refuse(unreadable: Sequence[UnreadableImageError], count: int) -> None:
     if not unreadable:
         return
     listed = sorted((str(error.path), error.reason) for error in unreadable)
-    lines = [f"  {path}: {reason}" for path, reason in listed[:_SHOWN]]
-    if len(listed) > _SHOWN:
-        lines.append(f"  and {len(listed) - _SHOWN:,} more")
+    lines = shortened([f"{path}: {reason}" for path, reason in listed])
     noun = "image" if len(listed) == 1 else "images"
     raise TuneError(
-        f"{len(listed):,} of {count:,} images cannot be read:\n" + "\n".join(lines),
+        f"{len(listed):,} of {count:,} images cannot be read:\n{lines}",
         hint=f"Repair or remove the {noun}, then run the same command again.",
     )
+
+
+def require_file(path: Path) -> None:
+    """Refuse a ``path:`` at which there is no file.
+
+    Raises:
+        TuneError: There is none.
+    """
+    if not path.is_file():
+        raise TuneError(f"There is no file {path}.", hint=PATH_HINT)
+
+
+def shortened(lines: Sequence[str]) -> str:
+    """The first lines of a list in a message, indented, and the number of the others."""
+    more = [f"and {len(lines) - SHOWN:,} more"] if len(lines) > SHOWN else []
+    return "\n".join(f"  {line}" for line in [*lines[:SHOWN], *more])

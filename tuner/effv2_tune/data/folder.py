@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from effv2_tune.data.files import IMAGE_ENDINGS, FileImages
+from effv2_tune.data.files import IMAGE_ENDINGS, PATH_HINT, FileImages
 from effv2_tune.data.pool import TEST, TRAIN, VALIDATION, Pool
 from effv2_tune.errors import TuneError, did_you_mean
 
@@ -99,7 +99,7 @@ def list_folder(root: Path) -> Listing:
     if not root.is_dir():
         raise TuneError(
             f"{root} is a file, not a folder." if root.exists() else f"There is no folder {root}.",
-            hint="Correct 'path:'; it is read relative to the study file.",
+            hint=PATH_HINT,
         )
     left_out: list[Path] = []
     paths, names = {}, {}

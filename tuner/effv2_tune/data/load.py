@@ -63,8 +63,12 @@ def load_dataset(
         cores=cores or available_cores(),
         on_progress=on_progress or ignore_progress,
     )
-    pool = _read_pool(spec, base, options, known)
-    check_classes(pool, str(base / spec.path) if spec.path else spec.name)
+    path = _path_of(spec, base)
+    if spec.name in known:
+        pool = read_published(known[spec.name], path, options)
+    else:
+        pool = _read_local(spec, path)
+    check_classes(pool, str(path or spec.name))
     indices = split_pool(pool, spec)
     wanted = (indices.train, indices.validation, indices.test)
     train, validation, test = (
@@ -93,39 +97,30 @@ def check_dataset(spec: DataSpec, *, base: Path) -> list[str]:
 
 
 def _mistakes_in(spec: DataSpec, base: Path) -> list[TuneError]:
-    if spec.path is None:
-        if spec.name == "digits":
-            split_pool(read_digits(), spec)
-        return []
-    path = base / spec.path
+    path = _path_of(spec, base)
     if spec.name in KNOWN:
-        return check_published(KNOWN[spec.name], path)
-    if spec.name == "npz":
+        return [] if path is None else check_published(KNOWN[spec.name], path)
+    if path is not None and spec.name == "npz":
         return check_npz(path)
-    pool = read_folder(path) if spec.name == "folder" else read_table(path, _columns(spec))
-    check_classes(pool, str(path))
+    pool = _read_local(spec, path)
+    check_classes(pool, str(path or spec.name))
     split_pool(pool, spec)
     return []
 
 
-def _read_pool(
-    spec: DataSpec, base: Path, options: StorageOptions, known: Mapping[str, KnownDataset]
-) -> Pool:
-    path = None if spec.path is None else base / spec.path
-    if spec.name in known:
-        return read_published(known[spec.name], path, options)
+def _path_of(spec: DataSpec, base: Path) -> Path | None:
+    return None if spec.path is None else base / spec.path
+
+
+def _read_local(spec: DataSpec, path: Path | None) -> Pool:
+    """The images of a dataset without a download; image files are decoded later."""
     if path is None:
         return read_digits()
     if spec.name == "npz":
         return read_npz(path)
     if spec.name == "folder":
         return read_folder(path)
-    return read_table(path, _columns(spec))
-
-
-def _columns(spec: DataSpec) -> dict[str, str]:
-    """The names of a table's columns, by their meanings."""
-    return {str(meaning): name for meaning, name in (spec.columns or {}).items()}
+    return read_table(path, {str(meaning): name for meaning, name in (spec.columns or {}).items()})
 
 
 def _read_only(images: Images, labels: Labels) -> Split:

@@ -98,13 +98,17 @@ def find_published(known: KnownDataset, path: Path) -> LocalCopy:
 
 
 def check_published(known: KnownDataset, path: Path) -> list[TuneError]:
-    """Validate a known dataset on disk, without reading its images; returns all mistakes."""
-    try:
-        copy = find_published(known, path)
-        if copy.kind == "images":
-            list_folder(copy.path)
-    except TuneError as error:
-        return [error]
+    """Validate a known dataset on disk, without reading its images.
+
+    Returns:
+        The mistakes in the images of an npz.
+
+    Raises:
+        TuneError: It is missing, incomplete or another dataset.
+    """
+    copy = find_published(known, path)
+    if copy.kind == "images":
+        list_folder(copy.path)
     return check_npz(copy.path) if copy.kind == "npz" else []
 
 

@@ -28,6 +28,11 @@ _CIFAR100_CLASSES = (
 )
 
 
+_FASHION_CLASSES = (
+    "T-shirt/top, Trouser, Pullover, Dress, Coat, Sandal, Shirt, Sneaker, Bag, Ankle boot"
+)
+
+
 @dataclass(frozen=True)
 class RemoteFile:
     """A file that a dataset is published in.
@@ -67,6 +72,10 @@ class KnownDataset:
     label_key: str = "labels"
 
 
+def _archive(name: str, md5: str) -> tuple[RemoteFile, ...]:
+    return (RemoteFile(name, (f"{_TORONTO}{name}",), md5),)
+
+
 def _idx_files(addresses: tuple[str, ...], md5s: tuple[str, ...]) -> tuple[RemoteFile, ...]:
     names = (*_IDX_MEMBERS[0], *_IDX_MEMBERS[1])
     return tuple(
@@ -89,13 +98,7 @@ KNOWN: dict[str, KnownDataset] = {
         members=(tuple(f"data_batch_{number}" for number in range(1, 6)), ("test_batch",)),
         folder="cifar-10-batches-py",
         classes=tuple(_CIFAR10_CLASSES.split()),
-        remote=(
-            RemoteFile(
-                "cifar-10-python.tar.gz",
-                (f"{_TORONTO}cifar-10-python.tar.gz",),
-                "c58f30108f718f92721af3b95e74349a",
-            ),
-        ),
+        remote=_archive("cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a"),
     ),
     "cifar100": KnownDataset(
         name="cifar100",
@@ -103,13 +106,7 @@ KNOWN: dict[str, KnownDataset] = {
         members=(("train",), ("test",)),
         folder="cifar-100-python",
         classes=tuple(_CIFAR100_CLASSES.split()),
-        remote=(
-            RemoteFile(
-                "cifar-100-python.tar.gz",
-                (f"{_TORONTO}cifar-100-python.tar.gz",),
-                "eb9058c3a382ffc7106e4002c42a8d85",
-            ),
-        ),
+        remote=_archive("cifar-100-python.tar.gz", "eb9058c3a382ffc7106e4002c42a8d85"),
         label_key="fine_labels",
     ),
     "mnist": KnownDataset(
@@ -133,18 +130,7 @@ KNOWN: dict[str, KnownDataset] = {
         form="idx",
         members=_IDX_MEMBERS,
         folder="FashionMNIST/raw",
-        classes=(
-            "T-shirt/top",
-            "Trouser",
-            "Pullover",
-            "Dress",
-            "Coat",
-            "Sandal",
-            "Shirt",
-            "Sneaker",
-            "Bag",
-            "Ankle boot",
-        ),
+        classes=tuple(_FASHION_CLASSES.split(", ")),
         remote=_idx_files(
             _FASHION,
             (

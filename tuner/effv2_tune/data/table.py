@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from effv2_tune.data.files import FileImages
+from effv2_tune.data.files import SHOWN, FileImages, require_file, shortened
 from effv2_tune.data.folder import SPLIT_FOLDERS
 from effv2_tune.data.pool import SPLIT_NAMES, Pool
 from effv2_tune.errors import TuneError, did_you_mean
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 _NEEDED = ("path", "label")
 _POSSIBLE = ("split", "group")
-_SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -78,11 +77,7 @@ def read_rows(file: Path, columns: Mapping[str, str] | None = None) -> list[Row]
     Raises:
         TuneError: As :func:`read_table`.
     """
-    if not file.is_file():
-        raise TuneError(
-            f"There is no file {file}.",
-            hint="Correct 'path:'; it is read relative to the study file.",
-        )
+    require_file(file)
     try:
         with file.open(encoding="utf-8-sig", newline="") as text:
             table = csv.DictReader(text, strict=True)
@@ -156,7 +151,7 @@ def _refuse_repeated(file: Path, rows: Sequence[Row]) -> None:
     if count > 1:
         lines = [str(row.line) for row in rows if row.path == path]
         raise TuneError(
-            f"{file} lists {path} in lines {', '.join(lines[:_SHOWN])}.",
+            f"{file} lists {path} in lines {', '.join(lines[:SHOWN])}.",
             hint="List every image once: one in two splits would be trained on and tested on.",
         )
 
@@ -164,12 +159,9 @@ def _refuse_repeated(file: Path, rows: Sequence[Row]) -> None:
 def _refuse_missing(file: Path, rows: Sequence[Row]) -> None:
     missing = [row for row in rows if not row.path.is_file()]
     if missing:
-        lines = [f"  line {row.line}: {row.path}" for row in missing[:_SHOWN]]
-        if len(missing) > _SHOWN:
-            lines.append(f"  and {len(missing) - _SHOWN:,} more")
+        listed = shortened([f"line {row.line}: {row.path}" for row in missing])
         raise TuneError(
-            f"{len(missing):,} of the {len(rows):,} images in {file} do not exist:\n"
-            + "\n".join(lines),
+            f"{len(missing):,} of the {len(rows):,} images in {file} do not exist:\n{listed}",
             hint="Paths are read relative to the csv file.",
         )
 

@@ -43,7 +43,7 @@ def draw(data: st.DataObject, where: Space) -> dict[str, Any]:
     """Values as an engine would draw them."""
     drawn: dict[str, Any] = {}
     for dimension in where.dimensions():
-        if not dimension.is_active(drawn):
+        if not dimension.parameter.is_active(drawn):
             continue
         parameter = dimension.parameter
         if isinstance(parameter, ChoiceParameter):

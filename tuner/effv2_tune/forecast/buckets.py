@@ -118,7 +118,7 @@ def draw_config(space: Space, generator: random.Random) -> Config:
     """A config with every parameter sampled uniformly on its scale."""
     sampled: dict[str, Any] = {}
     for dimension in space.dimensions():
-        if dimension.is_active(space.decode(sampled)):
+        if dimension.parameter.is_active(space.decode(sampled)):
             sampled[dimension.name] = _draw(dimension.parameter, generator)
     return space.decode(sampled)
 

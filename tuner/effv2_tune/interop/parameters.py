@@ -22,7 +22,7 @@ from effv2_tune.study.space import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from effv2_tune.study.space import Config, Dimension, Parameter, Space
+    from effv2_tune.study.space import Config, Parameter, Space
 
 
 def to_hyperparameters(space: Space) -> keras_tuner.HyperParameters:
@@ -35,11 +35,15 @@ def to_hyperparameters(space: Space) -> keras_tuner.HyperParameters:
     """
     hyperparameters = keras_tuner.HyperParameters()
     # Fixed parameters are not axes, but others may depend on them.
-    waiting: list[Dimension | _Fixed] = [*_fixed(space), *space.dimensions()]
+    waiting: dict[str, Parameter] = {
+        name: parameter
+        for name, parameter in space.parameters.items()
+        if isinstance(parameter, FixedParameter)
+    }
+    waiting |= {dimension.name: dimension.parameter for dimension in space.dimensions()}
     while waiting:
-        ready = next(one for one in waiting if _parents_ready(one, hyperparameters, waiting))
-        waiting.remove(ready)
-        _register(hyperparameters, space, ready)
+        ready = next(n for n, p in waiting.items() if waiting.keys().isdisjoint(p.conditions))
+        _register(hyperparameters, space, ready, waiting.pop(ready))
     return hyperparameters
 
 
@@ -69,7 +73,7 @@ def values_of_config(config: Mapping[str, Any], space: Space) -> dict[str, Any]:
     Raises:
         ValueError: The config is not in the space.
     """
-    parameters = {one.name: one.parameter for one in space.dimensions()}
+    parameters = {dimension.name: dimension.parameter for dimension in space.dimensions()}
     drawn = {name: _label(parameters[name], value) for name, value in space.encode(config).items()}
     fixed = {
         name: _label(parameter, parameter.value)
@@ -79,51 +83,21 @@ def values_of_config(config: Mapping[str, Any], space: Space) -> dict[str, Any]:
     return drawn | fixed
 
 
-class _Fixed:
-    """A fixed parameter with the attributes of a dimension."""
-
-    def __init__(self, name: str, parameter: FixedParameter) -> None:
-        self.name = name
-        self.parameter = parameter
-        self.when = tuple(
-            (parent, tuple(values) if isinstance(values, list) else (values,))
-            for parent, values in (parameter.when or {}).items()
-        )
-
-
-def _fixed(space: Space) -> list[_Fixed]:
-    return [
-        _Fixed(name, parameter)
-        for name, parameter in space.parameters.items()
-        if isinstance(parameter, FixedParameter)
-    ]
-
-
-def _parents_ready(
-    one: Dimension | _Fixed,
-    hyperparameters: keras_tuner.HyperParameters,
-    waiting: list[Dimension | _Fixed],
-) -> bool:
-    """Whether all parents of ``one`` are registered, or will never be."""
-    known = {hp.name for hp in hyperparameters.space}
-    pending = {other.name for other in waiting}
-    return all(parent in known or parent not in pending for parent, _ in one.when)
-
-
 def _register(
-    hyperparameters: keras_tuner.HyperParameters, space: Space, one: Dimension | _Fixed
+    hyperparameters: keras_tuner.HyperParameters, space: Space, name: str, parameter: Parameter
 ) -> None:
+    """Add a parameter after its parents; one that is never active is left out."""
     known = {hp.name for hp in hyperparameters.space}
     conditions = []
-    for parent, values in one.when:
-        parameter = space.parameters[parent]
-        labels = [_label(parameter, value) for value in values if contains(parameter, value)]
+    for parent, values in parameter.conditions.items():
+        on = space.parameters[parent]
+        labels = [_label(on, value) for value in values if contains(on, value)]
         if parent not in known or not labels:
             return  # never active
         conditions.append(Parent(parent, labels))
     # Not by the methods of `hyperparameters`: they support no nested conditions, and make a tuner
     # build the hypermodel again for every condition.
-    hyperparameters.merge([_hyperparameter(one.name, one.parameter, conditions)])
+    hyperparameters.merge([_hyperparameter(name, parameter, conditions)])
 
 
 def _hyperparameter(name: str, parameter: Parameter, conditions: list[Any]) -> Any:

@@ -34,6 +34,21 @@ class _Parameter(Value):
     when: dict[str, Scalar | list[Scalar]] | None = None
     reason: str | None = None
 
+    @property
+    def conditions(self) -> dict[str, list[Scalar]]:
+        """For each parameter on which this one depends, the values that activate it."""
+        conditions = (self.when or {}).items()
+        return {
+            name: wanted if isinstance(wanted, list) else [wanted] for name, wanted in conditions
+        }
+
+    def is_active(self, config: Mapping[str, Any]) -> bool:
+        """Whether ``config`` has the values that activate this parameter."""
+        return all(
+            name in config and _is_in(config[name], wanted)
+            for name, wanted in self.conditions.items()
+        )
+
 
 class FloatParameter(_Parameter):
     """A real number between two bounds, sampled on a linear or a logarithmic scale."""
@@ -111,17 +126,11 @@ class Dimension:
         name: Name for the sampler: mostly the parameter's name; ``<name>_position`` where the
             parameter's upper bound is another parameter's value, in which case the axis runs from
             0 (its lower bound) to 1 (the smaller of its upper bound and that value).
-        parameter: Its range or choices.
-        when: For each parameter on which this one depends, the values that activate it.
+        parameter: Its range or choices, and the conditions on which it is sampled.
     """
 
     name: str
     parameter: FloatParameter | IntParameter | ChoiceParameter
-    when: tuple[tuple[str, tuple[Any, ...]], ...]
-
-    def is_active(self, config: Mapping[str, Any]) -> bool:
-        """Whether the values sampled so far activate this dimension."""
-        return all(name in config and _is_in(config[name], values) for name, values in self.when)
 
 
 class Space(RootModel[dict[str, Parameter]]):
@@ -161,15 +170,11 @@ class Space(RootModel[dict[str, Parameter]]):
             parameter = self.root[name]
             if isinstance(parameter, FixedParameter):
                 continue
-            when = tuple(
-                (parent, tuple(values) if isinstance(values, list) else (values,))
-                for parent, values in (parameter.when or {}).items()
-            )
             if name in bounded:
-                position = FloatParameter(type="float", low=0.0, high=1.0)
-                axes.append(Dimension(name + POSITION, position, when))
+                position = FloatParameter(type="float", low=0.0, high=1.0, when=parameter.when)
+                axes.append(Dimension(name + POSITION, position))
             else:
-                axes.append(Dimension(name, parameter, when))
+                axes.append(Dimension(name, parameter))
         return tuple(axes)
 
     def decode(self, sampled: Mapping[str, Any]) -> Config:
@@ -180,7 +185,7 @@ class Space(RootModel[dict[str, Parameter]]):
         config: Config = {}
         for name in _parents_first(self.root):
             parameter = self.root[name]
-            if not self._is_active(name, config):
+            if not parameter.is_active(config):
                 continue
             if isinstance(parameter, FixedParameter):
                 config[name] = parameter.value
@@ -204,7 +209,7 @@ class Space(RootModel[dict[str, Parameter]]):
         sampled: dict[str, Any] = {}
         for dimension in self.dimensions():
             name = dimension.name.removesuffix(POSITION)
-            if not dimension.is_active(config):
+            if not dimension.parameter.is_active(config):
                 continue
             if name not in config:
                 raise ValueError(f"the config has no {name}")
@@ -228,13 +233,6 @@ class Space(RootModel[dict[str, Parameter]]):
         return again.keys() == dict(config).keys() and all(
             _is_same(again[name], config[name]) for name in again
         )
-
-    def _is_active(self, name: str, config: Mapping[str, Any]) -> bool:
-        for parent, values in (self.root[name].when or {}).items():
-            wanted = values if isinstance(values, list) else [values]
-            if parent not in config or not _is_in(config[parent], wanted):
-                return False
-        return True
 
 
 def contains(parameter: Parameter, value: Any) -> bool:
@@ -338,7 +336,7 @@ def _position(parameter: FloatParameter, high: float, value: float) -> float:
 
 
 def _is_in(value: Any, values: Any) -> bool:
-    return any(_is_same(value, one) for one in values)
+    return any(_is_same(value, other) for other in values)
 
 
 def _is_same(one: Any, other: Any) -> bool:

@@ -22,7 +22,7 @@ def suggest_config(trial: optuna.Trial, space: Space) -> Config:
     """Sample a config of ``space`` from an Optuna trial; repeated calls return the same one."""
     values: dict[str, Any] = {}
     for dimension in space.dimensions():
-        if dimension.is_active(space.decode(values)):
+        if dimension.parameter.is_active(space.decode(values)):
             values[dimension.name] = _suggest(trial, dimension)
     return space.decode(values)
 

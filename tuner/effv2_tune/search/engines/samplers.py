@@ -142,7 +142,7 @@ def _grid(space: Space) -> list[dict[str, Any]]:
         axis = _grid_axis(dimension)
         wider = []
         for values, labels in points:
-            if dimension.is_active(space.decode(values)):
+            if dimension.parameter.is_active(space.decode(values)):
                 wider += [
                     (values | {dimension.name: value}, labels | {dimension.name: label})
                     for value, label in axis

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from effv2_tune.catalog import (
     KERAS_WEIGHTS,
+    SCRATCH_SCALING,
     TINY,
     VARIANTS,
     WEIGHT_FILES,
@@ -20,7 +21,6 @@ from effv2_tune.catalog import (
     count_parameters,
     find_variant,
     find_weight_file,
-    scaling_for,
     weight_sets_of,
 )
 from effv2_tune.errors import TuneError
@@ -134,14 +134,14 @@ def test_the_keras_digests_are_those_of_the_installed_keras() -> None:
 
 def test_scaling_belongs_to_variant_and_weight_set() -> None:
     for name in ("b0", "b1", "b2", "b3"):
-        assert scaling_for(name, "imagenet") == "torch"
-        assert scaling_for(name, "imagenet21k") == "tf"
-        assert scaling_for(name, "imagenet21k-ft1k") == "tf"
-    assert scaling_for("t", "imagenet") == "torch"
+        assert find_weight_file(name, "imagenet").scaling == "torch"
+        assert find_weight_file(name, "imagenet21k").scaling == "tf"
+        assert find_weight_file(name, "imagenet21k-ft1k").scaling == "tf"
+    assert find_weight_file("t", "imagenet").scaling == "torch"
     for name in ("s", "m", "l"):
-        assert {scaling_for(name, weights) for weights in WEIGHT_SETS} == {"tf"}
-    assert scaling_for("xl", "imagenet21k") == "tf"
-    assert scaling_for("b0", None) == "tf"
+        assert {find_weight_file(name, weights).scaling for weights in WEIGHT_SETS} == {"tf"}
+    assert find_weight_file("xl", "imagenet21k").scaling == "tf"
+    assert SCRATCH_SCALING == "tf"
 
 
 def test_what_was_never_released_is_refused_with_what_exists() -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.pareto.strategies import EPOCHS
 
-from effv2_tune.pareto import cycle_epochs, place_rungs, rung_epochs
+from effv2_tune.pareto import cycle_epochs, place_rungs
 from effv2_tune.study.recipe import Settings
 
 FRACTIONS = st.lists(st.floats(0.01, 0.99), max_size=4, unique=True).map(sorted).map(tuple)
@@ -17,9 +17,9 @@ CYCLES = st.none() | st.floats(0.5, 50)
 def test_rungs_ascend_and_none_is_at_the_last_epoch(
     epochs: int, fractions: tuple[float, ...], cycle: float | None
 ) -> None:
-    placed = rung_epochs(epochs, fractions, cycle=cycle)
+    placed = list(place_rungs(epochs, fractions, cycle=cycle).values())
 
-    assert list(placed) == sorted(set(placed))
+    assert placed == sorted(set(placed))
     assert all(1 <= epoch < epochs for epoch in placed)
 
 
@@ -39,12 +39,12 @@ def test_rungs_of_a_cycling_schedule_are_in_its_valleys(
 ) -> None:
     cycle = 2.0 * half_cycle
 
-    assert all(epoch % cycle == 0 for epoch in rung_epochs(epochs, fractions, cycle=cycle))
+    placed = place_rungs(epochs, fractions, cycle=cycle)
+    assert all(epoch % cycle == 0 for epoch in placed.values())
 
 
 def test_rungs_of_the_default_fractions() -> None:
-    assert rung_epochs(50, (0.1, 0.22, 0.4)) == (5, 11, 20)
-    assert rung_epochs(25, (0.1, 0.22, 0.4), cycle=4.0) == (4, 8)
+    assert place_rungs(50, (0.1, 0.22, 0.4)) == {0: 5, 1: 11, 2: 20}
     assert place_rungs(25, (0.1, 0.22, 0.4), cycle=4.0) == {0: 4, 2: 8}
 
 

@@ -432,14 +432,3 @@ def find_weight_file(variant: str, weights: str) -> WeightFile:
             f"{weights!r} exists for {', '.join(others)}.",
         )
     return WEIGHT_FILES[variant, weights]
-
-
-def scaling_for(variant: str, weights: str | None) -> Scaling:
-    """How images must be scaled for `weights` of `variant`; `tf` from scratch.
-
-    Raises:
-        TuneError: As `find_weight_file`.
-    """
-    if weights is None:
-        return SCRATCH_SCALING
-    return find_weight_file(variant, weights).scaling

@@ -8,7 +8,7 @@ from effv2_tune.pareto.objective import ACCURACY, Objective, QualityDirection
 from effv2_tune.pareto.picking import fastest, knee, most_accurate, within
 from effv2_tune.pareto.projection import project_seconds, training_seconds
 from effv2_tune.pareto.ranking import nondominated_ranks, rank_order
-from effv2_tune.pareto.rungs import cycle_epochs, place_rungs, rung_epochs
+from effv2_tune.pareto.rungs import cycle_epochs, place_rungs
 
 __all__ = [
     "ACCURACY",
@@ -31,7 +31,6 @@ __all__ = [
     "project_seconds",
     "rank_order",
     "reference_point",
-    "rung_epochs",
     "standard_reference",
     "training_seconds",
     "within",

@@ -50,13 +50,6 @@ def place_rungs(
     return {rung: epoch for epoch, (_, rung) in sorted(nearest.items())}
 
 
-def rung_epochs(
-    epochs: int, fractions: Sequence[float], *, cycle: float | None = None
-) -> tuple[int, ...]:
-    """The epochs of :func:`place_rungs`, ascending."""
-    return tuple(place_rungs(epochs, fractions, cycle=cycle).values())
-
-
 def _nearest_epoch(wanted: float, cycle: float | None) -> int:
     if cycle is not None:
         wanted = max(round(wanted / cycle), 1) * cycle

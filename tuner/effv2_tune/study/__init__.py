@@ -1,9 +1,9 @@
 """Defines study plan, recipe, search space and trial as values, and reads them from YAML."""
 
-from effv2_tune.study.bucket import BucketKey, DataFacts, Placement, bucket_key
-from effv2_tune.study.loading import LoadedPlan, load_plan, parse_plan
+from effv2_tune.study.bucket import BucketKey, DataFacts
+from effv2_tune.study.loading import LoadedPlan, load_plan
 from effv2_tune.study.plan import StudyPlan
-from effv2_tune.study.recipe import DataSpec, PerDevice, Recipe, Settings
+from effv2_tune.study.recipe import DataSpec, Recipe, Settings
 from effv2_tune.study.space import Config, Space
 from effv2_tune.study.trial import Measurement, Trial
 
@@ -14,14 +14,10 @@ __all__ = [
     "DataSpec",
     "LoadedPlan",
     "Measurement",
-    "PerDevice",
-    "Placement",
     "Recipe",
     "Settings",
     "Space",
     "StudyPlan",
     "Trial",
-    "bucket_key",
     "load_plan",
-    "parse_plan",
 ]

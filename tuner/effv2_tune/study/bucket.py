@@ -55,17 +55,12 @@ class DataFacts(Value):
     digest: str
 
 
-class BucketKey(Value):
-    """What two trials must have in common to share a compiled step.
+class BucketKey(Placement):
+    """What two trials must have in common to share a compiled step: the placement, and these.
 
     Every other hyperparameter of a recipe is an input of the step, and needs no compilation.
     """
 
-    backend: str
-    device_kind: str
-    device_count: int
-    precision: str
-    steps_per_dispatch: int
     variant: str
     resolution: int
     resize: str
@@ -124,11 +119,7 @@ def bucket_key(recipe: Recipe, data: DataFacts, placement: Placement) -> BucketK
     if caches_features(recipe):
         trainable = CACHED_FEATURES
     return BucketKey(
-        backend=placement.backend,
-        device_kind=placement.device_kind,
-        device_count=placement.device_count,
-        precision=placement.precision,
-        steps_per_dispatch=placement.steps_per_dispatch,
+        **placement.model_dump(),
         variant=recipe.variant,
         resolution=recipe.pixels,
         resize=recipe.resize,

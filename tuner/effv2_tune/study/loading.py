@@ -124,8 +124,7 @@ def _find_study(study: str | Path) -> Path:
     name = path.name.removesuffix(".yaml")
     if name in shipped and (str(study) == name or not path.parent.is_dir()):
         return shipped[name]
-    if str(study) in shipped:
-        return shipped[str(study)]
+
     hint = f"Shipped studies: {', '.join(shipped)}. Your own: effv2-tune init"
     if path.is_dir():
         raise TuneError(f"{study} is a folder, not a study file.", hint=hint)

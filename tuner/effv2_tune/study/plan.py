@@ -165,5 +165,4 @@ class StudyPlan(Value):
             pydantic.ValidationError: A value is not valid in a recipe.
         """
         settings = self.recipe.model_dump(exclude_unset=True) | dict(config)
-        everything = settings | {"data": self.data.model_dump(), "quality": self.quality}
-        return Recipe.from_plain(everything)
+        return Recipe.of(settings, self.data, self.quality)

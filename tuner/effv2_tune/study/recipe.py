@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from effv2_tune import catalog
 from effv2_tune.errors import TuneError
 from effv2_tune.study.base import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Quality = Literal["accuracy", "balanced_accuracy", "macro_f1", "top5", "loss"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -17,7 +20,6 @@ Share = Annotated[int, Field(gt=0)] | Annotated[float, Field(gt=0, lt=1)]
 
 NATIVE = "native"
 WEIGHT_SUFFIXES = (".h5", ".hdf5", ".keras")
-SMALLEST_RESOLUTION = 32  # the total stride of the networks: smaller images leave no feature map
 
 
 def quality_direction(quality: Quality) -> Literal["maximize", "minimize"]:
@@ -147,7 +149,7 @@ class Settings(Value):
     """
 
     variant: str = "b0"
-    resolution: Annotated[int, Field(ge=SMALLEST_RESOLUTION)] | Literal["native"] = "native"
+    resolution: Annotated[int, Field(ge=catalog.MIN_RESOLUTION)] | Literal["native"] = "native"
     resize: Literal["bilinear", "bicubic"] = "bilinear"
     backbone: Literal["scratch", "finetune", "frozen"] = "scratch"
     weights: str = "none"
@@ -242,6 +244,15 @@ class Recipe(Settings):
         if isinstance(self.batch_size, PerDevice):
             return self.batch_size.per_device * device_count
         return self.batch_size
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any], data: DataSpec, quality: Quality) -> Recipe:
+        """The recipe of some settings, as plain data; the others have their defaults.
+
+        Raises:
+            pydantic.ValidationError: A value is not valid in a recipe.
+        """
+        return cls.from_plain({**settings, "data": data.model_dump(), "quality": quality})
 
     def with_settings(self, **changes: Any) -> Recipe:
         """The same recipe with other values, validated again."""

@@ -66,11 +66,7 @@ class TrainingRun(Value):
 
     def full_recipe(self) -> Recipe:
         """Settings, data and quality as one recipe."""
-        everything = self.recipe.model_dump() | {
-            "data": self.data.model_dump(),
-            "quality": self.quality,
-        }
-        return Recipe.from_plain(everything)
+        return Recipe.of(self.recipe.model_dump(), self.data, self.quality)
 
     def to_yaml(self) -> str:
         """The file's text; :func:`load_training_run` reads it back equal."""

@@ -89,3 +89,17 @@ def test_a_picture_that_cannot_be_written_names_its_path(
 
     with pytest.raises(TuneError, match="cannot be written to"):
         write_picture(study_maker(3), tmp_path / "taken" / "front.png")
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_a_full_disk_leaves_the_earlier_picture(
+    study_maker: Callable[..., ReportInput], tmp_path: Path
+) -> None:
+    path = tmp_path / "front.svg"
+    path.write_text("earlier", encoding="utf-8")
+
+    with pytest.raises(TuneError, match="No space left on device"):
+        write_picture(study_maker(3), path)
+
+    assert path.read_text(encoding="utf-8") == "earlier"
+    assert list(tmp_path.iterdir()) == [path]

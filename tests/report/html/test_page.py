@@ -235,6 +235,20 @@ def test_a_report_that_cannot_be_written_names_its_path(
         write_report(study_maker(1), tmp_path / "taken" / "report.html")
 
 
+@pytest.mark.usefixtures("full_disk")
+def test_a_full_disk_leaves_the_earlier_report(
+    study_maker: Callable[..., ReportInput], tmp_path: Path
+) -> None:
+    path = tmp_path / "report.html"
+    path.write_text("earlier", encoding="utf-8")
+
+    with pytest.raises(TuneError, match="No space left on device"):
+        write_report(study_maker(1), path)
+
+    assert path.read_text(encoding="utf-8") == "earlier"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_importing_the_package_loads_nothing_heavy(
     run_python: Callable[..., str],
 ) -> None:

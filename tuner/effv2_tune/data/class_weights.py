@@ -38,7 +38,7 @@ def class_weights(
     if unknown:
         raise TuneError(
             f"class_weight names a class {unknown[0]!r} that the dataset does not have"
-            f"{did_you_mean(unknown[0], classes)}.",
+            f"{did_you_mean(unknown[0], classes) or '.'}",
             hint=f"Its classes are: {', '.join(classes)}.",
         )
     return np.array([spec.get(name, 1.0) for name in classes], np.float32)

@@ -189,6 +189,6 @@ def _check_class_names(listing: Listing, classes: tuple[str, ...]) -> None:
             )
             raise TuneError(
                 f"{where} is a class that cannot be learned: the training classes do not "
-                f"include {unknown[0]!r}{did_you_mean(unknown[0], classes)}.",
+                f"include {unknown[0]!r}{did_you_mean(unknown[0], classes) or '.'}",
                 hint="Give every split the same class folders, spelt alike.",
             )

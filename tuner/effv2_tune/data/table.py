@@ -127,7 +127,7 @@ def _row(
     split = values.get("split", "train")
     if split.lower() not in SPLIT_FOLDERS:
         raise TuneError(
-            f"{file}:{line}: {split!r} is not a split{did_you_mean(split, SPLIT_FOLDERS)}.",
+            f"{file}:{line}: {split!r} is not a split{did_you_mean(split, SPLIT_FOLDERS) or '.'}",
             hint="A split is train, val or test.",
         )
     return Row(

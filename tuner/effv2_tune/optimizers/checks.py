@@ -114,7 +114,7 @@ def check_names(names: Collection[str], known: Collection[str]) -> None:
     for name in names:
         if name not in known:
             raise TuneError(
-                f"Unknown hyperparameter {name!r}{did_you_mean(name, known)}.",
+                f"Unknown hyperparameter {name!r}{did_you_mean(name, known) or '.'}",
                 hint=f"This optimizer has: {', '.join(sorted(known))}.",
             )
 

@@ -65,7 +65,7 @@ class ScheduleSettings:
         if self.kind not in SCHEDULE_HYPERPARAMETERS:
             raise TuneError(
                 f"There is no schedule {self.kind!r}"
-                f"{did_you_mean(self.kind, SCHEDULE_HYPERPARAMETERS)}.",
+                f"{did_you_mean(self.kind, SCHEDULE_HYPERPARAMETERS) or '.'}",
                 hint=f"The schedules are: {', '.join(SCHEDULE_HYPERPARAMETERS)}.",
             )
         expected = SCHEDULE_HYPERPARAMETERS[self.kind]

@@ -57,7 +57,7 @@ class StaticConfig:
         ):
             if name not in known:
                 raise TuneError(
-                    f"There is no {noun} {name!r}{did_you_mean(name, known)}.",
+                    f"There is no {noun} {name!r}{did_you_mean(name, known) or '.'}",
                     hint=f"There are: {', '.join(known)}.",
                 )
         if self.nesterov and self.kind != "sgd":

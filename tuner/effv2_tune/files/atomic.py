@@ -35,6 +35,11 @@ def replacing(path: Path, *, suffix: str = "") -> Iterator[IO[bytes]]:
     Raises:
         OSError: The disk is full, or the folder cannot be written.
     """
+    if path.exists() and not path.is_file():  # a pipe or a device has nothing to replace
+        with path.open("wb") as stream:
+            yield stream
+        return
+    path = path.resolve()  # a symbolic link stays one
     _remove_abandoned(path.parent)
     temporary, file = _create(path, suffix)
     try:

@@ -18,18 +18,9 @@ if TYPE_CHECKING:
 CLASSIFIER = "predictions"
 
 
-def _zeros(shape: tuple[int, ...], dtype: str | None = None) -> np.ndarray[Any, Any]:
-    # NumPy: on JAX, an initializer is compiled for each new shape.
-    return np.zeros(shape, "float32" if dtype is None else dtype)
-
-
-def _ones(shape: tuple[int, ...], dtype: str | None = None) -> np.ndarray[Any, Any]:
-    return np.ones(shape, "float32" if dtype is None else dtype)
-
-
 # google/automl, efficientnetv2/effnetv2_model.py: conv_ and dense_kernel_initializer.
-CONVOLUTION_INITIALIZER = {"scale": 2.0, "mode": "fan_out", "distribution": "untruncated_normal"}
-CLASSIFIER_INITIALIZER = {"scale": 1 / 3, "mode": "fan_out", "distribution": "uniform"}
+_CONVOLUTION = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
+_CLASSIFIER = keras.initializers.VarianceScaling(1 / 3, "fan_out", "uniform")
 
 
 @dataclass(frozen=True)
@@ -42,6 +33,8 @@ class LayerKinds:
 
 class LayerMaker:
     """Creates built layers with zeros for weights; `initialise` or a weight file fills them.
+
+    Their configs show the initializers of the published training.
 
     Args:
         variant: The network that the layers are for.
@@ -63,26 +56,34 @@ class LayerMaker:
     ) -> None:
         self._kinds = kinds or LayerKinds()
         self._symmetric = variant.padding == "symmetric"
-        self._dtype = dtype
+        self._options = {"dtype": dtype, "data_format": "channels_last"}
         epsilon = variant.batch_norm_epsilon if batch_norm_epsilon is None else batch_norm_epsilon
-        self._batch_norm = {"momentum": batch_norm_momentum, "epsilon": epsilon}
+        self._batch_norm = {"momentum": batch_norm_momentum, "epsilon": epsilon, "dtype": dtype}
 
     def convolution(
-        self, name: str, width_in: int, width_out: int, *, kernel_size: int = 1, stride: int = 1
+        self,
+        name: str,
+        width_in: int,
+        width_out: int,
+        *,
+        kernel_size: int = 1,
+        stride: int = 1,
+        activation: str | None = None,
+        use_bias: bool = False,
     ) -> Any:
-        """A convolution without bias."""
+        """A convolution, without bias by default."""
         layer = keras.layers.Conv2D(
             width_out,
             kernel_size,
             strides=stride,
             padding=self._padding(stride),
-            use_bias=False,
-            kernel_initializer=_zeros,
-            data_format="channels_last",
-            dtype=self._dtype,
+            activation=activation,
+            use_bias=use_bias,
+            kernel_initializer=_CONVOLUTION,
             name=name,
+            **self._options,
         )
-        return _built(layer, (None, None, None, width_in), kernel=CONVOLUTION_INITIALIZER)
+        return _built(layer, (None, None, None, width_in))
 
     def depthwise(self, name: str, width: int, *, stride: int) -> Any:
         """A 3x3 depthwise convolution without bias."""
@@ -91,56 +92,39 @@ class LayerMaker:
             strides=stride,
             padding=self._padding(stride),
             use_bias=False,
-            depthwise_initializer=_zeros,
-            data_format="channels_last",
-            dtype=self._dtype,
+            depthwise_initializer=_CONVOLUTION,
             name=name,
+            **self._options,
         )
-        return _built(layer, (None, None, None, width), depthwise=CONVOLUTION_INITIALIZER)
+        return _built(layer, (None, None, None, width))
 
     def batch_norm(self, name: str, width: int) -> Any:
         """A batch normalization over channels, which come last."""
-        layer = self._kinds.batch_norm(
-            **self._batch_norm,
-            beta_initializer=_zeros,
-            gamma_initializer=_ones,
-            moving_mean_initializer=_zeros,
-            moving_variance_initializer=_ones,
-            dtype=self._dtype,
-            name=name,
-        )
-        layer.build((None, None, None, width))
-        layer.beta_initializer = layer.moving_mean_initializer = keras.initializers.Zeros()
-        layer.gamma_initializer = layer.moving_variance_initializer = keras.initializers.Ones()
-        return layer
+        layer = self._kinds.batch_norm(name=name, **self._batch_norm)
+        return _built(layer, (None, None, None, width))
 
     def gate(self, name: str, width_in: int, width_out: int, *, activation: str) -> Any:
         """A 1x1 convolution with bias and activation, of squeeze-and-excitation."""
-        layer = keras.layers.Conv2D(
-            width_out,
-            1,
-            activation=activation,
-            kernel_initializer=_zeros,
-            bias_initializer=_zeros,
-            data_format="channels_last",
-            dtype=self._dtype,
-            name=name,
-        )
-        return _built(layer, (None, 1, 1, width_in), kernel=CONVOLUTION_INITIALIZER)
+        return self.convolution(name, width_in, width_out, activation=activation, use_bias=True)
 
     def _padding(self, stride: int) -> str:
         # At stride 1 both paddings are the same; at stride 2, zeros are padded beforehand.
         return "valid" if self._symmetric and stride > 1 else "same"
 
 
-def _built(layer: Any, input_shape: tuple[int | None, ...], **initializers: dict[str, Any]) -> Any:
-    """Build the layer, then set the initializer that its config should show."""
+def _built(layer: Any, input_shape: tuple[int | None, ...]) -> Any:
+    """Build a layer with zeros of NumPy: on JAX, an initializer is compiled for each new shape."""
+    initializers = {name: value for name, value in vars(layer).items() if "_initializer" in name}
+    for name in initializers:
+        setattr(layer, name, _zeros)
     layer.build(input_shape)
-    for weight, settings in initializers.items():
-        setattr(layer, f"{weight}_initializer", keras.initializers.VarianceScaling(**settings))
-    if getattr(layer, "use_bias", False):
-        layer.bias_initializer = keras.initializers.Zeros()
+    for name, initializer in initializers.items():
+        setattr(layer, name, initializer)
     return layer
+
+
+def _zeros(shape: tuple[int, ...], dtype: str | None = None) -> np.ndarray[Any, Any]:
+    return np.zeros(shape, dtype or "float32")
 
 
 def classifier_layer(variant: Variant, classes: int, *, activation: str | None) -> Any:
@@ -148,12 +132,11 @@ def classifier_layer(variant: Variant, classes: int, *, activation: str | None) 
     layer = keras.layers.Dense(
         classes,
         activation=activation,
-        kernel_initializer=_zeros,
-        bias_initializer=_zeros,
+        kernel_initializer=_CLASSIFIER,
         dtype="float32",
         name=CLASSIFIER,
     )
-    return _built(layer, (None, variant.head_width), kernel=CLASSIFIER_INITIALIZER)
+    return _built(layer, (None, variant.head_width))
 
 
 def network_layers(
@@ -178,7 +161,7 @@ def _backbone_layers(variant: Variant, make: LayerMaker) -> Iterator[Any]:
 
 def _block_layers(block: Block, make: LayerMaker) -> Iterator[Any]:
     name, wide = block.name, block.width_inside
-    fused = {"kernel_size": KERNEL_SIZE, "stride": block.stride}
+    fused: dict[str, Any] = {"kernel_size": KERNEL_SIZE, "stride": block.stride}
     if block.kind == "fused" and block.expansion == 1:
         yield make.convolution(f"{name}fu_conv", block.width_in, block.width_out, **fused)
         yield make.batch_norm(f"{name}fu_bn", block.width_out)

@@ -43,7 +43,7 @@ def feature_map(
     glue: GlueOps,
     images: Tensor,
     *,
-    drop: Drop,
+    drop: Drop = lambda _, x: x,
     training: bool | None = None,
 ) -> Tensor:
     """Run the backbone: scaled images to the feature map before pooling.
@@ -53,7 +53,8 @@ def feature_map(
         layers: Its layers with weights, by released name.
         glue: The operations between them.
         images: [batch, height, width, 3], scaled as the weights expect.
-        drop: Stochastic depth: applied to a residual branch before the shortcut is added.
+        drop: Stochastic depth: applied to a residual branch before the shortcut is added; by
+            default it changes nothing.
         training: The `training` argument of batch normalization; None leaves it to Keras, for
             functional models.
 

@@ -12,7 +12,7 @@ from effv2_tune.network.functional import StockLayers, classify, pool, scale
 from effv2_tune.network.layers import LayerMaker, network_layers
 
 if TYPE_CHECKING:
-    from effv2_tune.catalog import Block, Scaling
+    from effv2_tune.catalog import Scaling
     from effv2_tune.tensor import Tensor
 
 
@@ -69,7 +69,7 @@ def stock_model(
 
     images = keras.Input(image_shape, dtype="uint8", name="images")
     scaled = scale(_resize(images, resolution, interpolation=interpolation), scaling)
-    features = feature_map(variant, layers, StockLayers("float32"), scaled, drop=_keep)
+    features = feature_map(variant, layers, StockLayers("float32"), scaled)
     model = keras.Model(images, classify(pool(features), layers), name=network.name)
 
     trained = {**network.layers_by_name, **({} if head is None else head.layers_by_name)}
@@ -78,11 +78,6 @@ def stock_model(
             # By way of NumPy: on JAX the trained value may be spread over several devices.
             variable.assign(keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(source)))
     return model
-
-
-def _keep(block: Block, x: Tensor) -> Tensor:  # noqa: ARG001 - the signature of `Drop`
-    """Stochastic depth in inference: nothing."""
-    return x
 
 
 def _resize(images: Tensor, resolution: int, *, interpolation: str) -> Tensor:

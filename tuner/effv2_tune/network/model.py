@@ -48,16 +48,6 @@ class _Operations:
 _OPERATIONS = _Operations()
 
 
-def _keep_factors(rates: Tensor, uniform: Tensor) -> Tensor:
-    """0 where dropped, 1 / (1 - rate) where kept; exactly 1 everywhere at rate 0.
-
-    Args:
-        rates: From 0 to below 1.
-        uniform: Random numbers from [0, 1), so that rate 0 keeps everything.
-    """
-    return ops.where(uniform >= rates, 1 / (1 - rates), 0.0)
-
-
 class _WithDropout(keras.Model):  # type: ignore[misc]  # Keras ships no types
     """A model with its own random state, and drop rates that are variables."""
 
@@ -180,7 +170,8 @@ class EfficientNetV2(_WithDropout):
         # One draw for all blocks: a draw each would make the compiled step a third longer.
         shape = (len(dropping), batch)
         uniform = keras.random.uniform(shape, dtype="float32", seed=self.seed_generator)
-        factors = _keep_factors(rates, uniform)
+        # Uniform numbers are below 1: at rate 0 every factor is exactly 1.
+        factors = ops.where(uniform >= rates, 1 / (1 - rates), 0.0)
         return {
             position: ops.reshape(factors[row], (-1, 1, 1, 1))
             for row, position in enumerate(dropping)

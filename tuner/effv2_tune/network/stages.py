@@ -32,32 +32,24 @@ def stage_of(layer_name: str, variant: Variant) -> int:
     return len(variant.stages) + (0 if layer_name.startswith("post_") else 1)
 
 
-def first_trained_stage(variant: Variant, trainable_from: TrainableFrom) -> int:
-    """Return the first stage that is trained, numbered as in `stage_of`.
-
-    Raises:
-        TuneError: The variant does not have this stage.
-    """
-    last = len(variant.stages)
-    if trainable_from == "head":
-        return last + 1
-    if not isinstance(trainable_from, int) or not 0 <= trainable_from <= last:
-        raise TuneError(
-            f"Variant {variant.name!r} cannot be trained from stage {trainable_from!r}.",
-            hint=f"Use 0 (everything) to {last} (the last convolution and the classifier), or "
-            "'head' (the classifier only).",
-        )
-    return trainable_from
-
-
 def freeze_stages(
     layers: Mapping[str, Any], variant: Variant, trainable_from: TrainableFrom
 ) -> int:
     """Make the layers, by released name, trainable from a stage on; returns that stage.
 
     Batch normalization that is not trainable uses its moving statistics.
+
+    Raises:
+        TuneError: The variant does not have this stage.
     """
-    first = first_trained_stage(variant, trainable_from)
+    last = len(variant.stages)
+    first = last + 1 if trainable_from == "head" else trainable_from
+    if trainable_from != "head" and not (isinstance(first, int) and 0 <= first <= last):
+        raise TuneError(
+            f"Variant {variant.name!r} cannot be trained from stage {trainable_from!r}.",
+            hint=f"Use 0 (everything) to {last} (the last convolution and the classifier), or "
+            "'head' (the classifier only).",
+        )
     for name, layer in layers.items():
         layer.trainable = stage_of(name, variant) >= first
     return first

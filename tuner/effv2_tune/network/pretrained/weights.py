@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from effv2_tune.catalog import Scaling, Variant
-    from effv2_tune.files.download import OnBytes
 
 _HEAD = "predictions"
 _NAMED_LAYERS = 3
@@ -65,27 +64,19 @@ class LoadedWeights:
         return f"{self.layers} layers loaded from {self.path.name} ({self.source}), {head}"
 
 
-def find_weights(
-    variant: str,
-    weights: str,
-    *,
-    folder: str | Path | None = None,
-    progress: OnBytes | None = None,
-) -> Path:
+def find_weights(variant: str, weights: str) -> Path:
     """Return the local path of `weights` of `variant`, after a download if necessary.
 
     Args:
         variant: Name of the variant.
         weights: One of `catalog.WEIGHT_SETS`, `catalog.KERAS_WEIGHTS`, or the path of a `.h5`,
             `.weights.h5` or `.keras` file.
-        folder: As in `fetch_weights`.
-        progress: As in `fetch_weights`.
 
     Raises:
         TuneError: No such weights, or they cannot be downloaded.
     """
     if not _is_path(weights):
-        return fetch_weights(find_weight_file(variant, weights), folder=folder, progress=progress)
+        return fetch_weights(find_weight_file(variant, weights))
     path = Path(weights).expanduser()
     if not path.is_file():
         raise TuneError(
@@ -133,13 +124,7 @@ def input_scaling(variant: str, weights: str | None) -> Scaling:
     )
 
 
-def load_weights(
-    network: Any,
-    weights: str,
-    *,
-    folder: str | Path | None = None,
-    progress: OnBytes | None = None,
-) -> LoadedWeights:
+def load_weights(network: Any, weights: str) -> LoadedWeights:
     """Fill `network` with pretrained weights, in place.
 
     Every layer of the backbone is filled, or nothing is. The classifier is filled where the network
@@ -148,27 +133,17 @@ def load_weights(
     Args:
         network: From `training_network`.
         weights: As for `find_weights`.
-        folder: As in `fetch_weights`.
-        progress: As in `fetch_weights`.
 
     Raises:
         TuneError: The weights cannot be downloaded or read, or do not fit; names the first such
             layers.
     """
-    layers, variant = network.layers_by_name, network.variant
-    return fill_layers(layers, variant, weights, folder=folder, progress=progress)
+    return fill_layers(network.layers_by_name, network.variant, weights)
 
 
-def fill_layers(
-    layers: Mapping[str, Any],
-    variant: Variant,
-    weights: str,
-    *,
-    folder: str | Path | None = None,
-    progress: OnBytes | None = None,
-) -> LoadedWeights:
+def fill_layers(layers: Mapping[str, Any], variant: Variant, weights: str) -> LoadedWeights:
     """Fill layers, by released name, with pretrained weights; otherwise as `load_weights`."""
-    path = find_weights(variant.name, weights, folder=folder, progress=progress)
+    path = find_weights(variant.name, weights)
     scaling = input_scaling(variant.name, weights)
     arrays = rename_keras_applications(read_weights(path), variant)
     expected = {name: _shapes(layer.variables) for name, layer in layers.items()}

@@ -105,20 +105,6 @@ def check_hyperparameters(hyperparameters: Mapping[str, float], *, rectify: bool
         _check_rectified(hyperparameters["beta_2"], hyperparameters["sma_threshold"])
 
 
-def check_names(names: Collection[str], known: Collection[str]) -> None:
-    """Refuse names that are not in `known`.
-
-    Raises:
-        TuneError: Naming the first unknown one, and the known ones.
-    """
-    for name in names:
-        if name not in known:
-            raise TuneError(
-                f"Unknown hyperparameter {name!r}{did_you_mean(name, known) or '.'}",
-                hint=f"This optimizer has: {', '.join(sorted(known))}.",
-            )
-
-
 def with_changes(
     hyperparameters: Mapping[str, float],
     changes: Mapping[str, float],
@@ -133,9 +119,15 @@ def with_changes(
         known: Names that may change; those of `hyperparameters` by default.
 
     Raises:
-        TuneError: If a changed one is unknown.
+        TuneError: Naming the first changed one that is unknown, and the known ones.
     """
-    check_names(changes, hyperparameters if known is None else known)
+    known = hyperparameters if known is None else known
+    for name in changes:
+        if name not in known:
+            raise TuneError(
+                f"Unknown hyperparameter {name!r}{did_you_mean(name, known) or '.'}",
+                hint=f"This optimizer has: {', '.join(sorted(known))}.",
+            )
     return {**hyperparameters, **changes}
 
 

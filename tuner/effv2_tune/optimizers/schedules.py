@@ -65,9 +65,11 @@ class TunableSchedule(keras.optimizers.schedules.LearningRateSchedule):  # type:
     @classmethod
     def from_settings(cls, settings: ScheduleSettings) -> Self:
         """Create a schedule from its settings."""
-        schedule = cls.__new__(cls)
-        TunableSchedule.__init__(schedule, settings)
-        return schedule
+        return cls(**settings.hyperparameters)  # type: ignore[arg-type]
+
+    def get_config(self) -> dict[str, Any]:
+        """Describe the schedule in plain values."""
+        return dict(self.settings.hyperparameters)
 
 
 @keras.saving.register_keras_serializable(package="effv2_tune")
@@ -156,12 +158,8 @@ class CyclicalLearningRate(TunableSchedule):
     def get_config(self) -> dict[str, Any]:
         """Describe the schedule in plain values."""
         policy, scale_mode = _policy_of(self.settings.kind)
-        return {
-            **self.settings.hyperparameters,
-            "policy": policy,
-            "scale_mode": scale_mode,
-            "name": self.name,
-        }
+        options = {"policy": policy, "scale_mode": scale_mode, "name": self.name}
+        return super().get_config() | options
 
 
 @keras.saving.register_keras_serializable(package="effv2_tune")
@@ -177,10 +175,6 @@ class ConstantLearningRate(TunableSchedule):
 
     def __init__(self, learning_rate: float) -> None:
         super().__init__(ScheduleSettings("constant", {"learning_rate": learning_rate}))
-
-    def get_config(self) -> dict[str, Any]:
-        """Describe the schedule in plain values."""
-        return dict(self.settings.hyperparameters)
 
 
 @keras.saving.register_keras_serializable(package="effv2_tune")
@@ -213,10 +207,6 @@ class CosineLearningRate(TunableSchedule):
             "decay_steps": decay_steps,
         }
         super().__init__(ScheduleSettings("cosine", hyperparameters))
-
-    def get_config(self) -> dict[str, Any]:
-        """Describe the schedule in plain values."""
-        return dict(self.settings.hyperparameters)
 
 
 def scheduled(kind: ScheduleKind, step: Tensor, hyperparameters: Mapping[str, Tensor]) -> Tensor:

@@ -71,8 +71,7 @@ class AdaBelief(TunableOptimizer):
         name: str | None = "adabelief",
         **kwargs: Any,
     ) -> None:
-        hyperparameters: dict[str, float] = {"beta_1": beta_1, "beta_2": beta_2}
-        hyperparameters["epsilon"] = _resolved(epsilon)
+        hyperparameters = {"beta_1": beta_1, "beta_2": beta_2, "epsilon": _resolved(epsilon)}
         if rectify:
             hyperparameters["sma_threshold"] = sma_threshold
         if total_steps != 0:
@@ -137,10 +136,8 @@ class AdaBelief(TunableOptimizer):
     def get_config(self) -> dict[str, Any]:
         """Describe the optimizer, with its present hyperparameters, in plain values."""
         defaults = {"sma_threshold": 5.0, "total_steps": 0, "warmup_proportion": 0.1, "min_lr": 0.0}
-        names = ("beta_1", "beta_2", "epsilon", *defaults)
-        hyperparameters = defaults | self.hyperparameters
         options = {"rectify": self.rectify, "amsgrad": self.amsgrad}
-        return super().get_config() | {name: hyperparameters[name] for name in names} | options
+        return defaults | super().get_config() | options
 
 
 def _resolved(epsilon: float) -> float:

@@ -53,6 +53,4 @@ class AdamW(TunableOptimizer):
 
     def get_config(self) -> dict[str, Any]:
         """Describe the optimizer, with its present hyperparameters, in plain values."""
-        hyperparameters = self.hyperparameters
-        rule = {name: hyperparameters[name] for name in ("beta_1", "beta_2", "epsilon")}
-        return super().get_config() | rule | {"amsgrad": self.amsgrad}
+        return super().get_config() | {"amsgrad": self.amsgrad}

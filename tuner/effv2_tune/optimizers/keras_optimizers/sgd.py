@@ -48,5 +48,4 @@ class SGD(TunableOptimizer):
 
     def get_config(self) -> dict[str, Any]:
         """Describe the optimizer, with its present hyperparameters, in plain values."""
-        momentum = self.hyperparameters["momentum"]
-        return super().get_config() | {"momentum": momentum, "nesterov": self.nesterov}
+        return super().get_config() | {"nesterov": self.nesterov}

@@ -271,14 +271,13 @@ class TunableOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
         """Describe the optimizer, with its present hyperparameters, in plain values."""
         config: dict[str, Any] = super().get_config()
         hyperparameters = self.hyperparameters
-        config |= {name: value for name, value in hyperparameters.items() if name in config}
         if isinstance(self._learning_rate, TunableSchedule):
             names = self._learning_rate.settings.hyperparameters
             schedule = self._learning_rate.with_hyperparameters(
-                {name: hyperparameters[name] for name in names}
+                {name: hyperparameters.pop(name) for name in names}
             )
             config["learning_rate"] = keras.optimizers.schedules.serialize(schedule)
-        return config
+        return config | hyperparameters
 
 
 def _without_constant(learning_rate: Any) -> Any:

@@ -7,6 +7,7 @@ number depends on its index and on a few integer keys (seed, step, number of ear
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ import numpy as np
 from keras import ops
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from effv2_tune.tensor import Tensor
 
 #: 2**32 over the golden ratio: steps of it fill the range of 32 bits evenly.
@@ -29,7 +32,19 @@ def uniform(shape: tuple[int, ...], *keys: Tensor) -> Tensor:
         shape: Of the result.
         keys: Integers that the result depends on, 32 bits of each.
     """
-    return ops.reshape(_unit_interval(_words(math.prod(shape), keys)), shape)
+    # By way of int32: not every device casts unsigned integers to float.
+    top = ops.cast(ops.right_shift(_words(math.prod(shape), keys), _word(8)), "int32")
+    return ops.reshape(ops.cast(top, "float32") * 2.0**-24, shape)
+
+
+def draws(*keys: Tensor) -> Callable[[tuple[int, ...]], Tensor]:
+    """Make a function that draws uniform random numbers of a shape, different at each call.
+
+    Args:
+        keys: As for :func:`uniform`; the number of the call is one more.
+    """
+    calls = itertools.count(1)
+    return lambda shape: uniform(shape, *keys, next(calls))
 
 
 def dropout_mask(rows: int, columns: int, rate: Tensor, *keys: Tensor) -> Tensor:
@@ -72,12 +87,6 @@ def _mixed(words: Tensor) -> Tensor:
     for shift, factor in _ROUNDS:
         words = ops.bitwise_xor(words, ops.right_shift(words, _word(shift))) * _word(factor)
     return words
-
-
-def _unit_interval(words: Tensor) -> Tensor:
-    # By way of int32: not every device casts unsigned integers to float.
-    top = ops.cast(ops.right_shift(words, _word(8)), "int32")
-    return ops.cast(top, "float32") * 2.0**-24
 
 
 def _word(value: int) -> Tensor:

@@ -45,6 +45,7 @@ class StepOptimizer:
 
     Attributes:
         config: What is part of the trace.
+        iterations: The variable that counts the steps.
     """
 
     def __init__(self, config: StaticConfig, hyperparameters: Mapping[str, float]) -> None:
@@ -60,7 +61,7 @@ class StepOptimizer:
         check_hyperparameters(values, rectify=config.rectified)
         self.config = config
         self._hyperparameters = float32_variable(self._vector(values), "hyperparameters")
-        self._iterations = keras.Variable(
+        self.iterations = keras.Variable(
             np.zeros((), "int32"), dtype="int", trainable=False, name="iterations"
         )
         self._moments: dict[str, list[Tensor]] = {}
@@ -95,7 +96,7 @@ class StepOptimizer:
     def variables(self) -> list[Tensor]:
         """All state as Keras variables with unique names, in a fixed order."""
         moments = [variable for arrays in self._moments.values() for variable in arrays]
-        return [self._iterations, self._hyperparameters, *moments]
+        return [self.iterations, self._hyperparameters, *moments]
 
     @property
     def hyperparameters(self) -> dict[str, float]:
@@ -170,14 +171,14 @@ class StepOptimizer:
         read = self._arranged.read
         moments = {name: [read(v) for v in arrays] for name, arrays in self._moments.items()}
         return {
-            "iterations": read(self._iterations),
+            "iterations": read(self.iterations),
             "hyperparameters": read(self._hyperparameters),
         } | moments
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Write a state, or the part of it that is passed, into the variables."""
         variables = {
-            "iterations": [self._iterations],
+            "iterations": [self.iterations],
             "hyperparameters": [self._hyperparameters],
         } | self._moments
         for name, value in state.items():

@@ -221,8 +221,3 @@ def named_variables(network: Any) -> dict[str, Any]:
         for variable in layer.variables
     }
     return weights | {RANDOM_STATE: network.seed_generator.state}
-
-
-def iterations_of(optimizer: StepOptimizer) -> Any:
-    """The variable that counts the steps of an optimizer."""
-    return next(variable for variable in optimizer.variables if variable.name == "iterations")

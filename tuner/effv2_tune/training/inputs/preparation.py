@@ -9,9 +9,10 @@ from keras import ops
 from effv2_tune.network import preprocess
 from effv2_tune.training.inputs.augmentation import augment, is_mirrored, mix
 from effv2_tune.training.inputs.rand_augment import unfused
+from effv2_tune.training.loss import soft_targets
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
     from effv2_tune.training.backends.base import StepPlan
     from effv2_tune.training.inputs.rand_augment import Draw, Fuse
@@ -19,10 +20,11 @@ if TYPE_CHECKING:
 
 def training_inputs(
     batch: Any,
-    targets: Any,
+    labels: Any,
     *,
     plan: StepPlan,
-    magnitudes: Mapping[str, Any],
+    magnitudes: Sequence[Any],
+    class_weights: Any,
     draw: Draw,
     mixing: Any,
     fuse: Fuse = unfused,
@@ -32,17 +34,25 @@ def training_inputs(
     Args:
         batch: uint8 images [batch, height, width, channels]; or features [batch, views, width],
             where the second view is the mirrored image.
-        targets: [batch, classes], probabilities.
+        labels: [batch], int32.
         plan: What is compiled in.
-        magnitudes: Strengths of the augmentations, as scalars.
+        magnitudes: Scalars, those that `plan.magnitudes` names.
+        class_weights: [classes], float32.
         draw: Gives uniform random numbers from [0, 1).
         mixing: As `augmentation.mix` takes it.
         fuse: Makes one kernel of a function, as `rand_augment` takes it.
 
     Returns:
-        Prepared images, or features [batch, width]; and the targets. The same random numbers
-        mirror the same images, whether they are images or features.
+        Prepared images, or features [batch, width]; and the targets [batch, classes]. The same
+        random numbers mirror the same images, whether they are images or features.
     """
+    by_name = dict(zip(plan.magnitudes, magnitudes, strict=True))
+    targets = soft_targets(
+        labels,
+        classes=plan.classes,
+        smoothing=by_name["label_smoothing"],
+        weights=class_weights,
+    )
     if plan.takes_features:
         if "flip" not in plan.augmentations:
             return batch[:, 0], targets
@@ -51,7 +61,7 @@ def training_inputs(
     images = augment(
         ops.cast(batch, "float32"),
         kinds=plan.augmentations,
-        magnitudes=magnitudes,
+        magnitudes=by_name,
         draw=draw,
         resolution=plan.resolution,
         fuse=fuse,

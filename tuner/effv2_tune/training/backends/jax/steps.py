@@ -8,17 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from effv2_tune.network.hash_rng import uniform
+from effv2_tune.network.hash_rng import draws
 from effv2_tune.training.backends.base import Sums, named_variables
 from effv2_tune.training.backends.jax.mesh import replicated, split_by_batch
 from effv2_tune.training.inputs.pipeline import Streamed, evaluation_batches
 from effv2_tune.training.inputs.preparation import evaluation_inputs, training_inputs
-from effv2_tune.training.loss import (
-    count_correct,
-    cross_entropies,
-    evaluation_counts,
-    soft_targets,
-)
+from effv2_tune.training.loss import count_correct, cross_entropies, evaluation_counts
 from effv2_tune.training.scores import sum_counts
 
 if TYPE_CHECKING:
@@ -63,7 +58,6 @@ class JaxSteps:
         self._plan = plan
         self._data = data
         self._streams = isinstance(data["train"], Streamed)
-        self._magnitude_names = plan.magnitudes
         self._replicated = replicated(mesh)
         self._split = split_by_batch(mesh)
         self._inputs: dict[str, Any] = {}
@@ -101,21 +95,13 @@ class JaxSteps:
     ) -> tuple[State, tuple[Any, Any]]:
         indices, mixing = selection
         batch, labels = self._batch(images, indices, streams=self._streams)
-        magnitudes = dict(
-            zip(self._magnitude_names, jnp.unstack(inputs["magnitudes"]), strict=True)
-        )
-        targets = soft_targets(
-            labels,
-            classes=self._plan.classes,
-            smoothing=magnitudes["label_smoothing"],
-            weights=inputs["class_weights"],
-        )
         prepared, targets = training_inputs(
             batch,
-            targets,
+            labels,
             plan=self._plan,
-            magnitudes=magnitudes,
-            draw=self._draw(inputs["seed"], state["optimizer"]["iterations"]),
+            magnitudes=jnp.unstack(inputs["magnitudes"]),
+            class_weights=inputs["class_weights"],
+            draw=draws(inputs["seed"], state["optimizer"]["iterations"]),
             mixing=mixing,
         )
 
@@ -143,17 +129,6 @@ class JaxSteps:
             jax.lax.with_sharding_constraint(labels[indices], self._split),
         )
 
-    def _draw(self, seed: Any, iterations: Any) -> Any:
-        """Random numbers from the seed, the step, and the number of draws before."""
-        draws = 0
-
-        def draw(shape: tuple[int, ...]) -> Any:
-            nonlocal draws
-            draws += 1
-            return uniform(shape, seed, iterations, draws)
-
-        return draw
-
     def _evaluate(
         self, trained: Any, others: Any, images: Any, indices: Any, counted: Any, *, streams: bool
     ) -> dict[str, Any]:
@@ -166,7 +141,7 @@ class JaxSteps:
     def start(self, inputs: StepInputs) -> None:
         """Begin a trial with the present weights of the network and of the optimizer."""
         self._averages = self._plan.averaged
-        magnitudes = [inputs.magnitudes[name] for name in self._magnitude_names]
+        magnitudes = [inputs.magnitudes[name] for name in self._plan.magnitudes]
         self._inputs = self._place(
             {
                 "seed": np.uint32(inputs.seed),
@@ -181,16 +156,10 @@ class JaxSteps:
 
     def _read_variables(self) -> None:
         # Through NumPy: donated buffers must not be those of the network's own variables.
-        self._state["trained"] = self._place([np.asarray(v) for v in self._trained_variables])
-        self._state["others"] = self._place([np.asarray(v) for v in self._other_variables])
-
-    @property
-    def _trained_variables(self) -> list[Any]:
-        return list(self._network.trainable_variables)
-
-    @property
-    def _other_variables(self) -> list[Any]:
-        return list(self._network.non_trainable_variables)
+        network = self._network
+        trained, others = network.trainable_variables, network.non_trainable_variables
+        self._state["trained"] = self._place([np.asarray(v) for v in trained])
+        self._state["others"] = self._place([np.asarray(v) for v in others])
 
     def _place(self, values: Any) -> Any:
         # jnp.array copies: on the CPU device_put may share NumPy's memory, which is then donated.
@@ -250,12 +219,13 @@ class JaxSteps:
         }
 
     def _read_network(self, trained: list[Any]) -> dict[str, np.ndarray[Any, Any]]:
-        variables = [*self._trained_variables, *self._other_variables]
+        network = self._network
+        variables = [*network.trainable_variables, *network.non_trainable_variables]
         values = jax.device_get([*trained, *self._state["others"]])
         by_variable = {id(v): value for v, value in zip(variables, values, strict=True)}
         return {
             name: np.asarray(by_variable[id(variable)])
-            for name, variable in named_variables(self._network).items()
+            for name, variable in named_variables(network).items()
         }
 
     def write(self, state: Mapping[str, np.ndarray[Any, Any]]) -> None:

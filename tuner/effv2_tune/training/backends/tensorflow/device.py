@@ -32,11 +32,11 @@ class TensorFlowBackend:
 
     Attributes:
         hardware: Its kind.
-        device_name: Its name.
+        device_names: Its name.
     """
 
     hardware: Kind
-    device_name: str
+    device_names: list[str]
 
     @classmethod
     def open(cls, hardware: Kind) -> TensorFlowBackend:
@@ -49,19 +49,14 @@ class TensorFlowBackend:
         gpus = tf.config.list_physical_devices("GPU")
         if hardware == "cpu":
             tf.config.set_visible_devices([], "GPU")
-            return cls(hardware, probe_host().cpu)
+            return cls(hardware, [probe_host().cpu])
         if not gpus:
             raise missing_device_error("TensorFlow", hardware)
         # Otherwise TensorFlow takes all memory at once, and a second process finds none.
         tf.config.experimental.set_memory_growth(gpus[0], enable=True)
         tf.config.set_visible_devices(gpus[:1], "GPU")
         details = tf.config.experimental.get_device_details(gpus[0])
-        return cls(hardware, str(details.get("device_name", "GPU")))
-
-    @property
-    def device_names(self) -> list[str]:
-        """The one device."""
-        return [self.device_name]
+        return cls(hardware, [str(details.get("device_name", "GPU"))])
 
     @property
     def memory_bytes(self) -> int:

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
 
-from effv2_tune.network.hash_rng import uniform
-from effv2_tune.training.backends.base import Sums, iterations_of, named_variables
+from effv2_tune.network.hash_rng import draws
+from effv2_tune.training.backends.base import Sums, named_variables
 from effv2_tune.training.inputs.pipeline import Streamed, evaluation_batches
 from effv2_tune.training.inputs.preparation import evaluation_inputs, training_inputs
-from effv2_tune.training.loss import (
-    count_correct,
-    cross_entropies,
-    evaluation_counts,
-    soft_targets,
-)
+from effv2_tune.training.loss import count_correct, cross_entropies, evaluation_counts
 from effv2_tune.training.scores import sum_counts
 
 if TYPE_CHECKING:
@@ -50,40 +46,32 @@ class TensorFlowSteps:
         self._plan = plan
         self._data = data
         self._positions = np.arange(plan.batch, dtype=np.int32)
-        self._iterations = iterations_of(optimizer)
         self._finished = False
-        self._magnitude_names = plan.magnitudes
         self._magnitudes = tf.Variable(np.zeros(len(plan.magnitudes), np.float32), trainable=False)
         self._class_weights = tf.Variable(np.ones(plan.classes, np.float32), trainable=False)
         self._seed = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._order: NDArray[np.int32] = np.zeros((0, plan.batch), np.int32)
         self._mixing: NDArray[np.float32] = np.zeros((0, 4), np.float32)
         dtype = tf.float32 if plan.takes_features else tf.uint8
-        images = [tf.TensorSpec([None, *plan.image_shape], dtype), tf.TensorSpec([None], tf.int32)]
-        batch = [*images, tf.TensorSpec([plan.batch], tf.int32)]
-        mixing = tf.TensorSpec([4], tf.float32)
         # Only training images have features of two views.
         shape = [None, *plan.image_shape[1:]] if plan.takes_features else plan.image_shape
+        integers = partial(tf.TensorSpec, dtype=tf.int32)
+        floats = partial(tf.TensorSpec, dtype=tf.float32)
+        images = [tf.TensorSpec([None, *plan.image_shape], dtype), integers([None])]
+        batch = [*images, integers([plan.batch]), floats([4])]
+        epoch = [*images, integers([None, plan.batch]), floats([None, 4]), integers([2])]
         evaluated = [
             tf.TensorSpec([None, *shape], dtype),
-            tf.TensorSpec([None], tf.int32),
-            tf.TensorSpec([plan.evaluation_batch], tf.int32),
-        ]
-        counted = tf.TensorSpec([plan.evaluation_batch], tf.float32)
-        epoch = [
-            *images,
-            tf.TensorSpec([None, plan.batch], tf.int32),
-            tf.TensorSpec([None, 4], tf.float32),
-            tf.TensorSpec([2], tf.int32),
+            integers([None]),
+            integers([plan.evaluation_batch]),
+            floats([plan.evaluation_batch]),
         ]
         # A classifier's step takes less time than its dispatch: the loop runs on the device.
         self.loops_on_device = plan.takes_features and not isinstance(data["train"], Streamed)
         # On the CPU, XLA takes minutes to compile the convolutions and runs them slower.
         compiling = {"autograph": False, "jit_compile": False}
-        self._train_step = tf.function(self._train, input_signature=[*batch, mixing], **compiling)
-        self._evaluation_step = tf.function(
-            self._evaluate, input_signature=[*evaluated, counted], **compiling
-        )
+        self._train_step = tf.function(self._train, input_signature=batch, **compiling)
+        self._evaluation_step = tf.function(self._evaluate, input_signature=evaluated, **compiling)
         # Without convolutions XLA is quick to compile, and fuses what is left.
         self._train_steps = tf.function(
             self._train_many, input_signature=epoch, autograph=False, jit_compile=True
@@ -92,21 +80,13 @@ class TensorFlowSteps:
     def _train(self, pixels: Any, truth: Any, indices: Any, mixing: Any) -> tuple[Any, Any]:
         self.traces += 1
         images, labels = tf.gather(pixels, indices), tf.gather(truth, indices)
-        magnitudes = dict(
-            zip(self._magnitude_names, tf.unstack(self._magnitudes.value()), strict=True)
-        )
-        targets = soft_targets(
-            labels,
-            classes=self._plan.classes,
-            smoothing=magnitudes["label_smoothing"],
-            weights=self._class_weights,
-        )
         inputs, targets = training_inputs(
             images,
-            targets,
+            labels,
             plan=self._plan,
-            magnitudes=magnitudes,
-            draw=self._draw(),
+            magnitudes=tf.unstack(self._magnitudes.value()),
+            class_weights=self._class_weights,
+            draw=draws(self._seed, self._optimizer.iterations.value),
             mixing=mixing,
             fuse=as_one_kernel,
         )
@@ -118,18 +98,6 @@ class TensorFlowSteps:
         self._optimizer.apply(gradients, trained)
         return loss, count_correct(logits, labels)
 
-    def _draw(self) -> Any:
-        """Random numbers from the seed, the step, and the number of draws before."""
-        iterations = self._iterations.value
-        draws = 0
-
-        def draw(shape: tuple[int, ...]) -> Any:
-            nonlocal draws
-            draws += 1
-            return uniform(shape, self._seed, iterations, draws)
-
-        return draw
-
     def _evaluate(self, pixels: Any, truth: Any, indices: Any, counted: Any) -> dict[str, Any]:
         images, labels = tf.gather(pixels, indices), tf.gather(truth, indices)
         logits = self._network(evaluation_inputs(images, self._plan), training=False)
@@ -139,7 +107,7 @@ class TensorFlowSteps:
         """Begin a trial with the present weights of the network and of the optimizer."""
         self._finished = False
         self._seed.assign(inputs.seed)
-        self._magnitudes.assign([inputs.magnitudes[name] for name in self._magnitude_names])
+        self._magnitudes.assign([inputs.magnitudes[name] for name in self._plan.magnitudes])
         self._class_weights.assign(inputs.class_weights)
 
     def begin_epoch(self, order: NDArray[np.int32], mixing: NDArray[np.float32]) -> None:

@@ -6,7 +6,10 @@ import csv
 import io
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import keras
 
 from effv2_tune.data import load_dataset
 from effv2_tune.errors import EXIT_FAILED, TuneError
@@ -22,7 +25,6 @@ from effv2_tune.workers.messages import Noted, Train
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from effv2_tune.host import Kind
     from effv2_tune.study.recipe import Recipe
@@ -54,34 +56,43 @@ class TrainResult:
         return self.out / _MODEL
 
 
-def run(
+def train(
     recipe: Recipe,
     *,
-    out: Path,
-    base: Path,
-    hardware: Kind | None,
-    on_event: Callable[[Compiled | EpochEnded | Noted], None] | None,
-    data_digest: str | None,
+    out: str | Path,
+    base: str | Path = ".",
+    hardware: Kind | None = None,
+    on_event: Callable[[Compiled | EpochEnded | Noted], None] | None = None,
+    data_digest: str | None = None,
 ) -> TrainResult:
-    """See :func:`effv2_tune.training.train`."""
+    """Run the final training of a recipe, or resume it.
+
+    The test images are used once, at the end, with the weights that the recipe selects. The Keras
+    backend is that of this process (KERAS_BACKEND).
+
+    Args:
+        recipe: With the data that it is trained on.
+        out: Folder for ``history.csv`` (the learning curve), ``metrics.json`` (test accuracy and
+            all other figures) and ``model.keras`` (stock Keras layers; takes uint8 images); and for
+            the checkpoints from which an interrupted run is resumed.
+        base: Folder that relative paths of the recipe start from.
+        hardware: The kind of device to use; the best of this machine if left out.
+        on_event: Called after compilation, after every epoch, and with notes for the user.
+        data_digest: Expected digest of images and splits; not checked if left out.
+
+    Returns:
+        The test scores and the paths of all files. A finished run is not repeated.
+
+    Raises:
+        TuneError: The device, the data or the weights are not available; ``data_digest`` differs;
+            ``out`` holds a run of another recipe; or the recipe diverged or does not fit the
+            device.
+    """
+    out = Path(out)
     previous = _previous_result(recipe, out)
     if previous is not None:
         return previous
-    import keras
-
-    backend = keras.backend.backend()
-    if hardware is None:
-        hardware = choose_hardware("auto", backend, probe_host(), probe_packages()).kind
-    dataset = load_dataset(recipe.data, base=base, storage_size=recipe.pixels)
-    if data_digest is not None and dataset.digest != data_digest:
-        raise TuneError(
-            f"These are not the images that the recipe was found on: their digest is "
-            f"{dataset.digest[:_SHOWN]}..., expected {data_digest[:_SHOWN]}....",
-            hint="Restore the images and the 'data:' section of the study; or, to train on these "
-            "images, remove the 'provenance:' section from the file.",
-        )
-    device = open_device(backend, hardware=hardware, precision=recipe.precision)
-    trainer = Trainer(dataset, device, base=base)
+    trainer = _open_trainer(recipe, base=Path(base), hardware=hardware, data_digest=data_digest)
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / _RECIPE, recipe.model_dump_json(indent=2) + "\n")
     request = Train(
@@ -101,11 +112,7 @@ def run(
     notes = () if bucket.features is None else bucket.features.take_notes()
     if notes:
         notify(Noted(notes=notes))
-    steps = planned_steps(recipe, dataset.facts(), device.placement.device_count)
-    metrics = _metrics(finished, counts, steps, device.environment.model_dump())
-    metrics["train_seconds"] += bucket.extraction_seconds
-    metrics["extraction_seconds"] = bucket.extraction_seconds
-    metrics["data_digest"] = dataset.digest
+    metrics = _metrics(finished, counts, trainer, recipe)
     _save_model(trainer, recipe, out / _MODEL)
     _write_history(finished, out / _HISTORY)
     # Last: metrics mark a finished run.
@@ -133,11 +140,32 @@ def _previous_result(recipe: Recipe, out: Path) -> TrainResult | None:
     return TrainResult(out, Scores.model_validate(metrics["test"]), metrics)
 
 
+def _open_trainer(
+    recipe: Recipe, *, base: Path, hardware: Kind | None, data_digest: str | None
+) -> Trainer:
+    backend = keras.backend.backend()
+    if hardware is None:
+        hardware = choose_hardware("auto", backend, probe_host(), probe_packages()).kind
+    dataset = load_dataset(recipe.data, base=base, storage_size=recipe.pixels)
+    if data_digest is not None and dataset.digest != data_digest:
+        raise TuneError(
+            f"These are not the images that the recipe was found on: their digest is "
+            f"{dataset.digest[:_SHOWN]}..., expected {data_digest[:_SHOWN]}....",
+            hint="Restore the images and the 'data:' section of the study; or, to train on these "
+            "images, remove the 'provenance:' section from the file.",
+        )
+    device = open_device(backend, hardware=hardware, precision=recipe.precision)
+    return Trainer(dataset, device, base=base)
+
+
 def _metrics(
-    finished: Finished, counts: Counts, steps: int, environment: dict[str, Any]
+    finished: Finished, counts: Counts, trainer: Trainer, recipe: Recipe
 ) -> dict[str, Any]:
     test = scores_of(counts)
     validation = finished.scores
+    device, dataset = trainer.device, trainer.dataset
+    steps = planned_steps(recipe, dataset.facts(), device.placement.device_count)
+    extraction_seconds = trainer.bucket(recipe).extraction_seconds
     return {
         "test": test.model_dump(),
         "test_count": counts.images,
@@ -145,10 +173,12 @@ def _metrics(
         "test_standard_error": standard_error(test.accuracy, counts.images),
         "validation": None if validation is None else validation.model_dump(),
         "selected_epoch": finished.selected_epoch,
-        "train_seconds": steps * finished.times.step_bucket,
+        "train_seconds": steps * finished.times.step_bucket + extraction_seconds,
         "steps": steps,
         "times": finished.times.model_dump(),
-        "environment": environment,
+        "environment": device.environment.model_dump(),
+        "extraction_seconds": extraction_seconds,
+        "data_digest": dataset.digest,
     }
 
 

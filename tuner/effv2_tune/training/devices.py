@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from effv2_tune.host import Kind
     from effv2_tune.training.backends.base import Backend
 
-Precision = Literal["float32", "mixed_bfloat16"]
-
 #: Packages whose versions may change the last digits of a result.
 _PACKAGES = ("effv2-tune", "keras", "tensorflow", "jax", "jaxlib", "numpy")
 
@@ -62,16 +60,15 @@ def open_device(
     """
     _check_backend(backend)
     opened = open_backend(backend, hardware)
-    resolved: Precision = "float32" if hardware == "cpu" else "mixed_bfloat16"
-    if precision != "auto":
-        resolved = precision
+    if precision == "auto":
+        precision = "float32" if hardware == "cpu" else "mixed_bfloat16"
     names = opened.device_names
     environment = Environment(
         hardware=hardware,
         device_kind=names[0],
         device_count=len(names),
         backend=backend,
-        precision=resolved,
+        precision=precision,
         threads=_threads(backend),
         host=socket.gethostname(),
         versions={"python": platform.python_version()} | installed_versions(_PACKAGES),
@@ -80,7 +77,7 @@ def open_device(
         backend=backend,
         device_kind=environment.device_kind,
         device_count=environment.device_count,
-        precision=resolved,
+        precision=precision,
     )
     memory = usable_bytes() if hardware == "cpu" else opened.memory_bytes
     return Device(hardware, opened, environment, placement, image_bytes=memory // 4)

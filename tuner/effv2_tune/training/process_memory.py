@@ -36,6 +36,13 @@ def peak_resident_bytes() -> int:
     return resident_bytes()
 
 
+def out_of_memory_reason(error: Exception) -> str:
+    """Summarize an out-of-memory error in one line; raises any other error."""
+    if not is_out_of_memory(error):
+        raise error
+    return f"{type(error).__name__}: {str(error).splitlines()[0][:300]}"
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether ``error`` means that the device or the host ran out of memory."""
     if isinstance(error, MemoryError):

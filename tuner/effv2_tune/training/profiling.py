@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from effv2_tune.training import process_memory
 from effv2_tune.training.machine_lock import MachineLock
@@ -10,7 +10,6 @@ from effv2_tune.workers.messages import Measured
 
 if TYPE_CHECKING:
     from effv2_tune.study.recipe import Recipe
-    from effv2_tune.training.devices import Device
     from effv2_tune.training.trainer import Trainer
 
 
@@ -34,18 +33,16 @@ def measure_bucket(trainer: Trainer, recipe: Recipe) -> Measured:
         bucket = trainer.bucket(stand_in)
         seconds = bucket.measure(stand_in, MachineLock())
     except Exception as error:
-        if not process_memory.is_out_of_memory(error):
-            raise
-        reason = f"{type(error).__name__}: {str(error).splitlines()[0][:300]}"
+        reason = process_memory.out_of_memory_reason(error)
         return Measured(bucket=key, step_seconds=None, reason=f"Does not fit: {reason}")
-    nbytes, owner = _peak(trainer.device)
+    peak = trainer.device.backend.peak_memory()
     measured = Measured(
         bucket=key,
         step_seconds=seconds,
         build_seconds=bucket.build_seconds,
         compile_seconds=bucket.compile_seconds,
-        memory_bytes=nbytes,
-        memory_of=owner,
+        memory_bytes=process_memory.peak_resident_bytes() if peak is None else peak,
+        memory_of="process" if peak is None else "device",
         flops=trainer.device.backend.image_flops(bucket.network, recipe.pixels),
     )
     trainer.forget()
@@ -59,11 +56,3 @@ def _without_weights(recipe: Recipe) -> Recipe:
     step, which costs as much per image as its single pass over the images.
     """
     return recipe.model_copy(update={"weights": "none", "features": "off"})
-
-
-def _peak(device: Device) -> tuple[int, Literal["device", "process"]]:
-    """The most bytes in use so far, on the device where it reports them, else in the process."""
-    peak = device.backend.peak_memory()
-    if peak is None:
-        return process_memory.peak_resident_bytes(), "process"
-    return peak, "device"

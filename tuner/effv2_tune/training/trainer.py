@@ -120,9 +120,7 @@ class Trainer:
         try:
             return self._attempt(request, on_event, should_continue)
         except Exception as error:
-            if not process_memory.is_out_of_memory(error):
-                raise
-            reason = f"{type(error).__name__}: {str(error).splitlines()[0][:300]}"
+            reason = process_memory.out_of_memory_reason(error)
         # A bucket that does not even compile is not among those that are kept.
         digest = self.bucket_key(request.recipe).digest
         others = any(kept != digest for kept in self._residency.buckets)

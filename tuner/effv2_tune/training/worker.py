@@ -74,19 +74,16 @@ def serve(channel: Channel) -> int:
         raise TypeError(f"Expected Prepare as the first message, got {request!r}")
     try:
         trainer = _prepare(request)
-    except TuneError as error:
-        channel.send(Refused(message=error.message, hint=error.hint, exit_code=error.exit_code))
-        return error.exit_code
     except Exception as error:
-        traceback.print_exc()
-        channel.send(
-            Refused(
-                message=f"The worker could not start: {type(error).__name__}: {error}",
+        if not isinstance(error, TuneError):
+            traceback.print_exc()
+            error = TuneError(
+                f"The worker could not start: {type(error).__name__}: {error}",
                 hint="See the traceback above.",
                 exit_code=EXIT_FAILED,
             )
-        )
-        return EXIT_FAILED
+        channel.send(Refused(message=error.message, hint=error.hint, exit_code=error.exit_code))
+        return error.exit_code
     channel.send(
         Ready(
             environment=trainer.device.environment,

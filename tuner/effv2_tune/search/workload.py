@@ -74,7 +74,7 @@ class Workload(Protocol):
     def seconds(
         self, trial: Trial, plan: TrialPlan, ready: Ready, cost: BucketTime | None
     ) -> float:
-        """Training seconds of the whole training, projected from the progress of a trial."""
+        """Training seconds of the final training, projected from the progress of a trial."""
 
 
 def bucket_of(recipe: Recipe, ready: Ready) -> BucketKey:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +23,8 @@ from effv2_tune.study import Measurement, Space, StudyPlan, Trial
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from optuna.trial import FrozenTrial
+
 SPACE: dict[str, Any] = {
     "variant": {"type": "choice", "values": ["b0", "b1", "b2"]},
     "epochs": {"type": "int", "low": 1, "high": 9},
@@ -30,7 +38,7 @@ def plan(**changes: Any) -> StudyPlan:
 
 def told(storage: DatabaseStorage, space: Space, config: dict[str, Any], quality: float) -> int:
     """Train a trial without training."""
-    asked = OptunaEngine(storage, space, sampler="random", enqueue=[config] * 9).ask()
+    asked = OptunaEngine(storage, space, sampler="random", enqueue=[config] * 99).ask()
     assert asked.config == config
     trial = Trial(
         number=asked.number,
@@ -43,7 +51,8 @@ def told(storage: DatabaseStorage, space: Space, config: dict[str, Any], quality
 
 
 def study(out: Path, configs: list[dict[str, Any]]) -> None:
-    with open_study(plan(), out, base=out) as opened:
+    trials = max(3, len(configs))
+    with open_study(plan(trials=trials), out, base=out) as opened:
         for index, config in enumerate(configs):
             told(opened.storage, opened.plan.search_space, config, 0.5 + 0.1 * index)
 
@@ -146,3 +155,103 @@ def test_a_new_study_may_begin_with_configs_of_another(tmp_path: Path) -> None:
         assert opened._enqueued() == first
     with open_study(plan(), tmp_path, base=tmp_path) as again:
         assert again._enqueued() == first
+
+
+MANY = [{"variant": "b0", "epochs": 1 + index % 9} for index in range(40)]
+NARROWER = SPACE | {"epochs": {"type": "int", "low": 2, "high": 4}}
+IN_NARROWER = ["complete" if 2 <= config["epochs"] <= 4 else "failed" for config in MANY]
+
+OPEN = """
+    import sys
+    from pathlib import Path
+    from effv2_tune.search.supervisor import open_study
+    from effv2_tune.study import StudyPlan
+    plan, out = StudyPlan.model_validate_json(sys.argv[1]), Path(sys.argv[2])
+    open_study(plan, out, base=out).storage.close()
+"""
+
+
+def copied(out: Path) -> int:
+    """Trials of the half-made study; of an earlier one until it is discarded."""
+    query = (
+        "SELECT count(*) FROM trials JOIN studies USING (study_id) WHERE study_name = 'mine@new'"
+    )
+    with contextlib.closing(sqlite3.connect(out / "study.db")) as connection:
+        return int(connection.execute(query).fetchone()[0])
+
+
+def leases(out: Path) -> list[tuple[Any, ...]]:
+    with contextlib.closing(sqlite3.connect(out / "study.db")) as connection:
+        return connection.execute("SELECT trial_id, study_id FROM leases").fetchall()
+
+
+def kill_while_copying(plan: StudyPlan, out: Path, before: int) -> None:
+    """Start the migration in another process, and kill it when it has copied a few trials."""
+    written = plan.model_dump_json(exclude_unset=True)
+    command = [sys.executable, "-c", textwrap.dedent(OPEN), written, str(out)]
+    with subprocess.Popen(command) as migration:
+        # The trials of the attempt before are discarded first.
+        while before and copied(out) >= before:
+            assert migration.poll() is None
+            time.sleep(0.002)
+        while copied(out) < 5:
+            assert migration.poll() is None
+            time.sleep(0.002)
+        migration.kill()
+
+
+def test_a_migration_that_is_killed_begins_again(tmp_path: Path) -> None:
+    study(tmp_path, MANY)
+    edited = plan(search_space=NARROWER, trials=40)
+    before = read_study(tmp_path, name="mine").trials
+
+    for _ in range(2):
+        kill_while_copying(edited, tmp_path, copied(tmp_path))
+        assert 5 <= copied(tmp_path) < len(MANY)
+        assert read_study(tmp_path, name="mine").trials == before
+
+    open_study(edited, tmp_path, base=tmp_path).storage.close()
+    assert states(tmp_path) == IN_NARROWER
+    assert leases(tmp_path) == []
+    open_study(plan(), tmp_path, base=tmp_path).storage.close()
+    assert read_study(tmp_path, name="mine").trials == before
+
+
+@pytest.mark.parametrize("count", range(5))
+@pytest.mark.parametrize("is_written", [False, True])
+def test_a_migration_that_is_interrupted_at_any_trial_begins_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, *, is_written: bool
+) -> None:
+    study(tmp_path, MANY[:4])
+    with open_study(plan(trials=5), tmp_path, base=tmp_path) as opened:
+        asked = OptunaEngine(opened.storage, plan().search_space, sampler="random").ask()
+        opened.storage.save(Trial(number=asked.number, state="running", config=asked.config))
+        opened.storage.release_all()
+    add = DatabaseStorage.add
+
+    def interrupted(storage: DatabaseStorage, template: FrozenTrial) -> None:
+        is_last = len(storage.trials()) == count
+        if is_written or not is_last:
+            add(storage, template)
+        if is_last:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DatabaseStorage, "add", interrupted)
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                open_study(plan(search_space=NARROWER), tmp_path, base=tmp_path)
+
+    open_study(plan(search_space=NARROWER), tmp_path, base=tmp_path).storage.close()
+    assert states(tmp_path)[:4] == IN_NARROWER[:4]
+
+
+def test_leases_of_deleted_trials_do_not_block_new_ones(tmp_path: Path) -> None:
+    """Versions before 0.2 left them in the databases of migrations that were killed."""
+    study(tmp_path, MANY[:1])
+    row = "INSERT INTO leases VALUES (2, 2, 'token', 0, 'host', 'boot', 1, '1')"
+    with contextlib.closing(sqlite3.connect(tmp_path / "study.db")) as connection, connection:
+        connection.execute(row)
+
+    with open_study(plan(trials=2), tmp_path, base=tmp_path) as opened:
+        assert told(opened.storage, opened.plan.search_space, MANY[1], 0.9) == 1

@@ -74,7 +74,7 @@ def change_space(url: str, plan: StudyPlan) -> tuple[int, int]:
         trials = [_original(old, trial) for trial in old.trials()]
         attributes = {k: v for k, v in old.attributes().items() if k not in _NOT_COPIED}
     unfinished = plan.name + _UNFINISHED_NAME
-    _discard(url, unfinished)
+    _discard(url, unfinished, plan)
     with closing(DatabaseStorage(url, unfinished, plan.directions)) as new:
         for key, value in attributes.items():
             new.keep(key.removeprefix(OURS), value)
@@ -125,12 +125,13 @@ def _outside(trial: Trial) -> FrozenTrial:
     return optuna.trial.create_trial(state=TrialState.FAIL, user_attrs=attributes)
 
 
-def _discard(url: str, name: str) -> None:
+def _discard(url: str, name: str, plan: StudyPlan) -> None:
     """Remove the unfinished study of an earlier attempt."""
     with connected(url) as engine:
         exists = name in study_names(engine)
     if exists:
-        optuna.delete_study(study_name=name, storage=url)
+        with closing(DatabaseStorage(url, name, plan.directions)) as unfinished:
+            unfinished.delete()
 
 
 def _swap(url: str, name: str) -> None:

@@ -23,7 +23,7 @@ from effv2_tune.search.storage.base import (
     LeaseLostError,
     TrialNumberTakenError,
 )
-from effv2_tune.search.storage.leases import METADATA, Leases
+from effv2_tune.search.storage.leases import LEASES, METADATA, Leases
 from effv2_tune.search.storage.optuna_study import create_study, end_trial
 from effv2_tune.search.storage.records import (
     DUPLICATE,
@@ -274,6 +274,10 @@ class DatabaseStorage:
         """Add a trial of another study; it gets the next number."""
         self.optuna.create_new_trial(self._study_id, template)
 
+    def delete(self) -> None:
+        """Delete the study with its trials and leases."""
+        self.optuna.delete_study(self._study_id)
+
     def trial_attribute(self, number: int, key: str) -> Any:
         """An attribute of a trial, or None."""
         return self.optuna.get_trial_user_attrs(self._trial_id(number)).get(key)
@@ -327,6 +331,11 @@ class _LeasedStorage(RDBStorage):
             self.leases.end(self.scoped_session(), trial_id)
         return super().set_trial_state_values(trial_id, state, values)
 
+    def delete_study(self, study_id: int) -> None:
+        """Delete a study and its leases: SQLite gives the ids of its trials to later trials."""
+        self.scoped_session().execute(LEASES.delete().where(LEASES.c.study_id == study_id))
+        super().delete_study(study_id)
+
     def _get_prepared_new_trial(
         self, study_id: int, template_trial: FrozenTrial | None, session: Any
     ) -> Any:
@@ -339,7 +348,8 @@ class _LeasedStorage(RDBStorage):
         trial = super()._get_prepared_new_trial(study_id, template_trial, session)
         if self.next_number is not None and trial.number != self.next_number:
             raise TrialNumberTakenError
-        if self.leases is not None:
+        is_ended = template_trial is not None and template_trial.state.is_finished()
+        if self.leases is not None and not is_ended:
             self.leases.insert(session, int(trial.trial_id))
         return trial
 

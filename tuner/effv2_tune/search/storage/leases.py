@@ -101,6 +101,8 @@ class Leases:
     def insert(self, session: Any, trial_id: int) -> None:
         """Lease a new trial, inside the transaction that creates it."""
         token = uuid.uuid4().hex
+        # A trial that was deleted may have left a lease, and SQLite reuses its id.
+        session.execute(LEASES.delete().where(LEASES.c.trial_id == trial_id))
         session.execute(LEASES.insert().values(self._row(trial_id, token)))
         self._tokens[trial_id] = token
 

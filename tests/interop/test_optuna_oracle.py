@@ -84,6 +84,16 @@ def test_each_trial_is_in_the_optuna_study_with_its_vector(tmp_path: Path) -> No
         assert ("factor" in kept.hyperparameters.values) == is_wide
 
 
+def test_the_folder_of_a_project_may_have_any_name(tmp_path: Path) -> None:
+    folder = tmp_path / "q?mode=ro" / "50%41{x}"
+    for trials in (3, 5):
+        tuner = Tuner(oracle(max_trials=trials), folder, measure)
+        tuner.search()
+        assert len(tuner.oracle.study.trials) == trials
+
+    assert (folder / "computed" / "optuna.db").is_file()
+
+
 def test_the_best_trials_are_the_pareto_set(tmp_path: Path) -> None:
     tuner = Tuner(oracle(max_trials=25), tmp_path, measure)
     tuner.search()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,3 +60,62 @@ def test_a_study_is_found_by_its_folder_its_name_and_its_file(
     assert study == Path("runs/small")
 
     assert json.loads(tune("status", written, "--json").out)["study"] == "small"
+
+
+ODD_NAMES = ["q?x=1", "a?mode=ro", "50%41x", "file:x", "{x}#y", "a b&c;'d'", "größe"]
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_a_folder_may_have_any_name(tune: Tune, folder: Path, name: str) -> None:
+    before = set(folder.iterdir())
+
+    ran = tune("run", "study.yaml", "--trials", "6", "--out", name)
+
+    assert ran.code == 0, ran.err
+    assert set(folder.iterdir()) - before == {folder / name}
+    assert {"study.db", "study.db.backup"} <= {file.name for file in Path(name).iterdir()}
+    assert json.loads(tune("status", name, "--json").out)["states"]["complete"] == 6
+    assert "so far    6 trials" in tune("run", "study.yaml", "--out", name, "--dry-run").out
+    suggested = shlex.split(ran.err.splitlines()[-1].removeprefix("Next: effv2-tune "))
+    assert tune(*suggested).out == "train.yaml\n"
+    (Path(name) / "study.db.backup").replace(Path(name) / "study.db")
+    assert len(tune("trials", name, "--format", "csv").out.splitlines()) == 7
+    assert tune("run", "study.yaml", "--trials", "6", "--out", name).code == 0
+
+
+def test_folders_whose_names_differ_behind_a_question_mark_are_two_studies(
+    tune: Tune, folder: Path
+) -> None:
+    assert tune("run", "study.yaml", "--out", "a?b", "--trials", "2").code == 0
+
+    ran = tune("run", "study.yaml", "--out", "a?mode=ro", "--trials", "1")
+
+    assert ran.code == 0, ran.err
+    assert not (folder / "a").exists()
+    for name, count in (("a?b", 2), ("a?mode=ro", 1)):
+        assert json.loads(tune("status", name, "--json").out)["states"]["complete"] == count
+
+
+def test_the_working_directory_may_have_any_name(
+    tune: Tune, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = folder / "w?mode=ro" / "50%41x{y}"
+    odd.mkdir(parents=True)
+    shutil.copy(folder / "study.yaml", odd)
+    monkeypatch.chdir(odd)
+
+    assert tune("run", "study.yaml", "--trials", "5").code == 0
+
+    assert (odd / "runs" / "small" / "study.db.backup").is_file()
+    assert json.loads(tune("status", "small", "--json").out)["states"]["complete"] == 5
+
+
+def test_an_edited_space_is_applied_in_a_folder_of_any_name(tune: Tune) -> None:
+    assert tune("run", "study.yaml", "--out", "q?{x}%41").code == 0
+    study = Path("study.yaml")
+    study.write_text(study.read_text().replace("values: [32, 64]", "values: [32, 48, 64]"))
+
+    ran = tune("run", "study.yaml", "--out", "q?{x}%41", "--trials", "5")
+
+    assert ran.code == 0, ran.err
+    assert json.loads(tune("status", "q?{x}%41", "--json").out)["states"]["complete"] == 5

@@ -19,6 +19,7 @@ from optuna.trial import TrialState
 from effv2_tune.files.atomic import write_json
 from effv2_tune.interop.oracle_study import OracleStudy, sampler_maker
 from effv2_tune.pareto import nondominated_ranks
+from effv2_tune.search.storage.records import sqlite_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -220,7 +221,7 @@ class OptunaOracle(keras_tuner.Oracle):  # type: ignore[misc]  # Keras Tuner shi
     def _opened(self) -> OracleStudy:
         with self._lock:
             if self._kept is None:
-                in_project = f"sqlite:///{self._project_dir}/{DATABASE}"
+                in_project = sqlite_url(Path(self._project_dir) / DATABASE)
                 kept = OracleStudy(
                     in_project if self._given_storage is None else self._given_storage,
                     self._study_name or self._project_name,

@@ -6,6 +6,7 @@ import contextlib
 import json
 import sqlite3
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -39,7 +40,6 @@ from effv2_tune.study.trial import Measurement
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from optuna.trial import FrozenTrial, TrialState
 
@@ -266,7 +266,8 @@ class DatabaseStorage:
         with (
             replacing(self._backup) as unfinished,
             contextlib.closing(sqlite3.connect(str(self._rdb.engine.url.database))) as source,
-            contextlib.closing(sqlite3.connect(unfinished.name)) as target,
+            # Some builds of SQLite read a relative name that starts with "file:" as a URI.
+            contextlib.closing(sqlite3.connect(Path(unfinished.name).absolute())) as target,
         ):
             source.backup(target)
 
@@ -372,7 +373,9 @@ def _open(url: str, limit: int | None) -> _LeasedStorage:
     attempts = 20
     for attempt in range(attempts):
         try:
-            rdb = _LeasedStorage(url, engine_kwargs=dict(arguments))
+            # Quoted, as Optuna formats the text: it replaces {...}.
+            quoted = sa.make_url(url).render_as_string(hide_password=False)
+            rdb = _LeasedStorage(quoted, engine_kwargs=dict(arguments))
             if is_sqlite:
                 _begin_immediately(rdb.engine)
             METADATA.create_all(rdb.engine)

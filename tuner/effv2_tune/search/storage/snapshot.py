@@ -18,6 +18,8 @@ from effv2_tune.search.storage.records import (
     connected,
     find_studies,
     read_attributes,
+    sqlite_read_only_url,
+    sqlite_url,
 )
 from effv2_tune.search.workload import BucketTime
 from effv2_tune.study.bucket import DataFacts
@@ -89,7 +91,7 @@ def read_study(location: Path | str, *, name: str | None = None) -> StudyRecord:
 
 def database_url(folder: Path) -> str:
     """The address of the database in a study's folder."""
-    return f"sqlite:///{folder.resolve() / DATABASE}"
+    return sqlite_url(folder.resolve() / DATABASE)
 
 
 def _record(
@@ -128,8 +130,7 @@ def _read_only_url(location: Path | str) -> str:
     file = Path(location) / DATABASE
     if not file.is_file():
         raise _no_study(location, f"it has no {DATABASE}")
-    # Opened read-only, SQLite never waits for a write lock.
-    return f"sqlite:///file:{file.resolve()}?mode=ro&uri=true"
+    return sqlite_read_only_url(file.resolve())
 
 
 def _studies(engine: sa.Engine, location: Path | str) -> dict[str, int]:

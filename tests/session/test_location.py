@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from effv2_tune.session.location import shown
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -119,3 +121,89 @@ def test_an_edited_space_is_applied_in_a_folder_of_any_name(tune: Tune) -> None:
 
     assert ran.code == 0, ran.err
     assert json.loads(tune("status", "q?{x}%41", "--json").out)["states"]["complete"] == 5
+
+
+URLS_WITH_PASSWORDS = [
+    "postgresql+psycopg://u:S3cretPW@h:port5/db",
+    "postgresql+psycopg://u:S3cretPW@127.0.0.1:9/db",
+    "postgresql+psycopg://u:S3cret@PW@127.0.0.1:9/db",
+    "postgresql+psycopg://u:x/S3cret@PW?x@127.0.0.1:9/db",
+    "postgresql+psycopg://u:x{S3cretPW}@127.0.0.1:9/db",
+    "postgresql+psycopg://127.0.0.1:9/db?user=u&password=S3cretPW",
+    "postgresql+psycopg://127.0.0.1:9/db?password=S3cret@PW&user=u",
+    "postgresql+psycopg://127.0.0.1:9/db?p%61ssword=S3cret&PW",
+    "postgresql+psycopg://u:x?sslpassword=S3cret@PW/db",
+    "postgresql+psycopg://u:S3cretPW/db",
+    "postgresql+psycopg:/u:S3cretPW@h/db",
+    "postgresql+psycopg:///u:S3cretPW@h/db",
+    "unknown://u:S3cretPW@h/db",
+    "postgresql+unknown://u:S3cretPW@h/db?password=S3cretPW",
+    "sqlite://u:S3cretPW@h/db",
+    "sqlite:///no/such/folder.db?password=S3cretPW",
+    "://u:S3cretPW@h/db",
+    "u:S3cretPW@h/db",
+    "host=h password=S3cretPW dbname=db",
+]
+
+
+@pytest.mark.parametrize("url", URLS_WITH_PASSWORDS)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["status", "URL"],
+        ["report", "URL", "--name", "x"],
+        ["run", "study.yaml", "--storage", "URL"],
+        ["run", "study.yaml", "--storage", "URL", "--dry-run"],
+        ["run", "study.yaml", "--warm-start", "URL"],
+    ],
+    ids=" ".join,
+)
+def test_no_message_has_a_password(tune: Tune, url: str, arguments: list[str]) -> None:
+    done = tune(*[url if argument == "URL" else argument for argument in arguments])
+
+    assert done.code in (1, 2)
+    assert "S3cret" not in done.out + done.err
+    assert "PW" not in done.out + done.err
+    assert "***" in done.err
+
+
+def test_a_url_is_no_folder(tune: Tune, folder: Path) -> None:
+    before = set(folder.iterdir())
+
+    done = tune("run", "study.yaml", "--out", "postgresql+psycopg://u:S3cretPW@h/db")
+
+    assert done.code == 2
+    assert "is the URL of a database, not a folder" in done.err
+    assert "S3cret" not in done.err
+    assert set(folder.iterdir()) == before
+
+
+def test_a_password_as_parameter_is_in_no_output(
+    tune: Tune, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = "sqlite:///file:shared.db?uri=true&password=S3cretPW"
+    monkeypatch.setenv("EFFV2_TUNE_RUN_STORAGE", url)
+
+    dry, ran = tune("run", "study.yaml", "--dry-run"), tune("run", "study.yaml")
+
+    assert (dry.code, ran.code) == (0, 0), dry.err + ran.err
+    assert "password=***" in dry.out
+    assert "password=***" in ran.err
+    assert "S3cret" not in dry.out + dry.err + ran.out + ran.err
+    assert tune("report", url).code == 0
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    assert Path("runs/small/report.html").read_text().count("password=***")
+    assert [file for file in files if b"S3cret" in file.read_bytes()] == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+psycopg://host/database",
+        "postgresql+psycopg://user@host:5432/database?passfile=/home/a/.pgpass",
+        "postgresql+psycopg://[::1]:5432/database",
+        "sqlite:////home/x:y@z/file.db",
+    ],
+)
+def test_a_url_without_a_password_is_shown_unchanged(url: str) -> None:
+    assert shown(url) == url

@@ -19,7 +19,7 @@ from optuna.trial import TrialState
 from effv2_tune.files.atomic import write_json
 from effv2_tune.interop.oracle_study import OracleStudy, sampler_maker
 from effv2_tune.pareto import nondominated_ranks
-from effv2_tune.search.storage.records import sqlite_url
+from effv2_tune.search.storage.urls import sqlite_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

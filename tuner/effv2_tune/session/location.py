@@ -38,10 +38,10 @@ def is_database(place: str | Path) -> bool:
 
 
 def shown(place: str | Path) -> str:
-    """``place`` for messages: without a password."""
-    if not is_database(place):
+    """``place`` for messages: without a password, also where a URL lacks its scheme."""
+    if not is_database(place) and Path(place).exists():
         return str(place)
-    from effv2_tune.search.storage.records import without_password
+    from effv2_tune.search.storage.urls import without_password
 
     return without_password(str(place))
 
@@ -56,8 +56,14 @@ def check_folder(folder: Path) -> None:
     """Check that a folder can be written to or created; writes nothing.
 
     Raises:
-        TuneError: It cannot.
+        TuneError: It cannot, or is the URL of a database.
     """
+    from effv2_tune.search.storage.urls import DATABASE_SCHEME
+
+    if DATABASE_SCHEME.match(str(folder)):
+        raise TuneError(
+            f"{shown(folder)} is the URL of a database, not a folder.", hint="Use --storage URL."
+        )
     nearest = next(path for path in (folder, *folder.parents) if path.exists())
     if not nearest.is_dir():
         raise TuneError(
@@ -93,11 +99,18 @@ def check_database(url: str) -> None:
     """
     import sqlalchemy as sa
 
+    from effv2_tune.search.storage.urls import has_unquoted_at
+
+    if has_unquoted_at(url):
+        raise TuneError(
+            f"{shown(url)!r} has an unquoted '@'.",
+            hint="Write @ in a password or a parameter as %40.",
+        )
     try:
         address = sa.make_url(url)
         kind = address.get_dialect()
     except (sa.exc.ArgumentError, ValueError) as error:
-        raise TuneError(f"{url!r} is not the URL of a database.", hint=_EXAMPLES) from error
+        raise TuneError(f"{shown(url)!r} is not the URL of a database.", hint=_EXAMPLES) from error
     try:
         kind.import_dbapi()
     except ImportError as error:
@@ -107,6 +120,8 @@ def check_database(url: str) -> None:
             "postgresql+psycopg://",
         ) from error
     if address.get_backend_name() == "sqlite":
+        if address.host or address.username:
+            raise TuneError(f"{shown(url)!r} is not the URL of an SQLite file.", hint=_EXAMPLES)
         _check_file(address.database, url)
 
 
@@ -118,13 +133,14 @@ def database_exists(url: str) -> bool:
     import sqlalchemy as sa
 
     address = sa.make_url(url)
-    return address.get_backend_name() != "sqlite" or Path(str(address.database)).is_file()
+    is_file = address.get_backend_name() == "sqlite" and "uri" not in address.query
+    return not is_file or Path(str(address.database)).is_file()
 
 
 def _check_file(database: str | None, url: str) -> None:
     if database in (None, "", ":memory:"):
         raise TuneError(
-            f"{url!r} names no file: a database in memory is lost when the command ends.",
+            f"{shown(url)!r} names no file: a database in memory is lost when the command ends.",
             hint="Write sqlite:////folder/file.db; or omit --storage, for SQLite in --out.",
         )
     folder = Path(str(database)).parent

@@ -51,11 +51,7 @@ class Results:
         from effv2_tune.search.storage.snapshot import read_study
 
         self._check_location()
-        try:
-            return read_study(self._location, name=self._name)
-        except TuneError as error:
-            message = error.message.replace(str(self._location), shown(self._location))
-            raise TuneError(message, hint=error.hint, exit_code=error.exit_code) from None
+        return read_study(self._location, name=self._name)
 
     @property
     def folder(self) -> Path:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from effv2_tune.errors import TuneError
 from effv2_tune.report.quantities import pluralized
-from effv2_tune.session.location import RUNS, as_arguments, make_folder
+from effv2_tune.session.location import RUNS, as_arguments, make_folder, shown
 from effv2_tune.session.picking import pick_trial, to_training_run
 from effv2_tune.session.preflight import (
     check_storage,
@@ -131,8 +131,8 @@ class Study:
         inside = [config for config in configs if self.plan.search_space.contains(config)]
         if not inside:
             raise TuneError(
-                f"The Pareto front of {self._warm_start} ({len(front)} trials) has no config in "
-                f"the search space of {self.plan.name}.",
+                f"The Pareto front of {shown(self._warm_start)} ({len(front)} trials) has no "
+                f"config in the search space of {self.plan.name}.",
                 hint="Widen the search space, or omit --warm-start.",
             )
         return inside

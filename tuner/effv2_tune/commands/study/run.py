@@ -24,6 +24,7 @@ from effv2_tune.errors import EXIT_DONE, EXIT_FAILED
 @click.option(
     "--storage",
     metavar="URL",
+    show_envvar=True,
     help="Database for several machines; SQLite in the folder if left out.",
 )
 @click.option("--workers", type=COUNT, metavar="N", help="Worker processes on this machine.")

@@ -33,8 +33,8 @@ from effv2_tune.search.storage.records import (
     add_checksum,
     is_duplicate,
     read_attributes,
-    without_password,
 )
+from effv2_tune.search.storage.urls import without_password
 from effv2_tune.search.workload import BucketTime
 from effv2_tune.study.trial import Measurement
 

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 import sqlalchemy as sa
 from pydantic import ValidationError
@@ -17,7 +16,6 @@ from effv2_tune.study.trial import Trial
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 RECORD = f"{OURS}record"
 DUPLICATE = f"{OURS}duplicate"
@@ -59,27 +57,6 @@ def connected(url: str) -> Iterator[sa.Engine]:
         yield engine
     finally:
         engine.dispose()
-
-
-def sqlite_url(file: Path) -> str:
-    """The URL of an SQLite file, whatever characters its path has."""
-    path = str(file.absolute())
-    return sa.URL.create("sqlite", database=path).render_as_string(hide_password=False)
-
-
-def sqlite_read_only_url(file: Path) -> str:
-    """The URL of an SQLite file that is only read, and so never waits for a write lock."""
-    # Here SQLite is given a URI, in which the path is quoted once more.
-    uri, query = f"file:{quote(str(file.absolute()))}", {"mode": "ro", "uri": "true"}
-    return sa.URL.create("sqlite", database=uri, query=query).render_as_string(hide_password=False)
-
-
-def without_password(url: str) -> str:
-    """The URL of a database for messages."""
-    try:
-        return sa.make_url(url).render_as_string(hide_password=True)
-    except (sa.exc.ArgumentError, ValueError):
-        return url
 
 
 def locked_study(study_id: int) -> sa.Select[Any]:

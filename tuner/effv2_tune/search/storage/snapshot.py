@@ -18,9 +18,8 @@ from effv2_tune.search.storage.records import (
     connected,
     find_studies,
     read_attributes,
-    sqlite_read_only_url,
-    sqlite_url,
 )
+from effv2_tune.search.storage.urls import sqlite_read_only_url, sqlite_url, without_password
 from effv2_tune.search.workload import BucketTime
 from effv2_tune.study.bucket import DataFacts
 from effv2_tune.study.plan import StudyPlan
@@ -118,8 +117,8 @@ def _record(
         )
     except (ValidationError, KeyError) as error:
         raise TuneError(
-            f"Study {name} in {location} was written by another version, or is damaged: "
-            f"{str(error).splitlines()[0]}",
+            f"Study {name} in {without_password(str(location))} was written by another "
+            f"version, or is damaged: {str(error).splitlines()[0]}",
             hint="Use the version that wrote it, or replace it with its copy (study.db.backup).",
         ) from error
 
@@ -148,11 +147,14 @@ def _choose(studies: Mapping[str, int], location: Path | str, name: str | None) 
     if not studies:
         raise _no_study(location, "its database is empty")
     content = "several studies" if name is None else f"no study {name!r}"
-    raise TuneError(f"{location} holds {content}.", hint=f"It holds: {', '.join(sorted(studies))}.")
+    raise TuneError(
+        f"{without_password(str(location))} holds {content}.",
+        hint=f"It holds: {', '.join(sorted(studies))}.",
+    )
 
 
 def _no_study(location: Path | str, why: str) -> TuneError:
     return TuneError(
-        f"There is no study in {location}: {why}.",
+        f"There is no study in {without_password(str(location))}: {why}.",
         hint="Name the folder that 'effv2-tune run' wrote to: runs/NAME, or that of --out.",
     )

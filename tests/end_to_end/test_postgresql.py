@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,6 +66,32 @@ def database() -> Iterator[str]:
             yield f"postgresql+psycopg://someone@127.0.0.1:{port}/postgres"
         finally:
             as_its_user(*control, "-m", "immediate", "stop")
+
+
+def test_a_password_is_in_no_output_and_no_process_list(
+    database: str, start: Start, folder: Path
+) -> None:
+    url = database.replace("someone@", "someone:S3cretPW@") + "?password=S3cretPW"
+    env = {"EFFV2_TUNE_RUN_STORAGE": url, "SCRIPT": '{"sleep": 0.05}'}
+    text = (folder / "study.yaml").read_text().replace("name: small", "name: secret")
+    (folder / "study.yaml").write_text(text)
+
+    running = start("run", "study.yaml", **env)
+    commands = []
+    while running.poll() is None:
+        for process in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                commands.append(process.read_bytes())
+        time.sleep(0.05)
+    out, err = running.communicate()
+
+    assert running.returncode == 0, err
+    assert any(b"scripted_worker" in command for command in commands)
+    assert not any(b"S3cret" in command for command in commands)
+    assert "password=***" in err
+    assert "S3cret" not in out + err
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    assert [file for file in files if b"S3cret" in file.read_bytes()] == []
 
 
 def test_two_supervisors_share_the_trials_and_outlive_a_third(database: str, start: Start) -> None:

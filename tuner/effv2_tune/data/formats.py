@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import math
-import pickle
 import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,6 +12,7 @@ import numpy.typing as npt
 
 from effv2_tune.data.pool import checked_labels
 from effv2_tune.errors import TuneError
+from effv2_tune.files.safe_pickle import read_pickle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,13 +21,7 @@ if TYPE_CHECKING:
 
 _SIDE = 32  # of the images of CIFAR
 _IDX_UNSIGNED_BYTE = 0x08
-#: All that the official batches, and batches that numpy writes today, are made of.
-_RECONSTRUCT = np.empty(0).__reduce__()[0]
-_ALLOWED = {
-    ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
-    ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
-    ("numpy", "ndarray"): np.ndarray,
-}
+_BATCH_HINT = "Unpack the official archive again, or leave 'path:' out to download it."
 
 
 @dataclass(frozen=True)
@@ -64,8 +57,8 @@ class Part:
 def read_batch(content: bytes, name: str, label_key: str) -> Part:
     """A pickled batch of CIFAR: a dictionary of flat images, channel after channel, and labels.
 
-    Only dictionaries, lists, text, numbers and numpy arrays of numbers are unpickled; a pickle
-    that names anything else is refused, and nothing that it names is run.
+    Only dictionaries, lists, text, numbers and numpy arrays of numbers are read; a pickle that
+    names anything else is refused, and nothing that it names is run.
 
     Args:
         content: The bytes of the file.
@@ -76,25 +69,30 @@ def read_batch(content: bytes, name: str, label_key: str) -> Part:
         TuneError: If it is not such a batch.
     """
     try:
-        batch = _BatchUnpickler(io.BytesIO(content), encoding="bytes").load()
-        pixels = batch[b"data"]
-        labels = np.asarray(batch[label_key.encode()])
+        batch = read_pickle(content)
+        pixels, labels = batch[b"data"], _label_array(batch[label_key.encode()])
         flat = pixels.shape == (len(labels), 3 * _SIDE * _SIDE) and pixels.dtype == np.uint8
-    except TuneError:
-        raise
     except Exception as error:  # a broken pickle may raise anything
         raise TuneError(
-            f"{name} is not a batch of CIFAR ({type(error).__name__}: {error}).",
-            hint="Unpack the official archive again, or leave 'path:' out to download it.",
+            f"{name} is not a batch of CIFAR ({type(error).__name__}: {error}).", hint=_BATCH_HINT
         ) from error
     if not flat:
         raise TuneError(
             f"{name} has images of shape {pixels.shape}, {pixels.dtype}, for {len(labels):,} "
             f"labels; expected [count, {3 * _SIDE * _SIDE}] of uint8.",
-            hint="Unpack the official archive again, or leave 'path:' out to download it.",
+            hint=_BATCH_HINT,
         )
     images = pixels.reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1)
     return Part.of(np.ascontiguousarray(images), labels, name)
+
+
+def _label_array(labels: Any) -> npt.NDArray[Any]:
+    """Labels as an array; a list of lists, which can be of any size in a few bytes, is refused."""
+    if isinstance(labels, np.ndarray):
+        return labels
+    if isinstance(labels, list) and all(type(label) in (int, float) for label in labels):
+        return np.asarray(labels)
+    raise ValueError(f"the labels are no list of numbers, but {type(labels).__name__}")
 
 
 def read_idx(content: bytes, name: str) -> npt.NDArray[np.uint8]:
@@ -115,31 +113,3 @@ def read_idx(content: bytes, name: str) -> npt.NDArray[np.uint8]:
             hint="Fetch the file again, or leave 'path:' out to download it.",
         )
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
-
-
-class _BatchUnpickler(pickle.Unpickler):
-    """Unpickles data only, and no other object."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in _ALLOWED:
-            return _ALLOWED[module, name]
-        if (module, name) == ("numpy", "dtype"):
-            return _number_type
-        if (module, name) == ("_codecs", "encode"):
-            return _encode_latin1
-        raise TuneError(
-            f"The pickle names {module}.{name}, which no batch of CIFAR does; it was not run.",
-            hint="Use the official files; a pickle from elsewhere can run any program.",
-        )
-
-
-def _number_type(code: bytes | str, *_flags: object) -> np.dtype[Any]:
-    """A numpy type by its code, without Python 2's flags 0 and 1, of which numpy 2.4 warns."""
-    return np.dtype(code.decode() if isinstance(code, bytes) else code)
-
-
-def _encode_latin1(text: str, encoding: str) -> bytes:
-    """Bytes as Python 3 pickles them for protocol 2."""
-    if encoding != "latin1":
-        raise ValueError(f"bytes in the encoding {encoding!r}")
-    return text.encode("latin1")

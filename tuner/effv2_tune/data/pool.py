@@ -106,14 +106,23 @@ def check_classes(pool: Pool, source: str) -> None:
     """
     if len(pool.labels) == 0:
         raise TuneError(f"{source} holds no images.", hint="Check 'path:' in the study's data.")
-    if pool.labels.max() >= len(pool.classes):
-        raise TuneError(
-            f"{source} holds the label {pool.labels.max()}, but there are "
-            f"{len(pool.classes)} classes, 0 to {len(pool.classes) - 1}.",
-            hint="Correct the labels, or name all classes.",
-        )
+    check_label_range(pool.labels, len(pool.classes), source)
     if len(np.unique(pool.labels)) == 1:
         raise TuneError(
             f"{source} has one class only, {pool.classes[pool.labels[0]]!r}.",
             hint="A classifier needs at least two classes: one folder or one label for each.",
+        )
+
+
+def check_label_range(labels: Labels, classes: int, source: str) -> None:
+    """Validate that labels are below the number of classes.
+
+    Raises:
+        TuneError: One is not.
+    """
+    if labels.max(initial=0) >= classes:
+        raise TuneError(
+            f"{source} holds the label {labels.max()}, but there are {classes} classes, "
+            f"0 to {classes - 1}.",
+            hint="Correct the labels, or name all classes.",
         )

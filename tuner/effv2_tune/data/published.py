@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import tarfile
 import zlib
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,13 +15,13 @@ import numpy as np
 from effv2_tune.data.arrays import ArrayImages, as_colour, check_npz, read_npz
 from effv2_tune.data.folder import list_folder, read_folder
 from effv2_tune.data.formats import Part, read_batch, read_idx
-from effv2_tune.data.pool import TEST, TRAIN, Pool
+from effv2_tune.data.pool import TEST, TRAIN, Pool, check_label_range
 from effv2_tune.data.progress import Progress
 from effv2_tune.errors import TuneError
 from effv2_tune.files.download import Digest, fetch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from effv2_tune.data.progress import OnProgress
@@ -61,9 +63,14 @@ def read_published(known: KnownDataset, path: Path | None, options: StorageOptio
         return read_npz(copy.path, known.classes)
     if copy.kind == "images":
         return read_folder(copy.path, known.classes)
-    if copy.kind == "tar":
-        return _from_tar(known, copy.path)
-    return _pool(known, lambda name: _read_plain_or_gzip(copy.path / name))
+    with _opened(known, copy) as read:
+        train, test = (Part.joined(list(_parts(known, names, read))) for names in known.members)
+    return Pool(
+        images=ArrayImages((train.images, test.images)),
+        labels=np.concatenate([train.labels, test.labels]),
+        origin=np.repeat(np.array([TRAIN, TEST], np.int8), [len(train.labels), len(test.labels)]),
+        classes=known.classes,
+    )
 
 
 def find_published(known: KnownDataset, path: Path) -> LocalCopy:
@@ -98,7 +105,7 @@ def find_published(known: KnownDataset, path: Path) -> LocalCopy:
 
 
 def check_published(known: KnownDataset, path: Path) -> list[TuneError]:
-    """Validate a known dataset on disk, without reading its images.
+    """Validate a known dataset on disk; of its published files, the contents too.
 
     Returns:
         The mistakes in the images of an npz.
@@ -109,6 +116,10 @@ def check_published(known: KnownDataset, path: Path) -> list[TuneError]:
     copy = find_published(known, path)
     if copy.kind == "images":
         list_folder(copy.path)
+    elif copy.kind in ("members", "tar"):
+        with _opened(known, copy) as read:
+            for part in chain.from_iterable(_parts(known, names, read) for names in known.members):
+                check_label_range(part.labels, len(known.classes), str(path))
     return check_npz(copy.path) if copy.kind == "npz" else []
 
 
@@ -157,13 +168,18 @@ def _read_plain_or_gzip(path: Path) -> bytes:
         ) from error
 
 
-def _from_tar(known: KnownDataset, path: Path) -> Pool:
+@contextlib.contextmanager
+def _opened(known: KnownDataset, copy: LocalCopy) -> Iterator[Callable[[str], bytes]]:
+    """Open the published members; yields what returns the bytes of a member."""
+    if copy.kind == "members":
+        yield lambda name: _read_plain_or_gzip(copy.path / name)
+        return
     try:
-        with tarfile.open(path) as archive:
-            return _pool(known, lambda name: _member(archive, f"{known.folder}/{name}"))
+        with tarfile.open(copy.path) as archive:
+            yield lambda name: _member(archive, f"{known.folder}/{name}")
     except (tarfile.TarError, OSError, EOFError, zlib.error, KeyError) as error:
         raise TuneError(
-            f"{path} cannot be unpacked as the archive of {known.name} ({error}).",
+            f"{copy.path} cannot be unpacked as the archive of {known.name} ({error}).",
             hint="Fetch it again, or leave 'path:' out to download it.",
         ) from error
 
@@ -176,20 +192,13 @@ def _member(archive: tarfile.TarFile, name: str) -> bytes:
     return file.read()
 
 
-def _pool(known: KnownDataset, read: Callable[[str], bytes]) -> Pool:
-    """The images in the published members, training first; ``read`` gives a member's bytes."""
-    splits = []
-    for names in known.members:
-        if known.form == "idx":
-            images, labels = (read_idx(read(name), name) for name in names)
-            splits.append(Part.of(as_colour(images), labels, names[1]))
-        else:
-            parts = [read_batch(read(name), name, known.label_key) for name in names]
-            splits.append(Part.joined(parts))
-    train, test = splits
-    return Pool(
-        images=ArrayImages((train.images, test.images)),
-        labels=np.concatenate([train.labels, test.labels]),
-        origin=np.repeat(np.array([TRAIN, TEST], np.int8), [len(train.labels), len(test.labels)]),
-        classes=known.classes,
-    )
+def _parts(
+    known: KnownDataset, names: Sequence[str], read: Callable[[str], bytes]
+) -> Iterator[Part]:
+    """The images of a split, file after file; ``read`` returns a member's bytes."""
+    if known.form == "idx":
+        images, labels = (read_idx(read(name), name) for name in names)
+        yield Part.of(as_colour(images), labels, names[1])
+        return
+    for name in names:
+        yield read_batch(read(name), name, known.label_key)

@@ -16,8 +16,8 @@ def command(study: str, *, as_json: bool) -> None:
     """Validate a study file.
 
     Reads STUDY (a file, or a shipped study's name) and its search space, and checks the data path
-    (files are not read); trains and downloads nothing. All errors are reported at once, with file
-    and line.
+    (of CIFAR and MNIST the published files too; images are not decoded); trains and downloads
+    nothing. All errors are reported at once, with file and line.
     """
     from effv2_tune.session.preflight import check_study
     from effv2_tune.study import load_plan

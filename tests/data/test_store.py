@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -12,12 +15,13 @@ from PIL import Image
 
 from effv2_tune.data import load_dataset
 from effv2_tune.data.store import SizeRecord
-from effv2_tune.errors import TuneError
+from effv2_tune.errors import EXIT_FAILED, TuneError
 from effv2_tune.files import block_store
 from effv2_tune.files.cache import CACHE_VARIABLE
 from effv2_tune.study.recipe import DataSpec
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from effv2_tune.data import Dataset
@@ -64,6 +68,109 @@ def test_a_damaged_file_of_the_cache_costs_only_computing(
 
     assert _load(photos).digest == digest
     assert path.read_bytes() == content
+
+
+def _flipped(content: bytes, part: int) -> bytes:
+    place = len(content) * part // 8
+    return content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :]
+
+
+SMALL_FILE_DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda _: b"",
+    "zeroed": lambda content: b"\0" * len(content),
+    "cut by a byte": lambda content: content[:-1],
+    **{
+        f"cut at {part}/8": lambda content, part=part: content[: len(content) * part // 8]
+        for part in (1, 2, 3, 4, 6, 7)
+    },
+    **{
+        f"flipped at {part}/8": lambda content, part=part: _flipped(content, part)
+        for part in range(8)
+    },
+}
+
+
+@pytest.mark.parametrize("how", SMALL_FILE_DAMAGE)
+@pytest.mark.parametrize("pattern", ["?" * 32 + ".json", "*.sizes.json"])
+def test_a_small_file_of_the_cache_damaged_anywhere_costs_only_computing(
+    photos: Path, pattern: str, how: str
+) -> None:
+    expected = _load(photos)
+    (path,) = (photos / "cache/decoded").glob(pattern)
+    content = path.read_bytes()
+    path.write_bytes(SMALL_FILE_DAMAGE[how](content))
+    assert path.read_bytes() != content
+
+    dataset = _load(photos)
+
+    assert dataset.digest == expected.digest
+    np.testing.assert_array_equal(dataset.train.images, expected.train.images)
+    assert path.read_bytes() == content
+
+
+#: Fills a small disk up to some bytes as soon as the first block is decoded, then empties it.
+FILL_THE_DISK = """
+import json, sys
+from pathlib import Path
+from effv2_tune.data import load_dataset
+from effv2_tune.errors import TuneError
+from effv2_tune.study.recipe import DataSpec
+
+base, disk, left = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+spec = DataSpec(name="folder", path="photos", test=0.2, validation=0.2, storage_size=16)
+ballast = disk / "ballast"
+
+def fill(progress):
+    if progress.activity == "decoding images" and not ballast.exists():
+        with ballast.open("wb", buffering=0) as file:
+            try:
+                while file.write(bytes(4096)):
+                    pass
+            except OSError:
+                file.truncate(max(0, file.tell() - left))
+
+def load():
+    try:
+        return load_dataset(
+            spec, base=base, cache=disk / "cache", memory_limit=0, on_progress=fill
+        ).digest
+    except TuneError as error:
+        return [str(error), error.exit_code]
+
+first = load()
+assert ballast.exists()
+ballast.write_bytes(b"")
+print(json.dumps([first, load()]))
+"""
+
+
+@pytest.mark.parametrize("left", [0, 4096, 65536])
+def test_a_disk_that_is_filled_by_others_is_reported_without_a_signal(
+    photos: Path, left: int
+) -> None:
+    for path in list((photos / "photos").glob("*/*.png")):
+        for copy in range(12):  # 2,080 images in 33 blocks: some are written after the filling
+            path.with_name(f"{copy}-{path.name}").hardlink_to(path)
+    disk = photos / "disk"
+    disk.mkdir()
+    # A memory file system in a namespace of its own: it ends with the process.
+    script = 'mount -t tmpfs -o size=4m none "$3" && exec "$0" -c "$1" "$2" "$3" "$4"'
+    unshared = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script]
+    done = subprocess.run(
+        [*unshared, sys.executable, FILL_THE_DISK, photos, disk, str(left)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+    assert done.returncode == 0, (done.returncode, done.stderr)
+    first, second = json.loads(done.stdout)
+    message, code = first
+    assert f"decoded images cannot be written to {disk}/cache/decoded: No space left" in message
+    assert CACHE_VARIABLE in message
+    assert code == EXIT_FAILED
+    assert second == _load(photos).digest
 
 
 def test_a_harmed_block_is_decoded_alone(photos: Path) -> None:

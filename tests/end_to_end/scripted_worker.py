@@ -123,6 +123,9 @@ def train(connection: Connection, order: Train, environment: Environment, script
     if "outcome" in deed:
         return finished(deed["outcome"], "as the script says")
     curve += [line(order, epoch) for epoch in range(1, done + 1)]
+    # Also after a resumption at a rung, as a real worker does: the decision may have been lost.
+    if done in order.rungs and not may_continue(connection, order, curve[-1]):
+        return finished("pruned")
     for epoch in range(done + 1, recipe.epochs + 1):
         die_on_cue(order, deed, epoch)
         time.sleep(deed.get("epoch_seconds", script.get("epoch_seconds", 0.0)))
@@ -130,18 +133,24 @@ def train(connection: Connection, order: Train, environment: Environment, script
         if deed.get("keeps", True):
             (order.checkpoint / f"step-{epoch:09d}.safetensors").touch()
         connection.send(EpochEnded(trial=order.trial, epoch=curve[-1], times=times))
-        if epoch in order.rungs:
-            quality = curve[-1].validation.accuracy
-            connection.send(
-                RungReached(
-                    trial=order.trial, rung=order.rungs.index(epoch), epoch=epoch, quality=quality
-                )
-            )
-            decision = connection.recv()
-            assert isinstance(decision, Decision)
-            if not decision.go_on:
-                return finished("pruned")
+        if epoch in order.rungs and not may_continue(connection, order, curve[-1]):
+            return finished("pruned")
     return finished("complete")
+
+
+def may_continue(connection: Connection, order: Train, last: Epoch) -> bool:
+    """Report a rung and wait for the decision."""
+    connection.send(
+        RungReached(
+            trial=order.trial,
+            rung=order.rungs.index(last.epoch),
+            epoch=last.epoch,
+            quality=last.validation.accuracy,
+        )
+    )
+    decision = connection.recv()
+    assert isinstance(decision, Decision)
+    return decision.go_on
 
 
 def newest_epoch(folder: Path) -> int:

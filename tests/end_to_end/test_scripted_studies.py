@@ -414,7 +414,8 @@ def test_a_new_trial_takes_nothing_over_and_nothing_is_lost(
     plan = make_plan(trials=3, keep="all", search=NO_HALVING)
     run_scripted(plan, tmp_path)
     for _ in range(2):
-        (tmp_path / "study.db").unlink()
+        for database in tmp_path.glob("study.db*"):
+            database.unlink()
 
         events = run_scripted(plan, tmp_path)
 

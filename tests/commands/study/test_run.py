@@ -38,7 +38,8 @@ def test_a_worker_that_has_grown_and_checkpoints_set_aside_are_told(
     tune: Tune, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tune("run", "study.yaml", "--trials", "1")
-    (folder / "runs/small/study.db").unlink()
+    for database in (folder / "runs/small").glob("study.db*"):
+        database.unlink()
     monkeypatch.setenv("SCRIPT", json.dumps({"1": {"memory_bytes": 12_340_000_000_000}}))
 
     said = tune("run", "study.yaml").err

@@ -20,11 +20,17 @@ from effv2_tune.search.events import PlanChanged, TrialEnded, WorkerReady
 from effv2_tune.search.loop import run_study
 from effv2_tune.search.retention import expired_checkpoints
 from effv2_tune.search.space_migration import change_space
+from effv2_tune.search.storage.backup import (
+    BACKUP,
+    DATABASE,
+    refuse_lost_database,
+    restore_command,
+)
 from effv2_tune.search.storage.base import OURS
 from effv2_tune.search.storage.database import DatabaseStorage
 from effv2_tune.search.storage.recorded_times import recorded_study
 from effv2_tune.search.storage.records import connected, find_studies
-from effv2_tune.search.storage.snapshot import DATABASE, database_url
+from effv2_tune.search.storage.snapshot import database_url
 from effv2_tune.search.workload import PlannedWorkload
 from effv2_tune.study.batches import check_batches
 from effv2_tune.study.continuation import changes_since, refuse_another_study
@@ -44,7 +50,6 @@ if TYPE_CHECKING:
     from effv2_tune.workers.supervised_pool import SupervisedPool
 
 EVENTS = "events.jsonl"
-BACKUP = "study.db.backup"
 _FIRST = "first"
 _CLOCK = "clock"
 #: Memory limit of a worker, as a multiple of its part of `MEMORY_SHARE`.
@@ -190,12 +195,15 @@ def open_study(
 
     Raises:
         TuneError: The folder holds another study, or this one with an incompatible plan; the
-            database cannot be opened; the study of a recorded clock has no step times.
+            database cannot be opened, or is lost and has a backup; the study of a recorded clock
+            has no step times.
     """
     out.mkdir(parents=True, exist_ok=True)
     url = database_url(out) if storage_url is None else storage_url
-    if storage_url is None and (out / DATABASE).exists():
-        _refuse_another_name(url, plan, out)
+    if storage_url is None:
+        refuse_lost_database(out)
+        if (out / DATABASE).exists():
+            _refuse_another_name(url, plan, out)
     changes = _changes(url, plan, out)
     storage = DatabaseStorage(
         url,
@@ -263,7 +271,8 @@ def _refuse_another_name(url: str, plan: StudyPlan, out: Path) -> None:
     except sa.exc.DatabaseError as error:
         raise TuneError(
             f"{out / DATABASE} is not a readable database: {error.orig}.",
-            hint=f"Replace it with its copy {BACKUP}, or start a new study: --out another folder.",
+            hint=f"Restore its backup ({restore_command(out / BACKUP)}), or start a new study: "
+            "--out another folder.",
         ) from error
     refuse_another_study(names, plan, location=str(out))
 

@@ -161,7 +161,8 @@ def _measured(backend: str, threads: int) -> Iterator[MeasuredBucket]:
 
 
 def _studies(folders: Iterable[Path]) -> Iterator[StudyRecord]:
-    from effv2_tune.search.storage.snapshot import DATABASE, read_study
+    from effv2_tune.search.storage.backup import DATABASE
+    from effv2_tune.search.storage.snapshot import read_study
 
     for folder in folders:
         if not (folder / DATABASE).is_file():

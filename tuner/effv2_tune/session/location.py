@@ -22,14 +22,15 @@ def locate_study(text: str) -> str | Path:
     Args:
         text: A folder, the path of its database file, a name, or a URL.
     """
-    from effv2_tune.search.storage.snapshot import DATABASE
+    from effv2_tune.search.storage.backup import BACKUP, DATABASE
 
     path = Path(text)
     if is_database(text) or (path / DATABASE).is_file():
         return text
     if path.name == DATABASE and path.is_file():
         return path.parent
-    return RUNS / path if (RUNS / path / DATABASE).is_file() else text
+    named = RUNS / path
+    return named if any((named / file).is_file() for file in (DATABASE, BACKUP)) else text
 
 
 def is_database(place: str | Path) -> bool:

@@ -201,10 +201,15 @@ def check_storage(out: Path, storage: str | None) -> None:
     """Check that a study can be stored in its folder or database; writes nothing.
 
     Raises:
-        TuneError: The folder cannot be written to, or the URL names no database.
+        TuneError: The folder cannot be written to, or the URL names no database; or the folder's
+            database is lost and has a backup.
     """
+    from effv2_tune.search.storage.backup import refuse_lost_database
+
     check_folder(out)
-    if storage is not None:
+    if storage is None:
+        refuse_lost_database(out)
+    else:
         check_database(storage)
 
 
@@ -222,7 +227,8 @@ def earlier_runs(plan: StudyPlan, place: str | Path) -> tuple[StudyRecord, list[
         TuneError: Another study is there, or this one with a plan that cannot be changed to
             ``plan``; or the database cannot be read.
     """
-    from effv2_tune.search.storage.snapshot import DATABASE, read_study
+    from effv2_tune.search.storage.backup import DATABASE
+    from effv2_tune.search.storage.snapshot import read_study
     from effv2_tune.study.continuation import changes_since
 
     if is_database(place):

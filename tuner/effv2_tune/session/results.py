@@ -193,15 +193,21 @@ class Results:
                 )
         elif _has_only_logs(Path(self._location)):
             raise TuneError(
-                f"{self._location} has the logs of a study whose trials are in a database.",
+                f"{self._location} has no study.db: it was deleted, or these are the logs of a "
+                "study whose trials are in a database.",
                 hint="Give the URL of the database, and the name of the study: URL --name NAME",
             )
 
 
 def _has_only_logs(folder: Path) -> bool:
-    """Whether a study was run there with its trials in a database."""
-    from effv2_tune.search.storage.snapshot import DATABASE
+    """Whether a study was run there that has neither a database nor a backup in the folder.
 
+    Raises:
+        TuneError: There is a backup, which is to be restored first.
+    """
+    from effv2_tune.search.storage.backup import DATABASE, refuse_lost_database
+
+    refuse_lost_database(folder)
     return (folder / "events.jsonl").is_file() and not (folder / DATABASE).is_file()
 
 

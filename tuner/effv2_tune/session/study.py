@@ -140,7 +140,7 @@ class Study:
     @property
     def _begun(self) -> bool:
         """Whether it was run before, and no longer needs the studies that it started from."""
-        from effv2_tune.search.storage.snapshot import DATABASE
+        from effv2_tune.search.storage.backup import DATABASE
 
         return self._storage is None and (self.out / DATABASE).is_file()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sqlite3
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,10 +13,10 @@ import sqlalchemy as sa
 from optuna.storages import BaseStorage, RDBStorage, get_storage
 
 from effv2_tune.errors import EXIT_FAILED, TuneError
-from effv2_tune.files.atomic import replacing
 from effv2_tune.host import install_command
 from effv2_tune.pareto import Objective, standard_reference
 from effv2_tune.search.storage import records
+from effv2_tune.search.storage.backup import write_backup
 from effv2_tune.search.storage.base import (
     OURS,
     BudgetSpentError,
@@ -260,16 +259,9 @@ class DatabaseStorage:
         return read_attributes(self._rdb.engine, self._study_id)
 
     def back_up(self) -> None:
-        """Copy an SQLite database with SQLite's backup API, which sees no half-written page."""
-        if self._backup is None or self._rdb.engine.dialect.name != "sqlite":
-            return
-        with (
-            replacing(self._backup) as unfinished,
-            contextlib.closing(sqlite3.connect(str(self._rdb.engine.url.database))) as source,
-            # Some builds of SQLite read a relative name that starts with "file:" as a URI.
-            contextlib.closing(sqlite3.connect(Path(unfinished.name).absolute())) as target,
-        ):
-            source.backup(target)
+        """Write a backup of an SQLite database; see :func:`write_backup`."""
+        if self._backup is not None and self._rdb.engine.dialect.name == "sqlite":
+            write_backup(Path(str(self._rdb.engine.url.database)), self._backup)
 
     def add(self, template: FrozenTrial) -> None:
         """Add a trial of another study; it gets the next number."""

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from effv2_tune.errors import TuneError
 from effv2_tune.pareto import Objective, front_of
 from effv2_tune.search.events import StudyEnded
+from effv2_tune.search.storage.backup import DATABASE, refuse_lost_database
 from effv2_tune.search.storage.base import OURS
 from effv2_tune.search.storage.records import (
     RecordReader,
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from effv2_tune.study.trial import Trial
-
-#: The database in a study's folder.
-DATABASE = "study.db"
 
 
 @dataclass(frozen=True)
@@ -77,6 +75,8 @@ def read_study(location: Path | str, *, name: str | None = None) -> StudyRecord:
     Raises:
         TuneError: There is no study, or a record in it is damaged.
     """
+    if not (isinstance(location, str) and "://" in location):
+        refuse_lost_database(Path(location))
     with connected(_read_only_url(location)) as engine:
         studies = _studies(engine, location)
         chosen = _choose(studies, location, name)

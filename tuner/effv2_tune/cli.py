@@ -52,8 +52,16 @@ MODULES = {
 }
 
 
-#: Full disks and missing permissions: reported in one line, wherever they happen.
-_ENVIRONMENT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+#: Full or failing disks and missing permissions: reported in one line, wherever they happen.
+_ENVIRONMENT_ERRORS = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EIO,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+)
 
 
 class _Commands(click.Group):

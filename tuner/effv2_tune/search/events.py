@@ -187,6 +187,16 @@ class LeaseLost(Value):
     trial: int
 
 
+class BackupFailed(Value):
+    """The backup of the database could not be written; the study continues without it.
+
+    Attributes:
+        reason: Of the operating system or of SQLite.
+    """
+
+    reason: str
+
+
 class StudyEnded(Value):
     """The search has ended.
 
@@ -212,5 +222,6 @@ Event = (
     | WorkerReplaced
     | CheckpointsSetAside
     | LeaseLost
+    | BackupFailed
     | StudyEnded
 )

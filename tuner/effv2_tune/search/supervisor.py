@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import shutil
+import sqlite3
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import ValidationError
@@ -16,7 +17,7 @@ from effv2_tune.interruption import termination_interrupts
 from effv2_tune.search.clock import SystemClock
 from effv2_tune.search.engines.keras_tuner import KERAS_TUNER_ENGINES, KerasTunerEngine
 from effv2_tune.search.engines.optuna import OptunaEngine
-from effv2_tune.search.events import PlanChanged, TrialEnded, WorkerReady
+from effv2_tune.search.events import BackupFailed, PlanChanged, TrialEnded, WorkerReady
 from effv2_tune.search.loop import run_study
 from effv2_tune.search.retention import expired_checkpoints
 from effv2_tune.search.space_migration import change_space
@@ -28,8 +29,9 @@ from effv2_tune.search.storage.backup import (
 )
 from effv2_tune.search.storage.base import OURS
 from effv2_tune.search.storage.database import DatabaseStorage
+from effv2_tune.search.storage.database_errors import database_errors
 from effv2_tune.search.storage.recorded_times import recorded_study
-from effv2_tune.search.storage.records import connected, find_studies
+from effv2_tune.search.storage.records import connected, find_studies, without_password
 from effv2_tune.search.storage.snapshot import database_url
 from effv2_tune.search.workload import PlannedWorkload
 from effv2_tune.study.batches import check_batches
@@ -52,6 +54,8 @@ if TYPE_CHECKING:
 EVENTS = "events.jsonl"
 _FIRST = "first"
 _CLOCK = "clock"
+#: Ended trials between two backups.
+_BACKUP_EVERY = 5
 #: Memory limit of a worker, as a multiple of its part of `MEMORY_SHARE`.
 _LEEWAY = 1.2
 
@@ -64,6 +68,7 @@ class OpenStudy:
         out: Folder of the study.
         base: Folder that the plan's relative paths start from.
         storage: Of the study.
+        place: The database, for messages.
         changes: Edits of the plan since the last run.
 
     Attributes:
@@ -79,12 +84,14 @@ class OpenStudy:
         *,
         base: Path,
         storage: DatabaseStorage,
+        place: str,
         changes: PlanChanged | None = None,
     ) -> None:
         self.plan = plan
         self.out = out
         self.storage = storage
         self._base = base
+        self._place = place
         self._changes = changes
 
     def __enter__(self) -> Self:
@@ -112,7 +119,8 @@ class OpenStudy:
             worker_command: The program that a worker runs; ``--fd N`` is added.
 
         Raises:
-            TuneError: A worker refuses to work, or has another device or other images than before.
+            TuneError: A worker refuses to work, or has another device or other images than before;
+                the database fails.
             KeyboardInterrupt: On Ctrl-C and SIGTERM, after all leases were given back.
         """
         spec = WorkerSpec.of(
@@ -126,7 +134,8 @@ class OpenStudy:
             command=worker_command,
         )
         pool = local_pool(spec, count=self.plan.workers, out=self.out)
-        with termination_interrupts(), pool, self._engine() as engine:
+        failures = database_errors(self._place)
+        with failures, termination_interrupts(), pool, self._engine() as engine:
             # The last run may have been killed between the end of a trial and this step.
             self._delete_expired(pool)
             stream = run_study(
@@ -141,13 +150,31 @@ class OpenStudy:
             )
             changes = [] if self._changes is None else [self._changes]
             with contextlib.closing(stream):
-                for event in _logged(itertools.chain(changes, stream), self.out / EVENTS):
+                for event in _logged(
+                    itertools.chain(changes, self._with_backups(stream)), self.out / EVENTS
+                ):
                     if isinstance(event, WorkerReady):
                         check_batches(self.plan, event.data, event.environment.device_count)
                     if isinstance(event, TrialEnded):
                         self._delete_expired(pool)
                     yield event
+
+    def _with_backups(self, stream: Iterator[Event]) -> Iterator[Event]:
+        """Back up the database after every few ended trials, and at the end."""
+        ended = 0
+        for event in stream:
+            yield event
+            ended += isinstance(event, TrialEnded)
+            if isinstance(event, TrialEnded) and ended % _BACKUP_EVERY == 0:
+                yield from self._back_up()
+        yield from self._back_up()
+
+    def _back_up(self) -> Iterator[Event]:
+        """Back up the database; a failure is reported, and the study continues."""
+        try:
             self.storage.back_up()
+        except (OSError, sqlite3.Error) as error:
+            yield BackupFailed(reason=getattr(error, "strerror", None) or str(error))
 
     def _engine(self) -> AbstractContextManager[Engine]:
         """The engine that the plan names."""
@@ -204,26 +231,26 @@ def open_study(
         refuse_lost_database(out)
         if (out / DATABASE).exists():
             _refuse_another_name(url, plan, out)
-    changes = _changes(url, plan, out)
-    storage = DatabaseStorage(
-        url,
-        plan.name,
-        plan.directions,
-        limit=plan.trials,
-        expiry_seconds=expiry_seconds,
-        backup=out / BACKUP if storage_url is None else None,
-    )
-    try:
+    place = str(out / DATABASE) if storage_url is None else without_password(storage_url)
+    with database_errors(place), contextlib.ExitStack() as undo:
+        changes = _changes(url, plan, out)
+        storage = DatabaseStorage(
+            url,
+            plan.name,
+            plan.directions,
+            limit=plan.trials,
+            expiry_seconds=expiry_seconds,
+            backup=out / BACKUP if storage_url is None else None,
+        )
+        undo.callback(storage.close)
         # Without defaults, so that the plan can be parsed to the same recipe.
         storage.keep("plan", plan.model_dump_json(exclude_unset=True))
         storage.keep_once(_FIRST, list(first))
         _copy_recorded_times(storage, plan, base)
         storage.keep("base", str(base.resolve()))
         storage.keep("generation", int(storage.attributes().get(f"{OURS}generation", 0)) + 1)
-    except BaseException:
-        storage.close()
-        raise
-    return OpenStudy(plan, out, base=base, storage=storage, changes=changes)
+        undo.pop_all()
+    return OpenStudy(plan, out, base=base, storage=storage, place=place, changes=changes)
 
 
 def _copy_recorded_times(storage: DatabaseStorage, plan: StudyPlan, base: Path) -> None:

@@ -84,6 +84,8 @@ class StudyProgress:
         elif isinstance(event, happened.WorkerReplaced):
             size = f"{event.memory_bytes / 1e9:.1f} GB"
             yield f"worker {event.worker} uses {size} of memory and is replaced"
+        elif isinstance(event, happened.BackupFailed):
+            yield f"the backup of the database was not written: {event.reason}; the study continues"
         elif isinstance(event, happened.StudyEnded):
             yield event.reason
         else:

@@ -60,8 +60,7 @@ class DatabaseStorage:
         directions: Which way is better, for quality and for seconds.
         limit: The largest number of trials, duplicates excluded; None for no limit.
         expiry_seconds: Seconds without renewal after which a lease of another machine expires.
-        backup: File for copies of an SQLite database.
-        backup_every: Ended trials between two copies.
+        backup: File for backups of an SQLite database.
 
     Attributes:
         study_name: As given.
@@ -77,7 +76,6 @@ class DatabaseStorage:
         limit: int | None = None,
         expiry_seconds: float = 60.0,
         backup: Path | None = None,
-        backup_every: int = 5,
     ) -> None:
         self.study_name = name
         self._rdb = _open(url, limit)
@@ -90,8 +88,6 @@ class DatabaseStorage:
         self._ids: dict[int, int] = {}
         self._duplicates: set[int] = set()
         self._backup = backup
-        self._backup_every = backup_every
-        self._ended = 0
         self._session = f"{time.time_ns():x}"
         self.tick_seconds = min(5.0, expiry_seconds / 4)
         reference = standard_reference(Objective(directions[0]))
@@ -128,9 +124,6 @@ class DatabaseStorage:
         with self._leased(trial.number) as (trial_id, _):
             # Ends the lease in the same transaction: see _LeasedStorage.
             end_trial(self.optuna, trial_id, trial)
-        self._ended += 1
-        if self._backup is not None and self._ended % self._backup_every == 0:
-            self.back_up()
 
     def claim(self) -> int | None:
         """Take over a running trial that has no owner; None where there is none."""

@@ -1,0 +1,152 @@
+"""Full and read-only disks end a study with a message, and lose nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from effv2_tune.errors import EXIT_FAILED
+from effv2_tune.search import read_study
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SCRIPTED_CLI = (sys.executable, str(Path(__file__).resolve().with_name("scripted_cli.py")))
+#: Runs a command without root's capability to override permissions (CAP_DAC_OVERRIDE).
+WITHOUT_OVERRIDE = (
+    sys.executable,
+    "-c",
+    "import ctypes, os, sys; ctypes.CDLL(None).prctl(24, 1); os.execv(sys.argv[1], sys.argv[1:])",
+)
+#: Runs a command whose files cannot grow beyond a number of bytes.
+WITH_SMALL_FILES = (
+    sys.executable,
+    "-c",
+    (
+        "import os, resource, sys; size = int(sys.argv[1]); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)); "
+        "os.execv(sys.argv[2], sys.argv[2:])"
+    ),
+)
+COMMAND = ("run", "study.yaml", "--trials", "12")
+
+
+def mount(*options: str) -> None:
+    subprocess.run(["/bin/mount", *options], check=True)
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, kilobytes: int) -> Iterator[None]:
+    """Mount a memory file system of that size."""
+    folder.mkdir(parents=True)
+    mount("-t", "tmpfs", "-o", f"size={kilobytes}k", "none", str(folder))
+    try:
+        yield
+    finally:
+        subprocess.run(["/bin/umount", "-l", str(folder)], check=True)
+
+
+def run(folder: Path, *arguments: str, before: tuple[str, ...] = ()) -> tuple[int, str]:
+    """Run a command in a process; its exit code and its stderr."""
+    done = subprocess.run(
+        [*before, *SCRIPTED_CLI, *arguments],
+        cwd=folder,
+        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    return done.returncode, done.stderr
+
+
+def check_failure(outcome: tuple[int, str], *expected: str) -> None:
+    code, err = outcome
+    assert code == EXIT_FAILED, err
+    assert "Traceback" not in err
+    assert "Error: " in err
+    assert any(words in err for words in expected), err
+
+
+def check_resumed(folder: Path) -> None:
+    """Run the same command: it completes the study."""
+    code, err = run(folder, *COMMAND)
+    assert code == 0, err
+    trials = read_study(folder / "runs/small").trials
+    assert [trial.state for trial in trials] == ["complete"] * 12
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system")
+@pytest.mark.parametrize("kilobytes", [pytest.param(64, marks=pytest.mark.slow), 150, 200, 320])
+def test_a_full_disk_is_a_message_and_the_command_resumes(folder: Path, kilobytes: int) -> None:
+    out = folder / "runs/small"
+    with small_disk(out, kilobytes):
+        outcome = run(folder, *COMMAND)
+        check_failure(outcome, "disk is full", "No space left on device")
+
+        mount("-o", "remount,size=64m", str(out))
+        check_resumed(folder)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system")
+def test_a_read_only_disk_is_a_message_and_the_command_resumes(folder: Path) -> None:
+    out = folder / "runs/small"
+    with small_disk(out, 64_000):
+        assert run(folder, "run", "study.yaml", "--trials", "2")[0] == 0
+        mount("-o", "remount,ro", str(out))
+        code, err = run(folder, *COMMAND)
+        assert code != 0
+        assert "Traceback" not in err
+        assert "cannot be written" in err
+        assert run(folder, "status", "small")[0] == 0
+
+        mount("-o", "remount,rw", str(out))
+        check_resumed(folder)
+
+
+@pytest.mark.parametrize("kilobytes", [pytest.param(60, marks=pytest.mark.slow), 120, 140])
+def test_a_limit_on_the_size_of_files_is_a_message_and_the_command_resumes(
+    folder: Path, kilobytes: int
+) -> None:
+    before = (*WITH_SMALL_FILES, str(1024 * kilobytes))
+
+    check_failure(run(folder, *COMMAND, before=before), "disk I/O error", "File too large")
+    check_resumed(folder)
+
+
+@pytest.mark.parametrize("name", ["study.db", "events.jsonl", "logs/worker-0.log", "report.html"])
+def test_what_cannot_be_written_is_a_message_and_the_command_resumes(
+    folder: Path, name: str
+) -> None:
+    assert run(folder, "run", "study.yaml", "--trials", "2")[0] == 0
+    protected = folder / "runs/small"
+    if name != "report.html":  # which is replaced in a folder that can be written
+        protected /= name
+    mode = protected.stat().st_mode
+    protected.chmod(0o555 if protected.is_dir() else 0o444)
+
+    code, err = run(folder, *COMMAND, before=WITHOUT_OVERRIDE)
+
+    protected.chmod(mode)
+    assert code != 0
+    assert "Traceback" not in err
+    assert str(protected.relative_to(folder)) in err
+    check_resumed(folder)
+
+
+def test_a_backup_that_cannot_be_written_ends_no_study(folder: Path) -> None:
+    (folder / "runs/small/study.db.backup").mkdir(parents=True)
+
+    code, err = run(folder, *COMMAND)
+
+    assert code == 0, err
+    assert err.count("the backup of the database was not written: Is a directory") == 3
+    (folder / "runs/small/study.db.backup").rmdir()
+    check_resumed(folder)
+    assert (folder / "runs/small/study.db.backup").is_file()

@@ -155,3 +155,11 @@ def test_a_closed_pipe_is_no_error() -> None:
 
 def test_colour_is_left_out_where_nobody_sees_it() -> None:
     assert "\x1b[" not in effv2_tune("rnu").stderr
+
+
+def test_control_characters_of_an_error_message_are_escaped() -> None:
+    done = effv2_tune("check", "cat\x1b[2J.yaml")
+
+    assert done.returncode == EXIT_WRONG_INPUT
+    assert "\x1b" not in done.stderr
+    assert "cat\\x1b[2J.yaml" in done.stderr

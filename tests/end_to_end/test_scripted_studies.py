@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 import sqlite3
 import sys
@@ -486,3 +487,19 @@ def test_a_worker_that_was_as_large_after_its_first_trial_stays(
 
     assert not of_kind(WorkerReplaced, events)
     assert len(of_kind(WorkerReady, events)) == 1
+
+
+def test_after_a_torn_line_the_log_continues_on_a_new_line(
+    tmp_path: Path, make_plan: MakePlan, run_scripted: RunScripted
+) -> None:
+    run_scripted(make_plan(trials=1), tmp_path)
+    log = tmp_path / "events.jsonl"
+    log.write_bytes(log.read_bytes()[:-20])
+    before = log.read_text().splitlines()
+
+    events = run_scripted(make_plan(trials=2), tmp_path)
+
+    after = log.read_text().splitlines()
+    assert after[: len(before)] == before
+    written = [json.loads(line)["event"] for line in after[len(before) :]]
+    assert written == [type(event).__name__ for event in events]

@@ -73,3 +73,11 @@ def test_a_bucket_is_named_with_what_distinguishes_it_from_one_of_the_same_name(
         "compiled b1@32 batch 32: 400 ms per step",
         "compiled b0@32 batch 32 (augmentation: crop): 400 ms per step",
     ]
+
+
+def test_control_characters_of_class_names_are_escaped() -> None:
+    note = "10 (\x1b]0;title\x07\x1b[2Jcat\x9b31m) to 20 (dog)"
+
+    (line,) = lines(compiled().model_copy(update={"notes": (note,)}))[:1]
+
+    assert line == "10 (\\x1b]0;title\\x07\\x1b[2Jcat\\x9b31m) to 20 (dog)"

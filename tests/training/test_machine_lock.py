@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import tempfile
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
+from effv2_tune.errors import EXIT_FAILED, TuneError
 from effv2_tune.training.machine_lock import MachineLock
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from multiprocessing.synchronize import Event
-    from pathlib import Path
 
 
 def _train(folder: Path, inside: Event, leave: Event) -> None:
@@ -51,3 +57,30 @@ def test_many_train_at_once_one_measures_alone_and_new_windows_wait_for_it(tmp_p
     assert third.wait(20)
     for process in (*processes, measurer):
         process.join(20)
+
+
+@pytest.mark.parametrize("make", [Path.touch, lambda path: path.symlink_to("nowhere")])
+def test_a_file_in_the_place_of_the_folder_is_a_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], None]
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    folder = tmp_path / f"effv2-tune-{os.getuid()}"
+    make(folder)
+
+    with pytest.raises(TuneError, match=f"{folder} is not a folder") as caught:
+        MachineLock()
+
+    assert caught.value.exit_code == EXIT_FAILED
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a folder to another user")
+def test_a_folder_of_another_user_is_a_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    folder = tmp_path / f"effv2-tune-{os.getuid()}"
+    folder.mkdir()
+    os.chown(folder, 1001, 1001)
+
+    with pytest.raises(TuneError, match="belongs to another user"):
+        MachineLock()

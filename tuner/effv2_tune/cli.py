@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from effv2_tune.errors import EXIT_FAILED, EXIT_INTERRUPTED, TuneError
+from effv2_tune.errors import EXIT_FAILED, EXIT_INTERRUPTED, TuneError, printable
 from effv2_tune.interruption import termination_interrupts
 
 if TYPE_CHECKING:
@@ -148,4 +148,4 @@ def _report(error: TuneError | OSError) -> int:
 
 
 def _print_error(message: str) -> None:
-    click.echo(f"Error: {message}", err=True)
+    click.echo(f"Error: {printable(message)}", err=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ EXIT_DONE = 0
 EXIT_FAILED = 1
 EXIT_WRONG_INPUT = 2
 EXIT_INTERRUPTED = 130
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class TuneError(Exception):
@@ -66,6 +69,14 @@ class MistakesError(TuneError):
         noun = "error" if count == 1 else "errors"
         lines = [str(mistake) for mistake in self.mistakes]
         super().__init__("\n".join([*lines, f"{count} {noun}."]))
+
+
+def printable(text: str) -> str:
+    """The text with its control characters escaped, as a terminal would obey them.
+
+    Line breaks and tabs remain.
+    """
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import os
 import shutil
 import sqlite3
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -307,13 +308,16 @@ def _refuse_another_name(url: str, plan: StudyPlan, out: Path) -> None:
 def _logged(events: Iterator[Event], path: Path) -> Iterator[Event]:
     """Append each event to a log, one JSON object per line, and yield it."""
     clock = SystemClock()
-    with path.open("a", encoding="utf-8") as log:
+    with path.open("a+b") as log:
+        # A crash or a full disk may have torn the last line.
+        if log.tell() and log.seek(-1, os.SEEK_END) and log.read() != b"\n":
+            log.write(b"\n")
         for event in events:
             line: dict[str, Any] = {
                 "time": clock.utc().isoformat(timespec="milliseconds"),
                 "event": type(event).__name__,
                 **event.model_dump(mode="json"),
             }
-            log.write(json.dumps(line) + "\n")
+            log.write(json.dumps(line).encode() + b"\n")
             log.flush()
             yield event

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from effv2_tune.errors import printable
 from effv2_tune.report.analysis import STATE_WORDS
 from effv2_tune.report.quantities import human_seconds, label_of, pluralized, short
 from effv2_tune.search import events as happened
@@ -60,7 +61,7 @@ class StudyProgress:
     def show(self, event: Event) -> None:
         """Print the lines of an event, and move the bars."""
         for line in self._lines(event):
-            self._console.print(line, markup=False, soft_wrap=True)
+            self._console.print(printable(line), markup=False, soft_wrap=True)
         self._move_bars(event)
 
     def _lines(self, event: Event) -> Iterator[str]:
@@ -179,7 +180,7 @@ class TrainingProgress:
     def show(self, event: Any) -> None:
         """Print a message of the trainer: its notes, and its epoch if it has one."""
         for note in getattr(event, "notes", ()):
-            self._console.print(note, markup=False, soft_wrap=True)
+            self._console.print(printable(note), markup=False, soft_wrap=True)
         epoch: Epoch | None = getattr(event, "epoch", None)
         if epoch is None or isinstance(epoch, int):
             return

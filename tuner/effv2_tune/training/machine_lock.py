@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,15 +52,18 @@ def runtime_folder() -> Path:
     """A folder that only this user can access, removed when the machine restarts.
 
     Raises:
-        TuneError: The folder in the shared temporary folder belongs to another user.
+        TuneError: There is a file in its place, or it belongs to another user.
     """
     # Not XDG_RUNTIME_DIR: a login shell has it, a service of the same user does not, and each
     # would measure while the other trains.
     folder = Path(tempfile.gettempdir()) / f"effv2-tune-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    is_folder = folder.is_dir() and not folder.is_symlink()
+    if not is_folder or folder.stat().st_uid != os.getuid():
+        problem = "belongs to another user" if is_folder else "is not a folder"
         raise TuneError(
-            f"The folder {folder} belongs to another user.",
+            f"{folder} {problem}.",
             hint="Remove it, or set TMPDIR to a folder of your own.",
             exit_code=EXIT_FAILED,
         )

@@ -32,8 +32,9 @@ from effv2_tune.search.storage.base import OURS
 from effv2_tune.search.storage.database import DatabaseStorage
 from effv2_tune.search.storage.database_errors import database_errors
 from effv2_tune.search.storage.recorded_times import recorded_study
-from effv2_tune.search.storage.records import connected, find_studies, without_password
+from effv2_tune.search.storage.records import connected, find_studies
 from effv2_tune.search.storage.snapshot import database_url
+from effv2_tune.search.storage.urls import without_password
 from effv2_tune.search.workload import PlannedWorkload
 from effv2_tune.study.batches import check_batches
 from effv2_tune.study.continuation import changes_since, refuse_another_study

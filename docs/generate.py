@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import textwrap
 import types
 from importlib import import_module
 from pathlib import Path
@@ -13,6 +14,7 @@ import click
 from pydantic import BaseModel
 
 from effv2_tune.cli import COMMANDS, MODULES, cli
+from effv2_tune.study import limits
 from effv2_tune.study.plan import HalvingSpec, SearchSpec, StopSpec, StudyPlan
 from effv2_tune.study.recipe import DataSpec, Settings
 
@@ -68,8 +70,29 @@ def study_page() -> str:
         )
         + "\n",
         _table("The settings of `recipe:`, all of which can be searched", Settings),
+        _limits(),
     ]
     return "\n".join(parts)
+
+
+def _limits() -> str:
+    """The upper bounds of a file, and what YAML may not be used for."""
+    text = f"""
+        A file has at most {limits.MAX_FILE_BYTES:,} bytes, {limits.MAX_DEPTH} levels and
+        {limits.MAX_NODES:,} keys and values, counting the content of each alias again. At most:
+        `epochs` {limits.MAX_EPOCHS:,}, `trials` {limits.MAX_TRIALS:,}, `hours` and
+        `accelerator_hours` {limits.MAX_HOURS:,}, `workers` {limits.MAX_WORKERS:,}, `resolution` and
+        `storage_size` {limits.MAX_PIXELS:,}, `batch_size` {limits.MAX_BATCH:,}, the values of a
+        choice {limits.MAX_CHOICES:,}, `enqueue` {limits.MAX_ENQUEUED:,}, `rungs`
+        {limits.MAX_RUNGS}; further bounds are in the error messages. Anchors, aliases and merge
+        keys (`<<`) are allowed; tags (`!!set`), dates without quotes and keys that are neither
+        words nor decimal whole numbers are errors. Whatever is in a file, `effv2-tune check`
+        accepts it or exits with code 2 and the file and line of each mistake, within two
+        seconds of processor time and 300 MB; `tests/study/test_fuzz.py` tests this with
+        2,000 mutated files.
+        """
+    lines = textwrap.wrap(" ".join(text.split()), 100, break_on_hyphens=False)
+    return "\n".join(["## Limits\n", *lines, ""])
 
 
 def _table(title: str, model: Any) -> str:

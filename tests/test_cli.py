@@ -73,7 +73,7 @@ def test_a_wrong_study_file_gets_sentences_and_exit_code_2(tmp_path: Path) -> No
     assert done.returncode == EXIT_WRONG_INPUT
     assert done.stdout == ""
     assert done.stderr == (
-        "Error: bad.yaml: search_space is missing: name a shipped space (effv2-tune spaces), "
+        "Error: bad.yaml:1: search_space is missing: name a shipped space (effv2-tune spaces), "
         "a path, or write one here\n"
         "bad.yaml:2: trials: expected a whole number, found 'many'\n"
         "bad.yaml:3: search: unknown key 'sed', did you mean 'seed'?\n"

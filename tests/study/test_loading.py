@@ -106,14 +106,14 @@ def test_six_mistakes_get_six_sentences_with_their_lines(tmp_path: Path) -> None
         (
             with_line("", instead_of="trials"),
             (
-                "bad.yaml: the study would never end: set 'trials:', 'hours:', "
+                "bad.yaml:1: the study would never end: set 'trials:', 'hours:', "
                 "'accelerator_hours:' or 'stop_when:' (or several)"
             ),
         ),
         (
             "name: x\ntrials: 1\n",
             (
-                "bad.yaml: search_space is missing: name a shipped space (effv2-tune spaces), a "
+                "bad.yaml:1: search_space is missing: name a shipped space (effv2-tune spaces), a "
                 "path, or write one here"
             ),
         ),
@@ -178,8 +178,8 @@ def test_six_mistakes_get_six_sentences_with_their_lines(tmp_path: Path) -> None
             "name: x\nrecipe:\n\tepochs: 1\n",
             "bad.yaml:3: not valid YAML: this line is indented with a tab",
         ),
-        ("# only a comment\n", "bad.yaml: the file is empty; start with 'effv2-tune init'"),
-        ("\x01", "bad.yaml: not valid YAML: unacceptable character"),
+        ("# only a comment\n", "bad.yaml:1: the file is empty; start with 'effv2-tune init'"),
+        ("\x01", "bad.yaml:1: not valid YAML: unacceptable character"),
         (
             GOOD.replace("search_space:", "search_space: !!python/object:x"),
             "bad.yaml:6: the tag !!python/object:x is not allowed; write the value without a tag",
@@ -208,7 +208,7 @@ def test_six_mistakes_get_six_sentences_with_their_lines(tmp_path: Path) -> None
             GOOD.replace("{type: choice, values: [b0, b1]}", "[b0, b1]"),
             'search_space.variant: did you mean {type: choice, values: ["b0", "b1"]}?',
         ),
-        ("just words\n", "bad.yaml: expected 'key: value' lines, found something else"),
+        ("just words\n", "bad.yaml:1: expected 'key: value' lines, found something else"),
     ],
 )
 def test_a_mistake_is_a_sentence_with_a_way_out(tmp_path: Path, text: str, sentence: str) -> None:
@@ -233,11 +233,14 @@ def test_a_study_that_is_not_there_names_those_that_are() -> None:
 
 def test_a_folder_and_a_file_of_another_encoding_are_named(tmp_path: Path) -> None:
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe")
+    (tmp_path / "latin1.yaml").write_bytes(b"name: x\ndata: {path: M\xfcnchen}\n")
 
     with pytest.raises(TuneError, match="is a folder, not a study file"):
         load_plan(tmp_path)
-    with pytest.raises(TuneError, match=r"binary.yaml is not UTF-8 text.\nSave it as UTF-8."):
+    with pytest.raises(TuneError, match=r"binary.yaml:1: not UTF-8 text: .*save the file as"):
         load_plan(tmp_path / "binary.yaml")
+    with pytest.raises(TuneError, match=r"latin1.yaml:2: not UTF-8 text: byte 0xfc; save the file"):
+        load_plan(tmp_path / "latin1.yaml")
 
 
 def test_a_value_that_replaces_one_of_the_file_is_named_as_an_argument(tmp_path: Path) -> None:

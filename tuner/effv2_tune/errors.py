@@ -16,6 +16,8 @@ EXIT_WRONG_INPUT = 2
 EXIT_INTERRUPTED = 130
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+#: Longer words are not compared with known ones.
+_LONGEST_WORD = 100
 
 
 class TuneError(Exception):
@@ -81,6 +83,8 @@ def printable(text: str) -> str:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """``", did you mean 'seed'?"`` where ``known`` has a word close to ``word``, else nothing."""
+    if len(word) > _LONGEST_WORD:
+        return ""
     names = {name.lower(): name for name in known}
     close = difflib.get_close_matches(word.lower(), names, n=1)
     return f", did you mean {names[close[0]]!r}?" if close else ""

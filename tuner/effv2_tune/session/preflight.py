@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,7 @@ from effv2_tune.session.location import (
 )
 from effv2_tune.study.batches import check_batch
 from effv2_tune.study.recipe import NATIVE
-from effv2_tune.study.space import values_of
+from effv2_tune.study.space import combinations, values_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -48,6 +47,11 @@ def check_study(loaded: LoadedPlan, *, begun: bool = False) -> None:
         MistakesError: With everything that is wrong, each at its line.
     """
     plan, base = loaded.plan, loaded.base
+    try:  # before anything outside of the file is read
+        stages = _beyond_the_last_stage(_networks(plan))
+    except TuneError as error:
+        mistake = loaded.source.mistake(["search_space"], error.message)
+        raise MistakesError([mistake]) from None
     mistakes = _data_mistakes(loaded.source, plan.data, base)
     if plan.clock != "measured" and not begun:
         from effv2_tune.search.storage.recorded_times import recorded_study
@@ -57,7 +61,7 @@ def check_study(loaded: LoadedPlan, *, begun: bool = False) -> None:
         except TuneError as error:
             mistakes.append(loaded.source.mistake(["clock"], f"clock: {error.message}"))
     mistakes += loaded.mistakes_at("weights", _absent(_possible_values(plan, "weights"), base))
-    mistakes += loaded.mistakes_at("finetune_from", _beyond_the_last_stage(_networks(plan)))
+    mistakes += loaded.mistakes_at("finetune_from", stages)
     if mistakes:
         raise MistakesError(mistakes)
 
@@ -109,9 +113,8 @@ def _networks(plan: StudyPlan) -> Iterator[Settings]:
     """Every combination of network, backbone and first trained stage that a trial may have."""
     space = plan.search_space
     names = _with_parents(space, ("variant", "backbone", "finetune_from"))
-    choices = [list(values_of(space.parameters[name])) for name in names]
-    for values in itertools.product(*choices):
-        config = space.decode(dict(zip(names, values, strict=True)))
+    for values in combinations({name: list(values_of(space.parameters[name])) for name in names}):
+        config = space.decode(values)
         yield plan.recipe.model_copy(update=config)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter, ValidationError
 
 from effv2_tune.errors import Mistake, MistakesError, TuneError, did_you_mean
-from effv2_tune.study.mistakes import mistakes_of
+from effv2_tune.study.limits import MAX_MISTAKES, check_path, quoted
+from effv2_tune.study.mistakes import further_mistakes, mistakes_of
 from effv2_tune.study.plan import StudyPlan
-from effv2_tune.study.recipe import Settings, contradictions, image_changes
+from effv2_tune.study.recipe import WEIGHT_SUFFIXES, Settings, contradictions, image_changes
 from effv2_tune.study.shipped import shipped_spaces, shipped_studies
 from effv2_tune.study.space import (
     ORDERED_PAIRS,
@@ -23,6 +23,7 @@ from effv2_tune.study.space import (
     IntParameter,
     Parameter,
     Space,
+    combinations,
     values_of,
 )
 from effv2_tune.study.yaml_file import YamlFile, dump_yaml, parse_yaml, read_yaml
@@ -117,7 +118,10 @@ def parse_plan(source: YamlFile, *, base: Path) -> LoadedPlan:
 
 
 def _find_study(study: str | Path) -> Path:
-    path = Path(study)
+    try:
+        path = Path(check_path(str(study)))
+    except ValueError as error:
+        raise TuneError(f"There is no study file: {error}.") from None
     if path.is_file():
         return path
     shipped = shipped_studies()
@@ -139,7 +143,11 @@ def _find_space(source: YamlFile, base: Path, mistakes: list[Mistake]) -> _Space
         return _SpaceText(source, ("search_space",), written)
     if isinstance(written, str):
         shipped = shipped_spaces()
-        path = shipped.get(written, base / written)
+        try:
+            path = shipped.get(written, base / check_path(written))
+        except ValueError as error:
+            mistakes.append(source.mistake(["search_space"], f"search_space: {error}"))
+            return None
         if path.is_file():
             try:
                 space = read_yaml(path)
@@ -148,8 +156,8 @@ def _find_space(source: YamlFile, base: Path, mistakes: list[Mistake]) -> _Space
                 return None
             return _SpaceText(space, (), space.data)
         message = (
-            f"search_space: there is no space {written!r}{did_you_mean(written, shipped)}; shipped "
-            f"are {', '.join(shipped)}; or name a file, or write one here"
+            f"search_space: there is no space {quoted(written)}{did_you_mean(written, shipped)}; "
+            f"shipped are {', '.join(shipped)}; or name a file, or write one here"
         )
     else:
         message = (
@@ -163,13 +171,15 @@ def _find_space(source: YamlFile, base: Path, mistakes: list[Mistake]) -> _Space
 def _parse_space(written: _SpaceText, mistakes: list[Mistake]) -> Space | None:
     """The search space; where it is not valid, None, and everything that is wrong with it."""
     source, parameters = written.source, {}
-    for name, entry in written.data.items():
-        path = [*written.path, name]
-        if name not in SEARCHABLE:
-            close = did_you_mean(name, SEARCHABLE)
-            message = f"search_space: no setting is called {name!r}{close}"
-            mistakes.append(source.mistake(path, message))
-            continue
+    unknown = [name for name in written.data if name not in SEARCHABLE]
+    for name in unknown[:MAX_MISTAKES]:
+        close = did_you_mean(name, SEARCHABLE)
+        message = f"search_space: no setting is called {quoted(name)}{close}"
+        mistakes.append(source.mistake([*written.path, name], message))
+    further = [[*written.path, name] for name in unknown[MAX_MISTAKES:]]
+    mistakes += further_mistakes(further, source)
+    for name in [name for name in written.data if name in SEARCHABLE]:
+        path, entry = [*written.path, name], written.data[name]
         shorthand = _shorthand(entry)
         if shorthand is not None:
             message = f"search_space.{name}: did you mean {shorthand}?"
@@ -270,9 +280,14 @@ def _mistakes_in_combinations(plan: StudyPlan, source: YamlFile) -> list[Mistake
     }
     fixed |= _changes_searched(plan)
     messages: dict[str, None] = {}
-    for values in itertools.product(*choices.values()):
-        settings = Settings.from_plain(fixed | dict(zip(choices, values, strict=True)))
-        messages.update(dict.fromkeys(contradictions(settings)))
+    if "weights" in choices:  # one file stands for all
+        choices["weights"] = list({_kind_of_weights(v): v for v in choices["weights"]}.values())
+    try:
+        for values in combinations(choices):
+            settings = Settings.from_plain(fixed | values)
+            messages.update(dict.fromkeys(contradictions(settings)))
+    except TuneError as error:
+        return [source.mistake(["search_space"], error.message)]
     mistakes = [source.mistake(["recipe"], f"recipe: {message}") for message in messages]
     mistakes += [
         source.mistake(
@@ -284,6 +299,12 @@ def _mistakes_in_combinations(plan: StudyPlan, source: YamlFile) -> list[Mistake
         if not plan.search_space.contains(config)
     ]
     return mistakes
+
+
+def _kind_of_weights(weights: str) -> str:
+    """The name of released weights, or the suffix of a file."""
+    suffixes = [suffix for suffix in WEIGHT_SUFFIXES if weights.endswith(suffix)]
+    return suffixes[0] if suffixes else weights
 
 
 def _changes_searched(plan: StudyPlan) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin
 from pydantic import BaseModel, RootModel
 
 from effv2_tune.errors import did_you_mean
+from effv2_tune.study.limits import MAX_MISTAKES, MAX_QUOTED, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,16 +75,22 @@ def mistakes_of(
     grouped: dict[tuple[str | int, ...], list[ErrorDetails]] = {}
     for detail in error.errors(include_url=False):
         grouped.setdefault(_path_in(source, detail, start), []).append(detail)
-    return [
-        source.mistake(path, _message(path, details, model, under))
-        for path, details in grouped.items()
-        if not any(_is_above(path, other) for other in grouped)
+    # Of a union, the member that came closest has mistakes further inside.
+    above = {path[:length] for path in grouped for length in range(len(path))}
+    paths = [path for path in grouped if path not in above]
+    mistakes = [
+        source.mistake(path, _message(path, grouped[path], model, under))
+        for path in paths[:MAX_MISTAKES]
     ]
+    return [*mistakes, *further_mistakes(paths[MAX_MISTAKES:], source)]
 
 
-def _is_above(path: tuple[str | int, ...], other: tuple[str | int, ...]) -> bool:
-    """Whether ``other`` is inside ``path``: the member of a union that came closest."""
-    return len(path) < len(other) and other[: len(path)] == path
+def further_mistakes(paths: Sequence[Sequence[str | int]], source: YamlFile) -> list[Mistake]:
+    """One mistake in place of all that are too many to report, at the line of the first."""
+    if not paths:
+        return []
+    message = f"{len(paths):,} more mistakes from here on; correct those above first"
+    return [source.mistake(paths[0], message)]
 
 
 def _path_in(
@@ -116,14 +123,14 @@ def _message(
     under: Sequence[str | int],
 ) -> str:
     first = details[0]
-    key = ".".join(str(step) for step in path)
-    parent = ".".join(str(step) for step in path[:-1])
+    steps = [_shortened(str(step)) for step in path]
+    key, parent = ".".join(steps), ".".join(steps[:-1])
     prefix = f"{parent}: " if parent else ""
-    if all(detail["type"] == "extra_forbidden" for detail in details):
+    if path and all(detail["type"] == "extra_forbidden" for detail in details):
         known = _fields_at(model, path[len(under) : -1])
         close = _alias(str(path[-1]), known) or did_you_mean(str(path[-1]), known)
-        return f"{prefix}unknown key {path[-1]!r}{close}"
-    if first["type"] == "missing":
+        return f"{prefix}unknown key {quoted(str(path[-1]))}{close}"
+    if path and first["type"] == "missing":
         return f"{prefix}{path[-1]!r} is missing"
     if first["type"] == "value_error":
         message = str(first["ctx"]["error"])
@@ -134,7 +141,7 @@ def _message(
         tag = str(first["ctx"]["tag"])
         tags = str(first["ctx"]["expected_tags"]).replace("'", "")
         close = _alias(tag, ["values"]) or did_you_mean(tag, tags.split(", "))
-        return f"{key}: expected type {tags.replace(', ', ' or ')}, found {tag!r}{close}"
+        return f"{key}: expected type {tags.replace(', ', ' or ')}, found {quoted(tag)}{close}"
     expected = list(dict.fromkeys(_expectation(detail) for detail in details))
     found = _shown(first["input"])
     close = did_you_mean(str(first["input"]), _literals(details))
@@ -157,7 +164,7 @@ def _expectation(detail: ErrorDetails) -> str:
     if kind in _BOUNDS:
         name, words = _BOUNDS[kind]
         bound = context[name]
-        return f"{words} {bound:g}" if isinstance(bound, int | float) else f"{words} {bound}"
+        return f"{words} {bound:g}" if isinstance(bound, float) else f"{words} {bound}"
     if kind in ("literal_error", "enum"):
         return str(context["expected"]).replace(" or ", ", ").replace("'", "").replace(", ", " or ")
     if kind in ("too_short", "too_long"):
@@ -177,8 +184,11 @@ def _literals(details: list[ErrorDetails]) -> list[str]:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004 - one line of a terminal
+    return _shortened(repr(value))
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= MAX_QUOTED else f"{text[: MAX_QUOTED - 3]}..."
 
 
 def _fields_at(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:

@@ -8,6 +8,14 @@ from pydantic import Field, model_validator
 
 from effv2_tune import catalog
 from effv2_tune.study.base import Value
+from effv2_tune.study.limits import (
+    MAX_ENQUEUED,
+    MAX_HOURS,
+    MAX_RUNGS,
+    MAX_TRIALS,
+    MAX_WORKERS,
+    PathText,
+)
 from effv2_tune.study.recipe import (
     DataSpec,
     Quality,
@@ -37,7 +45,9 @@ class HalvingSpec(Value):
     """
 
     enabled: bool = True
-    rungs: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.1, 0.22, 0.4)
+    rungs: Annotated[
+        tuple[Annotated[float, Field(gt=0, lt=1)], ...], Field(max_length=MAX_RUNGS)
+    ] = (0.1, 0.22, 0.4)
     keep: Annotated[float, Field(gt=0, lt=1)] = 0.25
     guard_after: Annotated[int, Field(ge=1)] = 8
     quantile: Annotated[float, Field(gt=0, le=1)] = 0.9
@@ -75,7 +85,7 @@ class StopSpec(Value):
     """
 
     growth: Annotated[float, Field(gt=0, lt=1)] = 0.01
-    trials: Annotated[int, Field(ge=1)] = 20
+    trials: Annotated[int, Field(ge=1, le=MAX_TRIALS)] = 20
 
 
 class RecordedClock(Value):
@@ -85,7 +95,7 @@ class RecordedClock(Value):
         recorded: Folder of the study that recorded them; relative to the study file.
     """
 
-    recorded: Annotated[str, Field(min_length=1)]
+    recorded: Annotated[PathText, Field(min_length=1)]
 
 
 class StudyPlan(Value):
@@ -119,12 +129,12 @@ class StudyPlan(Value):
     recipe: Settings = Settings()
     search_space: Space
     quality: Quality = "accuracy"
-    trials: Annotated[int, Field(ge=1)] | None = None
-    hours: Annotated[float, Field(gt=0)] | None = None
-    accelerator_hours: Annotated[float, Field(gt=0)] | None = None
-    workers: Annotated[int, Field(ge=1)] = 1
+    trials: Annotated[int, Field(ge=1, le=MAX_TRIALS)] | None = None
+    hours: Annotated[float, Field(gt=0, le=MAX_HOURS)] | None = None
+    accelerator_hours: Annotated[float, Field(gt=0, le=MAX_HOURS)] | None = None
+    workers: Annotated[int, Field(ge=1, le=MAX_WORKERS)] = 1
     search: SearchSpec = SearchSpec()
-    enqueue: tuple[Config, ...] = ()
+    enqueue: Annotated[tuple[Config, ...], Field(max_length=MAX_ENQUEUED)] = ()
     stop_when: StopSpec | None = None
     hardware: Literal["auto", "cpu", "gpu", "tpu"] = "auto"
     backend: Literal["auto", "tensorflow", "jax"] = "auto"

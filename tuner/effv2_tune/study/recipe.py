@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from effv2_tune import catalog
 from effv2_tune.errors import TuneError
 from effv2_tune.study.base import Value
+from effv2_tune.study.limits import MAX_BATCH, MAX_EPOCHS, MAX_PIXELS, PathText
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,14 +51,14 @@ class DataSpec(Value):
     name: Literal[
         "digits", "npz", "cifar10", "cifar100", "fashion_mnist", "mnist", "folder", "csv"
     ] = "digits"
-    path: str | None = None
+    path: PathText | None = None
     train: Share | None = None
     validation: Share | None = None
     test: Share | None = None
     stratify: bool = True
     split_seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
     fit: Literal["crop", "pad", "squash"] = "crop"
-    storage_size: Annotated[int, Field(ge=8, le=4096)] | None = None
+    storage_size: Annotated[int, Field(ge=8, le=MAX_PIXELS)] | None = None
     columns: dict[Literal["path", "label", "split", "group"], str] | None = None
 
     @model_validator(mode="after")
@@ -74,7 +75,7 @@ class DataSpec(Value):
 class PerDevice(Value):
     """A batch size that grows with the number of devices."""
 
-    per_device: Annotated[int, Field(ge=1)]
+    per_device: Annotated[int, Field(ge=1, le=MAX_BATCH)]
 
 
 class Settings(Value):
@@ -149,14 +150,16 @@ class Settings(Value):
     """
 
     variant: str = "b0"
-    resolution: Annotated[int, Field(ge=catalog.MIN_RESOLUTION)] | Literal["native"] = "native"
+    resolution: (
+        Annotated[int, Field(ge=catalog.MIN_RESOLUTION, le=MAX_PIXELS)] | Literal["native"]
+    ) = "native"
     resize: Literal["bilinear", "bicubic"] = "bilinear"
     backbone: Literal["scratch", "finetune", "frozen"] = "scratch"
-    weights: str = "none"
+    weights: PathText = "none"
     finetune_from: Annotated[int, Field(ge=0, le=7)] = 0
     features: Literal["auto", "require", "off"] = "auto"
-    epochs: Annotated[int, Field(ge=1)] = 25
-    batch_size: Annotated[int, Field(ge=1)] | PerDevice = 128
+    epochs: Annotated[int, Field(ge=1, le=MAX_EPOCHS)] = 25
+    batch_size: Annotated[int, Field(ge=1, le=MAX_BATCH)] | PerDevice = 128
     optimizer: Literal["adabelief", "adamw", "sgd"] = "adabelief"
     weight_decay: Annotated[float, Field(ge=0)] = 1e-5
     beta_1: Annotated[float, Field(ge=0, lt=1)] = 0.9
@@ -175,14 +178,14 @@ class Settings(Value):
     )
     initial_learning_rate: Annotated[float, Field(ge=0)] = 1e-4
     maximal_learning_rate: Annotated[float, Field(gt=0)] = 1e-2
-    step_size_epochs: Annotated[float, Field(gt=0)] = 2.0
+    step_size_epochs: Annotated[float, Field(gt=0, le=MAX_EPOCHS)] = 2.0
     gamma: Annotated[float, Field(gt=0, le=1)] = 1.0
-    warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
+    warmup_epochs: Annotated[float, Field(ge=0, le=MAX_EPOCHS)] = 0.0
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     stochastic_depth: Annotated[float, Field(ge=0, lt=1)] = 0.2
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     flip: bool = False
-    crop_padding: Annotated[int, Field(ge=0)] = 0
+    crop_padding: Annotated[int, Field(ge=0, le=MAX_PIXELS)] = 0
     random_crop: Annotated[float, Field(gt=0, le=1)] = 1.0
     random_crop_aspect: Annotated[float, Field(ge=1, le=4)] = 4 / 3
     brightness: Annotated[float, Field(ge=0, le=1)] = 0.0

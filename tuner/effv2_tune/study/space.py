@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, RootModel, model_validator
 
+from effv2_tune.errors import TuneError
 from effv2_tune.study.base import Value
+from effv2_tune.study.limits import MAX_CHOICES, MAX_COMBINATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -95,14 +98,16 @@ class ChoiceParameter(_Parameter):
     """One of a list of values, without order."""
 
     type: Literal["choice"]
-    values: Annotated[list[Scalar | dict[str, int]], Field(min_length=1)]
+    values: Annotated[list[Scalar | dict[str, int]], Field(min_length=1, max_length=MAX_CHOICES)]
 
     @model_validator(mode="after")
     def _has_no_duplicates(self) -> ChoiceParameter:
-        labels = [repr(value) for value in self.values]
-        for label in labels:
-            if labels.count(label) > 1:
+        labels: set[str] = set()
+        for value in self.values:
+            label = repr(value)
+            if label in labels:
                 raise ValueError(f"the value {label} is listed twice; remove one")
+            labels.add(label)
         return self
 
 
@@ -259,6 +264,22 @@ def values_of(parameter: Parameter) -> Iterator[Any]:
     else:
         yield parameter.low
         yield parameter.high
+
+
+def combinations(choices: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
+    """Every combination of some parameters' values.
+
+    Raises:
+        TuneError: They are more than can be checked.
+    """
+    count = math.prod(len(values) for values in choices.values())
+    if count > MAX_COMBINATIONS:
+        raise TuneError(
+            f"search_space: {', '.join(choices)} have {count:,} combinations of values, of which "
+            f"each is checked; use at most {MAX_COMBINATIONS:,}."
+        )
+    for values in itertools.product(*choices.values()):
+        yield dict(zip(choices, values, strict=True))
 
 
 def _check_range(low: float, high: float, scale: str) -> None:

@@ -94,7 +94,7 @@ def test_a_command_line_is_one_that_the_tool_takes(
     assert name in COMMANDS, f"{place}: no command {name!r}"
     command = import_module(MODULES[name]).command
     try:
-        with click.Context(cli) as parent:
+        with click.Context(cli, **cli.context_settings) as parent:
             command.make_context(name, list(rest), parent=parent)
     except click.exceptions.Exit:
         return  # it asked for help

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from keras import ops
+from tests.optimizers.small_problem import trained
 
 from effv2_tune.errors import TuneError
 from effv2_tune.optimizers import (
@@ -21,29 +21,7 @@ from effv2_tune.optimizers import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-SHAPES = [(3, 2), (2,), (), (4, 1, 2)]
-rng = np.random.default_rng(0)
-START = [rng.standard_normal(shape).astype("float32") for shape in SHAPES]
-GRADIENTS = [[rng.standard_normal(shape).astype("float32") for shape in SHAPES] for _ in range(9)]
-
-
-def new_variables() -> list[Any]:
-    return [keras.Variable(start) for start in START]
-
-
-def train(optimizer: Any, variables: Sequence[Any], gradients: Any = GRADIENTS) -> list[Any]:
-    """Apply gradients one after the other; the weights at the end."""
-    for step in gradients:
-        optimizer.apply([ops.convert_to_tensor(gradient) for gradient in step], variables)
-    return [variable.numpy().copy() for variable in variables]
-
-
-def trained(optimizer: Any) -> list[Any]:
-    variables = new_variables()
-    optimizer.build(variables)
-    return train(optimizer, variables)
+    from collections.abc import Callable
 
 
 @settings(deadline=None)

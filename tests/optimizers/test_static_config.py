@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 import pytest
-from keras import ops
+from tests.optimizers.small_problem import GRADIENTS, START, new_variables, train, trained
 
 from effv2_tune.errors import TuneError
 from effv2_tune.optimizers import (
@@ -26,10 +26,6 @@ if TYPE_CHECKING:
 ON_JAX = keras.backend.backend() == "jax"
 ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 
-SHAPES = [(3, 2), (2,), (), (4, 1, 2)]
-rng = np.random.default_rng(0)
-START = [rng.standard_normal(shape).astype("float32") for shape in SHAPES]
-GRADIENTS = [[rng.standard_normal(shape).astype("float32") for shape in SHAPES] for _ in range(9)]
 
 SCHEDULE = {"initial_learning_rate": 1e-3, "maximal_learning_rate": 1e-1, "step_size": 3.0}
 
@@ -109,23 +105,6 @@ PAIRS: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
     ),
 }
 pairs = pytest.mark.parametrize("pair", PAIRS.values(), ids=PAIRS)
-
-
-def new_variables() -> list[Any]:
-    return [keras.Variable(start) for start in START]
-
-
-def train(optimizer: Any, variables: Sequence[Any], gradients: Any = GRADIENTS) -> list[Any]:
-    """Apply gradients one after the other; the weights at the end."""
-    for step in gradients:
-        optimizer.apply([ops.convert_to_tensor(gradient) for gradient in step], variables)
-    return [variable.numpy().copy() for variable in variables]
-
-
-def trained(optimizer: Any) -> list[Any]:
-    variables = new_variables()
-    optimizer.build(variables)
-    return train(optimizer, variables)
 
 
 def assert_same(found: Sequence[Any], expected: Sequence[Any]) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import keras
 import numpy as np
 import pytest
-from keras import ops
+from tests.optimizers.small_problem import GRADIENTS, START, trained
 
 from effv2_tune.errors import TuneError
 from effv2_tune.optimizers import (
@@ -15,31 +13,6 @@ from effv2_tune.optimizers import (
     AdaBelief,
     CyclicalLearningRate,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-SHAPES = [(3, 2), (2,), (), (4, 1, 2)]
-rng = np.random.default_rng(0)
-START = [rng.standard_normal(shape).astype("float32") for shape in SHAPES]
-GRADIENTS = [[rng.standard_normal(shape).astype("float32") for shape in SHAPES] for _ in range(9)]
-
-
-def new_variables() -> list[Any]:
-    return [keras.Variable(start) for start in START]
-
-
-def train(optimizer: Any, variables: Sequence[Any], gradients: Any = GRADIENTS) -> list[Any]:
-    """Apply gradients one after the other; the weights at the end."""
-    for step in gradients:
-        optimizer.apply([ops.convert_to_tensor(gradient) for gradient in step], variables)
-    return [variable.numpy().copy() for variable in variables]
-
-
-def trained(optimizer: Any) -> list[Any]:
-    variables = new_variables()
-    optimizer.build(variables)
-    return train(optimizer, variables)
 
 
 def test_the_learning_rate_can_be_set_as_keras_callbacks_do() -> None:

@@ -1,13 +1,13 @@
-"""Compares another checkout with this one: training step, start-up, search loop, network.
+"""Compares another checkout with this one: trainer, search loop and network.
 
     git worktree add ../before REVISION
     python benchmarks/before_after.py --before ../before [PART ...] [--rounds 15]
 
 Both checkouts run in processes of their own that take turns, so that load on the machine slows
-both. A figure is the median over the rounds of this checkout's seconds divided by the other's in
-the same round, with the quartiles of those ratios; below 1, this checkout is faster. Each checkout
-runs its own `benchmarks/trainer.py`, `driver_overhead.py` and `network.py`. Prints a Markdown
-table; takes about 15 minutes on two cores.
+both. A figure is the median over the rounds of this checkout's seconds (bytes, for memory) divided
+by the other's in the same round, with the quartiles of those ratios; below 1, this checkout is
+better. Each checkout runs its own `benchmarks/trainer.py`, `driver_overhead.py` and `network.py`.
+Prints a Markdown table; takes about an hour on two cores.
 """
 
 from __future__ import annotations
@@ -35,10 +35,74 @@ TRIALS = 150
 
 def training_step(backend: str) -> Callable[[], Any]:
     """Prepare turns of the compiled training step of B0 at 32 px."""
+    return trainer_step(backend, STEPS)
+
+
+def augmented_step(backend: str) -> Callable[[], Any]:
+    """Prepare turns of the step with RandAugment."""
+    return trainer_step(backend, STEPS, {"rand_augment": 9.0})
+
+
+def resized_step(backend: str) -> Callable[[], Any]:
+    """Prepare turns of a step at 224 px of images stored at 32 px."""
+    return photo_step(backend, stored_at=32)
+
+
+def streamed_step(backend: str) -> Callable[[], Any]:
+    """Prepare turns of a step at 224 px of images in host memory."""
+    return photo_step(backend, stored_at=224, resident_bytes=0)
+
+
+def trainer_step(backend: str, steps: int, changes: dict[str, Any] | None = None) -> Any:
+    """Prepare `steps` compiled steps of the benchmark's recipe with some changes."""
     trainer = import_module("trainer")
-    run = trainer._runner(trainer.make_trainer(backend))  # noqa: SLF001 - a benchmark of this project
-    run(STEPS)
-    return lambda: run(STEPS)
+    recipe = trainer.RECIPE.model_copy(update=changes)
+    return compiled(trainer, trainer.make_trainer(backend), recipe, steps)
+
+
+def photo_step(backend: str, *, stored_at: int, **settings: Any) -> Any:
+    """Prepare a compiled step at 224 px."""
+    trainer = import_module("trainer")
+    digits = trainer.load_dataset(trainer.RECIPE.data, base=Path())
+    images = trainer._at(digits, stored_at, 64)  # noqa: SLF001 - a benchmark of this project
+    own = trainer.make_trainer(backend, images, **settings)
+    return compiled(trainer, own, trainer.PHOTO_RECIPE, 1)
+
+
+def compiled(trainer: Any, own: Any, recipe: Any, steps: int) -> Callable[[], Any]:
+    """Compile a step; each turn runs it a number of times."""
+    run = trainer._runner(own, recipe)  # noqa: SLF001 - a benchmark of this project
+    run(steps)
+    return lambda: run(steps)
+
+
+def twelve_trials(backend: str) -> Callable[[], Any]:
+    """Prepare twelve trials in one bucket, its compilation included, imports excluded."""
+    trainer = import_module("trainer")
+    trainer.make_trainer(backend)
+    return lambda: trainer.twelve_trials(backend)
+
+
+def memory(backend: str) -> Callable[[], Any]:
+    """Prepare ten trials of a tiny network; their figure is the bytes of the process after them."""
+    trainer = import_module("trainer")
+    own = trainer.make_trainer(backend)
+
+    def run() -> Figure:
+        for seed in range(10):
+            recipe = trainer.RECIPE.model_copy(
+                update={"variant": "tiny", "epochs": 1, "seed": seed}
+            )
+            finished = trainer.train(own, recipe, seed)
+        return Figure(finished.memory_bytes)
+
+    return run
+
+
+def first_step(_: str) -> Callable[[], Any]:
+    """Prepare a build of B0; the figure is the seconds of its first step."""
+    module = import_module("network")
+    return lambda: Figure(module.measure("ours", "b0")["first step"])
 
 
 def start_up(backend: str) -> Callable[[], Any]:
@@ -66,15 +130,31 @@ def network(_: str) -> Callable[[], Any]:
     return lambda: module.build("ours", "b0")
 
 
+class Figure(float):
+    """What a turn came to, where that is not its seconds."""
+
+
 #: By name: what is prepared, the Keras backend, and whether each turn needs a new process.
 PARTS: dict[str, tuple[Callable[[str], Callable[[], Any]], str, bool]] = {
     "training step, TensorFlow": (training_step, "tensorflow", False),
     "training step, JAX": (training_step, "jax", False),
     "start-up of a bucket, TensorFlow": (start_up, "tensorflow", True),
     "start-up of a bucket, JAX": (start_up, "jax", True),
+    "twelve trials, TensorFlow": (twelve_trials, "tensorflow", True),
+    "twelve trials, JAX": (twelve_trials, "jax", True),
+    "step with RandAugment, TensorFlow": (augmented_step, "tensorflow", False),
+    "step with RandAugment, JAX": (augmented_step, "jax", False),
+    "step that resizes 32 to 224 px, TensorFlow": (resized_step, "tensorflow", False),
+    "step that resizes 32 to 224 px, JAX": (resized_step, "jax", False),
+    "step with streamed images, TensorFlow": (streamed_step, "tensorflow", False),
+    "step with streamed images, JAX": (streamed_step, "jax", False),
+    "memory after ten trials, TensorFlow": (memory, "tensorflow", True),
+    "memory after ten trials, JAX": (memory, "jax", True),
     "search loop": (search_loop, "tensorflow", False),
     "network build, TensorFlow": (network, "tensorflow", True),
     "network build, JAX": (network, "jax", True),
+    "first step of a network, TensorFlow": (first_step, "tensorflow", True),
+    "first step of a network, JAX": (first_step, "jax", True),
 }
 
 
@@ -85,8 +165,9 @@ def serve(part: str) -> None:
     print("ready", flush=True)
     for _ in sys.stdin:
         started = time.perf_counter()
-        run()
-        print(time.perf_counter() - started, flush=True)
+        result = run()
+        seconds = time.perf_counter() - started
+        print(float(result) if isinstance(result, Figure) else seconds, flush=True)
 
 
 def turns(checkout: Path, part: str) -> Iterator[float]:

@@ -75,8 +75,8 @@ def with_remote(known: KnownDataset, server: Server, contents: list[bytes]) -> K
     remote = []
     for file, content in zip(known.remote, contents, strict=True):
         server.files[f"/{file.name}"] = content
-        md5 = hashlib.md5(content).hexdigest()  # noqa: S324 - what publishers state
-        remote.append(RemoteFile(file.name, (f"{server.address}/{file.name}",), md5))
+        checksum = hashlib.sha256(content).hexdigest()
+        remote.append(RemoteFile(file.name, (f"{server.address}/{file.name}",), checksum))
     return dataclasses.replace(known, remote=tuple(remote))
 
 
@@ -299,12 +299,12 @@ def test_a_broken_archive_is_refused(tmp_path: Path) -> None:
             load_dataset(spec, base=tmp_path)
 
 
-def test_every_known_dataset_is_one_of_a_study_and_has_addresses_and_md5s() -> None:
+def test_every_known_dataset_is_one_of_a_study_and_has_addresses_and_checksums() -> None:
     for name, known in KNOWN.items():
         assert DataSpec(name=name).name == known.name  # type: ignore[arg-type]
         for file in known.remote:
             assert all(url.endswith(file.name) for url in file.urls)
-            assert re.fullmatch("[0-9a-f]{32}", file.md5)
+            assert re.fullmatch("[0-9a-f]{64}", file.sha256)
 
 
 @pytest.mark.slow

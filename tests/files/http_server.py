@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import threading
 
@@ -40,6 +41,13 @@ class Server:
         if content is None or self.status:
             request.send_error(self.status or 404)
             return
+        if asked == "bytes=0-0" and self.knows_ranges:
+            request.send_response(206)
+            request.send_header("Content-Length", "1")
+            request.send_header("Content-Range", f"bytes 0-0/{len(content)}")
+            request.end_headers()
+            request.wfile.write(content[:1])
+            return
         start = int(asked[len("bytes=") : -1]) if asked and self.knows_ranges else 0
         if start and start >= len(content):
             request.send_error(416)
@@ -48,7 +56,8 @@ class Server:
         request.send_header("Content-Length", str(len(content) - start))
         request.end_headers()
         end = start + self.cut_after.pop(0) if self.cut_after else len(content)
-        request.wfile.write(content[start:end])
+        with contextlib.suppress(ConnectionError):  # who only asks for the size reads no more
+            request.wfile.write(content[start:end])
 
     def close(self) -> None:
         self.http.shutdown()

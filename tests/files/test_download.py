@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import urllib.error
+import urllib.request
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.files.http_server import CONTENT, Server
 
+from effv2_tune.catalog import WEIGHT_FILES
+from effv2_tune.data.registry import KNOWN
 from effv2_tune.errors import EXIT_FAILED, TuneError
-from effv2_tune.files.download import Digest, RetryPolicy
+from effv2_tune.files.download import Digest, PublishedFile, RetryPolicy, _TlsKept
 from effv2_tune.files.download import fetch as fetch_file
 
 if TYPE_CHECKING:
@@ -30,14 +34,8 @@ def fetch(
     retries: RetryPolicy = IMPATIENT,
     on_bytes: OnBytes = lambda *_: None,
 ) -> Path:
-    return fetch_file(
-        urls,
-        destination,
-        digest=RIGHT,
-        on_bytes=on_bytes,
-        fallback_hint=FALLBACK_HINT,
-        retries=retries,
-    )
+    file = PublishedFile(urls, destination, RIGHT, FALLBACK_HINT)
+    return fetch_file(file, on_bytes=on_bytes, retries=retries)
 
 
 @pytest.fixture
@@ -141,3 +139,43 @@ def test_a_cache_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     with pytest.raises(TuneError, match="cannot be written") as failed:
         fetch(["http://127.0.0.1:9/file"], tmp_path / "cache/file")
     assert "EFFV2_TUNE_CACHE" in str(failed.value.hint)
+
+
+def test_the_size_of_a_file_is_asked_for_without_downloading_it(
+    server: Server, tmp_path: Path
+) -> None:
+    urls = [f"{server.address}/gone", f"{server.address}/file"]
+    file = PublishedFile(urls, tmp_path / "a/file", RIGHT, FALLBACK_HINT)
+
+    assert file.reach(IMPATIENT) == (0, len(CONTENT))
+    server.knows_ranges = False
+    assert file.reach(IMPATIENT) == (0, len(CONTENT))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("status", [404, 503])
+def test_a_file_that_no_server_has_is_an_error_of_the_place(
+    server: Server, tmp_path: Path, status: int
+) -> None:
+    server.status = status
+    file = PublishedFile([f"{server.address}/file"], tmp_path / "file", RIGHT, FALLBACK_HINT)
+
+    with pytest.raises(TuneError, match=f"/file: HTTP status {status}") as failed:
+        file.reach(IMPATIENT)
+
+    assert failed.value.exit_code == EXIT_FAILED
+    assert len(server.requests) == (1 if status == 404 else IMPATIENT.attempts)
+
+
+def test_a_redirection_to_plain_http_is_refused() -> None:
+    request = urllib.request.Request("https://example.org/file")
+
+    with pytest.raises(urllib.error.URLError, match="which is not https"):
+        _TlsKept().redirect_request(request, None, 302, "", {}, "http://example.org/file")
+
+
+def test_every_address_has_tls() -> None:
+    published = [file.url for file in WEIGHT_FILES.values()]
+    published += [url for known in KNOWN.values() for file in known.remote for url in file.urls]
+
+    assert not [url for url in published if not url.startswith("https://")]

@@ -18,7 +18,7 @@ from effv2_tune.data.formats import Part, read_batch, read_idx
 from effv2_tune.data.pool import TEST, TRAIN, Pool, check_label_range
 from effv2_tune.data.progress import Progress
 from effv2_tune.errors import TuneError
-from effv2_tune.files.download import Digest, fetch
+from effv2_tune.files.download import Digest, PublishedFile, fetch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from effv2_tune.files.download import OnBytes
 
 _FALLBACK_HINT = (
-    "Run the same command again, or fetch the file by other means and specify its path as 'path:' "
+    "Rerun the same command, or fetch the data set by other means and specify its path as 'path:' "
     "in the study's data."
 )
 
@@ -123,19 +123,32 @@ def check_published(known: KnownDataset, path: Path) -> list[TuneError]:
     return check_npz(copy.path) if copy.kind == "npz" else []
 
 
-def _downloaded(known: KnownDataset, options: StorageOptions) -> LocalCopy:
-    folder = options.cache / known.name
-    paths = [
-        fetch(
-            file.urls,
-            folder / file.name,
-            digest=Digest("md5", file.md5),
-            on_bytes=_bytes_of(file.name, options.on_progress),
+def published_files(known: KnownDataset, cache: Path) -> list[PublishedFile]:
+    """The files that a known dataset is downloaded as, and their places in the cache.
+
+    Args:
+        known: The dataset.
+        cache: Folder of downloaded datasets.
+    """
+    return [
+        PublishedFile(
+            urls=file.urls,
+            destination=cache / known.name / file.name,
+            digest=Digest("sha256", file.sha256),
             fallback_hint=_FALLBACK_HINT,
         )
         for file in known.remote
     ]
-    return LocalCopy("tar", paths[0]) if known.form == "batches" else LocalCopy("members", folder)
+
+
+def _downloaded(known: KnownDataset, options: StorageOptions) -> LocalCopy:
+    paths = [
+        fetch(file, on_bytes=_bytes_of(file.destination.name, options.on_progress))
+        for file in published_files(known, options.cache)
+    ]
+    if known.form == "batches":
+        return LocalCopy("tar", paths[0])
+    return LocalCopy("members", paths[0].parent)
 
 
 def _bytes_of(name: str, on_progress: OnProgress) -> OnBytes:

@@ -12,7 +12,8 @@ _MNIST = (
 )
 _FASHION = (
     "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
-    "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+    # The authors' repository: their own server has no TLS.
+    "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
 )
 
 _CIFAR10_CLASSES = "airplane automobile bird cat deer dog frog horse ship truck"
@@ -40,12 +41,12 @@ class RemoteFile:
     Attributes:
         name: Its name, on the server and in the cache.
         urls: Its addresses, in the order of preference.
-        md5: Its MD5, as published.
+        sha256: Its SHA-256.
     """
 
     name: str
     urls: tuple[str, ...]
-    md5: str
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -72,15 +73,15 @@ class KnownDataset:
     label_key: str = "labels"
 
 
-def _archive(name: str, md5: str) -> tuple[RemoteFile, ...]:
-    return (RemoteFile(name, (f"{_TORONTO}{name}",), md5),)
+def _archive(name: str, sha256: str) -> tuple[RemoteFile, ...]:
+    return (RemoteFile(name, (f"{_TORONTO}{name}",), sha256),)
 
 
-def _idx_files(addresses: tuple[str, ...], md5s: tuple[str, ...]) -> tuple[RemoteFile, ...]:
+def _idx_files(addresses: tuple[str, ...], checksums: tuple[str, ...]) -> tuple[RemoteFile, ...]:
     names = (*_IDX_MEMBERS[0], *_IDX_MEMBERS[1])
     return tuple(
-        RemoteFile(f"{name}.gz", tuple(f"{address}{name}.gz" for address in addresses), md5)
-        for name, md5 in zip(names, md5s, strict=True)
+        RemoteFile(f"{name}.gz", tuple(f"{address}{name}.gz" for address in addresses), checksum)
+        for name, checksum in zip(names, checksums, strict=True)
     )
 
 
@@ -89,8 +90,8 @@ _IDX_MEMBERS = (
     ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 )
 
-# The MD5s are those of torchvision 0.2x (datasets/cifar.py, datasets/mnist.py); the first
-# is also printed on https://www.cs.toronto.edu/~kriz/cifar.html.
+# The checksums of CIFAR are those of Keras 3 (datasets/cifar10.py, cifar100.py); those of MNIST and
+# Fashion-MNIST are those of torchvision (prototype/datasets/_builtin/mnist.py, v0.12).
 KNOWN: dict[str, KnownDataset] = {
     "cifar10": KnownDataset(
         name="cifar10",
@@ -98,7 +99,10 @@ KNOWN: dict[str, KnownDataset] = {
         members=(tuple(f"data_batch_{number}" for number in range(1, 6)), ("test_batch",)),
         folder="cifar-10-batches-py",
         classes=tuple(_CIFAR10_CLASSES.split()),
-        remote=_archive("cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a"),
+        remote=_archive(
+            "cifar-10-python.tar.gz",
+            "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
+        ),
     ),
     "cifar100": KnownDataset(
         name="cifar100",
@@ -106,7 +110,10 @@ KNOWN: dict[str, KnownDataset] = {
         members=(("train",), ("test",)),
         folder="cifar-100-python",
         classes=tuple(_CIFAR100_CLASSES.split()),
-        remote=_archive("cifar-100-python.tar.gz", "eb9058c3a382ffc7106e4002c42a8d85"),
+        remote=_archive(
+            "cifar-100-python.tar.gz",
+            "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
+        ),
         label_key="fine_labels",
     ),
     "mnist": KnownDataset(
@@ -118,10 +125,10 @@ KNOWN: dict[str, KnownDataset] = {
         remote=_idx_files(
             _MNIST,
             (
-                "f68b3c2dcbeaaa9fbdd348bbdeb94873",
-                "d53e105ee54ea40749a09fcbcd1e9432",
-                "9fb629c4189551a2d022fa330f9573f3",
-                "ec29112dd5afa0611ce80d1b7f02629c",
+                "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+                "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+                "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+                "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
             ),
         ),
     ),
@@ -134,10 +141,10 @@ KNOWN: dict[str, KnownDataset] = {
         remote=_idx_files(
             _FASHION,
             (
-                "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
-                "25c81989df183df01b3e8a0aad5dffbe",
-                "bef4ecab320f06d8554ea6380940ec79",
-                "bb300cfdad3c16e7a12a480ee83cd310",
+                "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+                "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+                "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+                "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
             ),
         ),
     ),

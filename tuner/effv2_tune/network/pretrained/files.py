@@ -7,9 +7,15 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from effv2_tune.errors import TuneError
+from effv2_tune.errors import EXIT_FAILED, TuneError
 from effv2_tune.files.cache import cache_folder
-from effv2_tune.files.download import DEFAULT_RETRIES, Digest, RetryPolicy, fetch
+from effv2_tune.files.download import (
+    DEFAULT_RETRIES,
+    Digest,
+    PublishedFile,
+    RetryPolicy,
+    fetch,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,21 +59,41 @@ def fetch_weights(
     offline = folder or os.environ.get(FOLDER_VARIABLE)
     if offline:
         return _from_folder(file, Path(offline).expanduser())
-    target = (cache or weights_cache()) / file.file_name
-    digest = Digest("md5", file.md5)
-    if target.is_file() and digest.matches(target):
-        return target
+    published = published_weights(file, cache=cache)
+    if published.is_cached:
+        return published.destination
     shown = progress_bar(file.file_name) if progress is None else contextlib.nullcontext(progress)
     with shown as on_bytes:
-        return fetch(
-            [file.url],
-            target,
-            digest=digest,
-            on_bytes=on_bytes,
-            fallback_hint=f"Without internet access, put {file.file_name} into a folder and set "
-            f"{FOLDER_VARIABLE} to it, or use the path of a file as the weights.",
-            retries=retries,
-        )
+        return fetch(published, on_bytes=on_bytes, retries=retries)
+
+
+def published_weights(file: WeightFile, *, cache: Path | None = None) -> PublishedFile:
+    """Where a released weight file is published, and where it is cached.
+
+    Args:
+        file: Which file.
+        cache: Instead of `weights_cache()`.
+    """
+    return PublishedFile(
+        urls=[file.url],
+        destination=(cache or weights_cache()) / file.file_name,
+        digest=Digest("md5", file.md5),
+        fallback_hint="Without internet access, put the weight files into a folder and set "
+        f"{FOLDER_VARIABLE} to it, or use the path of a file as the weights.",
+    )
+
+
+def missing_weights(file: WeightFile) -> PublishedFile | None:
+    """The download that a released weight file needs; None where it is on this machine.
+
+    Raises:
+        TuneError: The folder in `EFFV2_TUNE_WEIGHTS` lacks the file, or its MD5 differs.
+    """
+    if offline := os.environ.get(FOLDER_VARIABLE):
+        _from_folder(file, Path(offline).expanduser())
+        return None
+    published = published_weights(file)
+    return None if published.is_cached else published
 
 
 def _from_folder(file: WeightFile, folder: Path) -> Path:
@@ -76,6 +102,7 @@ def _from_folder(file: WeightFile, folder: Path) -> Path:
         raise TuneError(
             f"There is no {file.file_name} in the weights folder {folder}.",
             hint=f"Put it there from {file.url}, or unset {FOLDER_VARIABLE} to download it.",
+            exit_code=EXIT_FAILED,
         )
     digest = Digest("md5", file.md5)
     actual = digest.of(path)
@@ -83,6 +110,7 @@ def _from_folder(file: WeightFile, folder: Path) -> Path:
         raise TuneError(
             f"{path} is not the released file: its MD5 is {actual}, not {file.md5}.",
             hint=f"Download it again from {file.url}.",
+            exit_code=EXIT_FAILED,
         )
     return path
 

@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+import sqlalchemy as sa
 from pydantic import ValidationError
 
 from effv2_tune.errors import TuneError
@@ -22,13 +23,9 @@ from effv2_tune.search.events import BackupFailed, PlanChanged, TrialEnded, Work
 from effv2_tune.search.loop import run_study
 from effv2_tune.search.retention import expired_checkpoints
 from effv2_tune.search.space_migration import change_space
-from effv2_tune.search.storage.backup import (
-    BACKUP,
-    DATABASE,
-    refuse_lost_database,
-    restore_command,
-)
+from effv2_tune.search.storage.backup import BACKUP, DATABASE, refuse_lost_database
 from effv2_tune.search.storage.base import OURS
+from effv2_tune.search.storage.damage import check_integrity
 from effv2_tune.search.storage.database import DatabaseStorage
 from effv2_tune.search.storage.database_errors import database_errors
 from effv2_tune.search.storage.recorded_times import recorded_study
@@ -229,12 +226,12 @@ def open_study(
     """
     out.mkdir(parents=True, exist_ok=True)
     url = database_url(out) if storage_url is None else storage_url
+    place = str(out / DATABASE) if storage_url is None else without_password(storage_url)
     if storage_url is None:
         refuse_lost_database(out)
-        if (out / DATABASE).exists():
-            _refuse_another_name(url, plan, out)
-    place = str(out / DATABASE) if storage_url is None else without_password(storage_url)
     with database_errors(place), contextlib.ExitStack() as undo:
+        if storage_url is None and (out / DATABASE).exists():
+            _refuse_another_name(url, plan, out)
         changes = _changes(url, plan, out)
         storage = DatabaseStorage(
             url,
@@ -245,6 +242,7 @@ def open_study(
             backup=out / BACKUP if storage_url is None else None,
         )
         undo.callback(storage.close)
+        storage.check_consistency(plan.search_space, plan.directions)
         # Without defaults, so that the plan can be parsed to the same recipe.
         storage.keep("plan", plan.model_dump_json(exclude_unset=True))
         storage.keep_once(_FIRST, list(first))
@@ -290,20 +288,16 @@ def _changes(url: str, plan: StudyPlan, out: Path) -> PlanChanged | None:
 
 
 def _refuse_another_name(url: str, plan: StudyPlan, out: Path) -> None:
-    import sqlalchemy as sa
+    """Check that a folder has no other study, and an intact database.
 
-    try:
-        with connected(url) as engine:
-            names = list(find_studies(engine))
-    except sa.exc.OperationalError:
-        return  # another supervisor is creating the tables
-    except sa.exc.DatabaseError as error:
-        raise TuneError(
-            f"{out / DATABASE} is not a readable database: {error.orig}.",
-            hint=f"Restore its backup ({restore_command(out / BACKUP)}), or start a new study: "
-            "--out another folder.",
-        ) from error
-    refuse_another_study(names, plan, location=str(out))
+    Raises:
+        TuneError: It has another study.
+        DamagedError: SQLite finds a mistake.
+    """
+    with connected(url) as engine:
+        check_integrity(engine)
+        if sa.inspect(engine).has_table("studies"):  # else another supervisor is creating it
+            refuse_another_study(list(find_studies(engine)), plan, location=str(out))
 
 
 def _logged(events: Iterator[Event], path: Path) -> Iterator[Event]:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import ValidationError
 
 from effv2_tune.errors import TuneError
-from effv2_tune.files.atomic import write_text
 from effv2_tune.files.cache import cache_folder
+from effv2_tune.files.checked_json import read_checked, write_checked
 from effv2_tune.forecast.times import KnownTime, same_work
 from effv2_tune.host import installed_versions
 from effv2_tune.session.location import RUNS
@@ -91,7 +91,7 @@ def keep_measured(measured: Measured, *, threads: int) -> None:
     path = folder / entry.file_name
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_text(path, entry.model_dump_json(indent=2) + "\n")
+        write_checked(path, entry.model_dump(mode="json"))
     except OSError as error:
         raise TuneError(
             f"The measured step times cannot be written to {folder}: {error.strerror or error}.",
@@ -153,9 +153,9 @@ def _measured(backend: str, threads: int) -> Iterator[MeasuredBucket]:
     installed = versions_of(backend)
     for path in sorted(cache_folder("measured").glob("*.json")):
         try:
-            entry = MeasuredBucket.model_validate_json(path.read_text(encoding="utf-8"))
-        except (OSError, ValidationError):
-            continue  # of another version of this tool, or torn: it is measured again
+            entry = MeasuredBucket.from_plain(read_checked(path))
+        except ValidationError:
+            continue  # of another version of this tool, or damaged: it is measured again
         if entry.versions == installed and entry.threads == threads:
             yield entry
 
@@ -168,9 +168,11 @@ def _studies(folders: Iterable[Path]) -> Iterator[StudyRecord]:
         if not (folder / DATABASE).is_file():
             continue
         try:
-            yield read_study(folder)
+            record = read_study(folder)
         except TuneError:
             continue  # a study that cannot be read is no business of another one's plan
+        if not record.contradictions:
+            yield record
 
 
 def _recorded(record: StudyRecord, backend: str, threads: int) -> Iterator[KnownTime]:

@@ -113,6 +113,7 @@ class Results:
             },
             "running": [_plain(row) for row in rows if row["state"] == "running"],
             "front": [_plain(row) for row in rows if row["on_front"]],
+            "contradictions": list(self.record.contradictions),
         }
 
     def print_front(self) -> None:
@@ -148,6 +149,8 @@ class Results:
                 done = f"epoch {len(trial.curve)}"
                 total = "" if trial.recipe is None else f" of {trial.recipe.epochs}"
                 console.print(f"running: trial {trial.number}, {done}{total}", markup=False)
+        for sentence in self.record.contradictions:
+            console.print(f"note: {sentence}", markup=False)
         console.print("not ended" if ended is None else f"ended: {ended.reason}", markup=False)
         self.print_front()
 

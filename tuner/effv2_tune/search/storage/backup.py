@@ -15,6 +15,9 @@ DATABASE = "study.db"
 BACKUP = "study.db.backup"
 OLDER_BACKUP = "study.db.backup-older"
 
+#: Lets SQLite look for a damaged page, row or index; the answer is "ok" or the first mistake.
+INTEGRITY_CHECK = "PRAGMA integrity_check(1)"
+
 _TRIALS = "SELECT count(*) FROM trials JOIN studies USING (study_id)"
 _STUDIES = "SELECT count(*) FROM studies"
 
@@ -35,6 +38,9 @@ def write_backup(database: Path, backup: Path) -> None:
         contextlib.closing(sqlite3.connect(Path(unfinished.name).absolute())) as target,
     ):
         source.backup(target)
+        if (verdict := target.execute(INTEGRITY_CHECK).fetchone()) != ("ok",):
+            # The last good backups must not be replaced by a damaged one.
+            raise sqlite3.DatabaseError(f"the database is damaged: {verdict[0]}")
         sync(Path(unfinished.name))
         with contextlib.suppress(FileNotFoundError):
             durable_replace(backup, backup.with_name(OLDER_BACKUP))

@@ -127,6 +127,21 @@ class StudyFacts(Protocol):
     def keep_bucket_time(self, bucket: BucketKey, time: BucketTime) -> BucketTime:
         """Keep the step time of a bucket unless it has one; returns the one that counts."""
 
+    def restate_bucket_time(
+        self, bucket: BucketKey, time: BucketTime, *, replaces: BucketTime
+    ) -> BucketTime:
+        """Replace the step time of a bucket by a new version of it; the earlier ones are kept.
+
+        Args:
+            bucket: It has a step time.
+            time: The new one.
+            replaces: The one that it corrects. If another supervisor has restated it meanwhile,
+                that version counts.
+
+        Returns:
+            The one that counts.
+        """
+
     def seconds_before(self) -> float:
         """How long the study has run, this run excluded."""
 

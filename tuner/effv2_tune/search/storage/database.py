@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,18 +22,22 @@ from effv2_tune.search.storage.base import (
     LeaseLostError,
     TrialNumberTakenError,
 )
+from effv2_tune.search.storage.consistency import contradictions
+from effv2_tune.search.storage.damage import DamagedError
+from effv2_tune.search.storage.facts import BUCKET, Facts, bucket_times, versions
 from effv2_tune.search.storage.leases import LEASES, METADATA, Leases
 from effv2_tune.search.storage.optuna_study import create_study, end_trial
+from effv2_tune.search.storage.optuna_trials import check_optuna_trials
 from effv2_tune.search.storage.records import (
     DUPLICATE,
     RECORD,
     RecordReader,
     add_checksum,
     is_duplicate,
-    read_attributes,
 )
 from effv2_tune.search.storage.urls import without_password
 from effv2_tune.search.workload import BucketTime
+from effv2_tune.study.bucket import DataFacts
 from effv2_tune.study.trial import Measurement
 
 if TYPE_CHECKING:
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
     from effv2_tune.search.events import StudyEnded
     from effv2_tune.study.bucket import BucketKey
     from effv2_tune.study.plan import Direction
+    from effv2_tune.study.space import Space
     from effv2_tune.study.trial import Trial
     from effv2_tune.workers.messages import Ready
 
@@ -85,6 +89,8 @@ class DatabaseStorage:
         self._leases = Leases(self._rdb.engine, self._study_id, expiry_seconds=expiry_seconds)
         self._rdb.leases = self._leases
         self._reader = RecordReader(self._rdb.engine, self._study_id)
+        self._facts = Facts(self._rdb.engine, self._study_id, name)
+        self._facts.add_checksums()
         self._ids: dict[int, int] = {}
         self._duplicates: set[int] = set()
         self._backup = backup
@@ -131,6 +137,8 @@ class DatabaseStorage:
         lease_states = self._leases.lease_states(running.values())
         for number, trial_id in sorted(running.items()):
             if lease_states.get(trial_id) == "free" and self._leases.claim(trial_id):
+                if self.trial_attribute(number, DUPLICATE):
+                    self._duplicates.add(number)
                 return number
         return None
 
@@ -198,13 +206,24 @@ class DatabaseStorage:
 
     def bucket_time(self, bucket: BucketKey) -> BucketTime | None:
         """The step time of a bucket, if it has been measured."""
-        time = self.attributes().get(f"{OURS}bucket:{bucket.digest}")
-        return None if time is None else BucketTime.model_validate(time)
+        known = versions(self._facts.read(), f"{BUCKET}{bucket.digest}")
+        return BucketTime.model_validate(known[-1]) if known else None
 
     def keep_bucket_time(self, bucket: BucketKey, time: BucketTime) -> BucketTime:
         """Keep the step time of a bucket unless it has one; returns the one that counts."""
-        kept = self.keep_once(f"bucket:{bucket.digest}", time.model_dump())
-        return BucketTime.model_validate(kept)
+        self.keep_once(f"{BUCKET}{bucket.digest}", time.model_dump())
+        kept = self.bucket_time(bucket)
+        if kept is None:
+            raise AssertionError("it has just been kept")
+        return kept
+
+    def restate_bucket_time(
+        self, bucket: BucketKey, time: BucketTime, *, replaces: BucketTime
+    ) -> BucketTime:
+        """Add a version of the step time of a bucket; see :class:`StudyFacts`."""
+        key = f"{BUCKET}{bucket.digest}"
+        newest = self._facts.restate(key, time.model_dump(), replaces=replaces.model_dump())
+        return BucketTime.model_validate(newest)
 
     def seconds_before(self) -> float:
         """How long the study has run, this run excluded."""
@@ -233,23 +252,40 @@ class DatabaseStorage:
 
     def keep(self, key: str, value: Any) -> None:
         """Keep a fact of the study; it replaces an earlier one of the same key."""
-        self.optuna.set_study_user_attr(self._study_id, OURS + key, value)
+        self._facts.keep(key, value)
 
     def keep_once(self, key: str, value: Any) -> Any:
         """Keep a fact of the study unless it has one of that key; returns the one that counts."""
-        table, key = records.STUDY_ATTRIBUTES, OURS + key
-        mine = sa.and_(table.c.study_id == self._study_id, table.c.key == key)
-        row = sa.select(
-            sa.literal(self._study_id), sa.literal(key), sa.literal(json.dumps(value))
-        ).where(~sa.exists().where(mine))
-        # If another supervisor keeps one at the same moment, that one counts.
-        with contextlib.suppress(sa.exc.IntegrityError), self._rdb.engine.begin() as connection:
-            connection.execute(table.insert().from_select(["study_id", "key", "value_json"], row))
-        return self.attributes()[key]
+        return self._facts.keep_once(key, value)
 
     def attributes(self) -> dict[str, Any]:
         """The facts of the study, by their keys in Optuna."""
-        return read_attributes(self._rdb.engine, self._study_id)
+        return {OURS + key: value for key, value in self._facts.read().items()}
+
+    def check_consistency(self, space: Space, directions: tuple[Direction, Direction]) -> None:
+        """Compare the facts and Optuna's trials with the records of the trials.
+
+        Args:
+            space: The search space.
+            directions: Of the objectives.
+
+        Raises:
+            DamagedError: They contradict each other, so that later trials would be wrong.
+        """
+        facts, trials = self._facts.read(), self.trials()
+        data = facts.get("data")
+        for sentence in contradictions(
+            trials,
+            times=bucket_times(facts),
+            data=None if data is None else DataFacts.model_validate(data, strict=False),
+            device_kind=facts.get("device_kind"),
+        ):
+            raise DamagedError(sentence)
+        optuna_trials = self.optuna.get_all_trials(self._study_id, deepcopy=False)
+        check_optuna_trials(optuna_trials, trials, space)
+        stored = [one.name.lower() for one in self.optuna.get_study_directions(self._study_id)]
+        if stored != list(directions):
+            raise DamagedError(f"Its objectives are {stored}, and were {list(directions)}.")
 
     def back_up(self) -> None:
         """Write a backup of an SQLite database; see :func:`write_backup`."""

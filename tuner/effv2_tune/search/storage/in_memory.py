@@ -100,6 +100,14 @@ class MemoryStorage:
         """Keep the step time of a bucket unless it has one; returns the one that counts."""
         return self._times.setdefault(bucket, time)
 
+    def restate_bucket_time(
+        self, bucket: BucketKey, time: BucketTime, *, replaces: BucketTime
+    ) -> BucketTime:
+        """Replace the step time of a bucket if it is still ``replaces``."""
+        if self._times[bucket] == replaces:
+            self._times[bucket] = time
+        return self._times[bucket]
+
     def seconds_before(self) -> float:
         """How long the study has run, this run excluded."""
         self._seconds.append(0.0)

@@ -23,9 +23,15 @@ def recorded_study(clock: RecordedClock, *, base: Path) -> StudyRecord:
         base: Folder that a relative path starts from.
 
     Raises:
-        TuneError: There is no such study, or it has no step times.
+        TuneError: There is no such study, or it has no step times, or some that contradict the
+            records of its trials.
     """
     record = read_study(base / clock.recorded)
+    if record.contradictions:
+        raise TuneError(
+            f"The study in {clock.recorded} is damaged: {record.contradictions[0]}",
+            hint="Restore its backup, or name another study.",
+        )
     if not record.bucket_times:
         raise TuneError(
             f"The study in {clock.recorded} has stored no step time yet.",

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from pydantic import ValidationError
 
-from effv2_tune.errors import EXIT_FAILED, TuneError
 from effv2_tune.search.storage.base import OPTUNA_STATES, OURS
+from effv2_tune.search.storage.damage import DamagedError
 from effv2_tune.study.trial import Trial
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 RECORD = f"{OURS}record"
 DUPLICATE = f"{OURS}duplicate"
@@ -69,7 +69,12 @@ def is_duplicate(trial: Trial) -> bool:
 
     It has the config of another trial, or is outside of the edited search space.
     """
-    return any(note.startswith((_DUPLICATE_NOTE, OUTSIDE_NOTE)) for note in trial.notes)
+    return is_outside(trial) or any(note.startswith(_DUPLICATE_NOTE) for note in trial.notes)
+
+
+def is_outside(trial: Trial) -> bool:
+    """Whether a trial is outside of the search space since the space was edited."""
+    return any(note.startswith(OUTSIDE_NOTE) for note in trial.notes)
 
 
 def duplicate_note(original: int) -> str:
@@ -87,7 +92,7 @@ def verify_checksum(number: int, record: Any) -> Trial:
     """The trial in a record.
 
     Raises:
-        TuneError: The checksum does not match.
+        DamagedError: The checksum does not match.
     """
     try:
         text = record["trial"]
@@ -118,10 +123,11 @@ class RecordReader:
         """Every trial by number; one whose ask was interrupted has an empty config.
 
         Raises:
-            TuneError: A record is damaged.
+            DamagedError: A record is damaged, or missing.
         """
         with self._engine.connect() as connection:
             states = self._states(connection)
+            _check_numbers([number for number, _ in states.values()])
             unread = [i for i, (number, _) in states.items() if number not in self._finished]
             texts = self._texts(connection, unread)
             ended = [i for i in unread if states[i][1] != "RUNNING"]
@@ -129,7 +135,7 @@ class RecordReader:
         for trial_id in unread:
             number, state = states[trial_id]
             trial = self._read(number, texts.get(trial_id))
-            if state not in ("RUNNING", "WAITING"):
+            if state != "RUNNING" and not (state == "WAITING" and trial_id not in texts):
                 _check(trial, state, values.get(trial_id))
                 self._finished[number] = trial
                 self._running.pop(number, None)
@@ -209,19 +215,22 @@ def rename_studies(engine: sa.Engine, names: dict[str, str]) -> None:
             )
 
 
-def read_attributes(engine: sa.Engine, study_id: int) -> dict[str, Any]:
-    """The attributes of a study."""
-    columns = STUDY_ATTRIBUTES.c
-    query = sa.select(columns.key, columns.value_json).where(columns.study_id == study_id)
-    with engine.connect() as connection:
-        return {key: json.loads(text) for key, text in connection.execute(query)}
+def _check_numbers(numbers: Collection[int]) -> None:
+    """Check that trials are numbered from 0 without a gap.
+
+    Raises:
+        DamagedError: They are not.
+    """
+    missing = set(range(len(numbers))) - set(numbers)
+    if missing:
+        raise DamagedError(f"Trial {min(missing)} is missing in Optuna's table.")
 
 
 def _check(trial: Trial, state: str, values: dict[int, float] | None) -> None:
     """Compare an ended record with Optuna's state and values.
 
     Raises:
-        TuneError: They differ.
+        DamagedError: They differ.
     """
     stored = () if values is None else tuple(values[o] for o in sorted(values))
     measurement = trial.measurement if trial.state == "complete" else None
@@ -230,13 +239,10 @@ def _check(trial: Trial, state: str, values: dict[int, float] | None) -> None:
         raise _damaged(trial.number)
 
 
-def _damaged(number: int) -> TuneError:
-    return TuneError(
+def _damaged(number: int) -> DamagedError:
+    return DamagedError(
         f"The record of trial {number} is damaged: it does not match its checksum "
-        "or its values in Optuna.",
-        hint="Stop the study and replace the database with its copy, study.db.backup, which "
-        "lacks the last few trials.",
-        exit_code=EXIT_FAILED,
+        "or its values in Optuna."
     )
 
 

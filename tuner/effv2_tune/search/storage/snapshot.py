@@ -9,27 +9,31 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 from pydantic import ValidationError
 
-from effv2_tune.errors import TuneError
+from effv2_tune.errors import EXIT_FAILED, TuneError
 from effv2_tune.pareto import Objective, front_of
 from effv2_tune.search.events import StudyEnded
 from effv2_tune.search.storage.backup import DATABASE, refuse_lost_database
-from effv2_tune.search.storage.base import OURS
-from effv2_tune.search.storage.records import (
-    RecordReader,
-    connected,
-    find_studies,
-    read_attributes,
+from effv2_tune.search.storage.consistency import contradictions
+from effv2_tune.search.storage.damage import (
+    DamagedError,
+    check_integrity,
+    is_damage,
+    roll_back_unfinished,
+    way_out,
 )
+from effv2_tune.search.storage.database_errors import database_errors
+from effv2_tune.search.storage.facts import Facts, bucket_times
+from effv2_tune.search.storage.records import RecordReader, connected, find_studies
 from effv2_tune.search.storage.urls import sqlite_read_only_url, sqlite_url, without_password
-from effv2_tune.search.workload import BucketTime
 from effv2_tune.study.bucket import DataFacts
 from effv2_tune.study.plan import StudyPlan
 from effv2_tune.study.trial import Measurement
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
+    from effv2_tune.search.workload import BucketTime
     from effv2_tune.study.trial import Trial
 
 
@@ -47,6 +51,8 @@ class StudyRecord:
         bucket_times: The step time of each measured bucket, by the digest of the bucket.
         reference: The reference point of the hypervolume.
         seconds: How long it has run, over all runs.
+        contradictions: Sentences about facts that contradict the records of trials, or are damaged
+            and have an earlier version.
     """
 
     plan: StudyPlan
@@ -58,6 +64,7 @@ class StudyRecord:
     bucket_times: Mapping[str, BucketTime]
     reference: Measurement
     seconds: float
+    contradictions: tuple[str, ...] = ()
 
     def front(self) -> list[int]:
         """Numbers of the trials on the Pareto front, fastest first."""
@@ -75,17 +82,21 @@ def read_study(location: Path | str, *, name: str | None = None) -> StudyRecord:
     Raises:
         TuneError: There is no study, or a record in it is damaged.
     """
+    place = without_password(str(location))
     if not (isinstance(location, str) and "://" in location):
         refuse_lost_database(Path(location))
-    with connected(_read_only_url(location)) as engine:
+        place = str(Path(location) / DATABASE)
+        roll_back_unfinished(Path(location) / DATABASE)
+    url = _read_only_url(location)
+    with database_errors(place), connected(url) as engine:
         studies = _studies(engine, location)
+        check_integrity(engine)
         chosen = _choose(studies, location, name)
-        attributes = read_attributes(engine, studies[chosen])
         trials = RecordReader(engine, studies[chosen]).trials()
-    facts = {
-        key.removeprefix(OURS): value for key, value in attributes.items() if key.startswith(OURS)
-    }
-    return _record(facts, tuple(trials), location, chosen)
+        facts, notes = Facts(engine, studies[chosen], chosen).read_with_notes()
+        if "plan" not in facts:
+            raise _no_study(location, f"study {chosen!r} was not created by effv2-tune")
+        return _record(facts, tuple(trials), notes)
 
 
 def database_url(folder: Path) -> str:
@@ -94,32 +105,34 @@ def database_url(folder: Path) -> str:
 
 
 def _record(
-    facts: Mapping[str, Any], trials: tuple[Trial, ...], location: Path | str, name: str
+    facts: Mapping[str, Any], trials: tuple[Trial, ...], notes: Sequence[str]
 ) -> StudyRecord:
-    if "plan" not in facts:
-        raise _no_study(location, f"study {name!r} was not created by effv2-tune")
-    ended, data = facts.get("ended_by"), facts.get("data")
-    costs = {k: v for k, v in facts.items() if k.startswith("bucket:")}
+    """The record of a study.
+
+    Raises:
+        DamagedError: A fact is not what this version writes.
+    """
+    ended, data, kind = facts.get("ended_by"), facts.get("data"), facts.get("device_kind")
     try:
+        times = bucket_times(facts)
+        images = None if data is None else DataFacts.model_validate(data, strict=False)
+        contrary = contradictions(trials, times=times, data=images, device_kind=kind)
         return StudyRecord(
             plan=StudyPlan.model_validate_json(facts["plan"]),
             base=Path(facts.get("base", ".")),
             trials=trials,
             ended_by=None if ended is None else StudyEnded.model_validate(ended),
-            device_kind=facts.get("device_kind"),
-            data=None if data is None else DataFacts.model_validate(data, strict=False),
-            bucket_times={
-                key.removeprefix("bucket:"): BucketTime.model_validate(value)
-                for key, value in costs.items()
-            },
+            device_kind=kind,
+            data=images,
+            bucket_times={digest: known[-1] for digest, known in times.items()},
             reference=Measurement.model_validate(facts["reference"]),
             seconds=sum(v for k, v in facts.items() if k.startswith("seconds:")),
+            contradictions=(*notes, *contrary),
         )
-    except (ValidationError, KeyError) as error:
-        raise TuneError(
-            f"Study {name} in {without_password(str(location))} was written by another "
-            f"version, or is damaged: {str(error).splitlines()[0]}",
-            hint="Use the version that wrote it, or replace it with its copy (study.db.backup).",
+    except (ValidationError, KeyError, TypeError) as error:
+        raise DamagedError(
+            "A fact of the study was written by another version of effv2-tune, or is damaged: "
+            f"{str(error).splitlines()[0]}."
         ) from error
 
 
@@ -135,8 +148,15 @@ def _read_only_url(location: Path | str) -> str:
 def _studies(engine: sa.Engine, location: Path | str) -> dict[str, int]:
     try:
         return find_studies(engine)
-    except sa.exc.SQLAlchemyError as error:
-        raise _no_study(location, str(error).splitlines()[0]) from error
+    except sa.exc.DatabaseError as error:
+        if not is_damage(str(error.orig)):
+            raise
+        raise TuneError(
+            f"There is no study in {without_password(str(location))}: its database cannot be read "
+            f"({error.orig}).",
+            hint=way_out(Path(location) / DATABASE),
+            exit_code=EXIT_FAILED,
+        ) from error
 
 
 def _choose(studies: Mapping[str, int], location: Path | str, name: str | None) -> str:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from effv2_tune.errors import EXIT_FAILED, EXIT_INTERRUPTED, TuneError, printable
+from effv2_tune.commands.escaping import escaped_output
+from effv2_tune.errors import EXIT_FAILED, EXIT_INTERRUPTED, TuneError
 from effv2_tune.interruption import termination_interrupts
 
 if TYPE_CHECKING:
@@ -111,6 +112,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns 0 done, 1 failed, 2 wrong input, 130 interrupted."""
+    with escaped_output():
+        return _run(arguments)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
         with termination_interrupts():
             code = cli.main(
@@ -134,7 +140,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 def _report(error: TuneError | OSError) -> int:
     """Print an error, and return the exit code; a bug of this package is raised again."""
     if isinstance(error, TuneError):
-        _print_error(str(error))
+        click.echo(f"Error: {error}", err=True)
         return error.exit_code
     if isinstance(error, BrokenPipeError):
         # The reader of the output has exited (`| head`): there is nobody to report to.
@@ -143,9 +149,8 @@ def _report(error: TuneError | OSError) -> int:
     if error.errno not in _ENVIRONMENT_ERRORS:
         raise error
     where = "" if error.filename is None else f" ({error.filename})"
-    _print_error(f"{error.strerror}{where}.\nFix this, then rerun the same command to resume.")
+    click.echo(
+        f"Error: {error.strerror}{where}.\nFix this, then rerun the same command to resume.",
+        err=True,
+    )
     return EXIT_FAILED
-
-
-def _print_error(message: str) -> None:
-    click.echo(f"Error: {printable(message)}", err=True)

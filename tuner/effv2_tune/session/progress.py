@@ -5,11 +5,11 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Self
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from effv2_tune.errors import printable
 from effv2_tune.report.analysis import STATE_WORDS
+from effv2_tune.report.console import Console
 from effv2_tune.report.quantities import human_seconds, label_of, pluralized, short
 from effv2_tune.search import events as happened
 from effv2_tune.study.bucket import differing_parts, parts_text

@@ -118,8 +118,7 @@ class Results:
 
     def print_front(self) -> None:
         """Print the Pareto front to stdout: a table on a terminal, plain columns in a pipe."""
-        from rich.console import Console
-
+        from effv2_tune.report.console import Console
         from effv2_tune.report.table import front_table, front_text
 
         console = Console(highlight=False, soft_wrap=True)
@@ -134,8 +133,7 @@ class Results:
 
     def print_status(self) -> None:
         """Print what is searched, the running trials and the Pareto front to stdout."""
-        from rich.console import Console
-
+        from effv2_tune.report.console import Console
         from effv2_tune.report.text import search_sentence, state_sentence
 
         console = Console(highlight=False, soft_wrap=True)

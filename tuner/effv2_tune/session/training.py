@@ -8,10 +8,9 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
 from effv2_tune.errors import TuneError
 from effv2_tune.host import choose_hardware, probe_host, probe_packages
+from effv2_tune.report.console import Console
 from effv2_tune.session.location import RUNS, check_folder, make_folder
 from effv2_tune.session.preflight import check_training
 from effv2_tune.study.training_run import load_training_run

@@ -24,8 +24,9 @@ def command(*, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
-    from rich.console import Console
     from rich.table import Table
+
+    from effv2_tune.report.console import Console
 
     table = Table(box=None, pad_edge=False)
     table.add_column("variant")

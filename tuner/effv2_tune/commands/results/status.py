@@ -32,6 +32,7 @@ def command(folder: str | Path, *, name: str | None, as_json: bool, watch: bool)
     Reads the study in FOLDER (its name alone finds it in runs/; or the URL of its database).
     Read-only: safe while the study is running. With --watch and --json, each refresh is one line.
     """
+    from effv2_tune.report.console import Console
     from effv2_tune.session.results import Results
 
     try:
@@ -42,7 +43,7 @@ def command(folder: str | Path, *, name: str | None, as_json: bool, watch: bool)
                 click.echo(json.dumps(results.status(), indent=None if watch else 2))
             else:
                 if watch:
-                    click.clear()
+                    Console().clear()
                 results.print_status()
             if not watch or has_ended:
                 return EXIT_DONE

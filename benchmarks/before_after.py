@@ -6,8 +6,9 @@
 Both checkouts run in processes of their own that take turns, so that load on the machine slows
 both. A figure is the median over the rounds of this checkout's seconds (bytes, for memory) divided
 by the other's in the same round, with the quartiles of those ratios; below 1, this checkout is
-better. Each checkout runs its own `benchmarks/trainer.py`, `driver_overhead.py` and `network.py`.
-Prints a Markdown table; takes about an hour on two cores.
+better. The seconds of the processor are compared likewise, as load bends them less. Each checkout
+runs its own `benchmarks/trainer.py`, `driver_overhead.py` and `network.py`. Prints a Markdown
+table; takes about an hour on two cores.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import tempfile
 import time
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -131,7 +132,14 @@ def network(_: str) -> Callable[[], Any]:
 
 
 class Figure(float):
-    """What a turn came to, where that is not its seconds."""
+    """The result of a turn, where that is not its seconds."""
+
+
+class Turn(NamedTuple):
+    """What a turn took: seconds (or its figure), and seconds of the processor."""
+
+    seconds: float
+    processor: float
 
 
 #: By name: what is prepared, the Keras backend, and whether each turn needs a new process.
@@ -164,14 +172,14 @@ def serve(part: str) -> None:
     run = prepare(backend)
     print("ready", flush=True)
     for _ in sys.stdin:
-        started = time.perf_counter()
+        started, used = time.perf_counter(), time.process_time()
         result = run()
-        seconds = time.perf_counter() - started
-        print(float(result) if isinstance(result, Figure) else seconds, flush=True)
+        seconds, processor = time.perf_counter() - started, time.process_time() - used
+        print(float(result) if isinstance(result, Figure) else seconds, processor, flush=True)
 
 
-def turns(checkout: Path, part: str) -> Iterator[float]:
-    """Yield the seconds of one turn after another, each run when it is asked for."""
+def turns(checkout: Path, part: str) -> Iterator[Turn]:
+    """Yield one turn after another, each run when it is asked for."""
     _, backend, fresh = PARTS[part]
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join([str(checkout / "tuner"), str(checkout / "benchmarks")]),
@@ -194,18 +202,27 @@ def turns(checkout: Path, part: str) -> Iterator[float]:
             while True:
                 process.stdin.write("\n")
                 process.stdin.flush()
-                yield float(process.stdout.readline())
+                yield Turn(*map(float, process.stdout.readline().split()))
                 if fresh:
                     process.stdin.close()
                     break
 
 
 def compare(part: str, before: Path, rounds: int) -> str:
-    """Return a row of the table: ratio of medians, and the quartiles over the rounds."""
+    """Return a row of the table: medians and quartiles of the ratios over the rounds."""
     pairs = zip(turns(before, part), turns(HERE, part), strict=False)
-    ratios = [now / then for _, (then, now) in zip(range(rounds), pairs, strict=False)]
+    taken = [pair for _, pair in zip(range(rounds), pairs, strict=False)]
+    cells = [
+        quartiles([getattr(now, name) / getattr(then, name) for then, now in taken])
+        for name in Turn._fields
+    ]
+    return f"| {part} | {' | '.join(cells)} | {rounds} |"
+
+
+def quartiles(ratios: list[float]) -> str:
+    """Return two cells of the table: the median, and the quartiles."""
     low, middle, high = statistics.quantiles(ratios, n=4)
-    return f"| {part} | {middle:.3f} | {low:.3f} to {high:.3f} | {rounds} |"
+    return f"{middle:.3f} | {low:.3f} to {high:.3f}"
 
 
 def main() -> None:
@@ -221,7 +238,8 @@ def main() -> None:
         return
     if options.before is None:
         parser.error("--before CHECKOUT is required")
-    print("| part | now / before | quartiles | rounds |\n|---|---:|---|---:|", flush=True)
+    print("| part | now / before | quartiles | processor | quartiles | rounds |", flush=True)
+    print("|---|---:|---|---:|---|---:|", flush=True)
     for part in options.parts:
         rounds = max(5, options.rounds // 3) if PARTS[part][2] else options.rounds
         print(compare(part, options.before.resolve(), rounds), flush=True)

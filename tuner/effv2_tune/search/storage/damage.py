@@ -96,7 +96,8 @@ def is_intact(database: Path) -> bool:
     try:
         with contextlib.closing(sqlite3.connect(address, uri=True, timeout=60)) as connection:
             is_ok = connection.execute(INTEGRITY_CHECK).fetchone() == ("ok",)
-            return is_ok and connection.execute("SELECT count(*) FROM studies").fetchone() > (0,)
+            (studies,) = connection.execute("SELECT count(*) FROM studies").fetchone()
+            return is_ok and int(studies) > 0
     except sqlite3.Error:
         return False
 

@@ -197,6 +197,16 @@ class BackupFailed(Value):
     reason: str
 
 
+class VersionDamaged(Value):
+    """A version of a fact of the study is damaged; the newest intact one counts.
+
+    Attributes:
+        note: Which, as a sentence.
+    """
+
+    note: str
+
+
 class StudyEnded(Value):
     """The search has ended.
 
@@ -223,5 +233,6 @@ Event = (
     | CheckpointsSetAside
     | LeaseLost
     | BackupFailed
+    | VersionDamaged
     | StudyEnded
 )

@@ -19,7 +19,13 @@ from effv2_tune.interruption import termination_interrupts
 from effv2_tune.search.clock import SystemClock
 from effv2_tune.search.engines.keras_tuner import KERAS_TUNER_ENGINES, KerasTunerEngine
 from effv2_tune.search.engines.optuna import OptunaEngine
-from effv2_tune.search.events import BackupFailed, PlanChanged, TrialEnded, WorkerReady
+from effv2_tune.search.events import (
+    BackupFailed,
+    PlanChanged,
+    TrialEnded,
+    VersionDamaged,
+    WorkerReady,
+)
 from effv2_tune.search.loop import run_study
 from effv2_tune.search.retention import expired_checkpoints
 from effv2_tune.search.space_migration import change_space
@@ -69,6 +75,7 @@ class OpenStudy:
         storage: Of the study.
         place: The database, for messages.
         changes: Edits of the plan since the last run.
+        notes: Remarks on damaged facts that have an intact version.
 
     Attributes:
         plan: As given.
@@ -85,6 +92,7 @@ class OpenStudy:
         storage: DatabaseStorage,
         place: str,
         changes: PlanChanged | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
         self.plan = plan
         self.out = out
@@ -92,6 +100,7 @@ class OpenStudy:
         self._base = base
         self._place = place
         self._changes = changes
+        self._notes = notes
 
     def __enter__(self) -> Self:
         """It is open already."""
@@ -147,10 +156,11 @@ class OpenStudy:
                 memory_limit=int(_LEEWAY * MEMORY_SHARE * usable_bytes() / self.plan.workers),
                 set_aside=pool.set_aside,
             )
-            changes = [] if self._changes is None else [self._changes]
+            first: list[Event] = [VersionDamaged(note=note) for note in self._notes]
+            first += [] if self._changes is None else [self._changes]
             with contextlib.closing(stream):
                 for event in _logged(
-                    itertools.chain(changes, self._with_backups(stream)), self.out / EVENTS
+                    itertools.chain(first, self._with_backups(stream)), self.out / EVENTS
                 ):
                     if isinstance(event, WorkerReady):
                         check_batches(self.plan, event.data, event.environment.device_count)
@@ -242,7 +252,7 @@ def open_study(
             backup=out / BACKUP if storage_url is None else None,
         )
         undo.callback(storage.close)
-        storage.check_consistency(plan.search_space, plan.directions)
+        notes = storage.check_consistency(plan.search_space, plan.directions)
         # Without defaults, so that the plan can be parsed to the same recipe.
         storage.keep("plan", plan.model_dump_json(exclude_unset=True))
         storage.keep_once(_FIRST, list(first))
@@ -250,7 +260,9 @@ def open_study(
         storage.keep("base", str(base.resolve()))
         storage.keep("generation", int(storage.attributes().get(f"{OURS}generation", 0)) + 1)
         undo.pop_all()
-    return OpenStudy(plan, out, base=base, storage=storage, place=place, changes=changes)
+    return OpenStudy(
+        plan, out, base=base, storage=storage, place=place, changes=changes, notes=notes
+    )
 
 
 def _copy_recorded_times(storage: DatabaseStorage, plan: StudyPlan, base: Path) -> None:

@@ -85,8 +85,8 @@ class StudyProgress:
         elif isinstance(event, happened.WorkerReplaced):
             size = f"{event.memory_bytes / 1e9:.1f} GB"
             yield f"worker {event.worker} uses {size} of memory and is replaced"
-        elif isinstance(event, happened.BackupFailed):
-            yield f"the backup of the database was not written: {event.reason}; the study continues"
+        elif isinstance(event, happened.BackupFailed | happened.VersionDamaged):
+            yield _database_line(event)
         elif isinstance(event, happened.StudyEnded):
             yield event.reason
         else:
@@ -229,6 +229,12 @@ class _Bars:
     def end(self, name: str) -> None:
         if name in self._tasks:
             self._progress.remove_task(self._tasks.pop(name))
+
+
+def _database_line(event: happened.BackupFailed | happened.VersionDamaged) -> str:
+    if isinstance(event, happened.VersionDamaged):
+        return f"note: {event.note}"
+    return f"the backup of the database was not written: {event.reason}; the study continues"
 
 
 def _start(event: happened.StudyStarted) -> str:

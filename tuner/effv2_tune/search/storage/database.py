@@ -262,17 +262,20 @@ class DatabaseStorage:
         """The facts of the study, by their keys in Optuna."""
         return {OURS + key: value for key, value in self._facts.read().items()}
 
-    def check_consistency(self, space: Space, directions: tuple[Direction, Direction]) -> None:
+    def check_consistency(self, space: Space, directions: tuple[Direction, Direction]) -> list[str]:
         """Compare the facts and Optuna's trials with the records of the trials.
 
         Args:
             space: The search space.
             directions: Of the objectives.
 
+        Returns:
+            A note about each damaged fact that has an intact version.
+
         Raises:
             DamagedError: They contradict each other, so that later trials would be wrong.
         """
-        facts, trials = self._facts.read(), self.trials()
+        (facts, notes), trials = self._facts.read_with_notes(), self.trials()
         data = facts.get("data")
         for sentence in contradictions(
             trials,
@@ -286,6 +289,7 @@ class DatabaseStorage:
         stored = [one.name.lower() for one in self.optuna.get_study_directions(self._study_id)]
         if stored != list(directions):
             raise DamagedError(f"Its objectives are {stored}, and were {list(directions)}.")
+        return notes
 
     def back_up(self) -> None:
         """Write a backup of an SQLite database; see :func:`write_backup`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from effv2_tune.search.engines.distributions import config_of_params, distribution_of
@@ -61,5 +60,4 @@ def _same_config(trial: FrozenTrial, record: Trial, space: Space) -> bool:
         for name, distribution in trial.distributions.items()
     ):
         return False
-    config = config_of_params(space, trial.params)
-    return json.dumps(config, sort_keys=True) == json.dumps(record.config, sort_keys=True)
+    return config_of_params(space, trial.params) == record.config

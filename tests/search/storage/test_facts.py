@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from effv2_tune.errors import EXIT_FAILED, TuneError
+from effv2_tune.errors import EXIT_FAILED, EXIT_WRONG_INPUT, TuneError
 from effv2_tune.search import read_study
 from effv2_tune.search.storage.database import DatabaseStorage
 from effv2_tune.search.storage.snapshot import database_url
@@ -166,12 +166,16 @@ def test_a_fact_of_an_earlier_version_that_is_not_json_is_an_error(tune: Tune, s
     assert "'ended_by' is damaged: it is not JSON" in outcome.err
 
 
-def test_a_step_time_that_contradicts_the_trials_is_a_note_and_ends_a_run(
-    tune: Tune, study: Path
-) -> None:
+def contradict_a_step_time(study: Path) -> None:
     remove_checksums(study)
     (key, *_) = (key for key in keys(study) if key.startswith("bucket:"))
     store(study, key, json.dumps(json.loads(stored(study, key)) | {"step_seconds": 0.932}))
+
+
+def test_a_step_time_that_contradicts_the_trials_is_a_note_and_ends_a_run(
+    tune: Tune, study: Path
+) -> None:
+    contradict_a_step_time(study)
 
     status, run = tune("status", "runs/small"), tune("run", "study.yaml", "--trials", "5")
 
@@ -181,6 +185,20 @@ def test_a_step_time_that_contradicts_the_trials_is_a_note_and_ends_a_run(
     assert "0.932 s" in run.err
     assert "cp runs/small/study.db.backup runs/small/study.db" in run.err
     assert len(read_study(study).trials) == 4
+
+
+def test_step_times_that_contradict_their_trials_are_not_replayed(
+    tune: Tune, folder: Path, study: Path
+) -> None:
+    text = (folder / "study.yaml").read_text().replace("name: small", "name: again")
+    (folder / "again.yaml").write_text(f"{text}clock: {{recorded: {study}}}\n")
+    assert tune("check", "again.yaml").code == 0
+    contradict_a_step_time(study)
+
+    outcome = tune("check", "again.yaml")
+
+    assert outcome.code == EXIT_WRONG_INPUT
+    assert "clock: The study in runs/small is damaged: Trial " in outcome.err
 
 
 def test_a_missing_trial_is_an_error(tune: Tune, study: Path) -> None:

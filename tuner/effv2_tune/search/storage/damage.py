@@ -95,9 +95,9 @@ def is_intact(database: Path) -> bool:
     address = f"{database.resolve().as_uri()}?mode=ro"
     try:
         with contextlib.closing(sqlite3.connect(address, uri=True, timeout=60)) as connection:
-            is_ok = connection.execute(INTEGRITY_CHECK).fetchone() == ("ok",)
+            (verdict,) = connection.execute(INTEGRITY_CHECK).fetchone()
             (studies,) = connection.execute("SELECT count(*) FROM studies").fetchone()
-            return is_ok and int(studies) > 0
+            return verdict == "ok" and int(studies) > 0
     except sqlite3.Error:
         return False
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -136,6 +137,30 @@ def tune(folder: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., Outco
         return Outcome(code, said.out, said.err)
 
     return carry_out
+
+
+@pytest.fixture
+def full_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache with every released weight file and every known dataset: empty files, and fitting
+    checksums."""
+    from effv2_tune import catalog
+    from effv2_tune.data.registry import KNOWN
+
+    cache = tmp_path_factory.mktemp("cache")
+    md5 = hashlib.md5(b"").hexdigest()  # noqa: S324 - the digest that releases have
+    sha256 = hashlib.sha256(b"").hexdigest()
+    files = {key: replace(file, md5=md5) for key, file in catalog.WEIGHT_FILES.items()}
+    paths = [cache / "weights" / file.file_name for file in files.values()]
+    for name, known in KNOWN.items():
+        remote = tuple(replace(file, sha256=sha256) for file in known.remote)
+        monkeypatch.setitem(KNOWN, name, replace(known, remote=remote))
+        paths += [cache / "datasets" / name / file.name for file in remote]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    monkeypatch.setattr(catalog, "WEIGHT_FILES", files)
+    monkeypatch.setenv("EFFV2_TUNE_CACHE", str(cache))
+    return cache
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.server
 import threading
 
@@ -20,6 +19,9 @@ class Server:
         self.cut_after: list[int] = []
         self.knows_ranges = True
         self.status: int | None = None
+        self.claimed_size: int | None = None
+        self.answers = threading.Event()
+        self.answers.set()
         server = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -29,7 +31,11 @@ class Server:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        class Listener(http.server.ThreadingHTTPServer):
+            def handle_error(self, *_: object) -> None:
+                """Say nothing: clients that leave are what is tested."""
+
+        self.http = Listener(("127.0.0.1", 0), Handler)
         self.address = f"http://127.0.0.1:{self.http.server_port}"
         self.thread = threading.Thread(target=self.http.serve_forever, args=(0.02,))
         self.thread.start()
@@ -37,6 +43,7 @@ class Server:
     def answer(self, request: http.server.BaseHTTPRequestHandler) -> None:
         asked = request.headers.get("Range")
         self.requests.append((request.path, asked))
+        self.answers.wait()
         content = self.files.get(request.path)
         if content is None or self.status:
             request.send_error(self.status or 404)
@@ -44,7 +51,8 @@ class Server:
         if asked == "bytes=0-0" and self.knows_ranges:
             request.send_response(206)
             request.send_header("Content-Length", "1")
-            request.send_header("Content-Range", f"bytes 0-0/{len(content)}")
+            size = self.claimed_size or len(content)
+            request.send_header("Content-Range", f"bytes 0-0/{size}")
             request.end_headers()
             request.wfile.write(content[:1])
             return
@@ -56,10 +64,10 @@ class Server:
         request.send_header("Content-Length", str(len(content) - start))
         request.end_headers()
         end = start + self.cut_after.pop(0) if self.cut_after else len(content)
-        with contextlib.suppress(ConnectionError):  # who only asks for the size reads no more
-            request.wfile.write(content[start:end])
+        request.wfile.write(content[start:end])
 
     def close(self) -> None:
+        self.answers.set()
         self.http.shutdown()
         self.thread.join()
         self.http.server_close()

@@ -72,6 +72,7 @@ def test_weights_that_are_searched_are_found_where_the_space_is_written(
     assert "\n1 error." in done.err
 
 
+@pytest.mark.usefixtures("full_cache")
 def test_a_stage_that_is_searched_for_the_networks_alone_that_have_it_is_right(
     tune: Tune, folder: Path
 ) -> None:

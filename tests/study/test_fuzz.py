@@ -341,7 +341,9 @@ def check(text: str, capsys: pytest.CaptureFixture[str]) -> str | None:
     out, err = capsys.readouterr()
     assert "Traceback" not in out + err
     if code == 0:
-        return out
+        plan = json.loads(out)
+        assert plan.pop("start")["would_start"] is True
+        return json.dumps(plan)
     assert code == 2, err
     assert_mistakes(err)
     return None
@@ -382,7 +384,9 @@ def fuzz(seed: int, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, full_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder, on a machine that need not download anything."""
+    del full_cache
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

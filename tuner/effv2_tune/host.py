@@ -110,6 +110,10 @@ class Hardware:
     devices: int
     why: str
 
+    def devices_of(self, workers: int) -> int:
+        """How many devices one worker trains on: all of them if it is the only one."""
+        return self.devices if workers == 1 else 1
+
 
 def probe_host(root: Path = Path("/")) -> Host:
     """Detect the devices of this machine; ``root`` contains ``dev``, ``proc`` and ``sys``."""

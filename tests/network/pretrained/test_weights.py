@@ -236,6 +236,28 @@ def test_a_folder_is_enough_without_a_network(
         fetch_weights(file)
 
 
+def test_weights_that_cannot_be_had_are_a_failure_of_the_place(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not of the trial that needs them: the exit code of the error tells the two apart."""
+    (tmp_path / "torn.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
+    monkeypatch.setattr(catalog, "WEIGHT_FILES", {("b0", "imagenet"): file_at(server.url)})
+    server.shutdown()
+    server.server_close()
+
+    for folder in (tmp_path / "cache", tmp_path):
+        monkeypatch.setenv("EFFV2_TUNE_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setenv("EFFV2_TUNE_WEIGHTS", "" if folder != tmp_path else str(folder))
+        with pytest.raises(TuneError) as released:
+            find_weights("b0", "imagenet")
+        assert released.value.exit_code == EXIT_FAILED
+    with pytest.raises(TuneError, match="There is no weight file") as gone:
+        find_weights("b0", str(tmp_path / "gone.h5"))
+    with pytest.raises(TuneError, match="cannot be read as weights") as torn:
+        load_weights(tiny(), str(tmp_path / "torn.h5"))
+    assert (gone.value.exit_code, torn.value.exit_code) == (EXIT_FAILED, EXIT_FAILED)
+
+
 def test_the_cache_lies_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "/some/cache")
     monkeypatch.delenv("EFFV2_TUNE_CACHE", raising=False)

@@ -59,6 +59,25 @@ class ArrayImages:
         return gathered
 
 
+@dataclass(frozen=True)
+class NpzImages:
+    """Images in an npz, which are read when they are gathered.
+
+    Attributes:
+        path: The file.
+        keys: Of the arrays, one after the other in the pool.
+    """
+
+    path: Path
+    keys: tuple[str, ...]
+
+    def gather(self, wanted: Sequence[Indices], options: StorageOptions) -> list[Images]:
+        """As of :class:`ArrayImages`."""
+        with np.load(self.path, allow_pickle=False) as file:
+            parts = tuple(as_colour(file[key]) for key in self.keys)
+        return ArrayImages(parts).gather(wanted, options)
+
+
 def _fitted(images: Images, side: int, options: StorageOptions) -> Images:
     """Arrays of another size as squares of ``side`` pixels, on all cores."""
     if images.shape[1:3] == (side, side):
@@ -115,17 +134,18 @@ def read_npz(path: Path, classes: tuple[str, ...] | None = None) -> Pool:
     mistakes = check_npz(path)
     if mistakes:
         raise mistakes[0]
+    shapes = _npz_shapes(path)
     with np.load(path, allow_pickle=False) as file:
-        parts, labels, origin = [], [], []
+        keys, labels, origin = [], [], []
         for split, (images, of_images) in _keys_in(list(file.files)).items():
-            pixels = as_colour(file[images])
-            parts.append(pixels)
-            labels.append(checked_labels(file[of_images], len(pixels), f"{of_images} of {path}"))
-            origin.append(np.full(len(pixels), split, np.int8))
+            count = shapes[images][0][0]
+            keys.append(images)
+            labels.append(checked_labels(file[of_images], count, f"{of_images} of {path}"))
+            origin.append(np.full(count, split, np.int8))
         named = tuple(str(name) for name in file["classes"]) if "classes" in file.files else None
     joined = np.concatenate(labels)
     return Pool(
-        images=ArrayImages(tuple(parts)),
+        images=NpzImages(path, tuple(keys)),
         labels=joined,
         origin=np.concatenate(origin),
         classes=classes or named or _numbered_classes(joined, path),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from effv2_tune.data.arrays import check_npz, read_digits, read_npz
@@ -9,7 +10,7 @@ from effv2_tune.data.dataset import Dataset, Split, dataset_digest
 from effv2_tune.data.folder import read_folder
 from effv2_tune.data.pool import Pool, check_classes
 from effv2_tune.data.progress import OnProgress, ignore_progress
-from effv2_tune.data.published import check_published, read_published
+from effv2_tune.data.published import check_published, published_files, read_published
 from effv2_tune.data.registry import KNOWN, KnownDataset
 from effv2_tune.data.splitting import split_pool
 from effv2_tune.data.storage_options import MEMORY_LIMIT_BYTES, StorageOptions, available_cores
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from effv2_tune.data.dataset import Images, Labels
+    from effv2_tune.files.download import PublishedFile
     from effv2_tune.study.recipe import DataSpec
 
 
@@ -77,6 +79,56 @@ def load_dataset(
     )
     digest = dataset_digest((train, validation, test), len(pool.classes))
     return Dataset(train, validation, test, pool.classes, digest, pool.notes)
+
+
+@dataclass(frozen=True)
+class ImageCounts:
+    """The number of images in each split, and of classes.
+
+    Attributes:
+        train: Training images.
+        validation: Validation images.
+        test: Test images.
+        classes: Classes.
+    """
+
+    train: int
+    validation: int
+    test: int
+    classes: int
+
+
+def count_images(spec: DataSpec, *, base: Path) -> ImageCounts | None:
+    """Count the images of a dataset after its split, without decoding them.
+
+    Args:
+        spec: The study's data section.
+        base: Folder that a relative ``path:`` starts from.
+
+    Returns:
+        None for a dataset with a name, which may not be downloaded yet.
+
+    Raises:
+        TuneError: If the dataset cannot be used.
+    """
+    if spec.name in KNOWN:
+        return None
+    pool = _read_local(spec, _path_of(spec, base))
+    indices = split_pool(pool, spec)
+    train, validation, test = map(len, (indices.train, indices.validation, indices.test))
+    return ImageCounts(train, validation, test, len(pool.classes))
+
+
+def missing_downloads(spec: DataSpec) -> list[PublishedFile]:
+    """The files that are downloaded when a dataset is loaded; those in the cache are verified.
+
+    Args:
+        spec: The study's data section.
+    """
+    if spec.path is not None or spec.name not in KNOWN:
+        return []
+    files = published_files(KNOWN[spec.name], cache_folder("datasets"))
+    return [file for file in files if not file.is_cached]
 
 
 def check_dataset(spec: DataSpec, *, base: Path) -> list[str]:

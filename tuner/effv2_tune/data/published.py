@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from effv2_tune.files.download import OnBytes
 
 _FALLBACK_HINT = (
-    "Rerun the same command, or fetch the data set by other means and specify its path as 'path:' "
-    "in the study's data."
+    "Without internet access, fetch the data set by other means and specify its path as 'path:' in "
+    "the study's data."
 )
 
 

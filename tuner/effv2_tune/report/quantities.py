@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 MINUTE = 60.0
 HOUR = 3600.0
 DAY = 86400.0
+_TENTH, _MEGA, _GIGA = 0.1, 1e6, 1e9
 TENS = 9.95  # seconds; above, tenths are omitted
 
 #: Beyond this ratio of the longest to the shortest time an axis is logarithmic.
@@ -86,6 +87,15 @@ def short(value: Any) -> str:
 def label_of(name: str) -> str:
     """A key as words: ``maximal_learning_rate`` is ``maximal learning rate``."""
     return name.replace("_", " ")
+
+
+def human_bytes(count: float) -> str:
+    """A number of bytes in common units: ``12 kB``, ``29.3 MB``, ``1.2 GB``."""
+    if count < _TENTH * _MEGA:
+        return f"{count / 1000:.0f} kB"
+    if count < _GIGA:
+        return f"{count / _MEGA:.3g} MB"
+    return f"{count / _GIGA:.3g} GB"
 
 
 def pluralized(count: int, noun: str) -> str:

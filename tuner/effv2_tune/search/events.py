@@ -42,6 +42,20 @@ class PlanChanged(Value):
     outside: int
 
 
+class Downloading(Value):
+    """A file is downloaded before the first trial: weights or images.
+
+    Attributes:
+        file: Its name.
+        received: Bytes so far.
+        total: Bytes of the whole file; None if unknown.
+    """
+
+    file: str
+    received: int
+    total: int | None
+
+
 class WorkerReady(Value):
     """A worker has opened its device and loaded its images.
 
@@ -222,6 +236,7 @@ class StudyEnded(Value):
 Event = (
     StudyStarted
     | PlanChanged
+    | Downloading
     | WorkerReady
     | TrialStarted
     | BucketCompiled

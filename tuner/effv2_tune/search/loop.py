@@ -34,7 +34,7 @@ from effv2_tune.workers.messages import (
 from effv2_tune.workers.pool import Job, WorkerExited
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
     from pathlib import Path
 
     from effv2_tune.search.clock import Clock
@@ -65,6 +65,7 @@ def run_study(
     workload: Workload,
     memory_limit: int | None = None,
     set_aside: Callable[[int], Path | None] = lambda _: None,
+    before_workers: Callable[[], Iterable[Event]] = tuple,
 ) -> Generator[Event]:
     """Yield what happens, in order, until the budget of ``plan`` is spent.
 
@@ -82,11 +83,15 @@ def run_study(
             None for no limit.
         set_aside: Renames the folder of a trial's checkpoints and returns its new name; None where
             it is empty.
+        before_workers: Called where there is work, before the workers start: downloads what the
+            trials need, and yields its progress.
 
     Raises:
         TuneError: A worker refuses to work, or has another device or other images than before.
     """
-    loop = _Loop(plan, engine, pool, storage, clock, workload, memory_limit, set_aside)
+    loop = _Loop(
+        plan, engine, pool, storage, clock, workload, memory_limit, set_aside, before_workers
+    )
     try:
         yield from loop.run()
     finally:
@@ -103,6 +108,7 @@ class _Loop:
     workload: Workload
     memory_limit: int | None
     set_aside: Callable[[int], Path | None]
+    before_workers: Callable[[], Iterable[Event]]
     ready: Ready | None = None
     first_bytes: dict[int, int] = field(default_factory=dict)
     idle: list[int] = field(default_factory=list)
@@ -125,6 +131,7 @@ class _Loop:
         )
         self.end = self.budget.spent()
         if self._has_work():
+            yield from self.before_workers()
             self.storage.keep_end(None)
             self.pool.start()
             while self._has_work():

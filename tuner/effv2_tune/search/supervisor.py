@@ -47,7 +47,7 @@ from effv2_tune.workers.launch import WORKER_COMMAND, WorkerSpec
 from effv2_tune.workers.local import local_pool
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -116,6 +116,7 @@ class OpenStudy:
         hardware: Literal["cpu", "gpu", "tpu"],
         backend: Literal["tensorflow", "jax"],
         worker_command: Sequence[str] = WORKER_COMMAND,
+        before_workers: Callable[[], Iterable[Event]] = tuple,
     ) -> Iterator[Event]:
         """Yield events until the budget is spent, and log them.
 
@@ -125,6 +126,7 @@ class OpenStudy:
             hardware: The kind of device that each worker must find.
             backend: The Keras backend of the workers.
             worker_command: The program that a worker runs; ``--fd N`` is added.
+            before_workers: As of :func:`~effv2_tune.search.loop.run_study`.
 
         Raises:
             TuneError: A worker refuses to work, or has another device or other images than before;
@@ -155,6 +157,7 @@ class OpenStudy:
                 workload=PlannedWorkload(self.plan),
                 memory_limit=int(_LEEWAY * MEMORY_SHARE * usable_bytes() / self.plan.workers),
                 set_aside=pool.set_aside,
+                before_workers=before_workers,
             )
             first: list[Event] = [VersionDamaged(note=note) for note in self._notes]
             first += [] if self._changes is None else [self._changes]

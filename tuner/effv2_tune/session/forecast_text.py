@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from effv2_tune.forecast import roofline
-from effv2_tune.report.quantities import human_seconds, pluralized
+from effv2_tune.report.quantities import human_bytes, human_seconds, pluralized
 from effv2_tune.study.bucket import differing_parts, parts_text
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 _GIGA = 1e9
 _MEGA = 1e6
-_TENTH = 0.1
 _HOUR = 3600.0
 _TIERS = {
     "resident": "resident on the device",
@@ -48,7 +47,7 @@ _COLUMNS = (
 def lines(forecast: StudyForecast, plan: StudyPlan, free: FreeSpace) -> Iterator[str]:
     """The forecast, line by line."""
     yield _device(forecast)
-    yield f"images: {_bytes(forecast.image_bytes)} as uint8, {_TIERS[forecast.tier]}"
+    yield f"images: {human_bytes(forecast.image_bytes)} as uint8, {_TIERS[forecast.tier]}"
     yield ""
     yield from _table(forecast)
     yield ""
@@ -113,9 +112,9 @@ def _device(forecast: StudyForecast) -> str:
     if target.kind == "cpu":
         words[0] += f", {pluralized(target.cores, 'core')}"
     if target.memory is not None:
-        words.append(f"{_bytes(target.memory)} of memory")
+        words.append(f"{human_bytes(target.memory)} of memory")
         if target.usable_memory != target.memory:
-            words[-1] += f", of which {place.backend} uses {_bytes(target.usable_memory or 0)}"
+            words[-1] += f", of which {place.backend} uses {human_bytes(target.usable_memory or 0)}"
     return "; ".join(words)
 
 
@@ -135,8 +134,8 @@ def _table(forecast: StudyForecast) -> Iterator[str]:
                 f"{100 * one.share.share:.0f} %",
                 f"{one.work.parameters / _MEGA:.1f} M",
                 f"{one.work.train_flops / _GIGA:.3f}",
-                _bytes(one.work.checkpoint_bytes),
-                _bytes(_needed(one)) + ("" if one.fits else " !"),
+                human_bytes(one.work.checkpoint_bytes),
+                human_bytes(_needed(one)) + ("" if one.fits else " !"),
                 "" if time is None else milliseconds(time.step_seconds),
                 "" if trial is None else human_seconds(trial.epoch),
                 "" if trial is None else human_seconds(trial.whole),
@@ -162,9 +161,9 @@ def _about_memory(forecast: StudyForecast) -> Iterator[str]:
     for one in forecast.buckets:
         if one.fits:
             continue
-        how = f"it is predicted to need {_bytes(one.memory.total)}"
+        how = f"it is predicted to need {human_bytes(one.memory.total)}"
         if one.memory.limit is not None:
-            how += f" of {_bytes(one.memory.limit)}"
+            how += f" of {human_bytes(one.memory.limit)}"
         if one.timed is not None:
             how = one.timed.reason
         yield (
@@ -202,31 +201,33 @@ def _about_time(forecast: StudyForecast) -> Iterator[str]:
 
 def _about_disk(disk: DiskForecast, plan: StudyPlan, free: FreeSpace) -> Iterator[str]:
     trials = pluralized(disk.front, "trial")
-    parts = [f"checkpoints of running trials {_bytes(disk.checkpoints)}"]
+    parts = [f"checkpoints of running trials {human_bytes(disk.checkpoints)}"]
     if disk.front:
         about = "about " if plan.keep == "front" else ""
-        parts.append(f"weights of {about}{trials} {_bytes(disk.kept_weights)}")
-    parts.append(f"database {_bytes(disk.database)}")
-    yield f"disk: up to {_bytes(disk.out)} in the study's folder ({', '.join(parts)})"
+        parts.append(f"weights of {about}{trials} {human_bytes(disk.kept_weights)}")
+    parts.append(f"database {human_bytes(disk.database)}")
+    yield f"disk: up to {human_bytes(disk.out)} in the study's folder ({', '.join(parts)})"
     cached = [
-        f"{name} {_bytes(nbytes)}"
+        f"{name} {human_bytes(nbytes)}"
         for name, nbytes in (("features", disk.features), ("decoded images", disk.store))
         if nbytes
     ]
     if cached:
-        yield f"  and {_bytes(disk.cache)} in the cache ({', '.join(cached)})"
-    available = f"{_bytes(free.out)} are free"
+        yield f"  and {human_bytes(disk.cache)} in the cache ({', '.join(cached)})"
+    available = f"{human_bytes(free.out)} are free"
     if not free.same_disk:
-        available += f" there, {_bytes(free.cache)} on the disk of the cache"
+        available += f" there, {human_bytes(free.cache)} on the disk of the cache"
     yield f"  {available}"
     # The store is on disk already: the images have been loaded.
     needed = disk.out + (disk.features if free.same_disk else 0.0)
     if needed > free.out:
-        yield f"! The disk is too small by {_bytes(needed - free.out)}: free space, or use --out."
+        missing = human_bytes(needed - free.out)
+        yield f"! The disk is too small by {missing}: free space, or use --out."
     if not free.same_disk and disk.features > free.cache:
+        missing = human_bytes(disk.features - free.cache)
         yield (
-            f"! The disk of the cache is too small by {_bytes(disk.features - free.cache)}: set "
-            "EFFV2_TUNE_CACHE to a folder on another disk."
+            f"! The disk of the cache is too small by {missing}: set EFFV2_TUNE_CACHE to a folder "
+            "on another disk."
         )
 
 
@@ -278,11 +279,3 @@ def milliseconds(seconds: float) -> str:
     """Milliseconds, three digits of them or all before the point: 0.512, 40.1, 12,300."""
     value = 1000 * seconds
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"  # noqa: PLR2004 - three digits
-
-
-def _bytes(nbytes: float) -> str:
-    if nbytes < _TENTH * _MEGA:
-        return f"{nbytes / 1000:.0f} kB"
-    if nbytes < _GIGA:
-        return f"{nbytes / _MEGA:.3g} MB"
-    return f"{nbytes / _GIGA:.3g} GB"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import ValidationError
 
-from effv2_tune.errors import TuneError
+from effv2_tune.errors import EXIT_FAILED, TuneError
 from effv2_tune.files.cache import cache_folder
 from effv2_tune.files.checked_json import read_checked, write_checked
 from effv2_tune.forecast.times import KnownTime, same_work
@@ -96,6 +96,7 @@ def keep_measured(measured: Measured, *, threads: int) -> None:
         raise TuneError(
             f"The measured step times cannot be written to {folder}: {error.strerror or error}.",
             hint="Set EFFV2_TUNE_CACHE to a writable folder.",
+            exit_code=EXIT_FAILED,
         ) from error
 
 

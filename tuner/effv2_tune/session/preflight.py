@@ -16,7 +16,6 @@ from effv2_tune.session.location import (
     is_database,
     shown,
 )
-from effv2_tune.study.batches import check_batch
 from effv2_tune.study.recipe import NATIVE
 from effv2_tune.study.space import combinations, values_of
 
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
     from effv2_tune.study.training_run import LoadedTrainingRun
     from effv2_tune.study.yaml_file import YamlFile
 
-#: Kinds of dataset that are read whole in a moment, and leave nothing behind.
-_READ_AT_ONCE = ("digits", "npz")
 #: Values of ``weights:`` that are not files.
 _NAMED_WEIGHTS = ("none", NATIVE, *catalog.WEIGHT_SETS, catalog.KERAS_WEIGHTS)
 
@@ -48,7 +45,8 @@ def check_study(loaded: LoadedPlan, *, begun: bool = False) -> None:
     """
     plan, base = loaded.plan, loaded.base
     try:  # before anything outside of the file is read
-        stages = _beyond_the_last_stage(_networks(plan))
+        names = ("variant", "backbone", "finetune_from")
+        stages = _beyond_the_last_stage(possible_settings(plan, names))
     except TuneError as error:
         mistake = loaded.source.mistake(["search_space"], error.message)
         raise MistakesError([mistake]) from None
@@ -109,13 +107,18 @@ def _absent(weights: Iterable[str], base: Path) -> Iterator[str]:
             )
 
 
-def _networks(plan: StudyPlan) -> Iterator[Settings]:
-    """Every combination of network, backbone and first trained stage that a trial may have."""
+def possible_settings(plan: StudyPlan, names: Iterable[str]) -> Iterator[Settings]:
+    """Every combination of some settings that a trial may have; all others are the recipe's.
+
+    Args:
+        plan: The study.
+        names: Of settings that are choices or whole numbers.
+    """
     space = plan.search_space
-    names = _with_parents(space, ("variant", "backbone", "finetune_from"))
-    for values in combinations({name: list(values_of(space.parameters[name])) for name in names}):
-        config = space.decode(values)
-        yield plan.recipe.model_copy(update=config)
+    searched = _with_parents(space, names)
+    values = {name: list(values_of(space.parameters[name])) for name in searched}
+    for combination in combinations(values):
+        yield plan.recipe.model_copy(update=space.decode(combination))
 
 
 def _with_parents(space: Space, names: Iterable[str]) -> list[str]:
@@ -145,30 +148,6 @@ def _beyond_the_last_stage(networks: Iterable[Settings]) -> list[str]:
         f"to {last} (the last convolution and the classifier)"
         for (stage, last), variants in found.items()
     ]
-
-
-def describe_images(data: DataSpec, *, base: Path, batch: int) -> str:
-    """Kind and counts of the images, where these need no download and no decoding.
-
-    Args:
-        data: Which images.
-        base: Folder that relative paths start from.
-        batch: The largest batch that is trained with.
-
-    Raises:
-        TuneError: They cannot be used, or are fewer than a batch.
-    """
-    from effv2_tune.data import load_dataset
-
-    named = data.name if data.path is None else f"{data.name} {data.path}"
-    if data.name not in _READ_AT_ONCE:
-        return f"{named}; its images are read when the study starts"
-    facts = load_dataset(data, base=base).facts()
-    check_batch(batch, facts.train)
-    return (
-        f"{named}: {facts.train:,} images to train, {facts.validation:,} to validate, "
-        f"{facts.test:,} to test; {facts.classes} classes"
-    )
 
 
 def choose_device(plan: StudyPlan) -> Hardware:
@@ -230,7 +209,7 @@ def earlier_runs(plan: StudyPlan, place: str | Path) -> tuple[StudyRecord, list[
         TuneError: Another study is there, or this one with a plan that cannot be changed to
             ``plan``; or the database cannot be read.
     """
-    from effv2_tune.search.storage.backup import DATABASE
+    from effv2_tune.search.storage.backup import has_study
     from effv2_tune.search.storage.snapshot import read_study
     from effv2_tune.study.continuation import changes_since
 
@@ -238,7 +217,7 @@ def earlier_runs(plan: StudyPlan, place: str | Path) -> tuple[StudyRecord, list[
         if not _knows(str(place), plan.name):
             return None
         record = read_study(str(place), name=plan.name)
-    elif not (Path(place) / DATABASE).is_file():
+    elif not has_study(Path(place)):
         return None
     else:
         record = read_study(place)

@@ -10,12 +10,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from effv2_tune.errors import printable
 from effv2_tune.report.analysis import STATE_WORDS
 from effv2_tune.report.console import Console
-from effv2_tune.report.quantities import human_seconds, label_of, pluralized, short
+from effv2_tune.report.quantities import human_bytes, human_seconds, label_of, pluralized, short
 from effv2_tune.search import events as happened
 from effv2_tune.study.bucket import differing_parts, parts_text
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator, Iterable, Iterator
 
     from rich.progress import TaskID
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from effv2_tune.study import StudyPlan
     from effv2_tune.study.bucket import BucketKey
     from effv2_tune.study.trial import Epoch, Trial
+
+_MEGA = 1_000_000
 
 
 def show_progress(
@@ -42,6 +44,21 @@ def show_progress(
             progress.show(event)
 
 
+def show_downloads(events: Iterable[happened.Downloading]) -> None:
+    """Show downloads on stderr as they happen, to the end.
+
+    Args:
+        events: From :func:`effv2_tune.session.downloads.download`.
+    """
+    console = Console(stderr=True, highlight=False)
+    with _Bars(console) as bars:
+        downloads = _Downloads(bars)
+        for event in events:
+            for line in downloads.lines(event):
+                console.print(line, markup=False, soft_wrap=True)
+            downloads.move_bar(event)
+
+
 class StudyProgress:
     """Turns events into lines and bars.
 
@@ -56,6 +73,7 @@ class StudyProgress:
         self._console = console
         self._bars = bars
         self._ended = 0
+        self._downloads = _Downloads(bars)
         self._buckets: dict[str, list[BucketKey]] = {}
 
     def show(self, event: Event) -> None:
@@ -108,6 +126,8 @@ class StudyProgress:
                 f"trial {event.trial}: starts over; the checkpoints found in its folder are kept "
                 f"as {event.kept_as}"
             )
+        elif isinstance(event, happened.Downloading):
+            yield from self._downloads.lines(event)
         elif isinstance(event, happened.LeaseLost):
             yield f"trial {event.trial}: taken over by another supervisor"
 
@@ -140,6 +160,8 @@ class StudyProgress:
     def _move_bars(self, event: Event) -> None:
         if isinstance(event, happened.StudyStarted):
             self._bars.start("study", "trials", self._plan.trials, done=event.known)
+        elif isinstance(event, happened.Downloading):
+            self._downloads.move_bar(event)
         elif isinstance(event, happened.TrialStarted):
             label = f"trial {event.trial}"
             self._bars.start(label, f"{label} epochs", event.epochs, done=event.resumed_after)
@@ -150,6 +172,30 @@ class StudyProgress:
             self._bars.move("study", self._ended)
         elif isinstance(event, happened.WorkerDied) and event.trial is not None:
             self._bars.end(f"trial {event.trial}")
+
+
+class _Downloads:
+    """Turns the progress of downloads into lines and bars."""
+
+    def __init__(self, bars: _Bars) -> None:
+        self._bars = bars
+        self._begun: set[str] = set()
+
+    def lines(self, event: happened.Downloading) -> Iterator[str]:
+        """One line for each file."""
+        if event.file not in self._begun:
+            self._begun.add(event.file)
+            size = "" if event.total is None else f", {human_bytes(event.total)}"
+            yield f"downloading {event.file}{size}"
+
+    def move_bar(self, event: happened.Downloading) -> None:
+        """Move the bar of a file, in whole MB; it ends with the download."""
+        total = None if event.total is None else max(event.total // _MEGA, 1)
+        if event.received == event.total:
+            self._bars.end(event.file)
+        elif event.file not in self._bars:
+            self._bars.start(event.file, f"{event.file} MB", total, done=0)
+        self._bars.move(event.file, event.received // _MEGA)
 
 
 class TrainingProgress:
@@ -217,6 +263,9 @@ class _Bars:
 
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._tasks
 
     def start(self, name: str, label: str, total: int | None, *, done: int) -> None:
         self.end(name)

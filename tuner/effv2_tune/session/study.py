@@ -3,32 +3,38 @@
 from __future__ import annotations
 
 import html
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from effv2_tune.errors import TuneError
 from effv2_tune.report.quantities import pluralized
+from effv2_tune.session.downloads import download, missing_files, reach
 from effv2_tune.session.location import RUNS, as_arguments, make_folder, shown
 from effv2_tune.session.picking import pick_trial, to_training_run
 from effv2_tune.session.preflight import (
     check_storage,
     check_study,
     choose_device,
-    describe_images,
     earlier_runs,
+    possible_settings,
 )
 from effv2_tune.session.results import Results
+from effv2_tune.session.startup import Findings, Startup, budget_text
 from effv2_tune.study import load_plan
-from effv2_tune.study.space import values_of
+from effv2_tune.study.batches import check_batches
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator
 
     import pandas as pd
 
-    from effv2_tune.search.events import Event
+    from effv2_tune.data import ImageCounts
+    from effv2_tune.files.download import PublishedFile
+    from effv2_tune.host import Hardware
+    from effv2_tune.search.events import Downloading, Event
     from effv2_tune.search.storage.snapshot import StudyRecord
-    from effv2_tune.study import Config, StudyPlan
+    from effv2_tune.study import Config, LoadedPlan, StudyPlan
     from effv2_tune.study.training_run import TrainingRun
 
 
@@ -62,6 +68,7 @@ class Study:
         self.out = RUNS / plan.name if out is None else Path(out)
         self._storage = storage
         self._warm_start = warm_start
+        self._loaded: LoadedPlan | None = None
 
     @classmethod
     def load(
@@ -94,6 +101,7 @@ class Study:
         session = cls(
             loaded.plan, base=loaded.base, out=out, storage=storage, warm_start=warm_start
         )
+        session._loaded = loaded
         check_study(loaded, begun=session._begun)
         return session
 
@@ -107,14 +115,19 @@ class Study:
         """
         from effv2_tune.search.supervisor import open_study
 
-        check_storage(self.out, self._storage)
-        hardware = choose_device(self.plan)
-        first = self._first()
+        findings = Findings(self._loaded)
+        hardware, _, first = self._check_machine(findings)
+        findings.attempt(partial(check_storage, self.out, self._storage))
+        findings.refuse()
+        if hardware is None:
+            raise AssertionError("a check that fails is found")
         make_folder(self.out)
         with open_study(
             self.plan, self.out, base=self.base, storage_url=self._storage, first=first
         ) as opened:
-            yield from opened.run(hardware=hardware.kind, backend=hardware.backend)
+            yield from opened.run(
+                hardware=hardware.kind, backend=hardware.backend, before_workers=self._download
+            )
 
     def _first(self) -> list[Config]:
         """The configs of the earlier study's Pareto front that are inside this one's space.
@@ -144,35 +157,69 @@ class Study:
 
         return self._storage is None and (self.out / DATABASE).is_file()
 
+    def startup(self) -> Startup:
+        """What :meth:`run` would start with, after all checks; writes and downloads nothing.
+
+        Raises:
+            TuneError: It would be refused; with everything that is wrong.
+        """
+        findings = Findings(self._loaded)
+        hardware, counts, first = self._check_machine(findings)
+        earlier = findings.attempt(self._earlier_runs)
+        missing = findings.attempt(self._missing_files) or []
+        size = findings.attempt(partial(reach, missing)) or 0
+        findings.refuse()
+        if hardware is None:
+            raise AssertionError("a check that fails is found")
+        return Startup(self.plan, hardware, counts, earlier, first, len(missing), size)
+
+    def _check_machine(
+        self, findings: Findings
+    ) -> tuple[Hardware | None, ImageCounts | None, list[Config]]:
+        """The device, the numbers of images, and the configs to try first."""
+        from effv2_tune.data import count_images
+
+        plan = self.plan
+        counts = findings.attempt(partial(count_images, plan.data, base=self.base))
+        hardware = findings.attempt(partial(choose_device, plan))
+        if counts is not None:
+            devices = 1 if hardware is None else hardware.devices_of(plan.workers)
+            findings.attempt(partial(check_batches, plan, counts, devices))
+        return hardware, counts, findings.attempt(self._first) or []
+
+    def _earlier_runs(self) -> tuple[StudyRecord, list[str]] | None:
+        check_storage(self.out, self._storage)
+        return earlier_runs(self.plan, self._location)
+
+    def _missing_files(self) -> list[PublishedFile]:
+        """Images and released weights that trials need, and that are not on this machine."""
+        names = ("variant", "backbone", "weights")
+        return missing_files(self.plan.data, possible_settings(self.plan, names))
+
+    def _download(self) -> Iterator[Downloading]:
+        yield from download(self._missing_files())
+
     def dry_run_lines(self) -> list[str]:
         """A dry run: what :meth:`run` would do, line by line, after all checks; writes nothing.
 
         Raises:
             TuneError: It would be refused.
         """
-        plan = self.plan
-        check_storage(self.out, self._storage)
-        hardware = choose_device(plan)
-        earlier = earlier_runs(plan, self._location)
-        first = self._first()
-        images = describe_images(plan.data, base=self.base, batch=self._largest_batch())
+        plan, startup = self.plan, self.startup()
         pruning = "with pruning" if plan.search.halving.enabled else "without pruning"
-        budget = [
-            f"{plan.trials} trials" if plan.trials else "",
-            f"{plan.hours} h" if plan.hours else "",
-            f"{plan.accelerator_hours} accelerator-hours" if plan.accelerator_hours else "",
-        ]
         names = [one.name for one in plan.search_space.dimensions()]
+        first = startup.first
         return [
             f"study     {plan.name}",
             f"folder    {self.out}",
             *([f"storage   {as_arguments(self._storage, plan.name)}"] if self._storage else []),
-            *_so_far(earlier),
-            f"data      {images}",
+            *startup.so_far_lines(),
+            f"data      {startup.images}",
+            *startup.download_lines(),
             f"searches  {', '.join(names)}",
             f"engine    {plan.search.engine} {pruning}",
-            f"budget    {', '.join(filter(None, budget)) or 'until the front stops growing'}",
-            f"device    {hardware.why}",
+            f"budget    {budget_text(plan) or 'until the front stops growing'}",
+            f"device    {startup.hardware.why}",
             *([] if plan.clock == "measured" else [f"clock     as in {plan.clock.recorded}"]),
             f"workers   {plan.workers}",
             *(
@@ -181,12 +228,6 @@ class Study:
                 else []
             ),
         ]
-
-    def _largest_batch(self) -> int:
-        """The largest fixed batch that a trial may have; 1 where it grows with the devices."""
-        searched = self.plan.search_space.parameters.get("batch_size")
-        sizes = [self.plan.recipe.batch_size] if searched is None else list(values_of(searched))
-        return max((size for size in sizes if isinstance(size, int)), default=1)
 
     def run(self) -> Study:
         """Run the study, or resume it, until its budget is spent; progress goes to stderr."""
@@ -240,16 +281,3 @@ class Study:
     def __repr__(self) -> str:
         """Name and folder."""
         return f"Study({self.plan.name!r}, out={str(self.out)!r})"
-
-
-def _so_far(earlier: tuple[StudyRecord, list[str]] | None) -> list[str]:
-    """What earlier runs recorded, and what was edited since."""
-    if earlier is None:
-        return ["so far    nothing: it is new"]
-    record, changes = earlier
-    ended = sum(trial.state != "running" for trial in record.trials)
-    unfinished = len(record.trials) - ended
-    return [
-        f"so far    {pluralized(ended, 'trial')}, {unfinished} unfinished; the study is resumed",
-        *(f"changed   {line}" for line in changes),
-    ]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from effv2_tune.errors import TuneError
 from effv2_tune.host import choose_hardware, probe_host, probe_packages
 from effv2_tune.report.console import Console
+from effv2_tune.session.downloads import download, missing_files
 from effv2_tune.session.location import RUNS, check_folder, make_folder
 from effv2_tune.session.preflight import check_training
 from effv2_tune.study.training_run import load_training_run
@@ -26,8 +27,10 @@ if TYPE_CHECKING:
 _TWO_SIDED = 2.0
 #: The file in which a training run keeps its recipe.
 _RECIPE = "recipe.json"
+#: The file that a finished training run writes last.
+_METRICS = "metrics.json"
 #: Files of training runs and studies, which must not share a folder.
-_OUTPUTS = ("checkpoints", "history.csv", "metrics.json", "model.keras", "study.db")
+_OUTPUTS = ("checkpoints", "history.csv", _METRICS, "model.keras", "study.db")
 
 
 class TrainingSession:
@@ -67,8 +70,11 @@ class TrainingSession:
         hardware = choose_hardware(run.hardware, run.backend, probe_host(), probe_packages())
         check_folder(self.out)
         _refuse_other_outputs(self.out)
+        from effv2_tune.session.progress import TrainingProgress, show_downloads
+
+        if not (self.out / _METRICS).exists():
+            show_downloads(download(missing_files(run.data, [run.recipe])))
         _set_backend(hardware)
-        from effv2_tune.session.progress import TrainingProgress
 
         make_folder(self.out)
         with (

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from effv2_tune.errors import TuneError
 from effv2_tune.study.space import values_of
 
 if TYPE_CHECKING:
-    from effv2_tune.study.bucket import DataFacts
     from effv2_tune.study.plan import StudyPlan
+
+
+class _Counts(Protocol):
+    @property
+    def train(self) -> int: ...
 
 
 def check_batch(batch: int, images: int) -> None:
@@ -24,7 +28,7 @@ def check_batch(batch: int, images: int) -> None:
         )
 
 
-def check_batches(plan: StudyPlan, data: DataFacts, device_count: int) -> None:
+def check_batches(plan: StudyPlan, data: _Counts, device_count: int) -> None:
     """Check every batch size that a trial may have against the images and the devices.
 
     Raises:

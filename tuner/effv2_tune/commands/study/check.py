@@ -1,8 +1,16 @@
-"""``effv2-tune check``: validates a study file."""
+"""``effv2-tune check``: validates a study file, and whether the study would start here."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
 import click
+
+from effv2_tune.errors import EXIT_DONE, MistakesError, TuneError
 
 
 @click.command(
@@ -10,23 +18,62 @@ import click
 )
 @click.argument("study")
 @click.option(
-    "--json", "as_json", is_flag=True, help="Print the plan as JSON, with every default filled in."
+    "--out", type=click.Path(path_type=Path), help="Folder of the study.  [default: runs/NAME]"
 )
-def command(study: str, *, as_json: bool) -> None:
+@click.option("--storage", metavar="URL", help="Database for several machines.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print the plan as JSON, with every default filled in, and under 'start' whether the "
+    "study would start.",
+)
+def command(study: str, *, out: Path | None, storage: str | None, as_json: bool) -> int:
     """Validate a study file.
 
     Reads STUDY (a file, or a shipped study's name) and its search space, and checks the data path
-    (of CIFAR and MNIST the published files too; images are not decoded); trains and downloads
-    nothing. All errors are reported at once, with file and line.
+    (of CIFAR and MNIST the published files too; images are not decoded). All errors are reported at
+    once, with file and line. Then checks whether 'effv2-tune run' would start the study on this
+    machine: batch sizes, device, packages, folder or database, and that the servers of weights and
+    data have what is not in the cache. Trains, writes and downloads nothing. The exit code is 2
+    where the input is wrong, and 1 where a server, a disk or a database fails.
     """
-    from effv2_tune.session.preflight import check_study
-    from effv2_tune.study import load_plan
+    from effv2_tune.session.study import Study
 
-    loaded = load_plan(study)
-    check_study(loaded)
-    plan = loaded.plan
+    loaded = Study.load(study, out=out, storage=storage)
+    plan, startup, error = loaded.plan, None, None
+    try:
+        startup = loaded.startup()
+    except TuneError as refusal:
+        error = refusal
     if as_json:
-        click.echo(plan.model_dump_json(indent=2))
+        start = _refusal(error) if startup is None else {"would_start": True, **startup.as_data()}
+        click.echo(json.dumps({**json.loads(plan.model_dump_json()), "start": start}, indent=2))
     else:
         searched = ", ".join(one.name for one in plan.search_space.dimensions())
         click.echo(f"{study} is valid: {plan.name} searches {searched}.")
+    if error is not None:
+        click.echo(f"Error: {error}", err=True)
+    if not as_json:
+        verdict = "not start" if startup is None else f"start: {startup.summary}"
+        click.echo(f"{_run_command(study, out, storage)!r} would {verdict}.")
+    return EXIT_DONE if error is None else error.exit_code
+
+
+def _run_command(study: str, out: Path | None, storage: str | None) -> str:
+    from effv2_tune.session.location import shown
+
+    words = ["effv2-tune", "run", study]
+    words += [] if out is None else ["--out", str(out)]
+    words += [] if storage is None else ["--storage", shown(storage)]
+    return shlex.join(words)
+
+
+def _refusal(error: TuneError | None) -> dict[str, Any]:
+    """Why a study would not start, for programs."""
+    errors: list[dict[str, Any]] = []
+    if isinstance(error, MistakesError):
+        errors = [dataclasses.asdict(one) for one in error.mistakes]
+    elif error is not None:
+        errors = [{"message": error.message, "hint": error.hint}]
+    return {"would_start": False, "errors": errors}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
-from effv2_tune.errors import TuneError
+from effv2_tune.errors import EXIT_FAILED, TuneError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -47,6 +47,7 @@ def read_weights(path: Path) -> dict[str, Arrays]:
         raise TuneError(
             f"{path} cannot be read as weights: {error}.",
             hint="Use a .h5, .weights.h5 or .keras file that Keras wrote.",
+            exit_code=EXIT_FAILED,
         ) from error
     if not weights:
         raise TuneError(

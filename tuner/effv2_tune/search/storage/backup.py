@@ -67,6 +67,11 @@ def refuse_lost_database(folder: Path) -> None:
             )
 
 
+def has_study(folder: Path) -> bool:
+    """Whether a study's folder holds a study, or a database that cannot be read."""
+    return _count(folder / DATABASE, _STUDIES) != 0
+
+
 def restore_command(backup: Path) -> str:
     """The shell command that puts a backup in the place of the database."""
     database = backup.with_name(DATABASE)

@@ -1,0 +1,173 @@
+"""Describes what a run of a study would start with, and collects what keeps it from starting."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from effv2_tune.errors import MistakesError, TuneError
+from effv2_tune.report.quantities import human_bytes, pluralized
+from effv2_tune.session.downloads import joined
+from effv2_tune.study import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from effv2_tune.data import ImageCounts
+    from effv2_tune.errors import Mistake
+    from effv2_tune.host import Hardware
+    from effv2_tune.search.storage.snapshot import StudyRecord
+    from effv2_tune.study import Config, LoadedPlan, StudyPlan
+
+Result = TypeVar("Result")
+
+#: Keys of a study file that the checks of this machine name in their messages.
+_KEYS = ("batch_size", "workers", "hardware", "backend")
+
+
+@dataclass(frozen=True)
+class Startup:
+    """What a run of a study would start with.
+
+    Attributes:
+        plan: The study.
+        hardware: The device and backend of the workers.
+        counts: Of the images; None where they are counted when the study starts.
+        earlier: The record of earlier runs, and the changes of the plan since; None where the
+            study is new.
+        first: Configs that are tried first, from an earlier study.
+        downloads: How many files are downloaded before the first trial.
+        download_bytes: Their size, as far as it is known.
+    """
+
+    plan: StudyPlan
+    hardware: Hardware
+    counts: ImageCounts | None
+    earlier: tuple[StudyRecord, list[str]] | None
+    first: list[Config]
+    downloads: int
+    download_bytes: int
+
+    @property
+    def summary(self) -> str:
+        """The study in a few words: ``a new study, 12 trials``."""
+        budget = budget_text(self.plan) or "until the front stops growing"
+        if self.earlier is None:
+            return f"a new study, {budget}"
+        record = self.earlier[0]
+        ended = "" if record.ended_by is None else f"; its last run ended: {record.ended_by.reason}"
+        return f"resuming after {_so_far(record)}, {budget} in all{ended.rstrip('.')}"
+
+    def as_data(self) -> dict[str, Any]:
+        """The same for programs."""
+        trials = () if self.earlier is None else self.earlier[0].trials
+        unfinished = sum(trial.state == "running" for trial in trials)
+        return {
+            "summary": self.summary,
+            "is_new": self.earlier is None,
+            "ended_trials": len(trials) - unfinished,
+            "unfinished_trials": unfinished,
+            "device": self.hardware.why,
+            "backend": self.hardware.backend,
+            "downloads": self.downloads,
+            "download_bytes": self.download_bytes,
+        }
+
+    @property
+    def images(self) -> str:
+        """Kind and counts of the images."""
+        data, counts = self.plan.data, self.counts
+        named = data.name if data.path is None else f"{data.name} {data.path}"
+        if counts is None:
+            return f"{named}; its images are counted when the study starts"
+        return (
+            f"{named}: {counts.train:,} images to train, {counts.validation:,} to validate, "
+            f"{counts.test:,} to test; {counts.classes} classes"
+        )
+
+    def so_far_lines(self) -> list[str]:
+        """What earlier runs recorded, and what was edited since."""
+        if self.earlier is None:
+            return ["so far    nothing: it is new"]
+        record, changes = self.earlier
+        return [
+            f"so far    {_so_far(record)}; the study is resumed",
+            *(f"changed   {line}" for line in changes),
+        ]
+
+    def download_lines(self) -> list[str]:
+        """What is downloaded; no line where everything is on this machine."""
+        if not self.downloads:
+            return []
+        size = human_bytes(self.download_bytes)
+        return [f"download  {pluralized(self.downloads, 'file')}, {size}"]
+
+
+def budget_text(plan: StudyPlan) -> str:
+    """The limits of a study, in words; empty where it ends when its front stops growing."""
+    limits = [
+        pluralized(plan.trials, "trial") if plan.trials else "",
+        f"{plan.hours} h" if plan.hours else "",
+        f"{plan.accelerator_hours} accelerator-hours" if plan.accelerator_hours else "",
+    ]
+    return ", ".join(filter(None, limits))
+
+
+def _so_far(record: StudyRecord) -> str:
+    ended = sum(trial.state != "running" for trial in record.trials)
+    return f"{pluralized(ended, 'trial')}, {len(record.trials) - ended} unfinished"
+
+
+class Findings:
+    """Collects the errors of independent checks, so that all are reported at once.
+
+    Args:
+        loaded: The study file, for the lines of the keys that an error names; None without a file.
+    """
+
+    def __init__(self, loaded: LoadedPlan | None) -> None:
+        self._loaded = loaded
+        self._mistakes: list[Mistake] = []
+        self._errors: list[TuneError] = []
+
+    def attempt(self, check: Callable[[], Result]) -> Result | None:
+        """The result of a check; None where it fails, and its error joins the others."""
+        try:
+            return check()
+        except MistakesError as error:
+            self._mistakes += error.mistakes
+        except TuneError as error:
+            mistakes = self._in_the_file(error)
+            self._mistakes += mistakes
+            self._errors += [] if mistakes else [error]
+        return None
+
+    def _in_the_file(self, error: TuneError) -> list[Mistake]:
+        """The error at its line, where it names a key that the file, or an argument, sets."""
+        loaded = self._loaded
+        if loaded is None:
+            return []
+        for key in _KEYS:
+            if f"{key}:" not in error.message:
+                continue
+            message = str(error).replace("\n", " ")
+            if key in Settings.model_fields:
+                return loaded.mistakes_at(key, [message])
+            if key in loaded.source.data:
+                return [loaded.source.mistake([key], message)]
+        return []
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no check has failed so far."""
+        return not (self._mistakes or self._errors)
+
+    def refuse(self) -> None:
+        """Raise everything that was found.
+
+        Raises:
+            TuneError: Something was.
+        """
+        mistakes = [MistakesError(self._mistakes)] if self._mistakes else []
+        if mistakes or self._errors:
+            raise joined([*mistakes, *self._errors])

@@ -230,6 +230,21 @@ def test_every_file_that_the_weights_folder_lacks_is_named_at_once(
     assert not [path for path, _ in server.requests if path.endswith(".h5")]
 
 
+@pytest.mark.parametrize("command", [("check",), ("run",), ("run", "--dry-run")])
+def test_a_damaged_weight_file_of_the_users_own_is_found_before_the_first_trial(
+    tune: Tune, folder: Path, command: tuple[str, ...]
+) -> None:
+    (folder / "mine.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
+    own = FINETUNED.replace("native", "mine.h5").replace("mnist", "digits")
+    (folder / "own.yaml").write_text(own)
+
+    done = tune(*command, "own.yaml")
+
+    assert done.code == EXIT_FAILED
+    assert f"{folder / 'mine.h5'} cannot be read as weights: " in done.err
+    assert "worker 0" not in done.err
+
+
 @pytest.mark.usefixtures("server")
 def test_what_is_trained_from_scratch_needs_no_weights(tune: Tune, folder: Path) -> None:
     scratch = FINETUNED.replace("finetune, weights: native", "scratch").replace("mnist", "digits")

@@ -73,6 +73,18 @@ class MistakesError(TuneError):
         super().__init__("\n".join([*lines, f"{count} {noun}."]))
 
 
+def joined(errors: Sequence[TuneError]) -> TuneError:
+    """One error in place of several, with the distinct hints at the end."""
+    if len(errors) == 1:
+        return errors[0]
+    hints = dict.fromkeys(error.hint for error in errors if error.hint is not None)
+    return TuneError(
+        "\n".join(error.message for error in errors),
+        hint="\n".join(hints) or None,
+        exit_code=max(error.exit_code for error in errors),
+    )
+
+
 def printable(text: str) -> str:
     """The text with its control characters escaped, as a terminal would obey them.
 

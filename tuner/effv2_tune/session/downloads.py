@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from effv2_tune import catalog
-from effv2_tune.errors import EXIT_FAILED, TuneError
+from effv2_tune.errors import EXIT_FAILED, TuneError, joined
 from effv2_tune.files.cache import CACHE_VARIABLE
 from effv2_tune.files.download import DEFAULT_RETRIES, RetryPolicy
 from effv2_tune.network.pretrained.files import missing_weights
 from effv2_tune.report.quantities import human_bytes, pluralized
 from effv2_tune.search.events import Downloading
-from effv2_tune.study.recipe import NATIVE, native_weights
+from effv2_tune.study.recipe import NATIVE, WEIGHT_SUFFIXES, native_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from effv2_tune.catalog import WeightFile
     from effv2_tune.files.download import ByteCount, PublishedFile
     from effv2_tune.study import DataSpec, Settings
 
@@ -33,22 +33,25 @@ _REPORTS = 20
 _UNKNOWN_STEP = 16 << 20
 
 
-def missing_files(data: DataSpec, settings: Iterable[Settings]) -> list[PublishedFile]:
-    """The files that are not on this machine yet; cached ones are verified.
+def missing_files(
+    data: DataSpec, settings: Iterable[Settings], *, base: Path
+) -> list[PublishedFile]:
+    """The files that are not on this machine yet; those that are there are verified.
 
     Args:
         data: The images of the study.
         settings: Every combination of variant, backbone and weights that a trial may have.
+        base: Folder that the path of a weight file starts from.
 
     Raises:
-        TuneError: The folder of weights lacks a file, or holds a damaged one; all are named.
+        TuneError: The folder of weights lacks a file, or a weight file is damaged; all are named.
     """
     from effv2_tune.data import missing_downloads
 
     errors, missing = [], missing_downloads(data)
-    for file in _weight_files(settings):
+    for find in _weight_checks(settings, base):
         try:
-            found = missing_weights(file)
+            found = find()
         except TuneError as error:
             errors.append(error)
         else:
@@ -58,15 +61,27 @@ def missing_files(data: DataSpec, settings: Iterable[Settings]) -> list[Publishe
     return missing
 
 
-def _weight_files(settings: Iterable[Settings]) -> list[WeightFile]:
-    """The released weight files, each once."""
-    files: dict[str, WeightFile] = {}
+def _weight_checks(
+    settings: Iterable[Settings], base: Path
+) -> list[Callable[[], PublishedFile | None]]:
+    """For each weight file once, a function that returns the download that it needs."""
+    checks: dict[str, Callable[[], PublishedFile | None]] = {}
     for one in settings:
         weights = native_weights(one.variant) if one.weights == NATIVE else one.weights
         file = catalog.WEIGHT_FILES.get((one.variant, weights))
-        if file is not None and one.backbone != "scratch":
-            files[file.url] = file
-    return list(files.values())
+        if one.backbone == "scratch":
+            continue
+        if file is not None:
+            checks[file.url] = partial(missing_weights, file)
+        elif weights.endswith(WEIGHT_SUFFIXES):
+            checks[weights] = partial(_check_own, base / Path(weights).expanduser())
+    return list(checks.values())
+
+
+def _check_own(path: Path) -> None:
+    from effv2_tune.network.pretrained.weight_io import check_readable
+
+    check_readable(path)
 
 
 def reach(files: Sequence[PublishedFile]) -> int:
@@ -129,15 +144,3 @@ def download(files: Sequence[PublishedFile]) -> Iterator[Downloading]:
             if reported is None or received >= reported + step or received == total:
                 reported = received
                 yield Downloading(file=file.destination.name, received=received, total=total)
-
-
-def joined(errors: Sequence[TuneError]) -> TuneError:
-    """One error in place of several, with the distinct hints at the end."""
-    if len(errors) == 1:
-        return errors[0]
-    hints = dict.fromkeys(error.hint for error in errors if error.hint is not None)
-    return TuneError(
-        "\n".join(error.message for error in errors),
-        hint="\n".join(hints) or None,
-        exit_code=max(error.exit_code for error in errors),
-    )

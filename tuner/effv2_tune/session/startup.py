@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from effv2_tune.errors import MistakesError, TuneError
+from effv2_tune.errors import MistakesError, TuneError, joined
 from effv2_tune.report.quantities import human_bytes, pluralized
-from effv2_tune.session.downloads import joined
 from effv2_tune.study import Settings
 
 if TYPE_CHECKING:

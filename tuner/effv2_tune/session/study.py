@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from effv2_tune.errors import TuneError
 from effv2_tune.report.quantities import pluralized
-from effv2_tune.session.downloads import download, missing_files, reach
 from effv2_tune.session.location import RUNS, as_arguments, make_folder, shown
 from effv2_tune.session.picking import pick_trial, to_training_run
 from effv2_tune.session.preflight import (
@@ -163,6 +162,8 @@ class Study:
         Raises:
             TuneError: It would be refused; with everything that is wrong.
         """
+        from effv2_tune.session.downloads import reach
+
         findings = Findings(self._loaded)
         hardware, counts, first = self._check_machine(findings)
         earlier = findings.attempt(self._earlier_runs)
@@ -193,10 +194,15 @@ class Study:
 
     def _missing_files(self) -> list[PublishedFile]:
         """Images and released weights that trials need, and that are not on this machine."""
+        from effv2_tune.session.downloads import missing_files
+
         names = ("variant", "backbone", "weights")
-        return missing_files(self.plan.data, possible_settings(self.plan, names))
+        settings = possible_settings(self.plan, names)
+        return missing_files(self.plan.data, settings, base=self.base)
 
     def _download(self) -> Iterator[Downloading]:
+        from effv2_tune.session.downloads import download
+
         yield from download(self._missing_files())
 
     def dry_run_lines(self) -> list[str]:

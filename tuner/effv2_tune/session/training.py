@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from effv2_tune.errors import TuneError
 from effv2_tune.host import choose_hardware, probe_host, probe_packages
 from effv2_tune.report.console import Console
-from effv2_tune.session.downloads import download, missing_files
 from effv2_tune.session.location import RUNS, check_folder, make_folder
 from effv2_tune.session.preflight import check_training
 from effv2_tune.study.training_run import load_training_run
@@ -70,10 +69,12 @@ class TrainingSession:
         hardware = choose_hardware(run.hardware, run.backend, probe_host(), probe_packages())
         check_folder(self.out)
         _refuse_other_outputs(self.out)
+        from effv2_tune.session.downloads import download, missing_files
         from effv2_tune.session.progress import TrainingProgress, show_downloads
 
         if not (self.out / _METRICS).exists():
-            show_downloads(download(missing_files(run.data, [run.recipe])))
+            missing = missing_files(run.data, [run.recipe], base=self._base)
+            show_downloads(download(missing))
         _set_backend(hardware)
 
         make_folder(self.out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import zipfile
@@ -34,7 +35,7 @@ def read_weights(path: Path) -> dict[str, Arrays]:
     Raises:
         TuneError: The file is none of these, or does not name its layers.
     """
-    try:
+    with _reading(path):
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 content = io.BytesIO(archive.read("model.weights.h5"))
@@ -43,12 +44,6 @@ def read_weights(path: Path) -> dict[str, Arrays]:
         else:
             with h5py.File(path, "r") as file:
                 weights = _read_any(file)
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
-        raise TuneError(
-            f"{path} cannot be read as weights: {error}.",
-            hint="Use a .h5, .weights.h5 or .keras file that Keras wrote.",
-            exit_code=EXIT_FAILED,
-        ) from error
     if not weights:
         raise TuneError(
             f"{path} holds no weights of named layers.",
@@ -56,6 +51,33 @@ def read_weights(path: Path) -> dict[str, Arrays]:
             "write the names of layers into .weights.h5).",
         )
     return weights
+
+
+def check_readable(path: Path) -> None:
+    """Check that a file has the format of weights and is not cut off; its arrays are not read.
+
+    Raises:
+        TuneError: It is not, or it is.
+    """
+    with _reading(path):
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                archive.getinfo("model.weights.h5")
+        else:
+            h5py.File(path, "r").close()
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Raise the errors of a weight file as a TuneError."""
+    try:
+        yield
+    except (OSError, KeyError, zipfile.BadZipFile) as error:
+        raise TuneError(
+            f"{path} cannot be read as weights: {error}.",
+            hint="Use a .h5, .weights.h5 or .keras file that Keras wrote.",
+            exit_code=EXIT_FAILED,
+        ) from error
 
 
 def _read_any(file: h5py.File) -> dict[str, Arrays]:

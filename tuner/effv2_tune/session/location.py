@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 from effv2_tune.errors import TuneError
+from effv2_tune.files.file_systems import unsafe_for_locks
 from effv2_tune.host import install_command
 
 #: Default parent folder of studies and training runs.
@@ -77,6 +78,27 @@ def check_folder(folder: Path) -> None:
         )
 
 
+def check_file_system(folder: Path, mountinfo: str | None = None) -> None:
+    """Check that SQLite is safe in a folder.
+
+    Args:
+        folder: It need not exist.
+        mountinfo: The mounts of this machine, as of `files.file_systems`.
+
+    Raises:
+        TuneError: It is on a network or FUSE file system.
+    """
+    unsafe = unsafe_for_locks(folder, mountinfo)
+    if unsafe is not None:
+        kind, reason = unsafe
+        raise TuneError(
+            f"{folder} is on a file system of type {kind}, where SQLite can lose or damage the "
+            f"study: {reason}.",
+            hint="Use a folder on a local disk: --out DIR (to continue a study, copy its folder "
+            "there first); or a PostgreSQL database: --storage URL.",
+        )
+
+
 def make_folder(folder: Path) -> None:
     """Create a folder, unless it exists.
 
@@ -136,6 +158,15 @@ def database_exists(url: str) -> bool:
     address = sa.make_url(url)
     is_file = address.get_backend_name() == "sqlite" and "uri" not in address.query
     return not is_file or Path(str(address.database)).is_file()
+
+
+def folder_of_database(url: str) -> Path | None:
+    """The folder of an SQLite file; None for the URL of a server."""
+    import sqlalchemy as sa
+
+    address = sa.make_url(url)
+    is_file = address.get_backend_name() == "sqlite"
+    return Path(str(address.database)).parent if is_file else None
 
 
 def _check_file(database: str | None, url: str) -> None:

@@ -11,8 +11,10 @@ from effv2_tune.errors import MistakesError, TuneError
 from effv2_tune.host import choose_hardware, probe_host, probe_packages
 from effv2_tune.session.location import (
     check_database,
+    check_file_system,
     check_folder,
     database_exists,
+    folder_of_database,
     is_database,
     shown,
 )
@@ -183,16 +185,20 @@ def check_storage(out: Path, storage: str | None) -> None:
     """Check that a study can be stored in its folder or database; writes nothing.
 
     Raises:
-        TuneError: The folder cannot be written to, or the URL names no database; or the folder's
-            database is lost and has a backup.
+        TuneError: The folder cannot be written to, or the URL names no database; SQLite would be
+            on a network or FUSE file system; or the folder's database is lost and has a backup.
     """
     from effv2_tune.search.storage.backup import refuse_lost_database
 
     check_folder(out)
     if storage is None:
+        folder: Path | None = out
         refuse_lost_database(out)
     else:
         check_database(storage)
+        folder = folder_of_database(storage)
+    if folder is not None:
+        check_file_system(folder)
 
 
 def earlier_runs(plan: StudyPlan, place: str | Path) -> tuple[StudyRecord, list[str]] | None:

@@ -6,7 +6,9 @@ epochs in turn; ``{"3": {"keeps": false}}`` writes no checkpoint; ``{"4": {"outc
 "infeasible"}}`` ends the trial at once; ``refuse`` refuses to work at all, and a list of numbers in
 the processes that were started so late; ``memory_bytes`` is what the process has after a trial;
 ``epoch_seconds`` is how long an epoch takes, of every trial or of one; ``pace`` is how long a step
-is measured to take, times 0.001 s a pixel; ``slower`` is how much longer those of a trial take.
+is measured to take, times 0.001 s a pixel; ``slower`` is how much longer those of a trial take;
+``compile_seconds`` is how long a trial answers nothing before its first epoch. Asked to stop, it
+writes a checkpoint of its last epoch, even where it keeps none.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from effv2_tune.interruption import INTERRUPTING
 from effv2_tune.study.bucket import DataFacts, Placement, bucket_key
 from effv2_tune.study.trial import Environment, Epoch, Scores, Times
 from effv2_tune.workers.messages import (
@@ -30,6 +33,8 @@ from effv2_tune.workers.messages import (
     Ready,
     Refused,
     RungReached,
+    Stop,
+    Stopped,
     Train,
 )
 
@@ -42,6 +47,8 @@ def main() -> None:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--fd", type=int)
     connection: Connection = Connection(arguments.parse_args().fd)
+    for each in INTERRUPTING:
+        signal.signal(each, signal.SIG_IGN)
     script = json.loads(os.environ.get("SCRIPT", "{}"))
     prepare = connection.recv()
     assert isinstance(prepare, Prepare)
@@ -67,7 +74,29 @@ def main() -> None:
             message = connection.recv()
         except (EOFError, OSError):
             return
-        connection.send(train(connection, message, environment, script))
+        try:
+            connection.send(answer(connection, message, environment, script))
+        except (EOFError, OSError):
+            return
+
+
+def answer(
+    connection: Connection, message: Train | Stop, environment: Environment, script: dict
+) -> Finished | Stopped:
+    if isinstance(message, Stop):
+        return Stopped()
+    try:
+        return train(connection, message, environment, script)
+    except AskedToStop as asked:
+        return asked.answer
+
+
+class AskedToStop(Exception):  # noqa: N818 - no error
+    """The supervisor sent Stop, and a checkpoint was written."""
+
+    def __init__(self, order: Train, epoch: int) -> None:
+        (order.checkpoint / f"step-{epoch:09d}.safetensors").touch()
+        self.answer = Stopped(trial=order.trial, step=epoch)
 
 
 def refuses(when: bool | list[int], tally: Path) -> bool:  # noqa: FBT001 - as it is written
@@ -120,6 +149,7 @@ def train(connection: Connection, order: Train, environment: Environment, script
         )
     )
     order.checkpoint.mkdir(parents=True, exist_ok=True)
+    time.sleep(deed.get("compile_seconds", script.get("compile_seconds", 0.0)))
     if "outcome" in deed:
         return finished(deed["outcome"], "as the script says")
     curve += [line(order, epoch) for epoch in range(1, done + 1)]
@@ -128,7 +158,9 @@ def train(connection: Connection, order: Train, environment: Environment, script
         return finished("pruned")
     for epoch in range(done + 1, recipe.epochs + 1):
         die_on_cue(order, deed, epoch)
-        time.sleep(deed.get("epoch_seconds", script.get("epoch_seconds", 0.0)))
+        if connection.poll(deed.get("epoch_seconds", script.get("epoch_seconds", 0.0))):
+            assert isinstance(connection.recv(), Stop)  # or EOFError: the supervisor is gone
+            raise AskedToStop(order, epoch - 1)
         curve.append(line(order, epoch))
         if deed.get("keeps", True):
             (order.checkpoint / f"step-{epoch:09d}.safetensors").touch()
@@ -149,6 +181,8 @@ def may_continue(connection: Connection, order: Train, last: Epoch) -> bool:
         )
     )
     decision = connection.recv()
+    if isinstance(decision, Stop):
+        raise AskedToStop(order, last.epoch)
     assert isinstance(decision, Decision)
     return decision.go_on
 

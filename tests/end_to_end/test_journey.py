@@ -111,7 +111,7 @@ def test_ctrl_c_exits_with_130_and_keeps_what_is_known(journey: dict[str, Any]) 
     interrupted, between = journey["interrupted"], journey["between"]
 
     assert interrupted.returncode == EXIT_INTERRUPTED
-    assert interrupted.stdout == ""
+    assert json.loads(interrupted.stdout)["state"] == between.activity.state == "interrupted"
     assert interrupted.stderr.endswith("Interrupted. Rerun the same command to resume.\n")
     assert [trial.state for trial in between.trials][:2] == ["complete", "running"]
 
@@ -127,6 +127,21 @@ def test_the_same_command_continues_to_the_end(journey: dict[str, Any]) -> None:
     assert [trial.number for trial in record.trials] == [0, 1, 2, 3]
     assert record.trials[1].attempts == 2
     assert [epoch.epoch for epoch in record.trials[1].curve] == [1, 2, 3, 4, 5, 6]
+
+
+def test_the_checkpoint_of_ctrl_c_is_the_one_that_is_resumed(journey: dict[str, Any]) -> None:
+    events = happened(journey["folder"])
+    (saved,) = [event for event in events if event["event"] == "TrialInterrupted"]
+    trained = [
+        event["epoch"]["epoch"]
+        for event in events
+        if event["event"] == "EpochTrained" and event["trial"] == 1
+    ]
+
+    assert saved["trial"] == 1
+    assert saved["step"] > 0
+    # No epoch is trained twice.
+    assert trained == [1, 2, 3, 4, 5, 6]
 
 
 def test_each_bucket_is_compiled_once_by_each_worker_and_timed_once(
@@ -278,6 +293,7 @@ def test_an_interrupted_training_run_exits_with_130_and_ends_alike_when_continue
     assert process.returncode == EXIT_INTERRUPTED
     assert said == ""
     assert first.rstrip().endswith(" s")
+    assert f"{sign.name} was received: checkpoint of step " in told
     assert told.endswith("Interrupted. Rerun the same command to resume.\n")
     assert not (out / "metrics.json").exists()
     if sign == signal.SIGTERM:

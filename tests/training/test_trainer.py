@@ -12,6 +12,7 @@ from effv2_tune.data import load_dataset
 from effv2_tune.errors import TuneError
 from effv2_tune.files.checkpoint import Checkpoint, CheckpointFolder
 from effv2_tune.study.recipe import DataSpec, Recipe
+from effv2_tune.training.attempt import TrainingStoppedError
 from effv2_tune.training.compiled import CompiledBucket
 from effv2_tune.training.devices import open_device
 from effv2_tune.training.trainer import Trainer
@@ -241,6 +242,37 @@ def test_a_trial_that_is_cut_off_anywhere_goes_on_bit_for_bit(
     assert again.scores == whole.scores
     assert [e.validation for e in again.curve] == [e.validation for e in whole.curve]
     assert [e.train_loss for e in again.curve] == pytest.approx([e.train_loss for e in whole.curve])
+
+
+@pytest.mark.parametrize(("polls", "place"), [(3, (0, 3)), (7, (1, 2))])
+def test_a_trial_that_is_asked_to_stop_saves_that_very_step(
+    trainer: Trainer, tmp_path: Path, polls: int, place: tuple[int, int]
+) -> None:
+    asked = iter([False] * polls + [True])
+    recipe = RECIPE.with_settings(epochs=3)
+    # One window for each step.
+    request = Train(trial=0, recipe=recipe, rungs=(), step_seconds=0.3, checkpoint=tmp_path)
+    events: list[Compiled | EpochEnded] = []
+    with pytest.raises(TrainingStoppedError) as stopped:
+        trainer.train_trial(
+            request,
+            on_event=events.append,
+            should_continue=lambda _: True,
+            should_stop=lambda _: next(asked),
+        )
+    found = CheckpointFolder(tmp_path).latest()
+    assert found is not None
+    assert (found.facts["epoch"], found.facts["step"]) == place
+    assert stopped.value.step == CheckpointFolder(tmp_path).newest_step()
+
+    trainer.train_trial(request, on_event=events.append, should_continue=lambda _: True)
+
+    ended = [event for event in events if isinstance(event, EpochEnded)]
+    assert [event.epoch.epoch for event in ended] == [1, 2, 3]
+    assert all(event.stop_seconds > 0 for event in ended)
+    whole = _train(trainer, recipe, tmp_path / "whole")
+    assert _equal(_weights(tmp_path / "whole"), _weights(tmp_path))
+    assert whole.curve[-1].validation == ended[-1].epoch.validation
 
 
 def test_streamed_images_train_the_same_weights_as_resident_ones(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from effv2_tune.files.checkpoint import CheckpointFolder
 from effv2_tune.study.recipe import DataSpec, Recipe
 from effv2_tune.workers.messages import (
     Compiled,
@@ -21,6 +22,8 @@ from effv2_tune.workers.messages import (
     Ready,
     Refused,
     RungReached,
+    Stop,
+    Stopped,
     Train,
 )
 
@@ -119,6 +122,38 @@ def test_a_worker_trains_reports_waits_at_rungs_and_outlives_a_recipe_that_canno
 
     worker.pipe.send(_request(tmp_path, trial=3))
     assert not worker.receive().fresh
+
+
+def test_a_worker_saves_its_trial_when_it_is_asked_to_stop(worker: Worker, tmp_path: Path) -> None:
+    worker.prepare(tmp_path)
+    worker.pipe.send(_request(tmp_path, TINY.with_settings(epochs=10_000)))
+    worker.receive()
+    worker.receive()
+
+    # As a scheduler signals all processes.
+    worker.process.send_signal(signal.SIGTERM)
+    worker.pipe.send(Stop())
+    while not isinstance(answer := worker.receive(), Stopped):
+        assert isinstance(answer, EpochEnded)
+
+    assert answer.trial == 0
+    assert answer.step == CheckpointFolder(tmp_path / "trial-0").newest_step() > 0
+    assert worker.process.poll() is None
+    worker.pipe.close()
+    assert worker.process.wait(TIMEOUT_SECONDS) == 0
+
+
+def test_a_worker_at_a_rung_stops_without_a_decision(worker: Worker, tmp_path: Path) -> None:
+    worker.prepare(tmp_path)
+    worker.pipe.send(_request(tmp_path, rungs=(1,)))
+    while not isinstance(worker.receive(), RungReached):
+        pass
+    worker.pipe.send(Stop())
+    worker.pipe.send(Decision(trial=0, go_on=True))
+
+    assert worker.receive() == Stopped(
+        trial=0, step=CheckpointFolder(tmp_path / "trial-0").newest_step()
+    )
 
 
 def test_a_worker_ends_at_once_when_the_pipe_closes_in_the_middle_of_training(

@@ -11,7 +11,7 @@ import click
 
 from effv2_tune.commands.escaping import escaped_output
 from effv2_tune.errors import EXIT_FAILED, EXIT_INTERRUPTED, TuneError
-from effv2_tune.interruption import termination_interrupts
+from effv2_tune.interruption import INTERRUPTED, StopRequest, signals_kill, signals_stop
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -107,30 +107,35 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code."""
+    signals_kill()
     sys.exit(run(arguments))
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns 0 done, 1 failed, 2 wrong input, 130 interrupted."""
-    with escaped_output():
-        return _run(arguments)
-
-
-def _run(arguments: Sequence[str] | None) -> int:
     try:
-        with termination_interrupts():
-            code = cli.main(
-                args=None if arguments is None else list(arguments),
-                prog_name="effv2-tune",
-                standalone_mode=False,
-            )
+        with escaped_output(), signals_stop(StopRequest()) as stop:
+            return _run(arguments, stop)
+    except KeyboardInterrupt:
+        # Between the end of the command and that of the handlers.
+        return EXIT_INTERRUPTED
+
+
+def _run(arguments: Sequence[str] | None, stop: StopRequest) -> int:
+    try:
+        code = cli.main(
+            args=None if arguments is None else list(arguments),
+            prog_name="effv2-tune",
+            standalone_mode=False,
+            obj=stop,
+        )
     except click.exceptions.Exit as leave:
         return leave.exit_code
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        click.echo("Interrupted. Rerun the same command to resume.", err=True)
+        click.echo(INTERRUPTED, err=True)
         return EXIT_INTERRUPTED
     except (TuneError, OSError) as error:
         return _report(error)

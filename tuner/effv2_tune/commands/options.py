@@ -23,6 +23,15 @@ COUNT = _Count(min=1)
 POSITIVE = _Positive(min=0, min_open=True)
 
 
+session_hours = click.option(
+    "--session-hours",
+    type=POSITIVE,
+    metavar="H",
+    help="Hours until this call ends: it saves what is running and exits with 0. The same command "
+    "continues.",
+)
+
+
 def study_location(function: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the argument FOLDER and the option ``--name``, as ``folder`` and ``name``."""
     named = click.option(

@@ -24,6 +24,7 @@ STATE_WORDS: dict[TrialState, str] = {
     "complete": "complete",
     "pruned": "stopped early",
     "running": "running",
+    "interrupted": "interrupted",
     "infeasible": "did not fit",
     "diverged": "diverged",
     "failed": "failed",

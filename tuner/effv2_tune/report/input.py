@@ -20,6 +20,7 @@ class ReportInput(Value):
         facts: Further facts of the plan, label to text, shown in this order: the data and its
             splits, the search space, the engine, the budget, the seed.
         ended_by: Why the search stopped, as a sentence; empty while it runs.
+        activity: Whether it is running or interrupted, as a sentence; empty once it has ended.
         folder: The study's folder as the user typed it; it appears in the suggested commands.
         written: When and by which version the report was written; empty leaves it out.
     """
@@ -29,6 +30,7 @@ class ReportInput(Value):
     trials: tuple[Trial, ...] = ()
     facts: dict[str, str] = Field(default_factory=dict)
     ended_by: str = ""
+    activity: str = ""
     folder: str = "DIR"
     written: str = ""
 

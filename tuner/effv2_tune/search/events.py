@@ -221,6 +221,31 @@ class VersionDamaged(Value):
     note: str
 
 
+class StudyInterrupted(Value):
+    """The run of the study is to stop: its running trials are asked for checkpoints.
+
+    Attributes:
+        reason: A signal, or the end of the session, as the beginning of a sentence.
+        grace_seconds: Time for the checkpoints.
+    """
+
+    reason: str
+    grace_seconds: float
+
+
+class TrialInterrupted(Value):
+    """A running trial was stopped, to be resumed by the next run.
+
+    Attributes:
+        trial: Its number.
+        step: Of the checkpoint that was written for it; None where the time was too short, and the
+            trial resumes from an earlier one.
+    """
+
+    trial: int
+    step: int | None
+
+
 class StudyEnded(Value):
     """The search has ended.
 
@@ -249,5 +274,7 @@ Event = (
     | LeaseLost
     | BackupFailed
     | VersionDamaged
+    | StudyInterrupted
+    | TrialInterrupted
     | StudyEnded
 )

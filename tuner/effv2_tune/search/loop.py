@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from effv2_tune.errors import TuneError
+from effv2_tune.interruption import StopRequest
 from effv2_tune.pareto import Objective
 from effv2_tune.search import events
 from effv2_tune.search.budget import Budget
@@ -30,6 +31,7 @@ from effv2_tune.workers.messages import (
     Ready,
     Refused,
     RungReached,
+    Stopped,
 )
 from effv2_tune.workers.pool import Job, WorkerExited
 
@@ -66,6 +68,7 @@ def run_study(
     memory_limit: int | None = None,
     set_aside: Callable[[int], Path | None] = lambda _: None,
     before_workers: Callable[[], Iterable[Event]] = tuple,
+    stop: StopRequest | None = None,
 ) -> Generator[Event]:
     """Yield what happens, in order, until the budget of ``plan`` is spent.
 
@@ -85,6 +88,7 @@ def run_study(
             it is empty.
         before_workers: Called where there is work, before the workers start: downloads what the
             trials need, and yields its progress.
+        stop: Ends the iteration, after the running trials were saved; never if left out.
 
     Raises:
         TuneError: A worker refuses to work, or has another device or other images than before.
@@ -92,6 +96,7 @@ def run_study(
     loop = _Loop(
         plan, engine, pool, storage, clock, workload, memory_limit, set_aside, before_workers
     )
+    loop.stop = loop.stop if stop is None else stop
     try:
         yield from loop.run()
     finally:
@@ -118,6 +123,9 @@ class _Loop:
     duplicates_in_a_row: int = 0
     end: events.StudyEnded | None = None
     ticked_at: float = -math.inf
+    stop: StopRequest = field(default_factory=StopRequest)
+    #: The longest time that a worker has taken to stop so far.
+    stop_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         self.budget = Budget(self.plan, self.storage, self.clock)
@@ -135,7 +143,14 @@ class _Loop:
             self.storage.keep_end(None)
             self.pool.start()
             while self._has_work():
-                timeout = min(self.storage.tick_seconds, self.budget.seconds_left())
+                if self.stop.is_due(self.stop_seconds):
+                    yield from self._stop_workers()
+                    return
+                timeout = min(
+                    self.storage.tick_seconds,
+                    self.budget.seconds_left(),
+                    self.stop.poll_seconds(self.stop_seconds),
+                )
                 for worker, message in self.pool.wait(timeout):
                     yield from self._handle(worker, message)
                 yield from self._tick()
@@ -152,6 +167,28 @@ class _Loop:
             with contextlib.suppress(LeaseLostError):
                 self.storage.save(running.with_wall_time(self.clock.now()))
         self.storage.release_all()
+
+    def _stop_workers(self) -> Iterator[Event]:
+        """Let the workers write checkpoints of their trials, within the grace of the request."""
+        training = {r.worker: r.number for r in self.running.values() if r.worker is not None}
+        self.pool.stop()
+        yield events.StudyInterrupted(
+            reason=self.stop.reason, grace_seconds=self.stop.grace_seconds()
+        )
+        while training and (left := self.stop.grace_seconds()) > 0:
+            for worker, message in self.pool.wait(min(left, self.storage.tick_seconds)):
+                if isinstance(message, Stopped):
+                    if worker in training:
+                        step = None if message.trial is None else message.step
+                        yield events.TrialInterrupted(trial=training.pop(worker), step=step)
+                elif not isinstance(message, RungReached):
+                    # A worker at a rung stops without a decision, and asks again once resumed.
+                    yield from self._handle(worker, message)
+                    if isinstance(message, Finished | WorkerExited):
+                        training.pop(worker, None)
+            yield from self._tick()
+        for number in training.values():
+            yield events.TrialInterrupted(trial=number, step=None)
 
     # What to do next.
 
@@ -333,8 +370,8 @@ class _Loop:
             return
         if isinstance(message, Refused):
             raise message.error()
-        if isinstance(message, Measured):
-            raise TypeError("the workers of a study train, they do not profile")
+        if isinstance(message, Measured | Stopped):
+            raise TypeError(f"nobody asked for {message!r}")
         if isinstance(message, WorkerExited):
             yield from self._handle_death(worker, message)
             return
@@ -391,6 +428,7 @@ class _Loop:
 
     def _add_epoch(self, running: RunningTrial, message: EpochEnded) -> Event:
         running.add_epoch(message.epoch, message.times)
+        self.stop_seconds = max(self.stop_seconds, message.stop_seconds)
         if self.clock.now() - running.saved_at >= SAVE_SECONDS:
             self._save(running)
         return events.EpochTrained(

@@ -291,6 +291,9 @@ class SimulatedPool:
         self._training.pop(worker, None)
         self._messages.append((worker, _READY))
 
+    def stop(self) -> None:
+        """No request to stop reaches a simulation."""
+
     def wait(self, timeout_seconds: float) -> Sequence[tuple[int, FromWorker | WorkerExited]]:
         """The next messages; the clock moves to their time."""
         if not self._messages:

@@ -15,13 +15,14 @@ from pydantic import ValidationError
 
 from effv2_tune.errors import TuneError
 from effv2_tune.host import usable_bytes
-from effv2_tune.interruption import termination_interrupts
+from effv2_tune.interruption import StopRequest, StudyInterrupt, signals_stop
 from effv2_tune.search.clock import SystemClock
 from effv2_tune.search.engines.keras_tuner import KERAS_TUNER_ENGINES, KerasTunerEngine
 from effv2_tune.search.engines.optuna import OptunaEngine
 from effv2_tune.search.events import (
     BackupFailed,
     PlanChanged,
+    StudyInterrupted,
     TrialEnded,
     VersionDamaged,
     WorkerReady,
@@ -117,22 +118,28 @@ class OpenStudy:
         backend: Literal["tensorflow", "jax"],
         worker_command: Sequence[str] = WORKER_COMMAND,
         before_workers: Callable[[], Iterable[Event]] = tuple,
+        stop: StopRequest | None = None,
     ) -> Iterator[Event]:
         """Yield events until the budget is spent, and log them.
 
-        Stopping the iteration, Ctrl-C and SIGTERM lose nothing: the next run resumes.
+        Stopping the iteration and signals lose nothing: the next run resumes. The first signal, or
+        the end of the session, lets the workers write checkpoints of their trials.
 
         Args:
             hardware: The kind of device that each worker must find.
             backend: The Keras backend of the workers.
             worker_command: The program that a worker runs; ``--fd N`` is added.
             before_workers: As of :func:`~effv2_tune.search.loop.run_study`.
+            stop: Ends the run early; signals alone do if left out.
 
         Raises:
             TuneError: A worker refuses to work, or has another device or other images than before;
                 the database fails.
-            KeyboardInterrupt: On Ctrl-C and SIGTERM, after all leases were given back.
+            StudyInterrupt: After a first signal, once all leases were given back.
+            KeyboardInterrupt: On a second signal.
         """
+        stop = StopRequest() if stop is None else stop
+        is_interrupted = False
         spec = WorkerSpec.of(
             self.plan,
             base=self._base,
@@ -145,7 +152,13 @@ class OpenStudy:
         )
         pool = local_pool(spec, count=self.plan.workers, out=self.out)
         failures = database_errors(self._place)
-        with failures, termination_interrupts(), pool, self._engine() as engine:
+        with (
+            failures,
+            signals_stop(stop, is_deferred=True),
+            self.storage.supervised(),
+            pool,
+            self._engine() as engine,
+        ):
             # The last run may have been killed between the end of a trial and this step.
             self._delete_expired(pool)
             stream = run_study(
@@ -158,6 +171,7 @@ class OpenStudy:
                 memory_limit=int(_LEEWAY * MEMORY_SHARE * usable_bytes() / self.plan.workers),
                 set_aside=pool.set_aside,
                 before_workers=before_workers,
+                stop=stop,
             )
             first: list[Event] = [VersionDamaged(note=note) for note in self._notes]
             first += [] if self._changes is None else [self._changes]
@@ -169,7 +183,10 @@ class OpenStudy:
                         check_batches(self.plan, event.data, event.environment.device_count)
                     if isinstance(event, TrialEnded):
                         self._delete_expired(pool)
+                    is_interrupted |= isinstance(event, StudyInterrupted)
                     yield event
+        if is_interrupted and stop.signal is not None:
+            raise StudyInterrupt
 
     def _with_backups(self, stream: Iterator[Event]) -> Iterator[Event]:
         """Back up the database after every few ended trials, and at the end."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -27,6 +27,14 @@ if TYPE_CHECKING:
 _MEGA = 1_000_000
 
 
+class ProgressConsole(Console):
+    """A console that prints no more once its reader is gone, where Rich ends the process."""
+
+    def on_broken_pipe(self) -> None:
+        """Be quiet."""
+        self.quiet = True
+
+
 def show_progress(
     events: Generator[Event], plan: StudyPlan, console: Console | None = None
 ) -> None:
@@ -37,7 +45,7 @@ def show_progress(
         plan: Of that study.
         console: The output; stderr if left out.
     """
-    console = Console(stderr=True, highlight=False) if console is None else console
+    console = ProgressConsole(stderr=True, highlight=False) if console is None else console
     with closing(events), _Bars(console) as bars:
         progress = StudyProgress(plan, console, bars)
         for event in events:
@@ -78,9 +86,10 @@ class StudyProgress:
 
     def show(self, event: Event) -> None:
         """Print the lines of an event, and move the bars."""
-        for line in self._lines(event):
-            self._console.print(printable(line), markup=False, soft_wrap=True)
-        self._move_bars(event)
+        with _unless_closed(self._console):
+            for line in self._lines(event):
+                self._console.print(printable(line), markup=False, soft_wrap=True)
+            self._move_bars(event)
 
     def _lines(self, event: Event) -> Iterator[str]:
         if isinstance(event, happened.StudyStarted):
@@ -130,6 +139,8 @@ class StudyProgress:
             yield from self._downloads.lines(event)
         elif isinstance(event, happened.LeaseLost):
             yield f"trial {event.trial}: taken over by another supervisor"
+        else:
+            yield from _interruption_lines(event)
 
     def _label(self, event: happened.BucketCompiled) -> str:
         """The bucket's short name, with what differs from others of the same name."""
@@ -210,7 +221,9 @@ class TrainingProgress:
     def __init__(self, epochs: int, quality: str, console: Console | None = None) -> None:
         self._epochs = epochs
         self._quality = quality
-        self._console = Console(stderr=True, highlight=False) if console is None else console
+        self._console = (
+            ProgressConsole(stderr=True, highlight=False) if console is None else console
+        )
         self._bars = _Bars(self._console)
 
     def __enter__(self) -> Self:
@@ -225,8 +238,17 @@ class TrainingProgress:
 
     def show(self, event: Any) -> None:
         """Print a message of the trainer: its notes, and its epoch if it has one."""
+        with _unless_closed(self._console):
+            self._show(event)
+
+    def note(self, text: str) -> None:
+        """Print a remark."""
+        with _unless_closed(self._console):
+            self._console.print(printable(text), markup=False, soft_wrap=True)
+
+    def _show(self, event: Any) -> None:
         for note in getattr(event, "notes", ()):
-            self._console.print(printable(note), markup=False, soft_wrap=True)
+            self.note(note)
         epoch: Epoch | None = getattr(event, "epoch", None)
         if epoch is None or isinstance(epoch, int):
             return
@@ -286,6 +308,15 @@ def _database_line(event: happened.BackupFailed | happened.VersionDamaged) -> st
     return f"the backup of the database was not written: {event.reason}; the study continues"
 
 
+@contextmanager
+def _unless_closed(console: Console) -> Iterator[None]:
+    """Print no more once the terminal is gone: that ends no training."""
+    try:
+        yield
+    except OSError:
+        console.quiet = True
+
+
 def _start(event: happened.StudyStarted) -> str:
     if not (event.known or event.unfinished):
         return "starts"
@@ -295,6 +326,17 @@ def _start(event: happened.StudyStarted) -> str:
     return f"resuming after {pluralized(event.known, 'trial')}" + (
         f", with {unfinished}" if event.unfinished else ""
     )
+
+
+def _interruption_lines(event: Event) -> Iterator[str]:
+    if isinstance(event, happened.StudyInterrupted):
+        yield (
+            f"{event.reason}: running trials have {event.grace_seconds:.0f} s to write a checkpoint"
+        )
+    elif isinstance(event, happened.TrialInterrupted) and event.step is None:
+        yield f"trial {event.trial}: no checkpoint in time; it resumes from the one before"
+    elif isinstance(event, happened.TrialInterrupted):
+        yield f"trial {event.trial}: checkpoint of step {event.step} written"
 
 
 def _device(event: happened.WorkerReady) -> str:

@@ -24,12 +24,25 @@ def report_input(record: StudyRecord, *, folder: str, written: str = "") -> Repo
     return ReportInput(
         name=plan.name,
         quality=plan.quality,
-        trials=record.trials,
+        trials=record.shown_trials(),
         facts=_facts(record),
-        ended_by="" if ended is None else ended.reason,
+        ended_by=ended.reason if ended and record.activity.state == "ended" else "",
+        activity=activity_sentence(record),
         folder=folder,
         written=written,
     )
+
+
+def activity_sentence(record: StudyRecord) -> str:
+    """Whether a study is running or interrupted, and since when; why, where it has ended."""
+    activity, ended = record.activity, record.ended_by
+    since = "" if activity.since is None else f" since {activity.since:%Y-%m-%d %H:%M:%S} UTC"
+    if activity.state == "running":
+        return f"running{since}"
+    if activity.state == "interrupted":
+        how = f": {record.command}" if record.command else " with the program that ran it"
+        return f"interrupted{since}; resume it{how}"
+    return "" if ended is None else f"ended: {ended.reason}"
 
 
 def _facts(record: StudyRecord) -> dict[str, str]:

@@ -20,7 +20,7 @@ from effv2_tune.session.location import (
     is_database,
     shown,
 )
-from effv2_tune.session.report_input import report_input
+from effv2_tune.session.report_input import activity_sentence, report_input
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,24 +86,27 @@ class Results:
         return not self.has_front or (ended is not None and ended.kind == "failing")
 
     @property
-    def has_ended(self) -> bool:
-        """Whether the study's budget is spent."""
-        return self.record.ended_by is not None
+    def is_running(self) -> bool:
+        """Whether a supervisor works on the study."""
+        return self.record.activity.state == "running"
 
     def frame(self) -> pd.DataFrame:
         """All trials, one row each, those on the Pareto front first; with units in the names."""
         from effv2_tune.report.table import to_frame
 
-        return to_frame(self.record.trials, self.analysis.front)
+        return to_frame(self.input.trials, self.analysis.front)
 
     def status(self) -> dict[str, Any]:
         """State, counts and Pareto front as plain data."""
         from effv2_tune.report.table import trial_rows
 
-        rows = trial_rows(self.record.trials, self.analysis.front)
-        ended = self.record.ended_by
+        rows = trial_rows(self.input.trials, self.analysis.front)
+        ended, activity = self.record.ended_by, self.record.activity
         return {
             "study": self.record.plan.name,
+            "state": activity.state,
+            "since": None if activity.since is None else activity.since.isoformat(),
+            "command": self.record.command or None,
             "ended_by": None if ended is None else ended.reason,
             "quality": self.record.plan.quality,
             "states": dict(self.analysis.states),
@@ -112,6 +115,7 @@ class Results:
                 "machines": self.analysis.timing_outliers.machines,
             },
             "running": [_plain(row) for row in rows if row["state"] == "running"],
+            "interrupted": [_plain(row) for row in rows if row["state"] == "interrupted"],
             "front": [_plain(row) for row in rows if row["on_front"]],
             "contradictions": list(self.record.contradictions),
         }
@@ -137,26 +141,25 @@ class Results:
         from effv2_tune.report.text import search_sentence, state_sentence
 
         console = Console(highlight=False, soft_wrap=True)
-        ended = self.record.ended_by
         console.print(f"{self.record.plan.name}: {search_sentence(self.analysis)}", markup=False)
         console.print(state_sentence(self.analysis), markup=False)
         for sentence in self.analysis.timing_outliers.sentences():
             console.print(sentence, markup=False)
-        for trial in self.record.trials:
-            if trial.state == "running":
+        for trial in self.input.trials:
+            if trial.state in ("running", "interrupted"):
                 done = f"epoch {len(trial.curve)}"
                 total = "" if trial.recipe is None else f" of {trial.recipe.epochs}"
-                console.print(f"running: trial {trial.number}, {done}{total}", markup=False)
+                console.print(f"{trial.state}: trial {trial.number}, {done}{total}", markup=False)
         for sentence in self.record.contradictions:
             console.print(f"note: {sentence}", markup=False)
-        console.print("not ended" if ended is None else f"ended: {ended.reason}", markup=False)
+        console.print(activity_sentence(self.record), markup=False)
         self.print_front()
 
     def trials_as(self, form: str) -> str:
         """Every trial as ``table``, ``csv`` or ``json`` text."""
         from effv2_tune.report.table import parameter_names, trial_rows
 
-        trials = self.record.trials
+        trials = self.input.trials
         if form == "json":
             rows = trial_rows(trials, self.analysis.front)
             return json.dumps([_plain(row) for row in rows], indent=2) + "\n"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import html
+import shlex
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from effv2_tune.errors import TuneError
+from effv2_tune.interruption import StopRequest
 from effv2_tune.report.quantities import pluralized
 from effv2_tune.session.location import RUNS, as_arguments, make_folder, shown
 from effv2_tune.session.picking import pick_trial, to_training_run
@@ -46,11 +48,13 @@ class Study:
         out: Folder of the study; ``runs/<name>`` if left out.
         storage: Database URL for several machines; SQLite in ``out`` if left out.
         warm_start: Folder of an earlier study, whose Pareto front is tried first.
+        session_hours: Hours after which :meth:`run` saves the running trials and returns.
 
     Attributes:
         plan: As given.
         base: As given.
         out: As given.
+        command: The command that runs it; empty where it was not loaded from a file.
     """
 
     def __init__(
@@ -61,6 +65,7 @@ class Study:
         out: str | Path | None = None,
         storage: str | None = None,
         warm_start: str | Path | None = None,
+        session_hours: float | None = None,
     ) -> None:
         self.plan = plan
         self.base = Path.cwd() if base is None else base
@@ -68,6 +73,8 @@ class Study:
         self._storage = storage
         self._warm_start = warm_start
         self._loaded: LoadedPlan | None = None
+        self._session_hours = session_hours
+        self.command = ""
 
     @classmethod
     def load(
@@ -80,6 +87,7 @@ class Study:
         hours: float | None = None,
         workers: int | None = None,
         warm_start: str | Path | None = None,
+        session_hours: float | None = None,
     ) -> Study:
         """Read a study file, or a shipped study by its name.
 
@@ -88,9 +96,10 @@ class Study:
             out: Folder of the study; ``runs/<name>`` if left out.
             storage: Database URL for several machines; SQLite in ``out`` if left out.
             trials: Instead of the file's ``trials:``.
-            hours: Instead of the file's ``hours:``.
+            hours: Instead of the file's ``hours:``; a total over all runs.
             workers: Instead of the file's ``workers:``.
             warm_start: Folder of an earlier study, whose Pareto front is tried first.
+            session_hours: Hours after which :meth:`run` saves the running trials and returns.
 
         Raises:
             MistakesError: With everything that is wrong in the file, before anything is started.
@@ -98,20 +107,39 @@ class Study:
         overrides = {"trials": trials, "hours": hours, "workers": workers}
         loaded = load_plan(study, overrides=overrides)
         session = cls(
-            loaded.plan, base=loaded.base, out=out, storage=storage, warm_start=warm_start
+            loaded.plan,
+            base=loaded.base,
+            out=out,
+            storage=storage,
+            warm_start=warm_start,
+            session_hours=session_hours,
+        )
+        session.command = _command(
+            study,
+            out=out,
+            storage=None if storage is None else shown(storage),
+            **overrides,
+            session_hours=session_hours,
         )
         session._loaded = loaded
         check_study(loaded, begun=session._begun)
         return session
 
-    def events(self) -> Generator[Event]:
+    def events(self, *, stop: StopRequest | None = None) -> Generator[Event]:
         """Run the study, or resume it, and yield its events.
 
-        Stopping the iteration (or Ctrl-C) loses nothing: the next call resumes.
+        Stopping the iteration (or Ctrl-C) loses nothing: the next call resumes. At the first
+        Ctrl-C, SIGTERM or SIGHUP, and at the end of the session, the running trials are saved.
+
+        Args:
+            stop: Ends the iteration early; its session starts now if it is left out.
 
         Raises:
             TuneError: The device cannot be used, or the folder holds another study.
+            StudyInterrupt: After a signal, once the running trials are saved.
         """
+        stop = StopRequest() if stop is None else stop
+        stop.limit_session(self._session_hours)
         from effv2_tune.search.supervisor import open_study
 
         findings = Findings(self._loaded)
@@ -124,8 +152,12 @@ class Study:
         with open_study(
             self.plan, self.out, base=self.base, storage_url=self._storage, first=first
         ) as opened:
+            opened.storage.keep("command", [str(Path.cwd()), self.command])
             yield from opened.run(
-                hardware=hardware.kind, backend=hardware.backend, before_workers=self._download
+                hardware=hardware.kind,
+                backend=hardware.backend,
+                before_workers=self._download,
+                stop=stop,
             )
 
     def _first(self) -> list[Config]:
@@ -235,11 +267,15 @@ class Study:
             ),
         ]
 
-    def run(self) -> Study:
-        """Run the study, or resume it, until its budget is spent; progress goes to stderr."""
+    def run(self, *, stop: StopRequest | None = None) -> Study:
+        """Run the study, or resume it, until its budget is spent; progress goes to stderr.
+
+        Args:
+            stop: As of :meth:`events`.
+        """
         from effv2_tune.session.progress import show_progress
 
-        show_progress(self.events(), self.plan)
+        show_progress(self.events(stop=stop), self.plan)
         return self
 
     def results(self) -> Results:
@@ -287,3 +323,13 @@ class Study:
     def __repr__(self) -> str:
         """Name and folder."""
         return f"Study({self.plan.name!r}, out={str(self.out)!r})"
+
+
+def _command(study: str | Path, **options: Any) -> str:
+    """The command line that runs a study with these options, from the working directory."""
+    words = ["effv2-tune", "run", str(study)]
+    for name, value in options.items():
+        if value is not None:
+            text = f"{value:g}" if isinstance(value, float) else str(value)
+            words += [f"--{name.replace('_', '-')}", text]
+    return shlex.join(words)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from effv2_tune.errors import TuneError
 from effv2_tune.host import choose_hardware, probe_host, probe_packages
-from effv2_tune.report.console import Console
+from effv2_tune.interruption import StopRequest, StudyInterrupt, signals_stop
 from effv2_tune.session.location import RUNS, check_folder, make_folder
 from effv2_tune.session.preflight import check_training
 from effv2_tune.study.training_run import load_training_run
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from effv2_tune.host import Hardware
+    from effv2_tune.report.console import Console
+    from effv2_tune.session.progress import TrainingProgress
     from effv2_tune.study.training_run import TrainingRun
 
 _TWO_SIDED = 2.0
@@ -39,32 +42,62 @@ class TrainingSession:
         run: What is trained.
         base: Folder that its relative paths start from.
         out: Folder of its results; ``runs/<name>`` if left out.
+        session_hours: Hours after which :meth:`run` writes a checkpoint and returns.
+
+    Attributes:
+        out: As given.
+        command: The command that runs it; empty where it was not loaded from a file.
     """
 
-    def __init__(self, run: TrainingRun, *, base: Path, out: Path | None = None) -> None:
+    def __init__(
+        self,
+        run: TrainingRun,
+        *,
+        base: Path,
+        out: Path | None = None,
+        session_hours: float | None = None,
+    ) -> None:
+        self.command = ""
+        self._session_hours = session_hours
         self._run = run
         self._base = base
         self.out = RUNS / run.name if out is None else out
         self._metrics: dict[str, Any] = {}
 
     @classmethod
-    def load(cls, file: Path, *, out: Path | None = None) -> TrainingSession:
-        """Read a training run's file.
+    def load(
+        cls, file: Path, *, out: Path | None = None, session_hours: float | None = None
+    ) -> TrainingSession:
+        """Read a training run's file; arguments as of the class.
 
         Raises:
             MistakesError: With everything that is wrong in it, or in what it names.
         """
         loaded = load_training_run(file)
         check_training(loaded)
-        return cls(loaded.run, base=loaded.base, out=out)
+        session = cls(loaded.run, base=loaded.base, out=out, session_hours=session_hours)
+        options = [] if out is None else ["--out", str(out)]
+        if session_hours is not None:
+            options += ["--session-hours", f"{session_hours:g}"]
+        session.command = shlex.join(["effv2-tune", "train", str(file), *options])
+        return session
 
-    def run(self) -> dict[str, Any]:
-        """Train, or resume; returns the content of ``metrics.json``.
+    def run(self, *, stop: StopRequest | None = None) -> dict[str, Any] | None:
+        """Train, or resume.
+
+        Args:
+            stop: Ends the training early; its session starts now if it is left out.
+
+        Returns:
+            The content of ``metrics.json``; None where the session ended before the training.
 
         Raises:
             TuneError: The device cannot be used, the folder holds another run, or the images are
                 not those that the recipe was found on.
+            StudyInterrupt: After a signal, once a checkpoint is written.
         """
+        stop = StopRequest() if stop is None else stop
+        stop.limit_session(self._session_hours)
         run = self._run
         hardware = choose_hardware(run.hardware, run.backend, probe_host(), probe_packages())
         check_folder(self.out)
@@ -81,19 +114,42 @@ class TrainingSession:
         with (
             _redirected_to(self.out / "train.log") as terminal,
             TrainingProgress(run.recipe.epochs, run.quality, terminal) as progress,
+            signals_stop(stop),
         ):
-            from effv2_tune.training import train
+            is_done = self._train(hardware, progress, stop)
+        if is_done:
+            return self._metrics
+        if stop.signal is not None:
+            raise StudyInterrupt
+        return None
 
+    def _train(self, hardware: Hardware, progress: TrainingProgress, stop: StopRequest) -> bool:
+        """Train; whether to the end."""
+        from effv2_tune.training import train
+        from effv2_tune.training.attempt import TrainingStoppedError
+        from effv2_tune.workers.messages import Compiled
+
+        def show(event: object) -> None:
+            # Until then nothing is lost by an exception, and nobody polls.
+            stop.is_deferred = stop.is_deferred or isinstance(event, Compiled)
+            progress.show(event)
+
+        found = self._run.provenance
+        try:
             result = train(
-                run.full_recipe(),
+                self._run.full_recipe(),
                 out=self.out,
                 base=self._base,
                 hardware=hardware.kind,
-                on_event=progress.show,
-                data_digest=None if run.provenance is None else run.provenance.data_digest,
+                on_event=show,
+                data_digest=None if found is None else found.data_digest,
+                should_stop=stop.is_due,
             )
+        except TrainingStoppedError as stopped:
+            progress.note(f"{stop.reason}: checkpoint of step {stopped.step} written")
+            return False
         self._metrics = result.metrics
-        return self._metrics
+        return True
 
     def summary_lines(self) -> list[str]:
         """The test scores, compared with the validation scores of the search."""
@@ -152,6 +208,8 @@ def _redirected_to(log: Path) -> Iterator[Console]:
 
     They write to file descriptors 1 and 2 before any setting reaches them.
     """
+    from effv2_tune.session.progress import ProgressConsole
+
     sys.stdout.flush()
     sys.stderr.flush()
     outside = {descriptor: os.dup(descriptor) for descriptor in (1, 2)}
@@ -162,7 +220,7 @@ def _redirected_to(log: Path) -> Iterator[Console]:
         ):
             for descriptor in outside:
                 os.dup2(stream.fileno(), descriptor)
-            yield Console(file=terminal, highlight=False)
+            yield ProgressConsole(file=terminal, highlight=False)
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

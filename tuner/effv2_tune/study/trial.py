@@ -12,8 +12,11 @@ from effv2_tune.study.bucket import BucketKey
 from effv2_tune.study.recipe import Recipe
 
 #: ``running`` until it ends; ``pruned`` at a rung; ``infeasible``: does not fit the device;
-#: ``diverged``: its loss became NaN; ``failed`` for a reason outside the recipe.
-TrialState = Literal["running", "complete", "pruned", "infeasible", "diverged", "failed"]
+#: ``diverged``: its loss became NaN; ``failed`` for a reason outside the recipe. Results show a
+#: running trial that no supervisor holds as ``interrupted``; no record has that state.
+TrialState = Literal[
+    "running", "complete", "pruned", "infeasible", "diverged", "failed", "interrupted"
+]
 
 
 #: Relative deviation of a trial's step time from its bucket's above which it is an outlier.

@@ -35,6 +35,24 @@ if TYPE_CHECKING:
 
     OnEvent = Callable[[Compiled | EpochEnded], None]
     ShouldContinue = Callable[[RungReached], bool]
+    ShouldStop = Callable[[float], bool]
+
+
+class TrainingStoppedError(Exception):
+    """A trial was stopped on request, after its checkpoint was written.
+
+    Attributes:
+        step: Of the checkpoint.
+    """
+
+    def __init__(self, step: int = 0) -> None:
+        super().__init__(step)
+        self.step = step
+
+
+def never_stop(_seconds: float) -> bool:
+    """Train to the end: no trial is stopped."""
+    return False
 
 
 @dataclass(frozen=True)
@@ -119,24 +137,47 @@ class TrialAttempt:
         self._started = started
         self._saved = time.perf_counter()
         self._saving_seconds = 0.0
+        self._should_stop: ShouldStop = never_stop
+        self._polled = self._saved
+        self._longest_wait = self._longest_save = 0.0
 
     @property
     def _wall(self) -> float:
         return time.perf_counter() - self._started
 
-    def train(self, on_event: OnEvent, should_continue: ShouldContinue) -> Finished:
+    def train(
+        self, on_event: OnEvent, should_continue: ShouldContinue, should_stop: ShouldStop
+    ) -> Finished:
         """Train to the end; arguments as of `Trainer.train_trial`."""
+        self._should_stop = should_stop
+        self._polled = time.perf_counter()
+        try:
+            return self._train(on_event, should_continue)
+        except TrainingStoppedError:
+            self._save()
+            raise TrainingStoppedError(self._step) from None
+
+    def _train(self, on_event: OnEvent, should_continue: ShouldContinue) -> Finished:
         progress, rungs = self._progress, self._request.rungs
         while True:
             epoch = progress.epoch
-            if epoch in rungs and progress.step == 0 and not should_continue(self._rung()):
-                return self._end("pruned", reason=f"Pruned at epoch {epoch}: others do better")
+            if epoch in rungs and progress.step == 0:
+                if not should_continue(self._rung()):
+                    return self._end("pruned", reason=f"Pruned at epoch {epoch}: others do better")
+                self._polled = time.perf_counter()  # waiting for a decision can be interrupted
+            self._stop_if_requested()
             if epoch == self._recipe.epochs:
                 return self._complete()
             if not self._train_epoch():
                 return self._end("diverged", reason=f"The loss became NaN in epoch {epoch + 1}")
-            times = self._times()
-            on_event(EpochEnded(trial=self._request.trial, epoch=progress.curve[-1], times=times))
+            on_event(
+                EpochEnded(
+                    trial=self._request.trial,
+                    epoch=progress.curve[-1],
+                    times=self._times(),
+                    stop_seconds=self._stop_seconds,
+                )
+            )
             self._save_if_due()
 
     def _rung(self) -> RungReached:
@@ -164,6 +205,7 @@ class TrialAttempt:
             if not math.isfinite(sums.loss):
                 return False
             if progress.step < self._epoch_steps:
+                self._stop_if_requested()
                 self._save_if_due()
         with progress.timed("evaluate"), self._lock.training():
             counts = self._steps.evaluate("validation")
@@ -188,19 +230,39 @@ class TrialAttempt:
         last = (self._progress.epoch + 1) * self._epoch_steps - 1
         return float(learning_rate_at(settings, last))
 
+    @property
+    def _step(self) -> int:
+        """Steps since the beginning of the trial."""
+        return self._progress.epoch * self._epoch_steps + self._progress.step
+
+    @property
+    def _stop_seconds(self) -> float:
+        """See :class:`EpochEnded`."""
+        return self._longest_wait + self._longest_save
+
+    def _stop_if_requested(self) -> None:
+        """Leave the training where its state is consistent, if somebody asks for it."""
+        now = time.perf_counter()
+        self._longest_wait = max(self._longest_wait, now - self._polled)
+        if self._should_stop(self._stop_seconds):
+            raise TrainingStoppedError
+        self._polled = now
+
     def _save_if_due(self) -> None:
         # A large network on a slow disk is saved less often: a twentieth of the time is enough.
         interval = self._context.checkpoint_seconds * max(1.0, self._saving_seconds)
+        if time.perf_counter() - self._saved >= interval:
+            self._save()
+
+    def _save(self) -> None:
         before = time.perf_counter()
-        if before - self._saved < interval:
-            return
         with self._progress.timed("checkpoint"):
-            step = self._progress.epoch * self._epoch_steps + self._progress.step
             state = self._steps.read()
             checkpoint = self._progress.checkpoint(state, self._provenance, wall=self._wall)
-            self._folder.save(step, checkpoint)
+            self._folder.save(self._step, checkpoint)
         self._saved = time.perf_counter()
         self._saving_seconds = self._saved - before
+        self._longest_save = max(self._longest_save, self._saving_seconds)
 
     def _complete(self) -> Finished:
         progress = self._progress

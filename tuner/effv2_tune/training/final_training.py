@@ -18,6 +18,7 @@ from effv2_tune.host import choose_hardware, probe_host, probe_packages
 from effv2_tune.network import stock_model
 from effv2_tune.study.steps import planned_steps
 from effv2_tune.study.trial import Scores
+from effv2_tune.training.attempt import never_stop
 from effv2_tune.training.devices import open_device
 from effv2_tune.training.scores import scores_of, standard_error
 from effv2_tune.training.trainer import Trainer
@@ -64,6 +65,7 @@ def train(
     hardware: Kind | None = None,
     on_event: Callable[[Compiled | EpochEnded | Noted], None] | None = None,
     data_digest: str | None = None,
+    should_stop: Callable[[float], bool] = never_stop,
 ) -> TrainResult:
     """Run the final training of a recipe, or resume it.
 
@@ -79,6 +81,8 @@ def train(
         hardware: The kind of device to use; the best of this machine if left out.
         on_event: Called after compilation, after every epoch, and with notes for the user.
         data_digest: Expected digest of images and splits; not checked if left out.
+        should_stop: Called between windows of steps, with the longest time in seconds that it has
+            taken so far to write a checkpoint and stop; whether to do so now.
 
     Returns:
         The test scores and the paths of all files. A finished run is not repeated.
@@ -87,6 +91,7 @@ def train(
         TuneError: The device, the data or the weights are not available; ``data_digest`` differs;
             ``out`` holds a run of another recipe; or the recipe diverged or does not fit the
             device.
+        TrainingStoppedError: ``should_stop`` returned True; the same call resumes.
     """
     out = Path(out)
     previous = _previous_result(recipe, out)
@@ -99,7 +104,9 @@ def train(
         trial=0, recipe=recipe, rungs=(), step_seconds=None, checkpoint=out / "checkpoints"
     )
     notify = on_event or (lambda _: None)
-    finished = trainer.train_trial(request, on_event=notify, should_continue=lambda _: True)
+    finished = trainer.train_trial(
+        request, on_event=notify, should_continue=lambda _: True, should_stop=should_stop
+    )
     if finished.outcome != "complete":
         raise TuneError(
             f"The training ended {finished.outcome}: {finished.reason}.",

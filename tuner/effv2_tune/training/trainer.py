@@ -15,7 +15,12 @@ from effv2_tune.study.recipe import image_changes
 from effv2_tune.study.steps import steps_per_epoch
 from effv2_tune.study.trial import Times
 from effv2_tune.training import process_memory
-from effv2_tune.training.attempt import TrainingContext, TrialAttempt
+from effv2_tune.training.attempt import (
+    TrainingContext,
+    TrainingStoppedError,
+    TrialAttempt,
+    never_stop,
+)
 from effv2_tune.training.compiled import CompiledBucket
 from effv2_tune.training.features.extraction import ExtractionContext, FeatureExtractor
 from effv2_tune.training.machine_lock import MachineLock
@@ -28,7 +33,7 @@ if TYPE_CHECKING:
     from effv2_tune.data import Dataset
     from effv2_tune.study.bucket import BucketKey
     from effv2_tune.study.recipe import Recipe
-    from effv2_tune.training.attempt import OnEvent, ShouldContinue
+    from effv2_tune.training.attempt import OnEvent, ShouldContinue, ShouldStop
     from effv2_tune.training.devices import Device
     from effv2_tune.training.features.feature_set import FeatureSet
     from effv2_tune.training.scores import Counts
@@ -100,7 +105,12 @@ class Trainer:
         return bucket_key(recipe, self._facts, placement)
 
     def train_trial(
-        self, request: Train, *, on_event: OnEvent, should_continue: ShouldContinue
+        self,
+        request: Train,
+        *,
+        on_event: OnEvent,
+        should_continue: ShouldContinue,
+        should_stop: ShouldStop = never_stop,
     ) -> Finished:
         """Train a recipe, or resume an interrupted trial.
 
@@ -108,6 +118,8 @@ class Trainer:
             request: The recipe, and the folder of its checkpoints.
             on_event: Called when the bucket is compiled, and after every epoch.
             should_continue: Called at every rung; decides whether the trial is continued.
+            should_stop: Called between windows of steps, with the longest time in seconds that it
+                has taken to stop so far; whether to write a checkpoint and stop.
 
         Returns:
             The result. A recipe that does not fit is ``infeasible``, one whose loss becomes NaN
@@ -116,9 +128,12 @@ class Trainer:
         Raises:
             TuneError: The recipe cannot be trained on these data, or the checkpoints are those of
                 another one.
+            TrainingStoppedError: ``should_stop`` returned True, or ``should_continue`` raised it.
         """
         try:
-            return self._attempt(request, on_event, should_continue)
+            return self._attempt(request, on_event, should_continue, should_stop)
+        except TrainingStoppedError:
+            raise
         except Exception as error:
             reason = process_memory.out_of_memory_reason(error)
         # A bucket that does not even compile is not among those that are kept.
@@ -128,7 +143,7 @@ class Trainer:
         if others:
             _log.warning("Out of memory; retrying without the other compiled buckets.")
             try:
-                return self._attempt(request, on_event, should_continue)
+                return self._attempt(request, on_event, should_continue, should_stop)
             except Exception as error:
                 if not process_memory.is_out_of_memory(error):
                     raise
@@ -201,7 +216,11 @@ class Trainer:
         return features
 
     def _attempt(
-        self, request: Train, on_event: OnEvent, should_continue: ShouldContinue
+        self,
+        request: Train,
+        on_event: OnEvent,
+        should_continue: ShouldContinue,
+        should_stop: ShouldStop,
     ) -> Finished:
         started = time.perf_counter()
         recipe = request.recipe
@@ -231,7 +250,7 @@ class Trainer:
         attempt = TrialAttempt(
             self._context, request, bucket=bucket, key=key, progress=progress, started=started
         )
-        return attempt.train(on_event, should_continue)
+        return attempt.train(on_event, should_continue, should_stop)
 
     def _ensure_step_time(
         self, request: Train, bucket: CompiledBucket, progress: TrialProgress

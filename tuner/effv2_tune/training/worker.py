@@ -10,12 +10,23 @@ import signal
 import threading
 import traceback
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from effv2_tune.data import describe
 from effv2_tune.errors import EXIT_DONE, EXIT_FAILED, TuneError
+from effv2_tune.interruption import INTERRUPTING
 from effv2_tune.study.trial import Times
-from effv2_tune.workers.messages import Decision, Finished, Measure, Prepare, Ready, Refused, Train
+from effv2_tune.workers.messages import (
+    Decision,
+    Finished,
+    Measure,
+    Prepare,
+    Ready,
+    Refused,
+    Stop,
+    Stopped,
+    Train,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +39,7 @@ class Channel:
     """The worker's end of the pipe.
 
     A thread reads it all the time: when the supervisor is gone, this process exits at once, even
-    in the middle of a step.
+    in the middle of a step. A request to stop is a flag, which training polls.
 
     Args:
         connection: Carries pickled values of `workers.messages`, both ways.
@@ -37,12 +48,16 @@ class Channel:
     def __init__(self, connection: Connection[Any, Any]) -> None:
         self._connection = connection
         self._received: queue.SimpleQueue[ToWorker] = queue.SimpleQueue()
+        self._stop = threading.Event()
         threading.Thread(target=self._read, name="supervisor", daemon=True).start()
 
     def _read(self) -> None:
         try:
             while True:
-                self._received.put(self._connection.recv())
+                message = self._connection.recv()
+                if isinstance(message, Stop):
+                    self._stop.set()
+                self._received.put(message)
         except (EOFError, OSError):
             # Not sys.exit: the main thread may be inside a step, and nothing is left to clean up.
             os._exit(EXIT_DONE)
@@ -58,10 +73,28 @@ class Channel:
         except OSError:
             os._exit(EXIT_DONE)
 
+    def should_stop(self, _seconds: float = 0.0) -> bool:
+        """Whether the supervisor has asked to stop."""
+        return self._stop.is_set()
+
+    def confirm_stop(self, stopped: Stopped) -> NoReturn:
+        """Confirm that training has stopped, and wait for the end of the pipe."""
+        self.send(stopped)
+        while True:
+            self.receive()
+
     def decide(self, rung: RungReached) -> bool:
-        """Report a rung and wait for the decision whether to continue."""
+        """Report a rung and wait for the decision whether to continue.
+
+        Raises:
+            TrainingStoppedError: The supervisor asks to stop instead.
+        """
+        from effv2_tune.training.attempt import TrainingStoppedError
+
         self.send(rung)
         decision = self.receive()
+        if isinstance(decision, Stop):
+            raise TrainingStoppedError
         if not isinstance(decision, Decision) or decision.trial != rung.trial:
             raise RuntimeError(f"Expected a decision on trial {rung.trial}, got {decision!r}")
         return decision.go_on
@@ -93,6 +126,8 @@ def serve(channel: Channel) -> int:
     )
     while True:
         request = channel.receive()
+        if channel.should_stop():
+            channel.confirm_stop(Stopped())
         if isinstance(request, Train):
             channel.send(train_or_report(trainer, request, channel))
         elif isinstance(request, Measure):
@@ -122,10 +157,18 @@ def _prepare(request: Prepare) -> Trainer:
 
 def train_or_report(trainer: Trainer, request: Train, channel: Channel) -> Finished:
     """Train; an error becomes a failed trial, with the reason."""
+    from effv2_tune.training.attempt import TrainingStoppedError
     from effv2_tune.training.process_memory import resident_bytes
 
     try:
-        return trainer.train_trial(request, on_event=channel.send, should_continue=channel.decide)
+        return trainer.train_trial(
+            request,
+            on_event=channel.send,
+            should_continue=channel.decide,
+            should_stop=channel.should_stop,
+        )
+    except TrainingStoppedError as stopped:
+        channel.confirm_stop(Stopped(trial=request.trial, step=stopped.step))
     except TuneError as error:
         reason = str(error).replace("\n", " ")
     except Exception as error:
@@ -149,8 +192,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--fd", type=int, required=True, help="of a multiprocessing Connection")
     descriptor = parser.parse_args(arguments).fd
     logging.basicConfig(format="%(message)s")
-    # Ctrl-C reaches every process of the terminal: the supervisor decides, and closes the pipe.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A terminal, a scheduler or a container may signal all of its processes: the supervisor
+    # decides, asks for a checkpoint, and closes the pipe.
+    for each in INTERRUPTING:
+        signal.signal(each, signal.SIG_IGN)
     return serve(Channel(Connection(descriptor)))
 
 

@@ -139,11 +139,20 @@ class Noted(Value):
 
 
 class EpochEnded(Value):
-    """From a worker: an epoch has ended."""
+    """From a worker: an epoch has ended.
+
+    Attributes:
+        trial: Its number.
+        epoch: The epoch.
+        times: Where the time went, over all attempts.
+        stop_seconds: The longest time that the worker has taken so far from one moment at which it
+            can stop to the next, and then to write a checkpoint.
+    """
 
     trial: int
     epoch: Epoch
     times: Times
+    stop_seconds: float = 0.0
 
 
 class RungReached(Value):
@@ -160,6 +169,22 @@ class Decision(Value):
 
     trial: int
     go_on: bool
+
+
+class Stop(Value):
+    """To a worker: write a checkpoint of the running trial, confirm it, and train no more."""
+
+
+class Stopped(Value):
+    """From a worker that was asked to stop, whether or not it was training.
+
+    Attributes:
+        trial: Whose checkpoint it has written; None where there was nothing to write.
+        step: Of that checkpoint.
+    """
+
+    trial: int | None = None
+    step: int = 0
 
 
 class Finished(Value):
@@ -218,5 +243,5 @@ class Check(Value):
     figure: str
 
 
-ToWorker = Prepare | Train | Measure | Decision
-FromWorker = Ready | Compiled | EpochEnded | RungReached | Finished | Measured | Refused
+ToWorker = Prepare | Train | Measure | Decision | Stop
+FromWorker = Ready | Compiled | EpochEnded | RungReached | Finished | Stopped | Measured | Refused

@@ -64,6 +64,9 @@ class WorkerPool(Protocol):
     def restart(self, worker: int) -> None:
         """End a worker and start its replacement, which reports that it is ready."""
 
+    def stop(self) -> None:
+        """Ask all workers to write a checkpoint and to stop; each confirms it. None is replaced."""
+
     def wait(self, timeout_seconds: float) -> Sequence[tuple[int, FromWorker | WorkerExited]]:
         """The messages of all workers, as soon as there is one; none after the timeout."""
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 from effv2_tune.errors import EXIT_FAILED, TuneError
 from effv2_tune.files.checkpoint import CheckpointFolder
-from effv2_tune.workers.messages import Decision, Measure, Ready, Refused, Train
+from effv2_tune.workers.messages import Decision, Measure, Ready, Refused, Stop, Train
 from effv2_tune.workers.pool import WorkerExited, checkpoint_folder
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 #: Workers that exit in a row before they are ready; the cause is then not the trials.
 MAX_STARTUP_FAILURES = 3
 _SHUTDOWN_GRACE_SECONDS = 5.0
+#: Of workers that were asked to stop before, and had their time.
+_STOPPED_GRACE_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ class SupervisedPool:
         self._out = out
         self._workers: dict[int, _Worker] = {}
         self._startup_failures = 0
+        self._is_stopping = False
 
     def __enter__(self) -> Self:
         """Nothing is started yet."""
@@ -135,6 +138,12 @@ class SupervisedPool:
         """Kill a worker as a machine that runs out of memory does; :meth:`wait` reports it."""
         self._launcher.kill(worker)
 
+    def stop(self) -> None:
+        """Ask all workers to write a checkpoint and to stop; each confirms it. None is replaced."""
+        self._is_stopping = True
+        for worker in self._workers:
+            self._launcher.send(worker, Stop())
+
     def wait(self, timeout_seconds: float) -> Sequence[tuple[int, FromWorker | WorkerExited]]:
         """The messages of all workers; an exited worker is replaced before its exit is reported.
 
@@ -176,7 +185,8 @@ class SupervisedPool:
     def close(self) -> None:
         """End all workers."""
         self._workers.clear()
-        self._launcher.close(grace_seconds=_SHUTDOWN_GRACE_SECONDS)
+        grace = _STOPPED_GRACE_SECONDS if self._is_stopping else _SHUTDOWN_GRACE_SECONDS
+        self._launcher.close(grace_seconds=grace)
 
     def _start(self, worker: int, *, is_replacement: bool) -> None:
         self._launcher.start(worker)
@@ -191,7 +201,8 @@ class SupervisedPool:
             self._startup_failures += 1
             if self._startup_failures >= MAX_STARTUP_FAILURES:
                 raise _startup_error(process) if refusal is None else refusal.error()
-        self._start(worker, is_replacement=ended.is_ready or ended.is_replacement)
+        if not self._is_stopping:
+            self._start(worker, is_replacement=ended.is_ready or ended.is_replacement)
         step = 0
         if ended.trial is not None:
             step = CheckpointFolder(self.checkpoint(ended.trial)).newest_step()

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+from effv2_tune.commands.options import session_hours
+from effv2_tune.interruption import GRACE_SECONDS, exits_after_signals, exits_at
+
+if TYPE_CHECKING:
+    from effv2_tune.interruption import StopRequest
 
 
 @click.command(
     epilog="\b\nExamples:\n"
     "  effv2-tune train train.yaml\n"
-    "  effv2-tune train train.yaml --out models/digits --json"
+    "  effv2-tune train train.yaml --out models/digits --json\n"
+    "  effv2-tune train train.yaml --session-hours 8.5"
 )
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
@@ -19,19 +27,30 @@ import click
     type=click.Path(path_type=Path),
     help="Folder for history.csv, metrics.json and model.keras.  [default: runs/NAME]",
 )
+@session_hours
 @click.option("--json", "as_json", is_flag=True, help="Print metrics.json at the end.")
-def command(file: Path, out: Path | None, *, as_json: bool) -> None:
+@click.pass_obj
+def command(
+    stop: StopRequest, file: Path, *, out: Path | None, session_hours: float | None, as_json: bool
+) -> None:
     """Run the final training of an exported recipe.
 
     Trains the recipe in FILE, written by `effv2-tune export`, from scratch; the test images are
     used once, at the end. Writes history.csv (the learning curve), metrics.json (test accuracy,
     top-5, seconds) and model.keras (stock Keras layers; takes uint8 images). Rerun the same
-    command to resume an interrupted training.
+    command to resume an interrupted training: at Ctrl-C, SIGTERM or SIGHUP a checkpoint is written
+    first.
     """
     from effv2_tune.session.training import TrainingSession
 
-    session = TrainingSession.load(file, out=out)
-    metrics = session.run()
+    session = TrainingSession.load(file, out=out, session_hours=session_hours)
+    over = f"The session is over, and the training is not done. To continue: {session.command}"
+    stop.limit_session(session_hours)
+    with exits_at(stop.ends_at, over), exits_after_signals(GRACE_SECONDS):
+        metrics = session.run(stop=stop)
+    if metrics is None:
+        click.echo(over, err=True)
+        return
     if as_json:
         click.echo(json.dumps(metrics, indent=2))
     else:

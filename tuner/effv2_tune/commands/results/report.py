@@ -53,4 +53,7 @@ def command(
     path = results.folder / "report.html" if output is None else output
     results.report(path)
     click.echo(str(path))
-    click.echo(f"Next: effv2-tune export {results.arguments} --pick knee -o train.yaml", err=True)
+    if results.has_front:
+        click.echo(
+            f"Next: effv2-tune export {results.arguments} --pick knee -o train.yaml", err=True
+        )

@@ -25,12 +25,14 @@ _WATCH_SECONDS = 5.0
 )
 @study_location
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--watch", is_flag=True, help="Refresh every few seconds until the study ends.")
+@click.option("--watch", is_flag=True, help="Refresh every few seconds while the study is running.")
 def command(folder: str | Path, *, name: str | None, as_json: bool, watch: bool) -> int:
     """Show the Pareto front and the running trials.
 
-    Reads the study in FOLDER (its name alone finds it in runs/; or the URL of its database).
-    Read-only: safe while the study is running. With --watch and --json, each refresh is one line.
+    Reads the study in FOLDER (its name alone finds it in runs/; or the URL of its database), and
+    shows whether it is running, was interrupted (since when, and the command that resumes it) or
+    has ended (why). Read-only: safe while the study is running. With --watch and --json, each
+    refresh is one line.
     """
     from effv2_tune.report.console import Console
     from effv2_tune.session.results import Results
@@ -38,14 +40,14 @@ def command(folder: str | Path, *, name: str | None, as_json: bool, watch: bool)
     try:
         while True:
             results = Results(folder, name=name)
-            has_ended = results.has_ended
+            is_running = results.is_running
             if as_json:
                 click.echo(json.dumps(results.status(), indent=None if watch else 2))
             else:
                 if watch:
                     Console().clear()
                 results.print_status()
-            if not watch or has_ended:
+            if not watch or not is_running:
                 return EXIT_DONE
             time.sleep(_WATCH_SECONDS)
     except KeyboardInterrupt:

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from effv2_tune.commands.options import COUNT, POSITIVE
+from effv2_tune.commands.options import COUNT, POSITIVE, session_hours
 from effv2_tune.errors import EXIT_DONE, EXIT_FAILED
+from effv2_tune.interruption import StudyInterrupt, exits_after_signals, exits_at
+
+if TYPE_CHECKING:
+    from effv2_tune.interruption import StopRequest
+    from effv2_tune.session.results import Results
+    from effv2_tune.session.study import Study
 
 
 @click.command(
     epilog="\b\nExamples:\n"
     "  effv2-tune run quickstart\n"
     "  effv2-tune run study.yaml --trials 50 --hours 2\n"
+    "  effv2-tune run study.yaml --session-hours 8.5\n"
     "  effv2-tune run study.yaml --dry-run"
 )
 @click.argument("study")
@@ -35,6 +43,7 @@ from effv2_tune.errors import EXIT_DONE, EXIT_FAILED
     metavar="H",
     help="Hours of running in all, including earlier runs.",
 )
+@session_hours
 @click.option(
     "--warm-start",
     type=click.Path(path_type=Path),
@@ -45,7 +54,9 @@ from effv2_tune.errors import EXIT_DONE, EXIT_FAILED
     "--dry-run", is_flag=True, help="Check everything and print what would run, without running it."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the Pareto front as JSON at the end.")
+@click.pass_obj
 def command(
+    stop: StopRequest,
     study: str,
     *,
     out: Path | None,
@@ -53,6 +64,7 @@ def command(
     workers: int | None,
     trials: int | None,
     hours: float | None,
+    session_hours: float | None,
     warm_start: Path | None,
     dry_run: bool,
     as_json: bool,
@@ -60,8 +72,9 @@ def command(
     """Run a study, or resume it.
 
     STUDY is a YAML file or the name of a shipped study. All errors are reported before anything is
-    started. Ctrl-C loses nothing: rerun the same command to resume. At the end the Pareto front is
-    printed, and a report is written into the study's folder.
+    started. At the end the Pareto front is printed, and a report is written into the study's
+    folder. Ctrl-C, SIGTERM and SIGHUP do so too, after they have saved the running trials: rerun
+    the same command to resume. A second one ends it at once.
     """
     from effv2_tune.session.study import Study
 
@@ -73,21 +86,40 @@ def command(
         hours=hours,
         workers=workers,
         warm_start=warm_start,
+        session_hours=session_hours,
     )
     if dry_run:
         for line in loaded.dry_run_lines():
             click.echo(line)
         return EXIT_DONE
-    loaded.run()
-    results = loaded.results()
-    if as_json:
-        click.echo(json.dumps(results.status(), indent=2))
-    else:
-        results.print_front()
-    report = loaded.report()
-    click.echo(f"Report: {report}", err=True)
+    stop.limit_session(session_hours)
+    with exits_at(stop.ends_at, _session_over(loaded)), exits_after_signals():
+        try:
+            loaded.run(stop=stop)
+        except StudyInterrupt:
+            _show(loaded, as_json=as_json)
+            raise
+        results = _show(loaded, as_json=as_json)
+    if results.record.ended_by is None:
+        click.echo(_session_over(loaded), err=True)
+        return EXIT_DONE
     if results.has_front:
         click.echo(
             f"Next: effv2-tune export {results.arguments} --pick knee -o train.yaml", err=True
         )
     return EXIT_FAILED if results.has_failed else EXIT_DONE
+
+
+def _show(study: Study, *, as_json: bool) -> Results:
+    """Print the front, and write the report."""
+    results = study.results()
+    if as_json:
+        click.echo(json.dumps(results.status(), indent=2))
+    else:
+        results.print_front()
+    click.echo(f"Report: {study.report()}", err=True)
+    return results
+
+
+def _session_over(study: Study) -> str:
+    return f"The session is over, and the study is not done. To continue: {study.command}"

@@ -87,7 +87,8 @@ def _section_values(analysis: Analysis) -> dict[str, Any]:
     study = analysis.study
     devices = list(enumerate(analysis.devices))
     advice, commands = sections.next_commands(analysis)
-    ended = study.ended_by or ("The search has not ended yet." if analysis.states else "")
+    unended = study.activity or ("The search has not ended yet." if analysis.states else "")
+    ended = study.ended_by or unended
     spent = spent_seconds(study.trials)
     return {
         "summary": summary(analysis),

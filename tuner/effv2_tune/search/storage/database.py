@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import optuna
 import sqlalchemy as sa
+from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage, get_storage
 
 from effv2_tune.errors import EXIT_FAILED, TuneError
 from effv2_tune.host import install_command
 from effv2_tune.pareto import Objective, standard_reference
 from effv2_tune.search.storage import records
+from effv2_tune.search.storage.activity import SECONDS, SUPERVISOR
 from effv2_tune.search.storage.backup import write_backup
 from effv2_tune.search.storage.base import (
     OURS,
@@ -25,7 +27,7 @@ from effv2_tune.search.storage.base import (
 from effv2_tune.search.storage.consistency import contradictions
 from effv2_tune.search.storage.damage import DamagedError
 from effv2_tune.search.storage.facts import BUCKET, Facts, bucket_times, versions
-from effv2_tune.search.storage.leases import LEASES, METADATA, Leases
+from effv2_tune.search.storage.leases import LEASES, METADATA, Leases, Owner
 from effv2_tune.search.storage.optuna_study import create_study, end_trial
 from effv2_tune.search.storage.optuna_trials import check_optuna_trials
 from effv2_tune.search.storage.records import (
@@ -235,8 +237,20 @@ class DatabaseStorage:
 
     def keep_seconds(self, seconds: float, device_seconds: float) -> None:
         """Keep the duration and the device-seconds of this run."""
-        self.keep(f"seconds:{self._session}", round(seconds, 3))
+        self.keep(f"{SECONDS}{self._session}", round(seconds, 3))
         self.keep(f"device_seconds:{self._session}", round(device_seconds, 3))
+
+    @contextlib.contextmanager
+    def supervised(self) -> Iterator[None]:
+        """Record that this process runs the study, until it leaves."""
+        key = f"{SUPERVISOR}{self._session}"
+        self.keep(key, asdict(Owner.of_this_process()))
+        try:
+            yield
+        finally:
+            # Without the database, whoever reads it notices when the process has ended.
+            with contextlib.suppress(sa.exc.SQLAlchemyError, StorageInternalError):
+                self.keep(key, None)
 
     def _of_other_sessions(self, quantity: str) -> float:
         prefix = f"{OURS}{quantity}:"
@@ -410,7 +424,7 @@ def _open(url: str, limit: int | None) -> _LeasedStorage:
                 hint=f"For PostgreSQL: {install_command('postgres')}, and a URL that starts "
                 "with postgresql+psycopg://",
             ) from error
-        except (sa.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        except (sa.exc.SQLAlchemyError, StorageInternalError) as error:
             # Two supervisors that start at once create the same tables: one of them retries.
             if attempt == attempts - 1:
                 raise TuneError(

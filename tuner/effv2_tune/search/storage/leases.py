@@ -64,9 +64,11 @@ class Owner:
 
         Only the end of a process of the same boot of the same machine can be known.
         """
-        if (self.host, self.boot) != (here.host, here.boot):
-            return False
-        return _started(self.pid) != self.started
+        return self.is_local(here) and _started(self.pid) != self.started
+
+    def is_local(self, here: Owner) -> bool:
+        """Whether the process is, or was, one of the machine and boot of ``here``."""
+        return (self.host, self.boot) == (here.host, here.boot)
 
 
 class Leases:
@@ -218,6 +220,18 @@ class Leases:
         elif now - before[1] >= self._expiry:
             return "free"
         return "held" if trial_id in self._alive else "unknown"
+
+
+def read_holders(engine: sa.Engine, study_id: int) -> dict[int, Owner]:
+    """The owner of each lease that was not given back, by the id of its trial; writes nothing."""
+    query = LEASES.select().where(LEASES.c.study_id == study_id, LEASES.c.token != "")
+    if not sa.inspect(engine).has_table(LEASES.name):
+        return {}
+    with engine.connect() as connection:
+        return {
+            row.trial_id: Owner(row.host, row.boot, row.pid, row.started)
+            for row in connection.execute(query)
+        }
 
 
 def _boot() -> str:

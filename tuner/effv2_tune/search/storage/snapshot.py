@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 from effv2_tune.errors import EXIT_FAILED, TuneError
 from effv2_tune.pareto import Objective, front_of
 from effv2_tune.search.events import StudyEnded
+from effv2_tune.search.storage.activity import SECONDS, activity
 from effv2_tune.search.storage.backup import DATABASE, refuse_lost_database
 from effv2_tune.search.storage.consistency import contradictions
 from effv2_tune.search.storage.damage import (
@@ -23,6 +25,7 @@ from effv2_tune.search.storage.damage import (
 )
 from effv2_tune.search.storage.database_errors import database_errors
 from effv2_tune.search.storage.facts import Facts, bucket_times
+from effv2_tune.search.storage.leases import read_holders
 from effv2_tune.search.storage.records import RecordReader, connected, find_studies
 from effv2_tune.search.storage.urls import sqlite_read_only_url, sqlite_url, without_password
 from effv2_tune.study.bucket import DataFacts
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
+    from effv2_tune.search.storage.activity import Activity
+    from effv2_tune.search.storage.leases import Owner
     from effv2_tune.search.workload import BucketTime
     from effv2_tune.study.trial import Trial
 
@@ -53,6 +58,8 @@ class StudyRecord:
         seconds: How long it has run, over all runs.
         contradictions: Sentences about facts that contradict the records of trials, or are damaged
             and have an earlier version.
+        activity: Whether it is running.
+        command: The command that resumes it; empty where a program ran it.
     """
 
     plan: StudyPlan
@@ -64,7 +71,18 @@ class StudyRecord:
     bucket_times: Mapping[str, BucketTime]
     reference: Measurement
     seconds: float
+    activity: Activity
+    command: str = ""
     contradictions: tuple[str, ...] = ()
+
+    def shown_trials(self) -> tuple[Trial, ...]:
+        """Every trial; a running one that no supervisor holds is interrupted."""
+        return tuple(
+            trial.model_copy(update={"state": "interrupted"})
+            if trial.state == "running" and trial.number not in self.activity.training
+            else trial
+            for trial in self.trials
+        )
 
     def front(self) -> list[int]:
         """Numbers of the trials on the Pareto front, fastest first."""
@@ -92,11 +110,13 @@ def read_study(location: Path | str, *, name: str | None = None) -> StudyRecord:
         studies = _studies(engine, location)
         check_integrity(engine)
         chosen = _choose(studies, location, name)
-        trials = RecordReader(engine, studies[chosen]).trials()
+        reader = RecordReader(engine, studies[chosen])
+        trials = reader.trials()
         facts, notes = Facts(engine, studies[chosen], chosen).read_with_notes()
         if "plan" not in facts:
             raise _no_study(location, f"study {chosen!r} was not created by effv2-tune")
-        return _record(facts, tuple(trials), notes)
+        holders = _holders(engine, studies[chosen], reader)
+        return _record(facts, tuple(trials), holders, notes)
 
 
 def database_url(folder: Path) -> str:
@@ -104,8 +124,17 @@ def database_url(folder: Path) -> str:
     return sqlite_url(folder.resolve() / DATABASE)
 
 
+def _holders(engine: sa.Engine, study_id: int, reader: RecordReader) -> dict[int, Owner]:
+    """The supervisor that holds each running trial, by the trial's number."""
+    by_id = read_holders(engine, study_id)
+    return {number: by_id[i] for number, i in reader.unfinished().items() if i in by_id}
+
+
 def _record(
-    facts: Mapping[str, Any], trials: tuple[Trial, ...], notes: Sequence[str]
+    facts: Mapping[str, Any],
+    trials: tuple[Trial, ...],
+    holders: Mapping[int, Owner],
+    notes: Sequence[str],
 ) -> StudyRecord:
     """The record of a study.
 
@@ -126,14 +155,23 @@ def _record(
             data=images,
             bucket_times={digest: known[-1] for digest, known in times.items()},
             reference=Measurement.model_validate(facts["reference"]),
-            seconds=sum(v for k, v in facts.items() if k.startswith("seconds:")),
+            seconds=sum(v for k, v in facts.items() if k.startswith(SECONDS)),
+            activity=activity(facts, holders, is_ended=ended is not None),
+            command=_command(*facts.get("command", ("", ""))),
             contradictions=(*notes, *contrary),
         )
-    except (ValidationError, KeyError, TypeError) as error:
+    except (ValidationError, KeyError, TypeError, ValueError) as error:
         raise DamagedError(
             "A fact of the study was written by another version of effv2-tune, or is damaged: "
             f"{str(error).splitlines()[0]}."
         ) from error
+
+
+def _command(folder: str, line: str) -> str:
+    """The command line of the last run, for the present working directory."""
+    if not line or folder == str(Path.cwd()):
+        return line
+    return f"cd {shlex.quote(folder)} && {line}"
 
 
 def _read_only_url(location: Path | str) -> str:

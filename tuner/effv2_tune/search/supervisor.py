@@ -7,7 +7,6 @@ import itertools
 import json
 import os
 import shutil
-import sqlite3
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import sqlalchemy as sa
@@ -30,7 +29,12 @@ from effv2_tune.search.events import (
 from effv2_tune.search.loop import run_study
 from effv2_tune.search.retention import expired_checkpoints
 from effv2_tune.search.space_migration import change_space
-from effv2_tune.search.storage.backup import BACKUP, DATABASE, refuse_lost_database
+from effv2_tune.search.storage.backup import (
+    BACKUP,
+    DATABASE,
+    SQLITE_ERRORS,
+    refuse_lost_database,
+)
 from effv2_tune.search.storage.base import OURS
 from effv2_tune.search.storage.damage import check_integrity
 from effv2_tune.search.storage.database import DatabaseStorage
@@ -202,7 +206,7 @@ class OpenStudy:
         """Back up the database; a failure is reported, and the study continues."""
         try:
             self.storage.back_up()
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, *SQLITE_ERRORS) as error:
             yield BackupFailed(reason=getattr(error, "strerror", None) or str(error))
 
     def _engine(self) -> AbstractContextManager[Engine]:

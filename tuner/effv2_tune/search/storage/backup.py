@@ -15,6 +15,9 @@ DATABASE = "study.db"
 BACKUP = "study.db.backup"
 OLDER_BACKUP = "study.db.backup-older"
 
+#: Of SQLite; its module raises the second where an error message quotes damaged bytes.
+SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
+
 #: Lets SQLite look for a damaged page, row or index; the answer is "ok" or the first mistake.
 INTEGRITY_CHECK = "PRAGMA integrity_check(1)"
 
@@ -89,5 +92,5 @@ def _count(database: Path, query: str) -> int | None:
     try:
         with contextlib.closing(sqlite3.connect(address, uri=True, timeout=60)) as connection:
             return int(connection.execute(query).fetchone()[0])
-    except sqlite3.Error as error:
+    except SQLITE_ERRORS as error:
         return 0 if "no such table" in str(error) else None

@@ -14,6 +14,7 @@ from effv2_tune.search.storage.backup import (
     DATABASE,
     INTEGRITY_CHECK,
     OLDER_BACKUP,
+    SQLITE_ERRORS,
     restore_command,
 )
 
@@ -84,7 +85,7 @@ def roll_back_unfinished(database: Path) -> None:
     """
     if database.with_name(f"{database.name}-journal").exists():
         with (
-            contextlib.suppress(sqlite3.Error),
+            contextlib.suppress(*SQLITE_ERRORS),
             contextlib.closing(sqlite3.connect(database.absolute())) as connection,
         ):
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -98,7 +99,7 @@ def is_intact(database: Path) -> bool:
             (verdict,) = connection.execute(INTEGRITY_CHECK).fetchone()
             (studies,) = connection.execute("SELECT count(*) FROM studies").fetchone()
             return verdict == "ok" and int(studies) > 0
-    except sqlite3.Error:
+    except SQLITE_ERRORS:
         return False
 
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import http.server
 import threading
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
 
@@ -20,6 +24,7 @@ class Server:
         self.knows_ranges = True
         self.status: int | None = None
         self.claimed_size: int | None = None
+        self.on_request: Callable[[str], None] = lambda _: None
         self.answers = threading.Event()
         self.answers.set()
         server = self
@@ -43,6 +48,7 @@ class Server:
     def answer(self, request: http.server.BaseHTTPRequestHandler) -> None:
         asked = request.headers.get("Range")
         self.requests.append((request.path, asked))
+        self.on_request(request.path)
         self.answers.wait()
         content = self.files.get(request.path)
         if content is None or self.status:

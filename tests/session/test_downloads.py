@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+import signal
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +15,7 @@ from tests.files.http_server import CONTENT, Server
 
 from effv2_tune import catalog
 from effv2_tune.data.registry import KNOWN
-from effv2_tune.errors import EXIT_FAILED
+from effv2_tune.errors import EXIT_FAILED, EXIT_INTERRUPTED
 from effv2_tune.files.download import RetryPolicy
 from effv2_tune.search import read_study
 from effv2_tune.session import downloads
@@ -180,6 +182,27 @@ def test_a_study_that_has_ended_needs_no_server(tune: Tune, folder: Path, server
     assert tune("run", "tuned.yaml").code == 0
     assert tune("run", "tuned.yaml", "--trials", "4").code == EXIT_FAILED
     assert finished_trials(folder) == 3
+
+
+def test_ctrl_c_ends_a_download_at_once(
+    tune: Tune, folder: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patient = RetryPolicy(timeout_seconds=600)
+    monkeypatch.setattr(downloads, "RETRIES", patient)
+    monkeypatch.setattr(downloads, "REACH_RETRIES", patient)
+
+    def interrupt(path: str) -> None:
+        if path.endswith(WEIGHTS[1]):
+            server.answers.clear()
+            os.kill(os.getpid(), signal.SIGINT)
+
+    server.on_request = interrupt
+    assert tune("run", "tuned.yaml").code == EXIT_INTERRUPTED
+    server.on_request = lambda _: None
+    server.answers.set()
+
+    assert finished_trials(folder) == 0
+    assert tune("run", "tuned.yaml").code == 0
 
 
 @pytest.mark.parametrize("command", [("check",), ("run", "--dry-run")])

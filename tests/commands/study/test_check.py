@@ -166,6 +166,19 @@ def test_a_wrong_database_url_is_refused_without_its_password(tune: Tune) -> Non
     assert "secret" not in done.out + done.err
 
 
+def test_a_database_that_does_not_answer_is_a_failure_of_the_place(
+    tune: Tune, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = "postgresql+psycopg://u:secret@127.0.0.1:9/x"
+    monkeypatch.setenv("EFFV2_TUNE_RUN_STORAGE", url)
+
+    done = tune("check", "study.yaml")
+
+    assert done.code == EXIT_FAILED
+    assert "postgresql+psycopg://u:***@127.0.0.1:9/x cannot be read: " in done.err
+    assert "secret" not in done.out + done.err
+
+
 def test_json_has_the_plan_and_whether_it_would_start(tune: Tune) -> None:
     there = json.loads(tune("check", "study.yaml", "--json").out)
     change("recipe: {", "hardware: tpu\nrecipe: {")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from concurrent.futures import ThreadPoolExecutor
+import threading
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 RETRIES = DEFAULT_RETRIES
 #: Of the question whether a server has a file.
 REACH_RETRIES = RetryPolicy(attempts=2, timeout_seconds=15, pause_seconds=1)
-_CONNECTIONS = 8
 #: The progress of a download is reported at most so many times.
 _REPORTS = 20
 _UNKNOWN_STEP = 16 << 20
@@ -94,8 +93,7 @@ def reach(files: Sequence[PublishedFile]) -> int:
         TuneError: A server cannot be reached, or does not have its file, or the disk is too full;
             with exit code 1, all files at once.
     """
-    with ThreadPoolExecutor(_CONNECTIONS) as threads:
-        outcomes = list(threads.map(_reached, files))
+    outcomes = _reached_together(files)
     errors = [outcome for outcome in outcomes if isinstance(outcome, TuneError)]
     if errors:
         raise joined(errors)
@@ -103,6 +101,22 @@ def reach(files: Sequence[PublishedFile]) -> int:
     needed = [0 if total is None else max(total - done, 0) for done, total in counts]
     _check_space(files, needed)
     return sum(needed)
+
+
+def _reached_together(files: Sequence[PublishedFile]) -> list[ByteCount | TuneError]:
+    """The size of each file, or its error; servers that do not answer are waited for together."""
+    outcomes: dict[int, ByteCount | TuneError] = {}
+
+    def ask(position: int, file: PublishedFile) -> None:
+        outcomes[position] = _reached(file)
+
+    # Not a pool: its threads would be waited for after Ctrl-C, too.
+    threads = [threading.Thread(target=ask, args=entry, daemon=True) for entry in enumerate(files)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return [outcomes[position] for position in range(len(files))]
 
 
 def _reached(file: PublishedFile) -> ByteCount | TuneError:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from effv2_tune import catalog
-from effv2_tune.errors import MistakesError, TuneError
+from effv2_tune.errors import EXIT_FAILED, MistakesError, TuneError
 from effv2_tune.host import choose_hardware, probe_host, probe_packages
 from effv2_tune.session.location import (
     check_database,
@@ -245,4 +245,5 @@ def _knows(url: str, name: str) -> bool:
         raise TuneError(
             f"The database {shown(url)} cannot be read: {str(error).splitlines()[0]}",
             hint="Check its address, and that it is running.",
+            exit_code=EXIT_FAILED,
         ) from error

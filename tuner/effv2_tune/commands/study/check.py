@@ -20,7 +20,13 @@ from effv2_tune.errors import EXIT_DONE, MistakesError, TuneError
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder of the study.  [default: runs/NAME]"
 )
-@click.option("--storage", metavar="URL", help="Database for several machines.")
+@click.option(
+    "--storage",
+    metavar="URL",
+    envvar="EFFV2_TUNE_RUN_STORAGE",
+    show_envvar=True,
+    help="Database for several machines; SQLite in the folder if left out.",
+)
 @click.option(
     "--json",
     "as_json",

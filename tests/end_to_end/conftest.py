@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from effv2_tune.search.events import Event
+    from effv2_tune.workers.exits import OomCounter
 
 SCRIPTED_WORKER = (sys.executable, str(Path(__file__).with_name("scripted_worker.py")))
 
@@ -51,10 +52,16 @@ def run_scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Event]]:
         *,
         script: dict[str, Any] | None = None,
         backend: Literal["tensorflow", "jax"] = "tensorflow",
+        oom_counter: OomCounter | None = None,
     ) -> list[Event]:
         monkeypatch.setenv("SCRIPT", json.dumps(script or {}))
         with open_study(plan, out, base=out) as study:
-            story = study.run(hardware="cpu", backend=backend, worker_command=SCRIPTED_WORKER)
+            story = study.run(
+                hardware="cpu",
+                backend=backend,
+                worker_command=SCRIPTED_WORKER,
+                oom_counter=oom_counter,
+            )
             return list(story)
 
     return run

@@ -2,13 +2,15 @@
 
 What it does wrong is told by the environment variable SCRIPT, JSON by trial number:
 ``{"3": {"die_at": 2, "times": 1}}`` ends the process at the start of epoch 2, once, and a list of
-epochs in turn; ``{"3": {"keeps": false}}`` writes no checkpoint; ``{"4": {"outcome":
-"infeasible"}}`` ends the trial at once; ``refuse`` refuses to work at all, and a list of numbers in
-the processes that were started so late; ``memory_bytes`` is what the process has after a trial;
-``epoch_seconds`` is how long an epoch takes, of every trial or of one; ``pace`` is how long a step
-is measured to take, times 0.001 s a pixel; ``slower`` is how much longer those of a trial take;
-``compile_seconds`` is how long a trial answers nothing before its first epoch. Asked to stop, it
-writes a checkpoint of its last epoch, even where it keeps none.
+epochs in turn, ``by`` a signal other than SIGKILL or an exit status, and after the kernel's count
+of OOM kills in the file ``oom`` was raised; ``{"3": {"keeps": false}}`` writes no checkpoint;
+``{"4": {"outcome": "infeasible"}}`` ends the trial at once; ``refuse`` refuses to work at all, and
+a list of numbers in the processes that were started so late; ``memory_bytes`` is what the process
+has after a trial; ``epoch_seconds`` is how long an epoch takes, of every trial or of one; ``pace``
+is how long a step is measured to take, times 0.001 s a pixel; ``slower`` is how much longer those
+of a trial take; ``compile_seconds`` is how long a trial answers nothing before its first epoch;
+``checkpoint_bytes`` is the size of a checkpoint. Asked to stop, it writes a checkpoint of its last
+epoch, even where it keeps none.
 """
 
 from __future__ import annotations
@@ -16,11 +18,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import signal
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from effv2_tune.files.atomic import write_bytes
+from effv2_tune.files.environment_errors import environment_error
 from effv2_tune.interruption import INTERRUPTING
 from effv2_tune.study.bucket import DataFacts, Placement, bucket_key
 from effv2_tune.study.trial import Environment, Epoch, Scores, Times
@@ -36,6 +41,7 @@ from effv2_tune.workers.messages import (
     Stop,
     Stopped,
     Train,
+    Unavailable,
 )
 
 DATA = DataFacts(
@@ -75,8 +81,14 @@ def main() -> None:
         except (EOFError, OSError):
             return
         try:
-            connection.send(answer(connection, message, environment, script))
-        except (EOFError, OSError):
+            result = answer(connection, message, environment, script)
+        except EOFError:
+            return
+        except OSError as error:
+            result = report(error, message.trial)
+        try:
+            connection.send(result)
+        except OSError:
             return
 
 
@@ -97,6 +109,14 @@ class AskedToStop(Exception):  # noqa: N818 - no error
     def __init__(self, order: Train, epoch: int) -> None:
         (order.checkpoint / f"step-{epoch:09d}.safetensors").touch()
         self.answer = Stopped(trial=order.trial, step=epoch)
+
+
+def report(error: OSError, trial: int) -> Unavailable:
+    """As a real worker does."""
+    unavailable = environment_error(error)
+    if unavailable is None:
+        raise error
+    return Unavailable.of(trial, unavailable)
 
 
 def refuses(when: bool | list[int], tally: Path) -> bool:  # noqa: FBT001 - as it is written
@@ -163,11 +183,19 @@ def train(connection: Connection, order: Train, environment: Environment, script
             raise AskedToStop(order, epoch - 1)
         curve.append(line(order, epoch))
         if deed.get("keeps", True):
-            (order.checkpoint / f"step-{epoch:09d}.safetensors").touch()
+            save(order.checkpoint / f"step-{epoch:09d}.safetensors", script)
         connection.send(EpochEnded(trial=order.trial, epoch=curve[-1], times=times))
         if epoch in order.rungs and not may_continue(connection, order, curve[-1]):
             return finished("pruned")
     return finished("complete")
+
+
+def save(path: Path, script: dict) -> None:
+    """Write a checkpoint without content."""
+    if "checkpoint_bytes" in script:
+        write_bytes(path, bytes(script["checkpoint_bytes"]))
+    else:
+        path.touch()
 
 
 def may_continue(connection: Connection, order: Train, last: Epoch) -> bool:
@@ -201,7 +229,14 @@ def die_on_cue(order: Train, deed: dict, epoch: int) -> None:
     if deaths < len(cues) and cues[deaths] == epoch:
         tally.write_text(str(deaths + 1))
         print("dying now", flush=True)  # noqa: T201 - into the log that the pool keeps
-        os.kill(os.getpid(), signal.SIGKILL)
+        if "oom" in deed:
+            count = int(Path(deed["oom"]).read_text().split()[1])
+            Path(deed["oom"]).write_text(f"oom_kill {count + 1}\n")
+        by = deed.get("by", "SIGKILL")
+        if isinstance(by, int):
+            os._exit(by)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        os.kill(os.getpid(), signal.Signals[by])
 
 
 def scores(order: Train, epoch: int) -> Scores:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.conftest import STUDY
 
 from effv2_tune.errors import EXIT_FAILED
 from effv2_tune.search import read_study
@@ -34,6 +37,18 @@ WITH_SMALL_FILES = (
         "os.execv(sys.argv[2], sys.argv[2:])"
     ),
 )
+REAL_STUDY = """\
+name: small
+data: {name: digits, train: 128, validation: 64, test: 64}
+recipe: {variant: tiny, resolution: 32, epochs: 1, batch_size: 64}
+search_space:
+  weight_decay: {type: float, low: 1e-6, high: 1e-2, scale: log}
+search: {engine: random, halving: {enabled: false}}
+trials: 3
+keep: all
+hardware: cpu
+backend: tensorflow
+"""
 COMMAND = ("run", "study.yaml", "--trials", "12")
 
 
@@ -52,16 +67,21 @@ def small_disk(folder: Path, kilobytes: int) -> Iterator[None]:
         subprocess.run(["/bin/umount", "-l", str(folder)], check=True)
 
 
-def run(folder: Path, *arguments: str, before: tuple[str, ...] = ()) -> tuple[int, str]:
+def run(
+    folder: Path,
+    *arguments: str,
+    before: tuple[str, ...] = (),
+    program: tuple[str, ...] = SCRIPTED_CLI,
+) -> tuple[int, str]:
     """Run a command in a process; its exit code and its stderr."""
     done = subprocess.run(
-        [*before, *SCRIPTED_CLI, *arguments],
+        [*before, *program, *arguments],
         cwd=folder,
         env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=300,
     )
     return done.returncode, done.stderr
 
@@ -92,6 +112,42 @@ def test_a_full_disk_is_a_message_and_the_command_resumes(folder: Path, kilobyte
 
         mount("-o", "remount,size=64m", str(out))
         check_resumed(folder)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_disk_that_is_too_small_for_checkpoints_fails_no_trial(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    """The database and the log have space; the workers have none."""
+    monkeypatch.setenv("SCRIPT", json.dumps({"checkpoint_bytes": 20_000, "epoch_seconds": 0.01}))
+    (folder / "study.yaml").write_text(STUDY + f"keep: all\nworkers: {workers}\n")
+    checkpoints = folder / "runs/small/checkpoints"
+    with small_disk(checkpoints, 400):
+        code, err = run(folder, *COMMAND)
+        assert code == EXIT_FAILED, err
+        assert "Traceback" not in err
+        assert re.search(r"Error: Trial \d+ was interrupted: No space left on device \(\S+", err)
+        assert "/checkpoints/trial-000" in err
+        assert err.rstrip().endswith("Fix this, then rerun the same command to resume.")
+        states = [trial.state for trial in read_study(folder / "runs/small").trials]
+        assert set(states) == {"complete", "running"}
+        assert states.count("running") <= workers
+
+        mount("-o", "remount,size=64m", str(checkpoints))
+        check_resumed(folder)
+
+
+def test_a_limit_on_the_size_of_files_interrupts_the_trial_whose_checkpoint_exceeds_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCRIPT", json.dumps({"checkpoint_bytes": 3_000_000}))
+
+    outcome = run(folder, *COMMAND, before=(*WITH_SMALL_FILES, "2000000"))
+
+    check_failure(outcome, "Trial 0 was interrupted: File too large (")
+    assert [trial.state for trial in read_study(folder / "runs/small").trials] == ["running"]
+    check_resumed(folder)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system")
@@ -150,3 +206,26 @@ def test_a_backup_that_cannot_be_written_ends_no_study(folder: Path) -> None:
     (folder / "runs/small/study.db.backup").rmdir()
     check_resumed(folder)
     assert (folder / "runs/small/study.db.backup").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system")
+def test_a_real_worker_on_a_full_disk_fails_no_trial(folder: Path) -> None:
+    (folder / "study.yaml").write_text(REAL_STUDY)
+    checkpoints = folder / "runs/small/checkpoints"
+
+    def run_real() -> tuple[int, str]:
+        return run(folder, "run", "study.yaml", program=(sys.executable, "-m", "effv2_tune"))
+
+    with small_disk(checkpoints, 120):
+        outcome = run_real()
+        check_failure(outcome, "was interrupted: No space left on device (")
+        states = [trial.state for trial in read_study(folder / "runs/small").trials]
+        assert states[-1] == "running"
+        assert set(states[:-1]) <= {"complete"}
+
+        mount("-o", "remount,size=64m", str(checkpoints))
+        code, err = run_real()
+    assert code == 0, err
+    trials = read_study(folder / "runs/small").trials
+    assert [trial.state for trial in trials] == ["complete"] * 3

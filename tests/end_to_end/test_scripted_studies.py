@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from effv2_tune.errors import TuneError
+from effv2_tune.errors import EXIT_FAILED, TuneError
 from effv2_tune.files.checkpoint import CheckpointFolder
 from effv2_tune.search import read_study
 from effv2_tune.search.events import (
@@ -26,6 +26,7 @@ from effv2_tune.search.events import (
     WorkerReplaced,
 )
 from effv2_tune.search.supervisor import open_study
+from effv2_tune.workers.exits import OomCounter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -128,10 +129,11 @@ def test_a_dead_worker_costs_no_trial(
     assert [epoch.epoch for epoch in trial.curve] == [1, 2, 3, 4, 5, 6]
 
 
-def test_three_deaths_at_one_place_make_a_trial_infeasible(
-    tmp_path: Path, make_plan: MakePlan, run_scripted: RunScripted
+@pytest.mark.parametrize("by", ["SIGSEGV", "SIGABRT", "SIGBUS", 1])
+def test_two_crashes_at_one_point_make_a_trial_infeasible(
+    tmp_path: Path, make_plan: MakePlan, run_scripted: RunScripted, by: str | int
 ) -> None:
-    script = {"1": {"die_at": 3, "times": 99}}
+    script = {"1": {"die_at": 3, "times": 99, "by": by}}
     plan = make_plan(trials=3, search={"halving": {"enabled": False}})
 
     run_scripted(plan, tmp_path, script=script)
@@ -139,31 +141,77 @@ def test_three_deaths_at_one_place_make_a_trial_infeasible(
     states = [trial.state for trial in read_study(tmp_path).trials]
     reason = read_study(tmp_path).trials[1].reason
     assert states == ["complete", "infeasible", "complete"]
-    assert "killed 3 workers in a row, without a checkpoint after step 2" in reason
+    assert "crashed 2 workers at the same point, without a checkpoint after step 2" in reason
 
 
-def test_deaths_before_a_checkpoint_count_wherever_they_come(
+def test_crashes_before_a_checkpoint_count_wherever_they_come(
     tmp_path: Path, make_plan: MakePlan, run_scripted: RunScripted
 ) -> None:
-    script = {"1": {"keeps": False, "die_at": [4, 2, 3, 1, 2, 3]}}
+    script = {"1": {"keeps": False, "die_at": [4, 2, 3, 1, 2, 3], "by": "SIGSEGV"}}
 
     run_scripted(make_plan(trials=3, search=NO_HALVING), tmp_path, script=script)
 
     trial = read_study(tmp_path).trials[1]
-    assert (trial.state, trial.attempts, trial.deaths) == ("infeasible", 3, 3)
+    assert (trial.state, trial.attempts, trial.crashes) == ("infeasible", 2, 2)
     assert "without a checkpoint after step 0" in trial.reason
 
 
-def test_every_new_checkpoint_gives_a_trial_three_more_deaths(
+def test_after_every_new_checkpoint_deaths_are_counted_anew(
     tmp_path: Path, make_plan: MakePlan, run_scripted: RunScripted
 ) -> None:
-    script = {"1": {"die_at": [2, 2, 3, 3, 5, 6]}}
+    script = {"1": {"die_at": [2, 3, 5, 6], "by": "SIGSEGV"}}
 
     run_scripted(make_plan(trials=3, search=NO_HALVING), tmp_path, script=script)
 
     trial = read_study(tmp_path).trials[1]
-    assert (trial.state, trial.attempts) == ("complete", 7)
-    assert (trial.deaths, trial.death_step) == (1, 5)
+    assert (trial.state, trial.attempts) == ("complete", 5)
+    assert (trial.deaths, trial.crashes, trial.death_step) == (1, 1, 5)
+
+
+def test_kills_by_others_do_not_count_against_a_trial(
+    tmp_path: Path, make_plan: MakePlan, run_scripted: RunScripted
+) -> None:
+    script = {"0": {"die_at": [3] * 7}, "1": {"die_at": [1] * 3, "by": "SIGTERM"}}
+
+    run_scripted(make_plan(trials=2, search=NO_HALVING), tmp_path, script=script)
+
+    first, second = read_study(tmp_path).trials
+    assert (first.state, first.deaths, first.crashes) == ("complete", 7, 0)
+    assert (second.state, second.deaths, second.crashes) == ("complete", 3, 0)
+
+
+def test_kills_without_end_are_an_error_and_the_trial_is_resumed_by_the_same_command(
+    tmp_path: Path, make_plan: MakePlan, run_scripted: RunScripted
+) -> None:
+    plan = make_plan(trials=2, search=NO_HALVING)
+
+    with pytest.raises(TuneError, match="10 workers in a row were killed") as caught:
+        run_scripted(plan, tmp_path, script={"0": {"die_at": 3, "times": 99}})
+
+    assert caught.value.exit_code == EXIT_FAILED
+    assert [trial.state for trial in read_study(tmp_path).trials] == ["running"]
+    run_scripted(plan, tmp_path)
+    assert [trial.state for trial in read_study(tmp_path).trials] == ["complete"] * 2
+
+
+def test_three_kills_for_lack_of_host_memory_make_a_trial_infeasible(
+    tmp_path: Path, make_plan: MakePlan, run_scripted: RunScripted
+) -> None:
+    oom = tmp_path / "memory.events"
+    oom.write_text("oom_kill 4\n")
+    script = {"1": {"die_at": 3, "times": 99, "oom": str(oom)}}
+
+    run_scripted(
+        make_plan(trials=3, search=NO_HALVING),
+        tmp_path,
+        script=script,
+        oom_counter=OomCounter(oom),
+    )
+
+    trials = read_study(tmp_path).trials
+    assert [trial.state for trial in trials] == ["complete", "infeasible", "complete"]
+    assert (trials[1].deaths, trials[1].memory_kills) == (3, 3)
+    assert trials[1].reason.startswith("does not fit the host memory: the kernel killed 3 workers")
 
 
 @pytest.mark.parametrize("outcome", ["infeasible", "diverged", "failed"])

@@ -25,6 +25,7 @@ from effv2_tune.workers.messages import (
     Stop,
     Stopped,
     Train,
+    Unavailable,
 )
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def _request(folder: Path, recipe: Recipe = TINY, trial: int = 0, **changes: Any
     return Train(**(facts | changes))
 
 
-def test_a_worker_trains_reports_waits_at_rungs_and_outlives_a_recipe_that_cannot_be_trained(
+def test_a_worker_trains_reports_waits_at_rungs_and_outlives_bad_recipes_and_disks(
     worker: Worker, tmp_path: Path
 ) -> None:
     ready = worker.prepare(tmp_path)
@@ -120,7 +121,14 @@ def test_a_worker_trains_reports_waits_at_rungs_and_outlives_a_recipe_that_canno
     assert failed.outcome == "failed"
     assert "exceeds the 1,293 training images" in failed.reason
 
-    worker.pipe.send(_request(tmp_path, trial=3))
+    (tmp_path / "file").touch()
+    worker.pipe.send(_request(tmp_path / "file", TINY.with_settings(epochs=1), trial=3))
+    while isinstance(unavailable := worker.receive(), Compiled | EpochEnded):
+        pass
+    assert isinstance(unavailable, Unavailable)
+    assert unavailable.message == f"Not a directory ({tmp_path / 'file' / 'trial-3'})."
+
+    worker.pipe.send(_request(tmp_path, trial=4))
     assert not worker.receive().fresh
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from effv2_tune.workers.local import LocalProcess, describe_exit
+from effv2_tune.workers.local import LocalProcess
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,10 +43,3 @@ def test_a_process_that_does_not_exit_is_killed_after_the_grace(tmp_path: Path) 
 
     assert list(process.messages(timeout_seconds=0.1)) == []
     assert process.end(grace_seconds=0.1) is None
-
-
-def test_an_exit_is_described_in_words() -> None:
-    assert describe_exit(1) == "exit status 1"
-    assert describe_exit(-15) == "ended by SIGTERM"
-    assert "SIGKILL" in describe_exit(-9)
-    assert describe_exit(-99) == "ended by signal 99"

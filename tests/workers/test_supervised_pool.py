@@ -17,6 +17,7 @@ from effv2_tune.workers.supervised_pool import ProcessExit, SupervisedPool
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from effv2_tune.workers.exits import ExitKind
     from effv2_tune.workers.messages import FromWorker
 
 READY = Ready.model_construct()
@@ -28,8 +29,11 @@ JOB = Job(TRIAL, epochs=2, rungs=(1,), step_seconds=0.5)
 class FakeLauncher:
     """Workers without processes; ``script`` has what they send at each wait."""
 
-    def __init__(self, *script: list[tuple[int, FromWorker | None]]) -> None:
+    def __init__(
+        self, *script: list[tuple[int, FromWorker | None]], kind: ExitKind = "crash"
+    ) -> None:
         self.script = list(script)
+        self.kind = kind
         self.calls: list[tuple[str, int]] = []
         self.sent: list[Any] = []
 
@@ -50,7 +54,7 @@ class FakeLauncher:
     def end(self, worker: int, *, grace_seconds: float) -> ProcessExit:
         del grace_seconds
         self.calls.append(("end", worker))
-        return ProcessExit("exit status 1", "worker.log", "last line")
+        return ProcessExit("exit status 1", "worker.log", "last line", self.kind)
 
     def close(self, *, grace_seconds: float) -> None:
         del grace_seconds
@@ -118,6 +122,18 @@ def test_the_third_exit_in_a_row_before_a_worker_is_ready_is_an_error(tmp_path: 
         pool.wait(1.0)
 
     with pytest.raises(TuneError, match="3 workers in a row exited before they were ready"):
+        pool.wait(1.0)
+
+
+def test_kills_before_a_worker_is_ready_are_an_error_only_after_ten_in_a_row(
+    tmp_path: Path,
+) -> None:
+    launcher = FakeLauncher(*[[(0, None)]] * 9, [(0, READY)], *[[(0, None)]] * 11, kind="kill")
+    pool = started(launcher, tmp_path)
+    for _ in range(20):
+        pool.wait(1.0)
+
+    with pytest.raises(TuneError, match="10 workers in a row exited before they were ready"):
         pool.wait(1.0)
 
 

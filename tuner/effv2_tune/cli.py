@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ import click
 
 from effv2_tune.commands.escaping import escaped_output
 from effv2_tune.errors import EXIT_FAILED, EXIT_INTERRUPTED, TuneError
+from effv2_tune.files.environment_errors import environment_error
 from effv2_tune.interruption import INTERRUPTED, StopRequest, signals_kill, signals_stop
 
 if TYPE_CHECKING:
@@ -51,18 +51,6 @@ MODULES = {
     for group, commands in GROUPS.items()
     for name in commands
 }
-
-
-#: Full or failing disks and missing permissions: reported in one line, wherever they happen.
-_ENVIRONMENT_ERRORS = (
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EFBIG,
-    errno.EIO,
-    errno.EROFS,
-    errno.EACCES,
-    errno.EPERM,
-)
 
 
 class _Commands(click.Group):
@@ -151,11 +139,8 @@ def _report(error: TuneError | OSError) -> int:
         # The reader of the output has exited (`| head`): there is nobody to report to.
         sys.stderr.close()
         return EXIT_FAILED
-    if error.errno not in _ENVIRONMENT_ERRORS:
+    found = environment_error(error)
+    if found is None:
         raise error
-    where = "" if error.filename is None else f" ({error.filename})"
-    click.echo(
-        f"Error: {error.strerror}{where}.\nFix this, then rerun the same command to resume.",
-        err=True,
-    )
+    click.echo(f"Error: {found}", err=True)
     return EXIT_FAILED

@@ -15,6 +15,9 @@ EXIT_FAILED = 1
 EXIT_WRONG_INPUT = 2
 EXIT_INTERRUPTED = 130
 
+#: The way out of a failure of the machine, which lost nothing.
+RESUME_HINT = "Fix this, then rerun the same command to resume."
+
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 #: Longer words are not compared with known ones.
 _LONGEST_WORD = 100
@@ -60,6 +63,15 @@ class Mistake:
         """``file:line: message``, as compilers and editors format it."""
         location = self.file if self.line == 0 else f"{self.file}:{self.line}"
         return f"{location}: {self.message}"
+
+
+class UnavailableError(TuneError):
+    """A disk, file, network or server that a study needs has failed: no fault of a trial."""
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, exit_code: int = EXIT_FAILED
+    ) -> None:
+        super().__init__(message, hint=hint, exit_code=exit_code)
 
 
 class MistakesError(TuneError):

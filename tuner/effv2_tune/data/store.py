@@ -9,7 +9,7 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from effv2_tune.errors import EXIT_FAILED, TuneError
+from effv2_tune.errors import TuneError, UnavailableError
 from effv2_tune.files.block_store import BlockStore, BlockWriter
 from effv2_tune.files.cache import CACHE_VARIABLE
 from effv2_tune.files.checked_json import read_checked, write_checked
@@ -71,12 +71,11 @@ class ImageStore(BlockStore):
     def _check_space(self, needed: int) -> None:
         free = shutil.disk_usage(self.folder).free
         if free < needed:
-            raise TuneError(
+            raise UnavailableError(
                 f"The decoded images need {needed / 1e9:.1f} GB; the disk of {self.folder} has "
                 f"{free / 1e9:.1f} GB left.",
                 hint=f"Set {CACHE_VARIABLE} to a folder on another disk, or make 'storage_size' "
                 "smaller.",
-                exit_code=EXIT_FAILED,
             )
 
 

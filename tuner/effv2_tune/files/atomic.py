@@ -9,6 +9,7 @@ import secrets
 from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any
 
+from effv2_tune.files.disk_errors import naming
 from effv2_tune.files.locks import is_at, lock, try_lock
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def replacing(path: Path, *, suffix: str = "") -> Iterator[IO[bytes]]:
     _remove_abandoned(path.parent)
     temporary, file = _create(path, suffix)
     try:
-        with file:
+        with naming(path), file:
             yield file
             file.flush()
             durable_replace(temporary, path)

@@ -15,6 +15,7 @@ import numpy as np
 from safetensors import safe_open
 
 from effv2_tune.files.atomic import replacing
+from effv2_tune.files.disk_errors import naming
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -159,7 +160,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     Raises:
         DamagedError: The file is truncated, or a byte of it has changed.
     """
-    with path.open("rb") as file:
+    with naming(path), path.open("rb") as file:
         head = file.read(_CHECKSUM.stop)
         file.seek(0)
         checksum = _checksum(iter(lambda: file.read(1 << 20), b""))

@@ -5,25 +5,36 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from effv2_tune.errors import EXIT_FAILED, TuneError
+from effv2_tune.errors import UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 @contextmanager
 def disk_errors(what: str, *, hint: str) -> Iterator[None]:
-    """Raise an OSError as a TuneError.
+    """Raise an OSError as an UnavailableError.
 
     Args:
         what: What is written, and where, such as "The report cannot be written to report.html".
         hint: What the user can do about it.
 
     Raises:
-        TuneError: The disk is full, or the folder cannot be written.
+        UnavailableError: The disk is full, or the folder cannot be written.
     """
     try:
         yield
     except OSError as error:
-        message = f"{what}: {error.strerror or error}."
-        raise TuneError(message, hint=hint, exit_code=EXIT_FAILED) from error
+        raise UnavailableError(f"{what}: {error.strerror or error}.", hint=hint) from error
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Add a file's name to an OSError: a failed read or write of an open file has none."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            error.filename = str(path)
+        raise

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from effv2_tune.errors import EXIT_FAILED, TuneError
+from effv2_tune.errors import UnavailableError
 from effv2_tune.files.atomic import durable_replace
 from effv2_tune.files.cache import CACHE_VARIABLE
 from effv2_tune.files.disk_errors import disk_errors
@@ -185,12 +185,11 @@ class _Download:
             errors.append(f"  {url}: {error_message}")
         raise self._error(errors)
 
-    def _error(self, errors: Sequence[str]) -> TuneError:
+    def _error(self, errors: Sequence[str]) -> UnavailableError:
         kept = " The partial file is kept; rerun the same command to resume."
-        return TuneError(
+        return UnavailableError(
             f"{self.file.destination.name} could not be downloaded:\n" + "\n".join(errors),
             hint=self.file.fallback_hint + (kept if self.file.part.exists() else ""),
-            exit_code=EXIT_FAILED,
         )
 
     def _download_verified(self, url: str) -> _Attempt:

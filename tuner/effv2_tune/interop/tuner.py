@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import keras_tuner
 from keras_tuner.engine.trial import TrialStatus
-from keras_tuner.errors import FailedTrialError
+from keras_tuner.errors import FailedTrialError, FatalError
 
-from effv2_tune.errors import TuneError
+from effv2_tune.errors import TuneError, UnavailableError
 from effv2_tune.files.atomic import write_json
 from effv2_tune.interop.optuna_oracle import OptunaOracle
 from effv2_tune.interop.parameters import config_of, to_hyperparameters
@@ -33,6 +33,10 @@ def study_objectives(plan: StudyPlan) -> list[keras_tuner.Objective]:
     """Return the objectives of a study: its quality and training seconds."""
     quality = "max" if plan.directions[0] == "maximize" else "min"
     return [keras_tuner.Objective(plan.quality, quality), keras_tuner.Objective(SECONDS, "min")]
+
+
+class SearchInterruptedError(UnavailableError, FatalError):  # type: ignore[misc]  # as below
+    """A failure of the machine, which ends the search: Keras Tuner fails the trial for others."""
 
 
 class EfficientNetV2Tuner(keras_tuner.Tuner):  # type: ignore[misc]  # Keras Tuner ships no types
@@ -137,6 +141,7 @@ class EfficientNetV2Tuner(keras_tuner.Tuner):  # type: ignore[misc]  # Keras Tun
         Raises:
             FailedTrialError: The loss became NaN, the device ran out of memory, or the worker
                 crashed repeatedly.
+            SearchInterruptedError: A disk, file or network has failed.
             TuneError: It failed otherwise.
         """
         client = self._working_client()
@@ -145,6 +150,8 @@ class EfficientNetV2Tuner(keras_tuner.Tuner):  # type: ignore[misc]  # Keras Tun
             trained = client.train(int(trial.trial_id), config)
         except WorkerLostError as error:
             raise FailedTrialError(str(error)) from error
+        except UnavailableError as error:
+            raise SearchInterruptedError(error.message, hint=error.hint) from error
         self._times |= client.times
         finished = trained.finished
         if finished.outcome in ("diverged", "infeasible"):

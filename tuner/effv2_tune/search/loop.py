@@ -20,9 +20,9 @@ from effv2_tune.search.storage.base import BudgetSpentError, LeaseLostError
 from effv2_tune.search.storage.recorded_times import missing_time
 from effv2_tune.search.storage.records import duplicate_note
 from effv2_tune.search.trial_updates import as_duplicate, with_state
+from effv2_tune.search.worker_deaths import MAX_KILLS, infeasible_reason, repeated_kills
 from effv2_tune.search.workload import BucketTime
 from effv2_tune.study.trial import RungResult, Trial
-from effv2_tune.workers import MAX_WORKER_DEATHS
 from effv2_tune.workers.messages import (
     Compiled,
     EpochEnded,
@@ -32,6 +32,7 @@ from effv2_tune.workers.messages import (
     Refused,
     RungReached,
     Stopped,
+    Unavailable,
 )
 from effv2_tune.workers.pool import Job, WorkerExited
 
@@ -91,7 +92,9 @@ def run_study(
         stop: Ends the iteration, after the running trials were saved; never if left out.
 
     Raises:
-        TuneError: A worker refuses to work, or has another device or other images than before.
+        TuneError: A worker refuses to work, or has another device or other images than before; a
+            disk, file or network that it needs has failed; or its workers are killed again and
+            again.
     """
     loop = _Loop(
         plan, engine, pool, storage, clock, workload, memory_limit, set_aside, before_workers
@@ -368,7 +371,7 @@ class _Loop:
                 summary=message.summary,
             )
             return
-        if isinstance(message, Refused):
+        if isinstance(message, Refused | Unavailable):
             raise message.error()
         if isinstance(message, Measured | Stopped):
             raise TypeError(f"nobody asked for {message!r}")
@@ -503,13 +506,13 @@ class _Loop:
     # Exits of workers and lost leases.
 
     def _handle_death(self, worker: int, message: WorkerExited) -> Iterator[Event]:
-        """Resume the trial of a worker that has exited, unless too many have exited in it."""
+        """Resume the trial of a worker that has exited, unless that is its config's fault."""
         running = next((r for r in self.running.values() if r.worker == worker), None)
         if worker in self.idle:
             self.idle.remove(worker)
         is_lost = False
         if running is not None:
-            running.count_death(message.step, self.clock.now())
+            running.count_death(message, self.clock.now())
             try:
                 # At once: the cause may end this process, or the machine, next.
                 self.storage.save(running.trial)
@@ -526,14 +529,12 @@ class _Loop:
         trial = running.trial
         if is_lost:
             yield from self._drop(trial.number)
-        elif trial.deaths < MAX_WORKER_DEATHS:
-            self.waiting.append(trial.number)
-        else:
-            reason = (
-                f"killed {trial.deaths} workers in a row, without a checkpoint after step "
-                f"{trial.death_step}: {message.cause}"
-            )
+        elif reason := infeasible_reason(trial, message.cause):
             yield from self._finish(running, with_state(trial, "infeasible", reason))
+        elif running.kills >= MAX_KILLS:
+            raise repeated_kills(trial, message)
+        else:
+            self.waiting.append(trial.number)
 
     def _drop(self, number: int) -> Iterator[Event]:
         """Stop tracking a trial that another supervisor has taken over."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from effv2_tune.search.trial_updates import with_state, with_step_time
+from effv2_tune.search.worker_deaths import with_death
 from effv2_tune.search.workload import TrialPlan
 from effv2_tune.study.trial import Measurement
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from effv2_tune.study.recipe import Quality
     from effv2_tune.study.trial import Environment, Epoch, RungResult, Times, Trial
     from effv2_tune.workers.messages import Finished
+    from effv2_tune.workers.pool import WorkerExited
 
 #: Of a trial whose recipe has not been made yet.
 NOT_PLANNED = TrialPlan(None, 0, {})
@@ -34,6 +36,7 @@ class RunningTrial:
         wall_before: Wall time of earlier attempts.
         saved_at: When the record was last saved.
         pruned_at: The rung at which it was pruned, until its worker has ended it.
+        kills: Workers that others have killed in this run since its last newer checkpoint.
     """
 
     trial: Trial
@@ -44,6 +47,7 @@ class RunningTrial:
     wall_before: float = 0.0
     saved_at: float = -math.inf
     pruned_at: RungResult | None = None
+    kills: int = 0
 
     @property
     def number(self) -> int:
@@ -88,19 +92,17 @@ class RunningTrial:
         self.trial = self.with_wall_time(now)
         self.worker = None
 
-    def count_death(self, step: int, now: float) -> None:
+    def count_death(self, exited: WorkerExited, now: float) -> None:
         """Take it off its worker, which has exited.
 
         Args:
-            step: Of its newest checkpoint.
+            exited: Its worker's exit.
             now: The time on the clock of the loop.
         """
         self.stop_attempt(now)
-        trial = self.trial
-        self._update(
-            deaths=1 if step > trial.death_step else trial.deaths + 1,
-            death_step=max(step, trial.death_step),
-        )
+        before = 0 if exited.step > self.trial.death_step else self.kills
+        self.kills = before + (exited.kind == "kill")
+        self.trial = with_death(self.trial, exited)
 
     def set_bucket(self, bucket: BucketKey, cost: BucketTime | None) -> None:
         """Set its bucket and, if known, the step time of the bucket."""

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Self
 
 from effv2_tune.errors import EXIT_FAILED, TuneError
 from effv2_tune.host import choose_hardware, probe_host, probe_packages
+from effv2_tune.search.running_trial import RunningTrial
 from effv2_tune.search.storage.recorded_times import missing_time, recorded_study
+from effv2_tune.search.worker_deaths import MAX_KILLS, infeasible_reason, repeated_kills
 from effv2_tune.search.workload import BucketTime, bucket_of, seconds_of
 from effv2_tune.study.trial import Trial
-from effv2_tune.workers import MAX_WORKER_DEATHS
 from effv2_tune.workers.launch import WorkerSpec
 from effv2_tune.workers.local import local_pool
 from effv2_tune.workers.messages import Compiled, Finished, Ready
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class WorkerLostError(TuneError):
-    """Several workers exited during one trial, most likely for lack of memory."""
+    """Several workers exited during one trial, which is the fault of its config."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,9 @@ class TrainerClient:
             config: One value for each parameter.
 
         Raises:
-            WorkerLostError: Several workers exited in a row.
+            WorkerLostError: Its workers crashed repeatedly, or the host memory ran out repeatedly.
+            UnavailableError: A disk, file or network has failed, or others kill the workers again
+                and again.
             TuneError: The worker refuses to work, or a recorded clock has no step time for the
                 bucket of the config.
         """
@@ -143,7 +146,7 @@ class TrainerClient:
         cost = self._cost(recipe)
         job = Job(record, recipe.epochs, (), None if cost is None else cost.step_seconds)
         pool.assign(0, job)
-        deaths = 0
+        running = RunningTrial(record)
         for message in messages(pool):
             if isinstance(message, Compiled):
                 # The first measurement counts, so that all trials of a bucket have the same time.
@@ -151,13 +154,13 @@ class TrainerClient:
             elif isinstance(message, Finished):
                 return message
             elif isinstance(message, WorkerExited):
-                deaths += 1
-                if deaths == MAX_WORKER_DEATHS:
+                running.count_death(message, now=0.0)
+                if reason := infeasible_reason(running.trial, message.cause):
                     raise WorkerLostError(
-                        f"Trial {number} ended its worker {deaths} times ({message.cause}).",
-                        hint=message.log_tail,
-                        exit_code=EXIT_FAILED,
+                        f"Trial {number} {reason}.", hint=message.log_tail, exit_code=EXIT_FAILED
                     )
+                if running.kills >= MAX_KILLS:
+                    raise repeated_kills(running.trial, message)
                 self._await_ready(pool)
                 pool.assign(0, job)
         raise AssertionError("the messages of a worker have no end")

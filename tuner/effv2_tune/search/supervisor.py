@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from effv2_tune.search.engines.base import Engine
     from effv2_tune.search.events import Event
     from effv2_tune.study.space import Config
+    from effv2_tune.workers.exits import OomCounter
     from effv2_tune.workers.supervised_pool import SupervisedPool
 
 EVENTS = "events.jsonl"
@@ -123,6 +124,7 @@ class OpenStudy:
         worker_command: Sequence[str] = WORKER_COMMAND,
         before_workers: Callable[[], Iterable[Event]] = tuple,
         stop: StopRequest | None = None,
+        oom_counter: OomCounter | None = None,
     ) -> Iterator[Event]:
         """Yield events until the budget is spent, and log them.
 
@@ -135,10 +137,12 @@ class OpenStudy:
             worker_command: The program that a worker runs; ``--fd N`` is added.
             before_workers: As of :func:`~effv2_tune.search.loop.run_study`.
             stop: Ends the run early; signals alone do if left out.
+            oom_counter: The kernel's count of processes that it killed for lack of memory; that of
+                this machine if left out.
 
         Raises:
             TuneError: A worker refuses to work, or has another device or other images than before;
-                the database fails.
+                the database fails, or a disk, file or network that a worker needs.
             StudyInterrupt: After a first signal, once all leases were given back.
             KeyboardInterrupt: On a second signal.
         """
@@ -154,7 +158,7 @@ class OpenStudy:
             storage_size=self.storage.keep_once("storage_size", self.plan.largest_resolution),
             command=worker_command,
         )
-        pool = local_pool(spec, count=self.plan.workers, out=self.out)
+        pool = local_pool(spec, count=self.plan.workers, out=self.out, oom_counter=oom_counter)
         failures = database_errors(self._place)
         with (
             failures,

@@ -22,8 +22,9 @@ from effv2_tune.training.device_checks import (
     selftest_recipe,
     trained_weights,
 )
+from effv2_tune.workers.exits import describe_exit
 from effv2_tune.workers.launch import WorkerSpec, worker_environment
-from effv2_tune.workers.local import LocalProcess, describe_exit, local_pool
+from effv2_tune.workers.local import LocalProcess, local_pool
 from effv2_tune.workers.messages import Check, EpochEnded, Finished, Prepare, Ready, Refused
 from effv2_tune.workers.pool import Job, WorkerExited, messages
 

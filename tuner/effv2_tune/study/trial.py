@@ -11,7 +11,7 @@ from effv2_tune.study.base import Value
 from effv2_tune.study.bucket import BucketKey
 from effv2_tune.study.recipe import Recipe
 
-#: ``running`` until it ends; ``pruned`` at a rung; ``infeasible``: does not fit the device;
+#: ``running`` until it ends; ``pruned`` at a rung; ``infeasible``: does not fit the memory;
 #: ``diverged``: its loss became NaN; ``failed`` for a reason outside the recipe. Results show a
 #: running trial that no supervisor holds as ``interrupted``; no record has that state.
 TrialState = Literal[
@@ -174,6 +174,8 @@ class Trial(Value):
         environment: Its hardware and software.
         attempts: How often it was assigned to a worker.
         deaths: Workers that exited during it since it last wrote a newer checkpoint.
+        crashes: Those of them that crashed.
+        memory_kills: Those that the kernel killed as the host memory ran out.
         death_step: Step of the newest checkpoint that any of these workers wrote.
         reason: A message for every state except ``running`` and ``complete``.
         started: When it was sampled, UTC.
@@ -195,6 +197,8 @@ class Trial(Value):
     environment: Environment | None = None
     attempts: int = 0
     deaths: int = 0
+    crashes: int = 0
+    memory_kills: int = 0
     death_step: int = 0
     reason: str = ""
     started: datetime | None = None

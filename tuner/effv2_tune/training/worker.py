@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import queue
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from effv2_tune.data import describe
 from effv2_tune.errors import EXIT_DONE, EXIT_FAILED, TuneError
+from effv2_tune.files.environment_errors import environment_error
 from effv2_tune.interruption import INTERRUPTING
 from effv2_tune.study.trial import Times
 from effv2_tune.workers.messages import (
@@ -26,6 +28,7 @@ from effv2_tune.workers.messages import (
     Stop,
     Stopped,
     Train,
+    Unavailable,
 )
 
 if TYPE_CHECKING:
@@ -109,8 +112,8 @@ def serve(channel: Channel) -> int:
         trainer = _prepare(request)
     except Exception as error:
         if not isinstance(error, TuneError):
-            traceback.print_exc()
-            error = TuneError(
+            _print_traceback()
+            error = environment_error(error) or TuneError(
                 f"The worker could not start: {type(error).__name__}: {error}",
                 hint="See the traceback above.",
                 exit_code=EXIT_FAILED,
@@ -155,8 +158,8 @@ def _prepare(request: Prepare) -> Trainer:
     )
 
 
-def train_or_report(trainer: Trainer, request: Train, channel: Channel) -> Finished:
-    """Train; an error becomes a failed trial, with the reason."""
+def train_or_report(trainer: Trainer, request: Train, channel: Channel) -> Finished | Unavailable:
+    """Train; an error becomes a failed trial, with the reason, unless the machine has failed."""
     from effv2_tune.training.attempt import TrainingStoppedError
     from effv2_tune.training.process_memory import resident_bytes
 
@@ -169,11 +172,15 @@ def train_or_report(trainer: Trainer, request: Train, channel: Channel) -> Finis
         )
     except TrainingStoppedError as stopped:
         channel.confirm_stop(Stopped(trial=request.trial, step=stopped.step))
-    except TuneError as error:
-        reason = str(error).replace("\n", " ")
     except Exception as error:
-        traceback.print_exc()
+        if not isinstance(error, TuneError):
+            _print_traceback()
+        unavailable = environment_error(error)
+        if unavailable is not None:
+            return Unavailable.of(request.trial, unavailable)
         reason = f"{type(error).__name__}: {error}"
+        if isinstance(error, TuneError):
+            reason = str(error).replace("\n", " ")
     return Finished(
         trial=request.trial,
         outcome="failed",
@@ -184,6 +191,12 @@ def train_or_report(trainer: Trainer, request: Train, channel: Channel) -> Finis
         memory_bytes=resident_bytes(),
         reason=reason[:2000],
     )
+
+
+def _print_traceback() -> None:
+    # The log may be on the full disk that the error is about.
+    with contextlib.suppress(OSError):
+        traceback.print_exc()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import os
-import signal
 import socket
 import subprocess
 import time
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
+from effv2_tune.workers.exits import OomCounter, describe_exit, exit_kind
+from effv2_tune.workers.messages import Train
 from effv2_tune.workers.supervised_pool import ProcessExit, SupervisedPool
 
 if TYPE_CHECKING:
@@ -88,15 +89,19 @@ class LocalLauncher:
     Args:
         spec: The start of each worker.
         logs: Folder of their logs.
+        oom_counter: The kernel's count of processes that it killed for lack of memory.
     """
 
-    def __init__(self, spec: WorkerSpec, *, logs: Path) -> None:
+    def __init__(self, spec: WorkerSpec, *, logs: Path, oom_counter: OomCounter) -> None:
         self._spec = spec
         self._logs = logs
         self._processes: dict[int, LocalProcess] = {}
+        self._oom_counter = oom_counter
+        self._oom_kills: dict[int, int] = {}
 
     def start(self, worker: int) -> None:
         """Start a worker process, which waits for its first message."""
+        self._oom_kills[worker] = self._oom_counter.read()
         self._processes[worker] = LocalProcess(
             self._spec.command,
             environment=self._spec.environment(worker),
@@ -105,6 +110,9 @@ class LocalLauncher:
 
     def send(self, worker: int, message: ToWorker) -> None:
         """Send a message; one to an exited worker is dropped, and :meth:`receive` reports it."""
+        if isinstance(message, Train):
+            # Only what is killed during the attempt can be this worker.
+            self._oom_kills[worker] = self._oom_counter.read()
         try:
             self._processes[worker].connection.send(message)
         except OSError:
@@ -128,8 +136,13 @@ class LocalLauncher:
         """End a worker; kill it if it has not exited after the grace."""
         process = self._processes.pop(worker)
         status = process.end(grace_seconds=grace_seconds)
-        cause = "killed, as it did not exit" if status is None else describe_exit(status)
-        return ProcessExit(cause, str(process.log), _tail(process.log))
+        memory_ran_out = self._oom_counter.read() > self._oom_kills.pop(worker)
+        return ProcessExit(
+            describe_exit(status, memory_ran_out=memory_ran_out),
+            str(process.log),
+            _tail(process.log),
+            exit_kind(status, memory_ran_out=memory_ran_out),
+        )
 
     def close(self, *, grace_seconds: float) -> None:
         """End all workers: first by closing their pipes, on which a worker exits."""
@@ -142,33 +155,20 @@ class LocalLauncher:
             process.end(grace_seconds=max(deadline - time.monotonic(), 0.0))
 
 
-def local_pool(spec: WorkerSpec, *, count: int, out: Path) -> SupervisedPool:
+def local_pool(
+    spec: WorkerSpec, *, count: int, out: Path, oom_counter: OomCounter | None = None
+) -> SupervisedPool:
     """A pool of processes of this machine.
 
     Args:
         spec: The start of each worker.
         count: How many workers.
         out: The study's folder, for logs and checkpoints.
+        oom_counter: The kernel's count of processes that it killed for lack of memory; that of this
+            machine if left out.
     """
-    launcher = LocalLauncher(spec, logs=out / "logs")
+    launcher = LocalLauncher(spec, logs=out / "logs", oom_counter=oom_counter or OomCounter())
     return SupervisedPool(launcher, spec.prepare, count=count, out=out)
-
-
-def describe_exit(status: int) -> str:
-    """The end of a process, in words.
-
-    Args:
-        status: Its exit status, or a signal's number below zero.
-    """
-    if status >= 0:
-        return f"exit status {status}"
-    try:
-        name = signal.Signals(-status).name
-    except ValueError:
-        name = f"signal {-status}"
-    if name == "SIGKILL":
-        return "killed (SIGKILL), as the system does when memory runs out"
-    return f"ended by {name}"
 
 
 def _next_message(connection: Connection[Any, Any]) -> FromWorker | None:

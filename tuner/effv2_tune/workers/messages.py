@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from effv2_tune.errors import TuneError
+from effv2_tune.errors import RESUME_HINT, TuneError, UnavailableError
 from effv2_tune.study.base import Value
 from effv2_tune.study.bucket import BucketKey, DataFacts
 from effv2_tune.study.recipe import DataSpec, Quality, Recipe
@@ -214,6 +214,33 @@ class Finished(Value):
     traces: int = 0
 
 
+class Unavailable(Value):
+    """From a worker: its trial cannot go on, as the machine has failed: a disk, file or network.
+
+    Attributes:
+        trial: Its number; it is not over, and can be resumed.
+        message: What failed.
+        hint: What to do about it.
+    """
+
+    trial: int
+    message: str
+    hint: str | None
+
+    @classmethod
+    def of(cls, trial: int, error: UnavailableError) -> Self:
+        """The message about an error."""
+        return cls(trial=trial, message=error.message, hint=error.hint)
+
+    def error(self) -> TuneError:
+        """The error that ends the study until the cause is fixed."""
+        hint = self.hint or RESUME_HINT
+        return UnavailableError(
+            f"Trial {self.trial} was interrupted: {self.message}",
+            hint=hint if RESUME_HINT in hint else f"{hint}\n{RESUME_HINT}",
+        )
+
+
 class Refused(Value):
     """From a worker that cannot work at all: the attributes of a :class:`TuneError`."""
 
@@ -244,4 +271,14 @@ class Check(Value):
 
 
 ToWorker = Prepare | Train | Measure | Decision | Stop
-FromWorker = Ready | Compiled | EpochEnded | RungReached | Finished | Stopped | Measured | Refused
+FromWorker = (
+    Ready
+    | Compiled
+    | EpochEnded
+    | RungReached
+    | Finished
+    | Stopped
+    | Measured
+    | Unavailable
+    | Refused
+)

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from effv2_tune.errors import EXIT_FAILED, TuneError
-from effv2_tune.workers.messages import Refused
+from effv2_tune.workers.messages import Refused, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from effv2_tune.study.trial import Trial
+    from effv2_tune.workers.exits import ExitKind
     from effv2_tune.workers.messages import FromWorker
 
 
@@ -42,11 +43,13 @@ class WorkerExited:
         cause: Exit status or signal, in words; or the reason of a refusal.
         log_tail: The last lines of its log.
         step: Of the newest checkpoint of its last trial; 0 where there is none.
+        kind: Whether it crashed, was killed, or the host memory ran out.
     """
 
     cause: str
     log_tail: str
     step: int = 0
+    kind: ExitKind = "crash"
 
 
 class WorkerPool(Protocol):
@@ -81,11 +84,12 @@ def messages(
         timeout_seconds: The longest time between two messages.
 
     Raises:
-        TuneError: The worker refuses to work, or sends nothing before the timeout.
+        TuneError: The worker refuses to work, its machine has failed, or it sends nothing before
+            the timeout.
     """
     while received := pool.wait(timeout_seconds):
         for _, message in received:
-            if isinstance(message, Refused):
+            if isinstance(message, Refused | Unavailable):
                 raise message.error()
             yield message
     raise TuneError(

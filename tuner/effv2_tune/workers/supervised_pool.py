@@ -19,11 +19,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from effv2_tune.study.recipe import Recipe
+    from effv2_tune.workers.exits import ExitKind
     from effv2_tune.workers.messages import FromWorker, Prepare, ToWorker
     from effv2_tune.workers.pool import Job
 
-#: Workers that exit in a row before they are ready; the cause is then not the trials.
+#: Workers that exit in a row before they are ready, after which the study ends.
 MAX_STARTUP_FAILURES = 3
+#: Likewise of workers that somebody kills, which may be chance.
+MAX_STARTUP_KILLS = 10
 _SHUTDOWN_GRACE_SECONDS = 5.0
 #: Of workers that were asked to stop before, and had their time.
 _STOPPED_GRACE_SECONDS = 0.5
@@ -37,11 +40,13 @@ class ProcessExit:
         cause: Exit status or signal, in words.
         log: Where its log is.
         log_tail: The last lines of it.
+        kind: Whether it crashed, was killed, or the host memory ran out.
     """
 
     cause: str
     log: str
     log_tail: str
+    kind: ExitKind = "crash"
 
 
 class Launcher(Protocol):
@@ -91,6 +96,7 @@ class SupervisedPool:
         self._workers: dict[int, _Worker] = {}
         self._startup_failures = 0
         self._is_stopping = False
+        self._startup_kills = 0
 
     def __enter__(self) -> Self:
         """Nothing is started yet."""
@@ -162,7 +168,7 @@ class SupervisedPool:
             else:
                 if isinstance(message, Ready):
                     self._workers[worker].is_ready = True
-                    self._startup_failures = 0
+                    self._startup_failures = self._startup_kills = 0
                 messages.append((worker, message))
         return messages
 
@@ -198,21 +204,36 @@ class SupervisedPool:
         ended = self._workers.pop(worker)
         process = self._launcher.end(worker, grace_seconds=_SHUTDOWN_GRACE_SECONDS)
         if not ended.is_ready:
-            self._startup_failures += 1
-            if self._startup_failures >= MAX_STARTUP_FAILURES:
-                raise _startup_error(process) if refusal is None else refusal.error()
+            self._count_startup(process, refusal)
         if not self._is_stopping:
             self._start(worker, is_replacement=ended.is_ready or ended.is_replacement)
         step = 0
         if ended.trial is not None:
             step = CheckpointFolder(self.checkpoint(ended.trial)).newest_step()
         cause = process.cause if refusal is None else f"it refused to work: {refusal.message}"
-        return WorkerExited(cause, process.log_tail, step)
+        return WorkerExited(cause, process.log_tail, step, process.kind)
+
+    def _count_startup(self, process: ProcessExit, refusal: Refused | None) -> None:
+        """Count a worker that was never ready.
+
+        Raises:
+            TuneError: It is one of too many in a row.
+        """
+        if refusal is None and process.kind == "kill":
+            self._startup_kills += 1
+            if self._startup_kills >= MAX_STARTUP_KILLS:
+                raise _startup_error(MAX_STARTUP_KILLS, process)
+            return
+        self._startup_failures += 1
+        if self._startup_failures >= MAX_STARTUP_FAILURES:
+            if refusal is not None:
+                raise refusal.error()
+            raise _startup_error(MAX_STARTUP_FAILURES, process)
 
 
-def _startup_error(last: ProcessExit) -> TuneError:
+def _startup_error(count: int, last: ProcessExit) -> TuneError:
     return TuneError(
-        f"{MAX_STARTUP_FAILURES} workers in a row exited before they were ready ({last.cause}).",
+        f"{count} workers in a row exited before they were ready ({last.cause}).",
         hint=f"The log {last.log} ends:\n{last.log_tail}",
         exit_code=EXIT_FAILED,
     )

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from effv2_tune.errors import EXIT_FAILED, TuneError
+from effv2_tune.errors import UnavailableError
 from effv2_tune.files.cache import cache_folder
 from effv2_tune.files.download import (
     DEFAULT_RETRIES,
@@ -99,18 +99,16 @@ def missing_weights(file: WeightFile) -> PublishedFile | None:
 def _from_folder(file: WeightFile, folder: Path) -> Path:
     path = folder / file.file_name
     if not path.is_file():
-        raise TuneError(
+        raise UnavailableError(
             f"There is no {file.file_name} in the weights folder {folder}.",
             hint=f"Put it there from {file.url}, or unset {FOLDER_VARIABLE} to download it.",
-            exit_code=EXIT_FAILED,
         )
     digest = Digest("md5", file.md5)
     actual = digest.of(path)
     if actual != digest.hexadecimal:
-        raise TuneError(
+        raise UnavailableError(
             f"{path} is not the released file: its MD5 is {actual}, not {file.md5}.",
             hint=f"Download it again from {file.url}.",
-            exit_code=EXIT_FAILED,
         )
     return path
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
-from effv2_tune.errors import EXIT_FAILED, TuneError
+from effv2_tune.errors import TuneError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -69,14 +69,13 @@ def check_readable(path: Path) -> None:
 
 @contextlib.contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Raise the errors of a weight file as a TuneError."""
+    """Raise the errors of a weight file as an UnavailableError."""
     try:
         yield
     except (OSError, KeyError, zipfile.BadZipFile) as error:
-        raise TuneError(
+        raise UnavailableError(
             f"{path} cannot be read as weights: {error}.",
             hint="Use a .h5, .weights.h5 or .keras file that Keras wrote.",
-            exit_code=EXIT_FAILED,
         ) from error
 
 

@@ -16,7 +16,7 @@ from effv2_tune.catalog import (
     WEIGHT_SETS,
     find_weight_file,
 )
-from effv2_tune.errors import EXIT_FAILED, TuneError
+from effv2_tune.errors import TuneError, UnavailableError
 from effv2_tune.network.pretrained.files import fetch_weights
 from effv2_tune.network.pretrained.weight_io import (
     read_input_scaling,
@@ -79,11 +79,10 @@ def find_weights(variant: str, weights: str) -> Path:
         return fetch_weights(find_weight_file(variant, weights))
     path = Path(weights).expanduser()
     if not path.is_file():
-        raise TuneError(
+        raise UnavailableError(
             f"There is no weight file {weights}.",
             hint="Use the path of a .h5, .weights.h5 or .keras file, or one of: "
             f"{', '.join((*WEIGHT_SETS, KERAS_WEIGHTS))}.",
-            exit_code=EXIT_FAILED,  # it was there when the study was checked
         )
     return path
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from effv2_tune.catalog import Scaling
-from effv2_tune.errors import EXIT_FAILED, TuneError
+from effv2_tune.errors import TuneError, UnavailableError
 from effv2_tune.files.atomic import write_text
 from effv2_tune.files.cache import CACHE_VARIABLE, cache_folder
 from effv2_tune.files.disk_errors import disk_errors
@@ -227,12 +227,11 @@ class FeatureCache:
                 removed.append(entry)
         free = shutil.disk_usage(self.folder).free
         if free < needed:
-            raise TuneError(
+            raise UnavailableError(
                 f"The features need {needed / _GB:.1f} GB; the disk of {self.folder} has "
                 f"{free / _GB:.1f} GB left.",
                 hint=f"Free space ('effv2-tune features --clear' removes all features), set "
                 f"{CACHE_VARIABLE} to a folder on another disk, or write 'features: off'.",
-                exit_code=EXIT_FAILED,
             )
         return removed
 

@@ -53,6 +53,7 @@ def run_scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Event]]:
         script: dict[str, Any] | None = None,
         backend: Literal["tensorflow", "jax"] = "tensorflow",
         oom_counter: OomCounter | None = None,
+        retry_failed: bool = False,
     ) -> list[Event]:
         monkeypatch.setenv("SCRIPT", json.dumps(script or {}))
         with open_study(plan, out, base=out) as study:
@@ -61,6 +62,7 @@ def run_scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Event]]:
                 backend=backend,
                 worker_command=SCRIPTED_WORKER,
                 oom_counter=oom_counter,
+                retry_failed=retry_failed,
             )
             return list(story)
 

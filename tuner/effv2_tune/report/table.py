@@ -152,6 +152,7 @@ def _row(trial: Trial, on_front: bool, parameters: Sequence[str]) -> dict[str, A
         "bucket": None if trial.bucket is None else trial.bucket.label,
         "device": device_of(trial),
         "attempts": trial.attempts,
+        "retry_of": trial.retry_of,
         "reason": trial.reason,
         "notes": "; ".join(trial.notes),
         "started": trial.started,

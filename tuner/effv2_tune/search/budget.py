@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from effv2_tune.pareto import Objective, hypervolume
 from effv2_tune.search.events import StudyEnded
-from effv2_tune.search.storage.records import is_duplicate
+from effv2_tune.search.storage.records import is_duplicate, is_in_budget
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,17 +48,25 @@ class Budget:
         if over is not None:
             return over
         trials = [trial for trial in self._storage.trials() if not is_duplicate(trial)]
-        if self._plan.trials is not None and len(trials) >= self._plan.trials:
+        count = sum(map(is_in_budget, trials))
+        if self._plan.trials is not None and count >= self._plan.trials:
             return self.trials_spent()
+        return self.failing() or self._stagnation(trials)
+
+    def failing(self) -> StudyEnded | None:
+        """The reason where trial after trial has failed in this run; None otherwise."""
         failures = _failures_at_the_end(
-            [trial for trial in trials if trial.number not in self._failed_before]
+            [
+                trial
+                for trial in self._storage.trials()
+                if trial.number not in self._failed_before and not is_duplicate(trial)
+            ]
         )
-        if len(failures) >= MAX_FAILURES:
-            return StudyEnded(
-                kind="failing",
-                reason=f"The last {MAX_FAILURES} trials failed: {failures[-1].reason}",
-            )
-        return self._stagnation(trials)
+        if len(failures) < MAX_FAILURES:
+            return None
+        return StudyEnded(
+            kind="failing", reason=f"The last {MAX_FAILURES} trials failed: {failures[-1].reason}"
+        )
 
     def hold(self, worker: int, devices: int) -> None:
         """Count the devices of ``worker`` from now on, until the run ends."""

@@ -21,11 +21,13 @@ class StudyStarted(Value):
         study: Its name.
         known: Trials that ended in earlier runs.
         unfinished: Running trials of earlier runs, which will be resumed.
+        retries: Failed trials, which will be tried again.
     """
 
     study: str
     known: int
     unfinished: int
+    retries: int = 0
 
 
 class PlanChanged(Value):
@@ -82,6 +84,7 @@ class TrialStarted(Value):
         epochs: Of the whole trial.
         attempt: From 1.
         resumed_after: Epochs that earlier attempts recorded.
+        retry_of: The failed trial that it retries.
     """
 
     trial: int
@@ -90,6 +93,7 @@ class TrialStarted(Value):
     epochs: int
     attempt: int
     resumed_after: int
+    retry_of: int | None = None
 
 
 class BucketCompiled(Value):

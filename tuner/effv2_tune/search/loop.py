@@ -14,11 +14,17 @@ from effv2_tune.search import events
 from effv2_tune.search.budget import Budget
 from effv2_tune.search.duplicates import Duplicates
 from effv2_tune.search.engines.base import Exhausted
+from effv2_tune.search.retries import (
+    AlreadyRetriedError,
+    begin_retry,
+    retry_notes,
+    with_failures,
+)
 from effv2_tune.search.rung_decision import decide_at_rung, rung_decided
 from effv2_tune.search.running_trial import RunningTrial
 from effv2_tune.search.storage.base import BudgetSpentError, LeaseLostError
 from effv2_tune.search.storage.recorded_times import missing_time
-from effv2_tune.search.storage.records import duplicate_note
+from effv2_tune.search.storage.records import duplicate_note, unretried
 from effv2_tune.search.trial_updates import as_duplicate, with_state
 from effv2_tune.search.worker_deaths import MAX_KILLS, infeasible_reason, repeated_kills
 from effv2_tune.search.workload import BucketTime
@@ -70,6 +76,7 @@ def run_study(
     set_aside: Callable[[int], Path | None] = lambda _: None,
     before_workers: Callable[[], Iterable[Event]] = tuple,
     stop: StopRequest | None = None,
+    retry_failed: bool = False,
 ) -> Generator[Event]:
     """Yield what happens, in order, until the budget of ``plan`` is spent.
 
@@ -90,6 +97,8 @@ def run_study(
         before_workers: Called where there is work, before the workers start: downloads what the
             trials need, and yields its progress.
         stop: Ends the iteration, after the running trials were saved; never if left out.
+        retry_failed: Whether the failed trials of earlier runs are tried again, beyond the budget
+            of trials.
 
     Raises:
         TuneError: A worker refuses to work, or has another device or other images than before; a
@@ -100,6 +109,9 @@ def run_study(
         plan, engine, pool, storage, clock, workload, memory_limit, set_aside, before_workers
     )
     loop.stop = loop.stop if stop is None else stop
+    if retry_failed:
+        space = plan.search_space
+        loop.retries = [t for t in unretried(storage.trials()) if space.contains(t.config)]
     try:
         yield from loop.run()
     finally:
@@ -122,6 +134,7 @@ class _Loop:
     idle: list[int] = field(default_factory=list)
     running: dict[int, RunningTrial] = field(default_factory=dict)
     waiting: list[int] = field(default_factory=list)
+    retries: list[Trial] = field(default_factory=list)
     duplicates: Duplicates = field(default_factory=Duplicates)
     duplicates_in_a_row: int = 0
     end: events.StudyEnded | None = None
@@ -138,7 +151,10 @@ class _Loop:
         known = self.storage.trials()
         unfinished = sum(trial.state == "running" for trial in known)
         yield events.StudyStarted(
-            study=self.plan.name, known=len(known) - unfinished, unfinished=unfinished
+            study=self.plan.name,
+            known=len(known) - unfinished,
+            unfinished=unfinished,
+            retries=len(self.retries),
         )
         self.end = self.budget.spent()
         if self._has_work():
@@ -160,6 +176,7 @@ class _Loop:
                 yield from self._fill()
         if self.end is None:
             raise AssertionError("the loop ended without a reason")
+        self.end = with_failures(self.end, self.storage.trials())
         self.storage.keep_end(self.end)
         yield self.end
 
@@ -203,7 +220,7 @@ class _Loop:
             return True
         if self.end.kind in ("hours", "accelerator_hours"):
             return False
-        return bool(self.running) or self.storage.has_unowned()
+        return bool(self.running or self.retries) or self.storage.has_unowned()
 
     def _fill(self) -> Iterator[Event]:
         """Assign trials to idle workers."""
@@ -216,6 +233,9 @@ class _Loop:
                     yield from self._assign(running)
                 else:
                     yield from self._begin(running)
+                continue
+            if self.retries:
+                yield from self._retry()
                 continue
             self.end = self.end or self.budget.spent()
             if self.end is not None:
@@ -259,6 +279,22 @@ class _Loop:
         self.running[asked.number] = running
         yield from self._begin(running)
 
+    def _retry(self) -> Iterator[Event]:
+        """Begin the retry of a failed trial, unless trial after trial fails again."""
+        failing = self.budget.failing()
+        if failing is not None:
+            self.end = failing
+            self.retries.clear()
+            return
+        failed, space = self.retries.pop(0), self.plan.search_space
+        try:
+            trial = begin_retry(self.storage, space, failed, now=self.clock.utc())
+        except AlreadyRetriedError:
+            return
+        running = RunningTrial(trial)
+        self.running[trial.number] = running
+        yield from self._begin(running)
+
     def _begin(self, running: RunningTrial) -> Iterator[Event]:
         """Train a new trial, unless it is a duplicate."""
         trial = running.trial
@@ -267,7 +303,7 @@ class _Loop:
             yield from self._begin_duplicate(trial, original)
             return
         self.duplicates_in_a_row = 0
-        running.trial = trial.model_copy(update={"notes": ()})
+        running.trial = trial.model_copy(update={"notes": retry_notes(trial)})
         try:
             running.plan = self.workload.plan_trial(trial.config)
         except (ValueError, TuneError) as error:
@@ -296,7 +332,8 @@ class _Loop:
     def _begin_duplicate(self, trial: Trial, original: Trial) -> Iterator[Event]:
         """Copy the outcome of the original trial, now or as soon as it has ended."""
         del self.running[trial.number]
-        trial = trial.model_copy(update={"notes": (duplicate_note(original.number),)})
+        notes = (*retry_notes(trial), duplicate_note(original.number))
+        trial = trial.model_copy(update={"notes": notes})
         self.duplicates_in_a_row += 1
         if self.duplicates_in_a_row >= MAX_DUPLICATES:
             self.end = events.StudyEnded(
@@ -353,6 +390,7 @@ class _Loop:
             epochs=plan.epochs,
             attempt=trial.attempts,
             resumed_after=len(trial.curve),
+            retry_of=trial.retry_of,
         )
 
     # Messages of workers.

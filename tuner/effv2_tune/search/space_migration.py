@@ -9,7 +9,7 @@ space is widened.
 from __future__ import annotations
 
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import optuna
 from optuna.trial import TrialState
@@ -26,13 +26,11 @@ from effv2_tune.search.storage.optuna_study import (
 )
 from effv2_tune.search.storage.records import (
     ARCHIVED,
-    DUPLICATE,
     OUTSIDE,
     OUTSIDE_NOTE,
-    RECORD,
     add_checksum,
     connected,
-    is_duplicate,
+    record_attributes,
     rename_studies,
     study_names,
     verify_checksum,
@@ -101,7 +99,7 @@ def _migrated(trial: Trial, space: Space) -> FrozenTrial:
         params=params,
         distributions=distributions,
         values=optuna_values(trial),
-        user_attrs={RECORD: add_checksum(trial), DUPLICATE: is_duplicate(trial)},
+        user_attrs=record_attributes(trial),
         system_attrs={CONSTRAINT: VIOLATED} if trial.state == "infeasible" else {},
     )
 
@@ -117,11 +115,7 @@ def _outside(trial: Trial) -> FrozenTrial:
             "notes": (OUTSIDE_NOTE,),
         }
     )
-    attributes: dict[str, Any] = {
-        RECORD: add_checksum(placeholder),
-        OUTSIDE: add_checksum(trial),
-        DUPLICATE: True,
-    }
+    attributes = record_attributes(placeholder) | {OUTSIDE: add_checksum(trial)}
     return optuna.trial.create_trial(state=TrialState.FAIL, user_attrs=attributes)
 
 

@@ -125,6 +125,7 @@ class OpenStudy:
         before_workers: Callable[[], Iterable[Event]] = tuple,
         stop: StopRequest | None = None,
         oom_counter: OomCounter | None = None,
+        retry_failed: bool = False,
     ) -> Iterator[Event]:
         """Yield events until the budget is spent, and log them.
 
@@ -139,6 +140,7 @@ class OpenStudy:
             stop: Ends the run early; signals alone do if left out.
             oom_counter: The kernel's count of processes that it killed for lack of memory; that of
                 this machine if left out.
+            retry_failed: Whether the failed trials of earlier runs are tried again.
 
         Raises:
             TuneError: A worker refuses to work, or has another device or other images than before;
@@ -180,6 +182,7 @@ class OpenStudy:
                 set_aside=pool.set_aside,
                 before_workers=before_workers,
                 stop=stop,
+                retry_failed=retry_failed,
             )
             first: list[Event] = [VersionDamaged(note=note) for note in self._notes]
             first += [] if self._changes is None else [self._changes]

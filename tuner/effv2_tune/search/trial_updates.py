@@ -46,5 +46,6 @@ def as_duplicate(trial: Trial, original: Trial, now: datetime) -> Trial:
         "started": trial.started,
         "ended": now,
         "notes": trial.notes,
+        "retry_of": trial.retry_of,
     }
     return original.model_copy(update=changes)

@@ -122,6 +122,8 @@ class StudyProgress:
     def _trial_lines(self, event: Event) -> Iterator[str]:
         if isinstance(event, happened.TrialStarted) and event.attempt > 1:
             yield f"trial {event.trial}: resumes after epoch {event.resumed_after}"
+        elif isinstance(event, happened.TrialStarted) and event.retry_of is not None:
+            yield f"trial {event.trial}: retries trial {event.retry_of}: {_config(event.config)}"
         elif isinstance(event, happened.TrialStarted) and not self._bars.shown:
             yield f"trial {event.trial}: {_config(event.config)}"
         elif isinstance(event, happened.BucketCompiled) and event.fresh:
@@ -153,7 +155,9 @@ class StudyProgress:
         return f"{event.label} ({parts})" if differing else event.label
 
     def _summary(self, trial: Trial) -> str:
-        total = "" if self._plan.trials is None else f"/{self._plan.trials}"
+        limit = self._plan.trials
+        # Duplicates and retries are beyond the limit.
+        total = "" if limit is None or self._ended > limit else f"/{limit}"
         words = [f"[{self._ended}{total}] trial {trial.number}", STATE_WORDS[trial.state]]
         quality = label_of(self._plan.quality)
         if trial.measurement is not None:
@@ -318,6 +322,11 @@ def _unless_closed(console: Console) -> Iterator[None]:
 
 
 def _start(event: happened.StudyStarted) -> str:
+    retries = pluralized(event.retries, "failed trial")
+    return _resumption(event) + (f"; retrying {retries}" if event.retries else "")
+
+
+def _resumption(event: happened.StudyStarted) -> str:
     if not (event.known or event.unfinished):
         return "starts"
     unfinished = pluralized(event.unfinished, "unfinished trial")

@@ -81,9 +81,10 @@ class Results:
 
     @property
     def has_failed(self) -> bool:
-        """Whether no trial is complete, or the study ended because trial after trial failed."""
-        ended = self.record.ended_by
-        return not self.has_front or (ended is not None and ended.kind == "failing")
+        """Whether no trial is complete, or one has failed that was not retried."""
+        from effv2_tune.search.storage.records import unretried
+
+        return not self.has_front or bool(unretried(self.record.trials))
 
     @property
     def is_running(self) -> bool:

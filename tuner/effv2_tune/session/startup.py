@@ -84,13 +84,17 @@ class Startup:
             f"{counts.test:,} to test; {counts.classes} classes"
         )
 
-    def so_far_lines(self) -> list[str]:
-        """What earlier runs recorded, and what was edited since."""
+    def so_far_lines(self, *, retry_failed: bool) -> list[str]:
+        """What earlier runs recorded, what is tried again, and what was edited since."""
+        from effv2_tune.search.storage.records import unretried
+
         if self.earlier is None:
             return ["so far    nothing: it is new"]
         record, changes = self.earlier
+        failed = pluralized(len(unretried(record.trials)), "failed trial")
         return [
             f"so far    {_so_far(record)}; the study is resumed",
+            *([f"retries   {failed}"] if retry_failed else []),
             *(f"changed   {line}" for line in changes),
         ]
 

@@ -49,6 +49,7 @@ class Study:
         storage: Database URL for several machines; SQLite in ``out`` if left out.
         warm_start: Folder of an earlier study, whose Pareto front is tried first.
         session_hours: Hours after which :meth:`run` saves the running trials and returns.
+        retry_failed: Whether the failed trials of earlier runs are tried again.
 
     Attributes:
         plan: As given.
@@ -66,6 +67,7 @@ class Study:
         storage: str | None = None,
         warm_start: str | Path | None = None,
         session_hours: float | None = None,
+        retry_failed: bool = False,
     ) -> None:
         self.plan = plan
         self.base = Path.cwd() if base is None else base
@@ -75,6 +77,7 @@ class Study:
         self._loaded: LoadedPlan | None = None
         self._session_hours = session_hours
         self.command = ""
+        self._retry_failed = retry_failed
 
     @classmethod
     def load(
@@ -88,6 +91,7 @@ class Study:
         workers: int | None = None,
         warm_start: str | Path | None = None,
         session_hours: float | None = None,
+        retry_failed: bool = False,
     ) -> Study:
         """Read a study file, or a shipped study by its name.
 
@@ -100,6 +104,8 @@ class Study:
             workers: Instead of the file's ``workers:``.
             warm_start: Folder of an earlier study, whose Pareto front is tried first.
             session_hours: Hours after which :meth:`run` saves the running trials and returns.
+            retry_failed: Whether the failed trials of earlier runs are tried again, each as a new
+                trial of the same config that does not count towards ``trials:``.
 
         Raises:
             MistakesError: With everything that is wrong in the file, before anything is started.
@@ -113,6 +119,7 @@ class Study:
             storage=storage,
             warm_start=warm_start,
             session_hours=session_hours,
+            retry_failed=retry_failed,
         )
         session.command = _command(
             study,
@@ -158,6 +165,7 @@ class Study:
                 backend=hardware.backend,
                 before_workers=self._download,
                 stop=stop,
+                retry_failed=self._retry_failed,
             )
 
     def _first(self) -> list[Config]:
@@ -251,7 +259,7 @@ class Study:
             f"study     {plan.name}",
             f"folder    {self.out}",
             *([f"storage   {as_arguments(self._storage, plan.name)}"] if self._storage else []),
-            *startup.so_far_lines(),
+            *startup.so_far_lines(retry_failed=self._retry_failed),
             f"data      {startup.images}",
             *startup.download_lines(),
             f"searches  {', '.join(names)}",

@@ -177,6 +177,7 @@ class Trial(Value):
         crashes: Those of them that crashed.
         memory_kills: Those that the kernel killed as the host memory ran out.
         death_step: Step of the newest checkpoint that any of these workers wrote.
+        retry_of: The failed trial of the same config that it retries.
         reason: A message for every state except ``running`` and ``complete``.
         started: When it was sampled, UTC.
         ended: When it ended, UTC.
@@ -200,6 +201,7 @@ class Trial(Value):
     crashes: int = 0
     memory_kills: int = 0
     death_step: int = 0
+    retry_of: int | None = None
     reason: str = ""
     started: datetime | None = None
     ended: datetime | None = None

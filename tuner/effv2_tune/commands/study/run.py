@@ -51,6 +51,11 @@ if TYPE_CHECKING:
     help="Folder of an earlier study, whose Pareto front a new study tries first.",
 )
 @click.option(
+    "--retry-failed",
+    is_flag=True,
+    help="Try the failed trials of earlier runs again, in addition to --trials.",
+)
+@click.option(
     "--dry-run", is_flag=True, help="Check everything and print what would run, without running it."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the Pareto front as JSON at the end.")
@@ -66,6 +71,7 @@ def command(
     hours: float | None,
     session_hours: float | None,
     warm_start: Path | None,
+    retry_failed: bool,
     dry_run: bool,
     as_json: bool,
 ) -> int:
@@ -87,6 +93,7 @@ def command(
         workers=workers,
         warm_start=warm_start,
         session_hours=session_hours,
+        retry_failed=retry_failed,
     )
     if dry_run:
         for line in loaded.dry_run_lines():

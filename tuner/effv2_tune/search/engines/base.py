@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from effv2_tune.search.storage.base import TrialNumberTakenError
+from effv2_tune.search.storage.records import RETRY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -53,6 +54,16 @@ def begin_trial(
         with contextlib.suppress(TrialNumberTakenError):
             storage.begin(template, len(trials))
             return Asked(len(trials), config)
+
+
+def position(trials: Sequence[FrozenTrial], number: int) -> int:
+    """The place of trial ``number`` in the order of sampling, from 0: retries are not sampled.
+
+    Args:
+        trials: At least all those of lower numbers.
+        number: Of the trial.
+    """
+    return sum(RETRY not in trial.user_attrs for trial in trials if trial.number < number)
 
 
 class Engine(Protocol):

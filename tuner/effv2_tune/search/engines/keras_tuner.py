@@ -15,7 +15,7 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from effv2_tune.errors import EXIT_FAILED, TuneError
-from effv2_tune.search.engines.base import Exhausted, begin_trial
+from effv2_tune.search.engines.base import Exhausted, begin_trial, position
 from effv2_tune.search.engines.distributions import config_of_params, params_of_config
 
 if TYPE_CHECKING:
@@ -117,8 +117,9 @@ class KerasTunerEngine:
 
     def _propose(self, trials: Sequence[FrozenTrial]) -> tuple[FrozenTrial, Config]:
         number = len(trials)
-        if number < len(self._enqueue):
-            config = self._enqueue[number]
+        place = position(trials, number)
+        if place < len(self._enqueue):
+            config = self._enqueue[place]
         else:
             self._send_changes(trials)
             self._send({"ask": {"number": number}})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from effv2_tune.pareto.hypervolume import log_seconds
-from effv2_tune.search.engines.base import begin_trial
+from effv2_tune.search.engines.base import begin_trial, position
 from effv2_tune.search.engines.distributions import (
     config_of_params,
     params_of_config,
@@ -79,7 +79,7 @@ class OptunaEngine:
             trials = self._optuna.get_all_trials(self._study_id, deepcopy=False)
             others = [trial for trial in trials if trial.number != number]
             self._view.update(others, self._storage.trials())
-            begun, _ = self._sample(number)
+            begun, _ = self._sample(position(trials, number))
             for name, distribution in begun.distributions.items():
                 value = distribution.to_internal_repr(begun.params[name])
                 self._optuna.set_trial_param(trial_id, name, value, distribution)
@@ -89,18 +89,18 @@ class OptunaEngine:
         if self._needs_new_view:
             self._view = self._new_view()
         self._view.update(trials, self._storage.trials())
-        return self._sample(len(trials))
+        return self._sample(position(trials, len(trials)))
 
     def _new_view(self) -> SamplerView:
         return SamplerView(self._optuna.get_study_directions(self._study_id), self._time_scale)
 
-    def _sample(self, number: int) -> tuple[FrozenTrial, Config]:
-        """Sample trial ``number`` in the sampler's view of the study."""
-        trial = self._view.begin(self._sampler(number))
+    def _sample(self, place: int) -> tuple[FrozenTrial, Config]:
+        """Sample a trial, by its place in the order, in the sampler's view of the study."""
+        trial = self._view.begin(self._sampler(place))
         config = suggest_config(trial, self._space)
         return self._view.withdraw(trial), config
 
-    def _sampler(self, number: int) -> BaseSampler:
-        if number < len(self._enqueued):
-            return FixedSampler(self._enqueued[number])
-        return self._make_sampler(number)
+    def _sampler(self, place: int) -> BaseSampler:
+        if place < len(self._enqueued):
+            return FixedSampler(self._enqueued[place])
+        return self._make_sampler(place)

@@ -33,9 +33,10 @@ from effv2_tune.search.storage.optuna_trials import check_optuna_trials
 from effv2_tune.search.storage.records import (
     DUPLICATE,
     RECORD,
+    RETRY,
     RecordReader,
     add_checksum,
-    is_duplicate,
+    is_in_budget,
 )
 from effv2_tune.search.storage.urls import without_password
 from effv2_tune.search.workload import BucketTime
@@ -64,7 +65,7 @@ class DatabaseStorage:
         url: The database.
         name: The study; created if there is none of that name.
         directions: Which way is better, for quality and for seconds.
-        limit: The largest number of trials, duplicates excluded; None for no limit.
+        limit: The largest number of trials, duplicates and retries excluded; None for no limit.
         expiry_seconds: Seconds without renewal after which a lease of another machine expires.
         backup: File for backups of an SQLite database.
 
@@ -119,8 +120,9 @@ class DatabaseStorage:
         with self._leased(trial.number) as (trial_id, session):
             self._leases.confirm(session, trial_id)
             self.optuna.set_trial_user_attr(trial_id, RECORD, add_checksum(trial))
-            if is_duplicate(trial) != (trial.number in self._duplicates):
-                self.optuna.set_trial_user_attr(trial_id, DUPLICATE, is_duplicate(trial))
+            is_extra = not is_in_budget(trial)
+            if is_extra != (trial.number in self._duplicates):
+                self.optuna.set_trial_user_attr(trial_id, DUPLICATE, is_extra)
                 self._duplicates ^= {trial.number}
 
     def finish(self, trial: Trial) -> None:
@@ -379,11 +381,13 @@ class _LeasedStorage(RDBStorage):
     def _get_prepared_new_trial(
         self, study_id: int, template_trial: FrozenTrial | None, session: Any
     ) -> Any:
-        """Begin a trial with its lease, unless all trials have been begun."""
+        """Begin a trial with its lease, unless it is a new one and all trials have been begun."""
         # Where transactions do not begin with the write lock (PostgreSQL), others wait here;
         # otherwise two supervisors that count at once would both begin the last trial.
         session.execute(records.locked_study(study_id))
-        if self.limit is not None and _count_begun(session, study_id) >= self.limit:
+        is_retry = template_trial is not None and RETRY in template_trial.user_attrs
+        spent = self.limit is not None and _count_begun(session, study_id) >= self.limit
+        if spent and not is_retry:
             raise BudgetSpentError
         trial = super()._get_prepared_new_trial(study_id, template_trial, session)
         if self.next_number is not None and trial.number != self.next_number:
@@ -395,7 +399,7 @@ class _LeasedStorage(RDBStorage):
 
 
 def _count_begun(session: Any, study_id: int) -> int:
-    """Trials of a study, duplicates excluded."""
+    """Trials of a study, duplicates and retries excluded."""
     statement = sa.text(
         "SELECT count(*) FROM trials t WHERE t.study_id = :study AND NOT EXISTS (SELECT 1 FROM "
         "trial_user_attributes a WHERE a.trial_id = t.trial_id AND a.key = :duplicate "

@@ -12,7 +12,7 @@ from effv2_tune.search.storage.optuna_study import (
     optuna_state,
     optuna_values,
 )
-from effv2_tune.search.storage.records import DUPLICATE, is_duplicate, is_outside
+from effv2_tune.search.storage.records import DUPLICATE, is_in_budget, is_outside
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +45,7 @@ def _agree(trial: FrozenTrial, record: Trial, space: Space) -> bool:
     return (
         trial.state == optuna_state(record)
         and tuple(trial.values or ()) == (optuna_values(record) or ())
-        and bool(trial.user_attrs.get(DUPLICATE, False)) == is_duplicate(record)
+        and bool(trial.user_attrs.get(DUPLICATE, False)) != is_in_budget(record)
         and trial.system_attrs.get(CONSTRAINT)
         == (VIOLATED if record.state == "infeasible" else None)
     )

@@ -15,10 +15,13 @@ from effv2_tune.search.storage.damage import DamagedError
 from effv2_tune.study.trial import Trial
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Sequence
 
 RECORD = f"{OURS}record"
+#: Whether a trial does not count towards the budget, as a duplicate or a retry.
 DUPLICATE = f"{OURS}duplicate"
+#: The number of the failed trial that a trial retries.
+RETRY = f"{OURS}retry_of"
 #: The original record of a trial that is outside of the search space since the space was edited.
 OUTSIDE = f"{OURS}outside"
 OUTSIDE_NOTE = "outside the search space since it was edited"
@@ -65,16 +68,34 @@ def locked_study(study_id: int) -> sa.Select[Any]:
 
 
 def is_duplicate(trial: Trial) -> bool:
-    """Whether a trial does not count towards the budget.
-
-    It has the config of another trial, or is outside of the edited search space.
-    """
+    """Whether a trial has the config of another one, or is outside of the edited search space."""
     return is_outside(trial) or any(note.startswith(_DUPLICATE_NOTE) for note in trial.notes)
 
 
 def is_outside(trial: Trial) -> bool:
     """Whether a trial is outside of the search space since the space was edited."""
     return any(note.startswith(OUTSIDE_NOTE) for note in trial.notes)
+
+
+def is_in_budget(trial: Trial) -> bool:
+    """Whether a trial counts towards the budget; the failed trial counts in place of its retry."""
+    return trial.retry_of is None and not is_duplicate(trial)
+
+
+def unretried(trials: Sequence[Trial]) -> list[Trial]:
+    """The failed trials that have no retry, by number."""
+    retried = {trial.retry_of for trial in trials}
+    return [
+        trial
+        for trial in trials
+        if trial.state == "failed" and trial.number not in retried and not is_duplicate(trial)
+    ]
+
+
+def record_attributes(trial: Trial) -> dict[str, Any]:
+    """The attributes of a trial in Optuna's form."""
+    attributes: dict[str, Any] = {RECORD: add_checksum(trial), DUPLICATE: not is_in_budget(trial)}
+    return attributes if trial.retry_of is None else attributes | {RETRY: trial.retry_of}
 
 
 def duplicate_note(original: int) -> str:

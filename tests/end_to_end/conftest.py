@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from effv2_tune.search.events import Event
-    from effv2_tune.workers.exits import OomCounter
 
 SCRIPTED_WORKER = (sys.executable, str(Path(__file__).with_name("scripted_worker.py")))
 
@@ -52,17 +51,12 @@ def run_scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Event]]:
         *,
         script: dict[str, Any] | None = None,
         backend: Literal["tensorflow", "jax"] = "tensorflow",
-        oom_counter: OomCounter | None = None,
-        retry_failed: bool = False,
+        **options: Any,
     ) -> list[Event]:
         monkeypatch.setenv("SCRIPT", json.dumps(script or {}))
         with open_study(plan, out, base=out) as study:
             story = study.run(
-                hardware="cpu",
-                backend=backend,
-                worker_command=SCRIPTED_WORKER,
-                oom_counter=oom_counter,
-                retry_failed=retry_failed,
+                hardware="cpu", backend=backend, worker_command=SCRIPTED_WORKER, **options
             )
             return list(story)
 

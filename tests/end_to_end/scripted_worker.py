@@ -3,14 +3,14 @@
 What it does wrong is told by the environment variable SCRIPT, JSON by trial number:
 ``{"3": {"die_at": 2, "times": 1}}`` ends the process at the start of epoch 2, once, and a list of
 epochs in turn, ``by`` a signal other than SIGKILL or an exit status, and after the kernel's count
-of OOM kills in the file ``oom`` was raised; ``{"3": {"keeps": false}}`` writes no checkpoint;
-``{"4": {"outcome": "infeasible"}}`` ends the trial at once; ``refuse`` refuses to work at all, and
-a list of numbers in the processes that were started so late; ``memory_bytes`` is what the process
-has after a trial; ``epoch_seconds`` is how long an epoch takes, of every trial or of one; ``pace``
-is how long a step is measured to take, times 0.001 s a pixel; ``slower`` is how much longer those
-of a trial take; ``compile_seconds`` is how long a trial answers nothing before its first epoch;
-``checkpoint_bytes`` is the size of a checkpoint. Asked to stop, it writes a checkpoint of its last
-epoch, even where it keeps none.
+of OOM kills in the file ``oom`` was raised; ``{"3": {"hang_at": 2}}`` stops it there, once;
+``{"3": {"keeps": false}}`` writes no checkpoint; ``{"4": {"outcome": "infeasible"}}`` ends the
+trial at once; ``refuse`` refuses to work at all, and a list of numbers in the processes that were
+started so late; ``memory_bytes`` is what the process has after a trial; ``epoch_seconds`` is how
+long an epoch takes, of every trial or of one; ``pace`` is how long a step is measured to take,
+times 0.001 s a pixel; ``slower`` is how much longer those of a trial take; ``compile_seconds`` is
+how long a trial answers nothing before its first epoch; ``checkpoint_bytes`` is the size of a
+checkpoint. Asked to stop, it writes a checkpoint of its last epoch, even where it keeps none.
 """
 
 from __future__ import annotations
@@ -178,6 +178,7 @@ def train(connection: Connection, order: Train, environment: Environment, script
         return finished("pruned")
     for epoch in range(done + 1, recipe.epochs + 1):
         die_on_cue(order, deed, epoch)
+        hang_on_cue(order, deed, epoch)
         if connection.poll(deed.get("epoch_seconds", script.get("epoch_seconds", 0.0))):
             assert isinstance(connection.recv(), Stop)  # or EOFError: the supervisor is gone
             raise AskedToStop(order, epoch - 1)
@@ -237,6 +238,13 @@ def die_on_cue(order: Train, deed: dict, epoch: int) -> None:
             os._exit(by)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         os.kill(os.getpid(), signal.Signals[by])
+
+
+def hang_on_cue(order: Train, deed: dict, epoch: int) -> None:
+    mark = Path(order.checkpoint) / "hung"
+    if deed.get("hang_at") == epoch and not mark.is_file():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGSTOP)
 
 
 def scores(order: Train, epoch: int) -> Scores:

@@ -18,6 +18,7 @@ from effv2_tune.workers.messages import (
     Decision,
     EpochEnded,
     Finished,
+    Heartbeat,
     Prepare,
     Ready,
     Refused,
@@ -45,10 +46,16 @@ class Worker:
             env=os.environ | {"KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": ""},
         )
         theirs.close()
+        self.heartbeats = 0
 
     def receive(self) -> Any:
-        assert self.pipe.poll(TIMEOUT_SECONDS), "the worker sends nothing"
-        return self.pipe.recv()
+        """The next message that is no heartbeat."""
+        while True:
+            assert self.pipe.poll(TIMEOUT_SECONDS), "the worker sends nothing"
+            message = self.pipe.recv()
+            if not isinstance(message, Heartbeat):
+                return message
+            self.heartbeats += 1
 
     def prepare(self, folder: Path, **changes: Any) -> Any:
         facts = {
@@ -107,6 +114,7 @@ def test_a_worker_trains_reports_waits_at_rungs_and_outlives_bad_recipes_and_dis
     assert finished.outcome == "complete"
     assert finished.scores == finished.curve[-1].validation
     assert finished.memory_bytes > 50e6
+    assert worker.heartbeats > 0
 
     worker.pipe.send(_request(tmp_path, trial=1, rungs=(1,)))
     assert not worker.receive().fresh

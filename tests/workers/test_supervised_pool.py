@@ -10,8 +10,9 @@ from effv2_tune.errors import TuneError
 from effv2_tune.files.checkpoint import Checkpoint, CheckpointFolder
 from effv2_tune.study.recipe import DataSpec, Recipe
 from effv2_tune.study.trial import Trial
-from effv2_tune.workers.messages import Prepare, Ready, Refused, Train
+from effv2_tune.workers.messages import Heartbeat, Prepare, Ready, Refused, Train
 from effv2_tune.workers.pool import Job, WorkerExited, messages
+from effv2_tune.workers.silence import SilenceLimits
 from effv2_tune.workers.supervised_pool import ProcessExit, SupervisedPool
 
 if TYPE_CHECKING:
@@ -30,7 +31,9 @@ class FakeLauncher:
     """Workers without processes; ``script`` has what they send at each wait."""
 
     def __init__(
-        self, *script: list[tuple[int, FromWorker | None]], kind: ExitKind = "crash"
+        self,
+        *script: list[tuple[int, FromWorker | Heartbeat | None]],
+        kind: ExitKind = "crash",
     ) -> None:
         self.script = list(script)
         self.kind = kind
@@ -44,7 +47,7 @@ class FakeLauncher:
         del worker
         self.sent.append(message)
 
-    def receive(self, timeout_seconds: float) -> list[tuple[int, FromWorker | None]]:
+    def receive(self, timeout_seconds: float) -> list[tuple[int, FromWorker | Heartbeat | None]]:
         del timeout_seconds
         return self.script.pop(0) if self.script else []
 
@@ -61,7 +64,9 @@ class FakeLauncher:
         self.calls.append(("close", -1))
 
 
-def started(launcher: FakeLauncher, out: Path) -> SupervisedPool:
+def started(
+    launcher: FakeLauncher, out: Path, limits: SilenceLimits | None = None
+) -> SupervisedPool:
     prepare = Prepare(
         data=DataSpec(name="digits"),
         base=out,
@@ -69,7 +74,7 @@ def started(launcher: FakeLauncher, out: Path) -> SupervisedPool:
         hardware="cpu",
         precision="auto",
     )
-    pool = SupervisedPool(launcher, prepare, count=1, out=out)
+    pool = SupervisedPool(launcher, prepare, count=1, out=out, limits=limits)
     pool.start()
     return pool
 
@@ -135,6 +140,29 @@ def test_kills_before_a_worker_is_ready_are_an_error_only_after_ten_in_a_row(
 
     with pytest.raises(TuneError, match="10 workers in a row exited before they were ready"):
         pool.wait(1.0)
+
+
+def test_a_hung_worker_is_killed_and_replaced_and_an_idle_one_is_not(tmp_path: Path) -> None:
+    limits = SilenceLimits(unpaced_seconds=0.0)
+    launcher = FakeLauncher([(0, READY)])
+    pool = started(launcher, tmp_path, limits)
+    assert pool.wait(1.0) == [(0, READY)]
+    assert pool.wait(1.0) == []
+    pool.assign(0, JOB)
+
+    ((worker, exited),) = pool.wait(1.0)
+
+    assert worker == 0
+    assert isinstance(exited, WorkerExited)
+    assert exited.cause.startswith("it hung: it sent nothing for ")
+    assert launcher.calls == [("start", 0), ("kill", 0), ("end", 0), ("start", 0)]
+
+
+def test_heartbeats_are_no_messages(tmp_path: Path) -> None:
+    beat = Heartbeat(waits=False)
+    pool = started(FakeLauncher([(0, beat)], [(0, beat)], [(0, READY)]), tmp_path)
+
+    assert pool.wait(60.0) == [(0, READY)]
 
 
 def test_the_messages_of_a_worker_end_with_its_refusal_or_its_silence(tmp_path: Path) -> None:

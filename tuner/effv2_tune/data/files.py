@@ -13,6 +13,7 @@ from effv2_tune.data.decode import UnreadableImageError, decode, size_of
 from effv2_tune.data.progress import Progress
 from effv2_tune.data.store import ImageStore, SizeRecord
 from effv2_tune.errors import TuneError
+from effv2_tune.heartbeat import advance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -193,6 +194,7 @@ def _map_in_order(
             while ahead:
                 task, result = ahead.pop(0)
                 yield task, result.result()
+                advance()
                 ahead += [(later, threads.submit(work, later)) for later in islice(waiting, 1)]
         finally:
             threads.shutdown(cancel_futures=True)

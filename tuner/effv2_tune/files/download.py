@@ -17,6 +17,7 @@ from effv2_tune.files.atomic import durable_replace
 from effv2_tune.files.cache import CACHE_VARIABLE
 from effv2_tune.files.disk_errors import disk_errors
 from effv2_tune.files.locks import exclusive_lock
+from effv2_tune.heartbeat import advance
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -245,6 +246,7 @@ class _Download:
                 while chunk := _read(response):
                     file.write(chunk)
                     done += len(chunk)
+                    advance()
                     yield done, total
         # urllib reports no error if the stream ends early.
         if total is not None and done < total:

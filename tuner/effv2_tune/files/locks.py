@@ -7,6 +7,8 @@ import os
 from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any
 
+from effv2_tune.heartbeat import waiting
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
@@ -17,7 +19,12 @@ Lockable = IO[Any] | int
 
 def lock(file: Lockable, *, shared: bool = False) -> None:
     """Wait for the lock of an open file; ``shared`` excludes only holders that are not."""
-    fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+    how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    try:
+        fcntl.flock(file, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        with waiting():
+            fcntl.flock(file, how)
 
 
 def try_lock(file: Lockable) -> bool:

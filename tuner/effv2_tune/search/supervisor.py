@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from effv2_tune.search.events import Event
     from effv2_tune.study.space import Config
     from effv2_tune.workers.exits import OomCounter
+    from effv2_tune.workers.silence import SilenceLimits
     from effv2_tune.workers.supervised_pool import SupervisedPool
 
 EVENTS = "events.jsonl"
@@ -125,6 +126,7 @@ class OpenStudy:
         before_workers: Callable[[], Iterable[Event]] = tuple,
         stop: StopRequest | None = None,
         oom_counter: OomCounter | None = None,
+        silence: SilenceLimits | None = None,
         retry_failed: bool = False,
     ) -> Iterator[Event]:
         """Yield events until the budget is spent, and log them.
@@ -140,6 +142,7 @@ class OpenStudy:
             stop: Ends the run early; signals alone do if left out.
             oom_counter: The kernel's count of processes that it killed for lack of memory; that of
                 this machine if left out.
+            silence: How long a worker may send nothing before it counts as hung.
             retry_failed: Whether the failed trials of earlier runs are tried again.
 
         Raises:
@@ -160,7 +163,13 @@ class OpenStudy:
             storage_size=self.storage.keep_once("storage_size", self.plan.largest_resolution),
             command=worker_command,
         )
-        pool = local_pool(spec, count=self.plan.workers, out=self.out, oom_counter=oom_counter)
+        pool = local_pool(
+            spec,
+            count=self.plan.workers,
+            out=self.out,
+            oom_counter=oom_counter,
+            limits=silence,
+        )
         failures = database_errors(self._place)
         with (
             failures,

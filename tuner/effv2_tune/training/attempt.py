@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from effv2_tune.files.checkpoint import Checkpoint, CheckpointFolder
+from effv2_tune.heartbeat import advance
 from effv2_tune.optimizers.curves import (
     SCHEDULE_HYPERPARAMETERS,
     ScheduleSettings,
@@ -202,6 +203,7 @@ class TrialAttempt:
                 sums = self._steps.run(progress.step, steps)
                 seconds = time.perf_counter() - before
             progress.count_window(sums, seconds)
+            advance()
             if not math.isfinite(sums.loss):
                 return False
             if progress.step < self._epoch_steps:

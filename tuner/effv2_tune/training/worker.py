@@ -13,6 +13,7 @@ import traceback
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from effv2_tune import heartbeat
 from effv2_tune.data import describe
 from effv2_tune.errors import EXIT_DONE, EXIT_FAILED, TuneError
 from effv2_tune.files.environment_errors import environment_error
@@ -21,6 +22,7 @@ from effv2_tune.study.trial import Times
 from effv2_tune.workers.messages import (
     Decision,
     Finished,
+    Heartbeat,
     Measure,
     Prepare,
     Ready,
@@ -69,7 +71,7 @@ class Channel:
         """Wait for the next message."""
         return self._received.get()
 
-    def send(self, message: FromWorker) -> None:
+    def send(self, message: FromWorker | Heartbeat) -> None:
         """Send a message."""
         try:
             self._connection.send(message)
@@ -108,6 +110,7 @@ def serve(channel: Channel) -> int:
     request = channel.receive()
     if not isinstance(request, Prepare):
         raise TypeError(f"Expected Prepare as the first message, got {request!r}")
+    heartbeat.listen(lambda waits: channel.send(Heartbeat(waits=waits)))
     try:
         trainer = _prepare(request)
     except Exception as error:

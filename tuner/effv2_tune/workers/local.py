@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import time
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +20,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from effv2_tune.workers.launch import WorkerSpec
-    from effv2_tune.workers.messages import FromWorker, ToWorker
+    from effv2_tune.workers.messages import FromWorker, Heartbeat, ToWorker
+    from effv2_tune.workers.silence import SilenceLimits
 
 _LOG_TAIL_BYTES = 4000
+_KILL_SECONDS = 30.0
 
 
 class LocalProcess:
@@ -79,7 +82,9 @@ class LocalProcess:
             return self._process.wait(grace_seconds)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait()
+            # A process that waits for a hung driver does not even end when it is killed.
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(_KILL_SECONDS)
             return None
 
 
@@ -118,7 +123,9 @@ class LocalLauncher:
         except OSError:
             return
 
-    def receive(self, timeout_seconds: float) -> Sequence[tuple[int, FromWorker | None]]:
+    def receive(
+        self, timeout_seconds: float
+    ) -> Sequence[tuple[int, FromWorker | Heartbeat | None]]:
         """The next messages, as soon as there is one; None from each worker that has exited."""
         workers = {process.connection: worker for worker, process in self._processes.items()}
         timeout = None if math.isinf(timeout_seconds) else timeout_seconds
@@ -156,7 +163,12 @@ class LocalLauncher:
 
 
 def local_pool(
-    spec: WorkerSpec, *, count: int, out: Path, oom_counter: OomCounter | None = None
+    spec: WorkerSpec,
+    *,
+    count: int,
+    out: Path,
+    oom_counter: OomCounter | None = None,
+    limits: SilenceLimits | None = None,
 ) -> SupervisedPool:
     """A pool of processes of this machine.
 
@@ -166,14 +178,15 @@ def local_pool(
         out: The study's folder, for logs and checkpoints.
         oom_counter: The kernel's count of processes that it killed for lack of memory; that of this
             machine if left out.
+        limits: How long a worker may send nothing before it counts as hung.
     """
     launcher = LocalLauncher(spec, logs=out / "logs", oom_counter=oom_counter or OomCounter())
-    return SupervisedPool(launcher, spec.prepare, count=count, out=out)
+    return SupervisedPool(launcher, spec.prepare, count=count, out=out, limits=limits)
 
 
-def _next_message(connection: Connection[Any, Any]) -> FromWorker | None:
+def _next_message(connection: Connection[Any, Any]) -> FromWorker | Heartbeat | None:
     try:
-        message: FromWorker = connection.recv()
+        message: FromWorker | Heartbeat = connection.recv()
     except (EOFError, OSError):
         return None
     return message

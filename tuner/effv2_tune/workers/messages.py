@@ -108,6 +108,16 @@ class Measured(Value):
     reason: str = ""
 
 
+class Heartbeat(Value):
+    """From a worker: its work advances.
+
+    Attributes:
+        waits: Whether it waits for another process from now on.
+    """
+
+    waits: bool
+
+
 class Compiled(Value):
     """From a worker: the bucket is compiled and timed.
 

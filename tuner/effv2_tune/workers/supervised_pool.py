@@ -6,13 +6,23 @@ How a worker is started, reached and ended is left to a :class:`Launcher`.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol, Self
 
 from effv2_tune.errors import EXIT_FAILED, TuneError
 from effv2_tune.files.checkpoint import CheckpointFolder
-from effv2_tune.workers.messages import Decision, Measure, Ready, Refused, Stop, Train
+from effv2_tune.workers.messages import (
+    Decision,
+    Heartbeat,
+    Measure,
+    Ready,
+    Refused,
+    Stop,
+    Train,
+)
 from effv2_tune.workers.pool import WorkerExited, checkpoint_folder
+from effv2_tune.workers.silence import SilenceWatch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +32,7 @@ if TYPE_CHECKING:
     from effv2_tune.workers.exits import ExitKind
     from effv2_tune.workers.messages import FromWorker, Prepare, ToWorker
     from effv2_tune.workers.pool import Job
+    from effv2_tune.workers.silence import SilenceLimits
 
 #: Workers that exit in a row before they are ready, after which the study ends.
 MAX_STARTUP_FAILURES = 3
@@ -30,6 +41,8 @@ MAX_STARTUP_KILLS = 10
 _SHUTDOWN_GRACE_SECONDS = 5.0
 #: Of workers that were asked to stop before, and had their time.
 _STOPPED_GRACE_SECONDS = 0.5
+#: The longest time between two looks at the silence of the workers.
+_LOOK_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -58,7 +71,9 @@ class Launcher(Protocol):
     def send(self, worker: int, message: ToWorker) -> None:
         """Send a message; one to an exited worker is dropped, and :meth:`receive` reports it."""
 
-    def receive(self, timeout_seconds: float) -> Sequence[tuple[int, FromWorker | None]]:
+    def receive(
+        self, timeout_seconds: float
+    ) -> Sequence[tuple[int, FromWorker | Heartbeat | None]]:
         """The next messages, as soon as there is one; None from each worker that has exited."""
 
     def kill(self, worker: int) -> None:
@@ -86,9 +101,18 @@ class SupervisedPool:
         prepare: The first message to each.
         count: How many workers.
         out: The study's folder, for checkpoints.
+        limits: How long a worker may send nothing before it counts as hung.
     """
 
-    def __init__(self, launcher: Launcher, prepare: Prepare, *, count: int, out: Path) -> None:
+    def __init__(
+        self,
+        launcher: Launcher,
+        prepare: Prepare,
+        *,
+        count: int,
+        out: Path,
+        limits: SilenceLimits | None = None,
+    ) -> None:
         self._launcher = launcher
         self._prepare = prepare
         self._count = count
@@ -97,6 +121,7 @@ class SupervisedPool:
         self._startup_failures = 0
         self._is_stopping = False
         self._startup_kills = 0
+        self._silence = SilenceWatch(limits)
 
     def __enter__(self) -> Self:
         """Nothing is started yet."""
@@ -124,14 +149,17 @@ class SupervisedPool:
             step_seconds=job.step_seconds,
             checkpoint=self.checkpoint(trial.number),
         )
+        self._silence.begin(worker)
         self._launcher.send(worker, request)
 
     def measure(self, worker: int, recipe: Recipe) -> None:
         """Profile the bucket of a recipe in an idle worker."""
+        self._silence.begin(worker)
         self._launcher.send(worker, Measure(recipe=recipe))
 
     def decide(self, worker: int, trial: int, *, go_on: bool) -> None:
         """Resume or stop the trial of a worker that waits at a rung."""
+        self._silence.resume(worker)
         self._launcher.send(worker, Decision(trial=trial, go_on=go_on))
 
     def restart(self, worker: int) -> None:
@@ -154,23 +182,48 @@ class SupervisedPool:
         """The messages of all workers; an exited worker is replaced before its exit is reported.
 
         A replacement that refuses to work counts as exited: the resource that it lacks was there
-        before and may come back.
+        before and may come back. A hung worker is killed, and counts as exited.
 
         Raises:
             TuneError: Several workers in a row exited, or refused to work, before they were ready.
         """
-        messages: list[tuple[int, FromWorker | WorkerExited]] = []
-        for worker, message in self._launcher.receive(timeout_seconds):
-            if message is None:
-                messages.append((worker, self._replace(worker)))
-            elif isinstance(message, Refused) and self._workers[worker].is_replacement:
-                messages.append((worker, self._replace(worker, message)))
-            else:
-                if isinstance(message, Ready):
-                    self._workers[worker].is_ready = True
-                    self._startup_failures = self._startup_kills = 0
-                messages.append((worker, message))
-        return messages
+        left = timeout_seconds
+        while True:
+            look, before = min(left, _LOOK_SECONDS), time.monotonic()
+            received = self._launcher.receive(look)
+            messages = [
+                pair for worker, message in received for pair in self._read(worker, message)
+            ]
+            messages += self._replace_hung()
+            # Heartbeats alone do not end the wait.
+            left -= time.monotonic() - before if received else look
+            if messages or left <= 0:
+                return messages
+
+    def _read(
+        self, worker: int, message: FromWorker | Heartbeat | None
+    ) -> list[tuple[int, FromWorker | WorkerExited]]:
+        """What the message of a worker means to the search."""
+        if message is None:
+            return [(worker, self._replace(worker))]
+        self._silence.receive(worker, message)
+        if isinstance(message, Heartbeat):
+            return []
+        if isinstance(message, Refused) and self._workers[worker].is_replacement:
+            return [(worker, self._replace(worker, message))]
+        if isinstance(message, Ready):
+            self._workers[worker].is_ready = True
+            self._startup_failures = self._startup_kills = 0
+        return [(worker, message)]
+
+    def _replace_hung(self) -> list[tuple[int, FromWorker | WorkerExited]]:
+        """Kill and replace the workers that have been silent for too long."""
+        exited: list[tuple[int, FromWorker | WorkerExited]] = []
+        for worker, seconds in self._silence.overdue().items():
+            self._launcher.kill(worker)
+            cause = f"it hung: it sent nothing for {seconds:.0f} s and was killed"
+            exited.append((worker, self._replace(worker, cause=cause)))
+        return exited
 
     def checkpoint(self, trial: int) -> Path:
         """Folder of a trial's checkpoints."""
@@ -197,12 +250,22 @@ class SupervisedPool:
     def _start(self, worker: int, *, is_replacement: bool) -> None:
         self._launcher.start(worker)
         self._workers[worker] = _Worker(is_replacement)
+        self._silence.begin(worker)
         self._launcher.send(worker, self._prepare)
 
-    def _replace(self, worker: int, refusal: Refused | None = None) -> WorkerExited:
-        """Start another worker in place of one that has exited or refuses to work."""
+    def _replace(
+        self, worker: int, refusal: Refused | None = None, *, cause: str | None = None
+    ) -> WorkerExited:
+        """Start another worker in place of one that has exited or refuses to work.
+
+        Args:
+            worker: Its number.
+            refusal: Its last message, where it refuses.
+            cause: Of its end, where it was not its own.
+        """
         ended = self._workers.pop(worker)
         process = self._launcher.end(worker, grace_seconds=_SHUTDOWN_GRACE_SECONDS)
+        process = process if cause is None else replace(process, cause=cause, kind="crash")
         if not ended.is_ready:
             self._count_startup(process, refusal)
         if not self._is_stopping:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from effv2_tune.heartbeat import advance
 from effv2_tune.training.inputs.shuffling import evaluation_order
 
 if TYPE_CHECKING:
@@ -157,10 +158,13 @@ def image_batches(
 ) -> Iterator[tuple[Any, NDArray[np.int32]]]:
     """For each batch of an order [batches, batch], pixels and its positions in them."""
     if isinstance(data, Resident):
-        yield from ((data.pixels, positions) for positions in order)
+        for positions in order:
+            advance()
+            yield data.pixels, positions
         return
     data.begin(order)
     for step in range(len(order)):
+        advance()
         yield data.take(step)[0], np.arange(order.shape[1], dtype=np.int32)
 
 
@@ -169,6 +173,7 @@ def evaluation_batches(
 ) -> Iterator[tuple[tuple[Any, Any], NDArray[np.int32], NDArray[np.float32]]]:
     """For each evaluation batch, pixels and labels, its positions in them, and which count."""
     for indices, counted in zip(*evaluation_order(len(data), batch), strict=True):
+        advance()
         if isinstance(data, Resident):
             yield (data.pixels, data.labels), indices, counted
         else:

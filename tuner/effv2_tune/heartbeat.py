@@ -1,0 +1,62 @@
+"""Reports that the work of this process advances, to a supervisor that replaces hung workers.
+
+Long loops call :func:`advance`. No thread does: it would go on while the work hangs.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+#: The least time between two reports.
+_INTERVAL_SECONDS = 5.0
+
+
+class _Heart:
+    """The listener of this process, and when it was last called."""
+
+    def __init__(self) -> None:
+        self.report: Callable[[bool], None] = lambda _: None
+        self.reported_at = -_INTERVAL_SECONDS
+
+
+_HEART = _Heart()
+
+
+def listen(report: Callable[[bool], None]) -> None:
+    """Set the listener of this process.
+
+    Args:
+        report: Called by the main thread; with True where it begins to wait for another process.
+    """
+    _HEART.report = report
+
+
+def advance() -> None:
+    """Report that the main thread advances; other threads may work while it hangs."""
+    now = time.monotonic()
+    if now - _HEART.reported_at >= _INTERVAL_SECONDS and _is_main():
+        _HEART.reported_at = now
+        _HEART.report(False)
+
+
+@contextmanager
+def waiting() -> Iterator[None]:
+    """Report that the main thread waits for another process, however long."""
+    if not _is_main():
+        yield
+        return
+    _HEART.report(True)
+    try:
+        yield
+    finally:
+        _HEART.report(False)
+
+
+def _is_main() -> bool:
+    return threading.current_thread() is threading.main_thread()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 from effv2_tune.cli import main
+from effv2_tune.search.mirror import Mirror
 from effv2_tune.search.supervisor import OpenStudy
 
 WORKER = Path(__file__).resolve().with_name("scripted_worker.py")
@@ -13,4 +15,7 @@ WORKER = Path(__file__).resolve().with_name("scripted_worker.py")
 if __name__ == "__main__":
     assert OpenStudy.run.__kwdefaults__ is not None
     OpenStudy.run.__kwdefaults__["worker_command"] = (sys.executable, str(WORKER))
+    assert Mirror.__init__.__kwdefaults__ is not None
+    if "MIRROR_SECONDS" in os.environ:
+        Mirror.__init__.__kwdefaults__["interval_seconds"] = float(os.environ["MIRROR_SECONDS"])
     main()

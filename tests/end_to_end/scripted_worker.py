@@ -24,7 +24,9 @@ import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from effv2_tune.files.atomic import write_bytes
+import numpy as np
+
+from effv2_tune.files.checkpoint import Checkpoint, CheckpointFolder
 from effv2_tune.files.environment_errors import environment_error
 from effv2_tune.interruption import INTERRUPTING
 from effv2_tune.study.bucket import DataFacts, Placement, bucket_key
@@ -107,7 +109,7 @@ class AskedToStop(Exception):  # noqa: N818 - no error
     """The supervisor sent Stop, and a checkpoint was written."""
 
     def __init__(self, order: Train, epoch: int) -> None:
-        (order.checkpoint / f"step-{epoch:09d}.safetensors").touch()
+        keep(order, epoch)
         self.answer = Stopped(trial=order.trial, step=epoch)
 
 
@@ -184,19 +186,19 @@ def train(connection: Connection, order: Train, environment: Environment, script
             raise AskedToStop(order, epoch - 1)
         curve.append(line(order, epoch))
         if deed.get("keeps", True):
-            save(order.checkpoint / f"step-{epoch:09d}.safetensors", script)
+            keep(order, epoch, script)
         connection.send(EpochEnded(trial=order.trial, epoch=curve[-1], times=times))
         if epoch in order.rungs and not may_continue(connection, order, curve[-1]):
             return finished("pruned")
     return finished("complete")
 
 
-def save(path: Path, script: dict) -> None:
-    """Write a checkpoint without content."""
-    if "checkpoint_bytes" in script:
-        write_bytes(path, bytes(script["checkpoint_bytes"]))
-    else:
-        path.touch()
+def keep(order: Train, epoch: int, script: dict | None = None) -> None:
+    """Write a checkpoint in the real format; its array follows from recipe and epoch."""
+    state = np.full(64, order.recipe.weight_decay * epoch)
+    if "checkpoint_bytes" in (script or {}):
+        state = np.zeros(script["checkpoint_bytes"] // 8)
+    CheckpointFolder(order.checkpoint).save(epoch, Checkpoint({"state": state}, {"epoch": epoch}))
 
 
 def may_continue(connection: Connection, order: Train, last: Epoch) -> bool:

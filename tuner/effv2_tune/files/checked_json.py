@@ -17,12 +17,25 @@ def write_checked(path: Path, value: Any) -> None:
     write_json(path, {"value": value, "checksum": _checksum(value)})
 
 
+def encode_checked(value: Any) -> bytes:
+    """A value with its checksum, as :func:`decode_checked` reads it."""
+    return json.dumps({"value": value, "checksum": _checksum(value)}).encode()
+
+
 def read_checked(path: Path) -> Any | None:
     """The value that :func:`write_checked` wrote; None if it is missing or damaged."""
     try:
-        stored = json.loads(path.read_bytes())
+        return decode_checked(path.read_bytes())
+    except OSError:
+        return None
+
+
+def decode_checked(content: bytes) -> Any | None:
+    """The value that :func:`encode_checked` encoded; None if it is damaged."""
+    try:
+        stored = json.loads(content)
         return stored["value"] if stored["checksum"] == _checksum(stored["value"]) else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

@@ -7,12 +7,13 @@ import json
 import logging
 import re
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import ml_dtypes
 import numpy as np
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from effv2_tune.files.atomic import replacing
 from effv2_tune.files.disk_errors import naming
@@ -109,6 +110,17 @@ class CheckpointFolder:
     def newest_step(self) -> int:
         """The step of the newest checkpoint, intact or not; 0 if there is none."""
         return max((step for step, _ in checkpoints_in(self._folder)), default=0)
+
+    def newest_facts(self) -> Mapping[str, Any] | None:
+        """The facts of the newest checkpoint; the arrays of a large file are not verified."""
+        for _, path in reversed(checkpoints_in(self._folder)):
+            with (
+                suppress(OSError, SafetensorError, KeyError, ValueError),
+                safe_open(path, "np") as file,
+            ):
+                facts: Mapping[str, Any] = json.loads(file.metadata()["facts"])
+                return facts
+        return None
 
     def clear(self) -> None:
         """Remove all checkpoints."""

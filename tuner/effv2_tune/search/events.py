@@ -83,7 +83,8 @@ class TrialStarted(Value):
         config: Of the trial.
         epochs: Of the whole trial.
         attempt: From 1.
-        resumed_after: Epochs that earlier attempts recorded.
+        resumed_after: The whole epochs in the checkpoint that it resumes from; 0 without one.
+        starts_over: Why epochs of earlier attempts are trained again; empty where none are.
         retry_of: The failed trial that it retries.
     """
 
@@ -93,6 +94,7 @@ class TrialStarted(Value):
     epochs: int
     attempt: int
     resumed_after: int
+    starts_over: str = ""
     retry_of: int | None = None
 
 
@@ -250,6 +252,55 @@ class TrialInterrupted(Value):
     step: int | None
 
 
+class StudyRestored(Value):
+    """The study was restored from a mirror, as its folder had none.
+
+    Attributes:
+        source: Address of the mirror.
+        time: When the mirror was written, in ISO format.
+        host: The machine that wrote it.
+        ended: Trials that had ended.
+        damaged: Files that were damaged in the mirror, and were restored from an older version or
+            not at all.
+    """
+
+    source: str
+    time: str
+    host: str
+    ended: int
+    damaged: tuple[str, ...] = ()
+
+
+class MirrorFailed(Value):
+    """The mirror cannot be written; the study continues, and the mirror is retried.
+
+    Attributes:
+        reason: Of the file system.
+    """
+
+    reason: str
+
+
+class MirrorRecovered(Value):
+    """The mirror is complete again.
+
+    Attributes:
+        seconds: How long it was not.
+    """
+
+    seconds: float
+
+
+class MirrorStopped(Value):
+    """The mirror is written no more in this run, as it belongs to another one; the study continues.
+
+    Attributes:
+        reason: Why, and the way out.
+    """
+
+    reason: str
+
+
 class StudyEnded(Value):
     """The search has ended.
 
@@ -280,5 +331,9 @@ Event = (
     | VersionDamaged
     | StudyInterrupted
     | TrialInterrupted
+    | StudyRestored
+    | MirrorFailed
+    | MirrorRecovered
+    | MirrorStopped
     | StudyEnded
 )

@@ -45,6 +45,7 @@ from effv2_tune.workers.pool import Job, WorkerExited
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
     from pathlib import Path
+    from threading import Thread
 
     from effv2_tune.search.clock import Clock
     from effv2_tune.search.engines.base import Engine
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from effv2_tune.search.storage.base import Storage
     from effv2_tune.search.workload import Workload
     from effv2_tune.study.plan import StudyPlan
+    from effv2_tune.study.trial import Environment
     from effv2_tune.workers.messages import FromWorker
     from effv2_tune.workers.pool import WorkerPool
 
@@ -62,6 +64,8 @@ _GROWTH = 1.2
 MAX_DUPLICATES = 100
 #: The least time between two saves of a running trial, rungs excluded.
 SAVE_SECONDS = 5.0
+#: The longest time in which a checkpoint is fetched; then its trial starts over.
+FETCH_SECONDS = 600.0
 
 
 def run_study(
@@ -77,6 +81,8 @@ def run_study(
     before_workers: Callable[[], Iterable[Event]] = tuple,
     stop: StopRequest | None = None,
     retry_failed: bool = False,
+    resume_epoch: Callable[[Trial], int] = lambda trial: len(trial.curve),
+    fetch: Callable[[int], Thread] | None = None,
 ) -> Generator[Event]:
     """Yield what happens, in order, until the budget of ``plan`` is spent.
 
@@ -99,6 +105,8 @@ def run_study(
         stop: Ends the iteration, after the running trials were saved; never if left out.
         retry_failed: Whether the failed trials of earlier runs are tried again, beyond the budget
             of trials.
+        resume_epoch: The whole epochs in the checkpoint of a trial; 0 where there is none.
+        fetch: Fetches the checkpoint of a trial from another machine, in a thread.
 
     Raises:
         TuneError: A worker refuses to work, or has another device or other images than before; a
@@ -106,7 +114,17 @@ def run_study(
             again.
     """
     loop = _Loop(
-        plan, engine, pool, storage, clock, workload, memory_limit, set_aside, before_workers
+        plan,
+        engine,
+        pool,
+        storage,
+        clock,
+        workload,
+        memory_limit,
+        set_aside,
+        before_workers,
+        resume_epoch,
+        fetch,
     )
     loop.stop = loop.stop if stop is None else stop
     if retry_failed:
@@ -129,6 +147,8 @@ class _Loop:
     memory_limit: int | None
     set_aside: Callable[[int], Path | None]
     before_workers: Callable[[], Iterable[Event]]
+    resume_epoch: Callable[[Trial], int]
+    fetch: Callable[[int], Thread] | None
     ready: Ready | None = None
     first_bytes: dict[int, int] = field(default_factory=dict)
     idle: list[int] = field(default_factory=list)
@@ -256,6 +276,7 @@ class _Loop:
             yield events.TrialEnded(trial=trial)
             return
         self._queue(trial)
+        yield from self._fetch_checkpoint(trial)
 
     def _queue(self, trial: Trial) -> None:
         """Let a trial wait for an idle worker."""
@@ -365,6 +386,7 @@ class _Loop:
         if self.ready is None:
             raise AssertionError("an idle worker has been ready")
         worker = self.idle.pop(0)
+        before = running.trial
         bucket = self.workload.bucket(running.plan, self.ready)
         running.start_attempt(
             worker,
@@ -382,6 +404,7 @@ class _Loop:
             return
         step_seconds = None if cost is None else cost.step_seconds
         rungs = tuple(plan.rungs.values())
+        resumed_after = self.resume_epoch(trial) if before.attempts else 0
         self.pool.assign(worker, Job(trial, plan.epochs, rungs, step_seconds))
         yield events.TrialStarted(
             trial=trial.number,
@@ -389,9 +412,20 @@ class _Loop:
             config=trial.config,
             epochs=plan.epochs,
             attempt=trial.attempts,
-            resumed_after=len(trial.curve),
+            resumed_after=resumed_after,
+            starts_over="" if resumed_after else _why_over(before, self.ready.environment),
             retry_of=trial.retry_of,
         )
+
+    def _fetch_checkpoint(self, trial: Trial) -> Iterator[Event]:
+        """Fetch the checkpoint of a trial that was trained elsewhere; renew leases meanwhile."""
+        if self.fetch is None or not trial.attempts:
+            return
+        thread = self.fetch(trial.number)
+        deadline = self.clock.now() + FETCH_SECONDS
+        while thread.is_alive() and self.clock.now() < deadline:
+            thread.join(min(self.storage.tick_seconds, 1.0))
+            yield from self._tick()
 
     # Messages of workers.
 
@@ -610,6 +644,15 @@ class _Loop:
         if self.ready is None:
             raise AssertionError("a trial runs on a worker that is ready")
         return self.workload.seconds(running.trial, running.plan, self.ready, running.cost)
+
+
+def _why_over(before: Trial, here: Environment) -> str:
+    """Why a trial starts over although epochs were recorded; empty where none were."""
+    if not before.curve:
+        return ""
+    if before.environment is not None and before.environment.host != here.host:
+        return f"its checkpoint is on another machine, {before.environment.host}"
+    return "there is no checkpoint of it"
 
 
 def _one_line(error: Exception) -> str:

@@ -7,12 +7,15 @@ import itertools
 import json
 import os
 import shutil
+import uuid
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import sqlalchemy as sa
 from pydantic import ValidationError
 
 from effv2_tune.errors import TuneError
+from effv2_tune.files.checkpoint import CheckpointFolder
+from effv2_tune.files.remote import RemoteFolder
 from effv2_tune.host import usable_bytes
 from effv2_tune.interruption import StopRequest, StudyInterrupt, signals_stop
 from effv2_tune.search.clock import SystemClock
@@ -27,12 +30,15 @@ from effv2_tune.search.events import (
     WorkerReady,
 )
 from effv2_tune.search.loop import run_study
+from effv2_tune.search.mirror import Mirror, StudyIdentity
+from effv2_tune.search.restoration import EVENTS, refuse_other_copy, restore_any
 from effv2_tune.search.retention import expired_checkpoints
 from effv2_tune.search.space_migration import change_space
 from effv2_tune.search.storage.backup import (
     BACKUP,
     DATABASE,
     SQLITE_ERRORS,
+    has_study,
     refuse_lost_database,
 )
 from effv2_tune.search.storage.base import OURS
@@ -55,17 +61,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
+    from threading import Thread
 
     from effv2_tune.search.engines.base import Engine
-    from effv2_tune.search.events import Event
+    from effv2_tune.search.events import Event, StudyRestored
     from effv2_tune.study.space import Config
+    from effv2_tune.study.trial import Trial
     from effv2_tune.workers.exits import OomCounter
     from effv2_tune.workers.silence import SilenceLimits
     from effv2_tune.workers.supervised_pool import SupervisedPool
 
-EVENTS = "events.jsonl"
 _FIRST = "first"
 _CLOCK = "clock"
+_IDENTITY = "id"
 #: Ended trials between two backups.
 _BACKUP_EVERY = 5
 #: Memory limit of a worker, as a multiple of its part of `MEMORY_SHARE`.
@@ -83,6 +91,8 @@ class OpenStudy:
         place: The database, for messages.
         changes: Edits of the plan since the last run.
         notes: Remarks on damaged facts that have an intact version.
+        mirror: Where the study is copied to.
+        restored: How it was restored, if its folder had none.
 
     Attributes:
         plan: As given.
@@ -100,14 +110,18 @@ class OpenStudy:
         place: str,
         changes: PlanChanged | None = None,
         notes: Sequence[str] = (),
+        mirror: Mirror | None = None,
+        restored: StudyRestored | None = None,
     ) -> None:
         self.plan = plan
         self.out = out
         self.storage = storage
         self._base = base
         self._place = place
-        self._changes = changes
-        self._notes = notes
+        self._before: list[Event] = [] if restored is None else [restored]
+        self._before += [VersionDamaged(note=note) for note in notes]
+        self._before += [] if changes is None else [changes]
+        self._mirror = mirror
 
     def __enter__(self) -> Self:
         """It is open already."""
@@ -171,9 +185,12 @@ class OpenStudy:
             limits=silence,
         )
         failures = database_errors(self._place)
+        mirror: AbstractContextManager[Mirror | None] = self._mirror or contextlib.nullcontext()
         with (
             failures,
             signals_stop(stop, is_deferred=True),
+            # The workers end before the mirror gets its last version.
+            mirror,
             self.storage.supervised(),
             pool,
             self._engine() as engine,
@@ -192,13 +209,14 @@ class OpenStudy:
                 before_workers=before_workers,
                 stop=stop,
                 retry_failed=retry_failed,
+                resume_epoch=lambda trial: _resume_epoch(trial, pool.checkpoint(trial.number)),
+                fetch=self._fetch(pool),
             )
-            first: list[Event] = [VersionDamaged(note=note) for note in self._notes]
-            first += [] if self._changes is None else [self._changes]
             with contextlib.closing(stream):
-                for event in _logged(
-                    itertools.chain(first, self._with_backups(stream)), self.out / EVENTS
-                ):
+                copied = self._with_backups(stream)
+                if self._mirror is not None:
+                    copied = self._mirror.following(copied)
+                for event in _logged(itertools.chain(self._before, copied), self.out / EVENTS):
                     if isinstance(event, WorkerReady):
                         check_batches(self.plan, event.data, event.environment.device_count)
                     if isinstance(event, TrialEnded):
@@ -224,6 +242,13 @@ class OpenStudy:
             self.storage.back_up()
         except (OSError, *SQLITE_ERRORS) as error:
             yield BackupFailed(reason=getattr(error, "strerror", None) or str(error))
+
+    def _fetch(self, pool: SupervisedPool) -> Callable[[int], Thread] | None:
+        """Fetches checkpoints from the mirror, where several machines share a database."""
+        mirror = self._mirror
+        if mirror is None or mirror.is_whole:  # restored with its database
+            return None
+        return lambda trial: mirror.fetch(trial, pool.checkpoint(trial))
 
     def _engine(self) -> AbstractContextManager[Engine]:
         """The engine that the plan names."""
@@ -257,6 +282,8 @@ def open_study(
     storage_url: str | None = None,
     first: Sequence[Config] = (),
     expiry_seconds: float = 60.0,
+    mirror: str | None = None,
+    resume_from: str | None = None,
 ) -> OpenStudy:
     """Open a study in a folder, or create it there.
 
@@ -268,6 +295,8 @@ def open_study(
         first: Configs of the first trials, after those that the plan enqueues; stored when the
             study is created, and ignored afterwards.
         expiry_seconds: Seconds without renewal after which a lease of another machine expires.
+        mirror: Address of a folder that the study is copied to, and restored from.
+        resume_from: Address of another one, that it is only restored from.
 
     Raises:
         TuneError: The folder holds another study, or this one with an incompatible plan; the
@@ -277,8 +306,11 @@ def open_study(
     out.mkdir(parents=True, exist_ok=True)
     url = database_url(out) if storage_url is None else storage_url
     place = str(out / DATABASE) if storage_url is None else without_password(storage_url)
+    restored = None
     if storage_url is None:
         refuse_lost_database(out)
+        if not has_study(out):
+            restored = restore_any((mirror, resume_from), out, name=plan.name)
     with database_errors(place), contextlib.ExitStack() as undo:
         if storage_url is None and (out / DATABASE).exists():
             _refuse_another_name(url, plan, out)
@@ -299,10 +331,53 @@ def open_study(
         _copy_recorded_times(storage, plan, base)
         storage.keep("base", str(base.resolve()))
         storage.keep("generation", int(storage.attributes().get(f"{OURS}generation", 0)) + 1)
+        copies = _open_mirror(storage, plan, out, mirror, resume_from, is_whole=storage_url is None)
         undo.pop_all()
     return OpenStudy(
-        plan, out, base=base, storage=storage, place=place, changes=changes, notes=notes
+        plan,
+        out,
+        base=base,
+        storage=storage,
+        place=place,
+        changes=changes,
+        notes=notes,
+        mirror=copies,
+        restored=restored,
     )
+
+
+def _open_mirror(
+    storage: DatabaseStorage,
+    plan: StudyPlan,
+    out: Path,
+    mirror: str | None,
+    resume_from: str | None,
+    *,
+    is_whole: bool,
+) -> Mirror | None:
+    """Check that mirrors are of this study, and open the one that it is copied to."""
+    if mirror is None and resume_from is None:
+        return None
+    identity = str(storage.keep_once(_IDENTITY, uuid.uuid4().hex))
+    if resume_from is not None:
+        refuse_other_copy(RemoteFolder(resume_from), out, name=plan.name, identity=identity)
+    if mirror is None:
+        return None
+    text = plan.model_dump_json(exclude_unset=True)
+    study = StudyIdentity(identity, plan.name, text, is_whole=is_whole)
+    opened = Mirror(RemoteFolder(mirror), out, study=study)
+    opened.open()
+    return opened
+
+
+def _resume_epoch(trial: Trial, folder: Path) -> int:
+    """The whole epochs in the newest checkpoint of a trial; 0 where there is none."""
+    facts = CheckpointFolder(folder).newest_facts()
+    if facts is None:
+        return 0
+    # The last one, of the selected weights, has no epoch.
+    epochs = 0 if trial.recipe is None else trial.recipe.epochs
+    return int(facts.get("epoch", epochs))
 
 
 def _copy_recorded_times(storage: DatabaseStorage, plan: StudyPlan, base: Path) -> None:

@@ -118,9 +118,12 @@ class StudyProgress:
             yield event.reason
         else:
             yield from self._trial_lines(event)
+            yield from _mirror_lines(event)
 
     def _trial_lines(self, event: Event) -> Iterator[str]:
-        if isinstance(event, happened.TrialStarted) and event.attempt > 1:
+        if isinstance(event, happened.TrialStarted) and event.starts_over:
+            yield f"trial {event.trial}: starts over, {event.starts_over}"
+        elif isinstance(event, happened.TrialStarted) and event.attempt > 1:
             yield f"trial {event.trial}: resumes after epoch {event.resumed_after}"
         elif isinstance(event, happened.TrialStarted) and event.retry_of is not None:
             yield f"trial {event.trial}: retries trial {event.retry_of}: {_config(event.config)}"
@@ -319,6 +322,21 @@ def _unless_closed(console: Console) -> Iterator[None]:
         yield
     except OSError:
         console.quiet = True
+
+
+def _mirror_lines(event: Event) -> Iterator[str]:
+    if isinstance(event, happened.StudyRestored):
+        yield (
+            f"restored from {event.source}, which {event.host} wrote at {event.time}: "
+            f"{pluralized(event.ended, 'ended trial')}"
+        )
+        yield from (f"  {line}; an older copy is used, if any" for line in event.damaged)
+    elif isinstance(event, happened.MirrorFailed):
+        yield f"the mirror was not written: {event.reason}; the study continues"
+    elif isinstance(event, happened.MirrorRecovered):
+        yield f"the mirror is complete again, after {human_seconds(event.seconds)}"
+    elif isinstance(event, happened.MirrorStopped):
+        yield f"the mirror is written no more: {event.reason}"
 
 
 def _start(event: happened.StudyStarted) -> str:

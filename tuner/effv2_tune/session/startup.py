@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from effv2_tune.errors import MistakesError, TuneError, joined
 from effv2_tune.report.quantities import human_bytes, pluralized
+from effv2_tune.session.location import shown
 from effv2_tune.study import Settings
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from effv2_tune.data import ImageCounts
     from effv2_tune.errors import Mistake
     from effv2_tune.host import Hardware
+    from effv2_tune.search.restoration import MirroredStudy
     from effv2_tune.search.storage.snapshot import StudyRecord
     from effv2_tune.study import Config, LoadedPlan, StudyPlan
 
@@ -37,6 +39,7 @@ class Startup:
         first: Configs that are tried first, from an earlier study.
         downloads: How many files are downloaded before the first trial.
         download_bytes: Their size, as far as it is known.
+        mirrored: The study that is restored from a mirror.
     """
 
     plan: StudyPlan
@@ -46,11 +49,14 @@ class Startup:
     first: list[Config]
     downloads: int
     download_bytes: int
+    mirrored: MirroredStudy | None = None
 
     @property
     def summary(self) -> str:
         """The study in a few words: ``a new study, 12 trials``."""
         budget = budget_text(self.plan) or "until the front stops growing"
+        if self.mirrored is not None:
+            return f"resuming after {_restored(self.mirrored)}, {budget} in all"
         if self.earlier is None:
             return f"a new study, {budget}"
         record = self.earlier[0]
@@ -63,7 +69,7 @@ class Startup:
         unfinished = sum(trial.state == "running" for trial in trials)
         return {
             "summary": self.summary,
-            "is_new": self.earlier is None,
+            "is_new": self.earlier is None and self.mirrored is None,
             "ended_trials": len(trials) - unfinished,
             "unfinished_trials": unfinished,
             "device": self.hardware.why,
@@ -88,6 +94,8 @@ class Startup:
         """What earlier runs recorded, what is tried again, and what was edited since."""
         from effv2_tune.search.storage.records import unretried
 
+        if self.mirrored is not None:
+            return [f"so far    {_restored(self.mirrored)}; the study is restored from there"]
         if self.earlier is None:
             return ["so far    nothing: it is new"]
         record, changes = self.earlier
@@ -114,6 +122,10 @@ def budget_text(plan: StudyPlan) -> str:
         f"{plan.accelerator_hours} accelerator-hours" if plan.accelerator_hours else "",
     ]
     return ", ".join(filter(None, limits))
+
+
+def _restored(mirrored: MirroredStudy) -> str:
+    return f"{pluralized(mirrored.ended, 'ended trial')} in {shown(mirrored.uri)}"
 
 
 def _so_far(record: StudyRecord) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import shlex
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from effv2_tune.errors import TuneError
 from effv2_tune.interruption import StopRequest
 from effv2_tune.report.quantities import pluralized
 from effv2_tune.session.location import RUNS, as_arguments, make_folder, shown
+from effv2_tune.session.mirrors import check_mirrors
 from effv2_tune.session.picking import pick_trial, to_training_run
 from effv2_tune.session.preflight import (
     check_storage,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from effv2_tune.files.download import PublishedFile
     from effv2_tune.host import Hardware
     from effv2_tune.search.events import Downloading, Event
+    from effv2_tune.search.restoration import MirroredStudy
     from effv2_tune.search.storage.snapshot import StudyRecord
     from effv2_tune.study import Config, LoadedPlan, StudyPlan
     from effv2_tune.study.training_run import TrainingRun
@@ -50,6 +52,8 @@ class Study:
         warm_start: Folder of an earlier study, whose Pareto front is tried first.
         session_hours: Hours after which :meth:`run` saves the running trials and returns.
         retry_failed: Whether the failed trials of earlier runs are tried again.
+        mirror: Folder or URL that the study is copied to, and restored from.
+        resume_from: Another such folder, that it is only restored from.
 
     Attributes:
         plan: As given.
@@ -68,6 +72,8 @@ class Study:
         warm_start: str | Path | None = None,
         session_hours: float | None = None,
         retry_failed: bool = False,
+        mirror: str | Path | None = None,
+        resume_from: str | Path | None = None,
     ) -> None:
         self.plan = plan
         self.base = Path.cwd() if base is None else base
@@ -78,6 +84,8 @@ class Study:
         self._session_hours = session_hours
         self.command = ""
         self._retry_failed = retry_failed
+        self._mirror = None if mirror is None else str(mirror)
+        self._resume_from = None if resume_from is None else str(resume_from)
 
     @classmethod
     def load(
@@ -92,6 +100,8 @@ class Study:
         warm_start: str | Path | None = None,
         session_hours: float | None = None,
         retry_failed: bool = False,
+        mirror: str | Path | None = None,
+        resume_from: str | Path | None = None,
     ) -> Study:
         """Read a study file, or a shipped study by its name.
 
@@ -106,6 +116,9 @@ class Study:
             session_hours: Hours after which :meth:`run` saves the running trials and returns.
             retry_failed: Whether the failed trials of earlier runs are tried again, each as a new
                 trial of the same config that does not count towards ``trials:``.
+            mirror: Folder or URL that the study is copied to, and restored from where ``out`` is
+                empty.
+            resume_from: Another such folder, that it is only restored from.
 
         Raises:
             MistakesError: With everything that is wrong in the file, before anything is started.
@@ -120,6 +133,8 @@ class Study:
             warm_start=warm_start,
             session_hours=session_hours,
             retry_failed=retry_failed,
+            mirror=mirror,
+            resume_from=resume_from,
         )
         session.command = _command(
             study,
@@ -127,9 +142,10 @@ class Study:
             storage=None if storage is None else shown(storage),
             **overrides,
             session_hours=session_hours,
+            mirror=None if mirror is None else shown(mirror),
         )
         session._loaded = loaded
-        check_study(loaded, begun=session._begun)
+        check_study(loaded, begun=session._begun or session._mirrored is not None)
         return session
 
     def events(self, *, stop: StopRequest | None = None) -> Generator[Event]:
@@ -157,7 +173,13 @@ class Study:
             raise AssertionError("a check that fails is found")
         make_folder(self.out)
         with open_study(
-            self.plan, self.out, base=self.base, storage_url=self._storage, first=first
+            self.plan,
+            self.out,
+            base=self.base,
+            storage_url=self._storage,
+            first=first,
+            mirror=self._mirror,
+            resume_from=self._resume_from,
         ) as opened:
             opened.storage.keep("command", [str(Path.cwd()), self.command])
             yield from opened.run(
@@ -174,7 +196,7 @@ class Study:
         Raises:
             TuneError: There are none, or no such study.
         """
-        if self._warm_start is None or self._begun:
+        if self._warm_start is None or self._begun or self._mirrored is not None:
             return []
         earlier = Results(self._warm_start)
         front = [t for t in earlier.record.trials if t.number in earlier.analysis.front]
@@ -212,7 +234,9 @@ class Study:
         findings.refuse()
         if hardware is None:
             raise AssertionError("a check that fails is found")
-        return Startup(self.plan, hardware, counts, earlier, first, len(missing), size)
+        return Startup(
+            self.plan, hardware, counts, earlier, first, len(missing), size, self._mirrored
+        )
 
     def _check_machine(
         self, findings: Findings
@@ -245,6 +269,17 @@ class Study:
 
         yield from download(self._missing_files())
 
+    @cached_property
+    def _mirrored(self) -> MirroredStudy | None:
+        """The study that a mirror has, if its folder has none."""
+        return check_mirrors(
+            self._mirror,
+            self._resume_from,
+            out=self.out,
+            storage=self._storage,
+            name=self.plan.name,
+        )
+
     def dry_run_lines(self) -> list[str]:
         """A dry run: what :meth:`run` would do, line by line, after all checks; writes nothing.
 
@@ -259,6 +294,7 @@ class Study:
             f"study     {plan.name}",
             f"folder    {self.out}",
             *([f"storage   {as_arguments(self._storage, plan.name)}"] if self._storage else []),
+            *([f"mirror    {shown(self._mirror)}"] if self._mirror else []),
             *startup.so_far_lines(retry_failed=self._retry_failed),
             f"data      {startup.images}",
             *startup.download_lines(),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     "  effv2-tune run quickstart\n"
     "  effv2-tune run study.yaml --trials 50 --hours 2\n"
     "  effv2-tune run study.yaml --session-hours 8.5\n"
+    "  effv2-tune run study.yaml --mirror gs://bucket/study\n"
     "  effv2-tune run study.yaml --dry-run"
 )
 @click.argument("study")
@@ -56,6 +57,19 @@ if TYPE_CHECKING:
     help="Try the failed trials of earlier runs again, in addition to --trials.",
 )
 @click.option(
+    "--mirror",
+    metavar="URI",
+    show_envvar=True,
+    help="Copy the study to this folder or bucket while it runs (/content/drive/..., gs://..., "
+    "s3://...), and restore it from there if its folder is empty.",
+)
+@click.option(
+    "--resume-from",
+    metavar="URI",
+    show_envvar=True,
+    help="Restore the study from this mirror if its folder is empty; writes nothing there.",
+)
+@click.option(
     "--dry-run", is_flag=True, help="Check everything and print what would run, without running it."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the Pareto front as JSON at the end.")
@@ -72,6 +86,8 @@ def command(
     session_hours: float | None,
     warm_start: Path | None,
     retry_failed: bool,
+    mirror: str | None,
+    resume_from: str | None,
     dry_run: bool,
     as_json: bool,
 ) -> int:
@@ -94,6 +110,8 @@ def command(
         warm_start=warm_start,
         session_hours=session_hours,
         retry_failed=retry_failed,
+        mirror=mirror,
+        resume_from=resume_from,
     )
     if dry_run:
         for line in loaded.dry_run_lines():

@@ -22,6 +22,7 @@ SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
 INTEGRITY_CHECK = "PRAGMA integrity_check(1)"
 
 _TRIALS = "SELECT count(*) FROM trials JOIN studies USING (study_id)"
+_ENDED = "SELECT count(*) FROM trials WHERE state NOT IN ('RUNNING', 'WAITING')"
 _STUDIES = "SELECT count(*) FROM studies"
 
 
@@ -49,6 +50,43 @@ def write_backup(database: Path, backup: Path) -> None:
             durable_replace(backup, backup.with_name(OLDER_BACKUP))
 
 
+def copy_database(database: Path) -> tuple[bytes, int]:
+    """Copy an SQLite database with SQLite's backup API, into memory.
+
+    Returns:
+        The bytes of its file, and how many trials have ended in it.
+
+    Raises:
+        sqlite3.Error: The database cannot be read.
+    """
+    with (
+        contextlib.closing(sqlite3.connect(database.absolute(), timeout=60)) as source,
+        contextlib.closing(sqlite3.connect(":memory:")) as copy,
+    ):
+        source.backup(copy)
+        return copy.serialize(), int(copy.execute(_ENDED).fetchone()[0])
+
+
+def count_ended(folder: Path) -> int:
+    """How many trials have ended in the database of a study's folder; 0 without a database."""
+    return _count(folder / DATABASE, _ENDED) or 0
+
+
+def has_study(folder: Path) -> bool:
+    """Whether a folder has the database of a study; a damaged one counts."""
+    return _count(folder / DATABASE, _STUDIES) != 0
+
+
+def free_leases(database: Path) -> None:
+    """Free all leases in a copy of a database, whose supervisor runs elsewhere or no more.
+
+    Raises:
+        sqlite3.Error: It is not a study's database.
+    """
+    with contextlib.closing(sqlite3.connect(database.absolute())) as copy, copy:
+        copy.execute("UPDATE leases SET token = ''")
+
+
 def refuse_lost_database(folder: Path) -> None:
     """Check that a study's database is not missing or empty where there is a backup of it.
 
@@ -68,11 +106,6 @@ def refuse_lost_database(folder: Path) -> None:
                 f"{restore_command(backup)}",
                 exit_code=EXIT_FAILED,
             )
-
-
-def has_study(folder: Path) -> bool:
-    """Whether a study's folder holds a study, or a database that cannot be read."""
-    return _count(folder / DATABASE, _STUDIES) != 0
 
 
 def restore_command(backup: Path) -> str:

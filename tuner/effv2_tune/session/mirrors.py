@@ -1,0 +1,81 @@
+"""Checks the mirrors of a study before it starts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from effv2_tune.errors import TuneError
+from effv2_tune.host import install_command
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from effv2_tune.files.remote import RemoteFolder
+    from effv2_tune.search.restoration import MirroredStudy
+
+
+def check_mirrors(
+    mirror: str | None, resume_from: str | None, *, out: Path, storage: str | None, name: str
+) -> MirroredStudy | None:
+    """Check the addresses of a study's mirrors; writes nothing.
+
+    Args:
+        mirror: Where the study is copied to.
+        resume_from: Where it is only restored from.
+        out: Folder of the study.
+        storage: Its database, if that is not in the folder.
+        name: Of the study.
+
+    Returns:
+        The study that would be restored; None where the folder has its own, or no mirror has one.
+
+    Raises:
+        TuneError: An address cannot be used, or holds another study; or, where the folder has no
+            study, it cannot be reached.
+    """
+    if mirror is None and resume_from is None:
+        return None
+    from effv2_tune.search.restoration import mirrored_study
+    from effv2_tune.search.storage.backup import has_study
+
+    if resume_from is not None and storage is not None:
+        raise TuneError(
+            "--resume-from restores the database of a study, and with --storage it is on a server.",
+            hint="Omit --resume-from. Checkpoints of other machines are fetched from --mirror.",
+        )
+    if mirror == resume_from:
+        raise TuneError(
+            "--mirror and --resume-from name the same folder.",
+            hint="Omit --resume-from: a study is restored from its mirror.",
+        )
+    folders = [_open(uri) for uri in (mirror, resume_from) if uri is not None]
+    for folder in folders:
+        _refuse_overlap(folder, out)
+    if storage is not None or has_study(out):
+        return None
+    found = (mirrored_study(folder, name=name) for folder in folders)
+    return next((study for study in found if study is not None), None)
+
+
+def _open(uri: str) -> RemoteFolder:
+    from effv2_tune.files.remote import RemoteFolder
+
+    try:
+        return RemoteFolder(uri)
+    except ImportError as error:
+        raise TuneError(
+            f"{uri} needs a package that is not installed ({error}).",
+            hint=f"For gs:// and s3://: {install_command('mirror')}",
+        ) from error
+
+
+def _refuse_overlap(folder: RemoteFolder, out: Path) -> None:
+    """Refuse a mirror inside the study's folder, or around it: both would be lost together."""
+    if folder.path is None:
+        return
+    path, out = folder.path.resolve(), out.resolve()
+    if path.is_relative_to(out) or out.is_relative_to(path):
+        raise TuneError(
+            f"The mirror {folder.uri} and the study's folder {out} are inside each other.",
+            hint="Choose a mirror on another disk, which is not lost with this one.",
+        )

@@ -154,8 +154,7 @@ class OpenStudy:
             worker_command: The program that a worker runs; ``--fd N`` is added.
             before_workers: As of :func:`~effv2_tune.search.loop.run_study`.
             stop: Ends the run early; signals alone do if left out.
-            oom_counter: The kernel's count of processes that it killed for lack of memory; that of
-                this machine if left out.
+            oom_counter: The kernel's count of OOM kills; of this machine if left out.
             silence: How long a worker may send nothing before it counts as hung.
             retry_failed: Whether the failed trials of earlier runs are tried again.
 
@@ -167,27 +166,13 @@ class OpenStudy:
         """
         stop = StopRequest() if stop is None else stop
         is_interrupted = False
-        spec = WorkerSpec.of(
-            self.plan,
-            base=self._base,
-            hardware=hardware,
-            backend=backend,
-            workers=self.plan.workers,
-            # Of the first run: images that are stored at another size are different images.
-            storage_size=self.storage.keep_once("storage_size", self.plan.largest_resolution),
-            command=worker_command,
-        )
+        spec = self._worker_spec(hardware, backend, worker_command)
         pool = local_pool(
-            spec,
-            count=self.plan.workers,
-            out=self.out,
-            oom_counter=oom_counter,
-            limits=silence,
+            spec, count=self.plan.workers, out=self.out, oom_counter=oom_counter, limits=silence
         )
-        failures = database_errors(self._place)
         mirror: AbstractContextManager[Mirror | None] = self._mirror or contextlib.nullcontext()
         with (
-            failures,
+            database_errors(self._place),
             signals_stop(stop, is_deferred=True),
             # The workers end before the mirror gets its last version.
             mirror,
@@ -213,10 +198,7 @@ class OpenStudy:
                 fetch=self._fetch(pool),
             )
             with contextlib.closing(stream):
-                copied = self._with_backups(stream)
-                if self._mirror is not None:
-                    copied = self._mirror.following(copied)
-                for event in _logged(itertools.chain(self._before, copied), self.out / EVENTS):
+                for event in self._copied(stream):
                     if isinstance(event, WorkerReady):
                         check_batches(self.plan, event.data, event.environment.device_count)
                     if isinstance(event, TrialEnded):
@@ -225,6 +207,30 @@ class OpenStudy:
                     yield event
         if is_interrupted and stop.signal is not None:
             raise StudyInterrupt
+
+    def _worker_spec(
+        self,
+        hardware: Literal["cpu", "gpu", "tpu"],
+        backend: Literal["tensorflow", "jax"],
+        command: Sequence[str],
+    ) -> WorkerSpec:
+        return WorkerSpec.of(
+            self.plan,
+            base=self._base,
+            hardware=hardware,
+            backend=backend,
+            workers=self.plan.workers,
+            # Of the first run: images that are stored at another size are different images.
+            storage_size=self.storage.keep_once("storage_size", self.plan.largest_resolution),
+            command=command,
+        )
+
+    def _copied(self, stream: Iterator[Event]) -> Iterator[Event]:
+        """Log the events, and copy the study to its backup and its mirror as they happen."""
+        events = self._with_backups(stream)
+        if self._mirror is not None:
+            events = self._mirror.following(events)
+        return _logged(itertools.chain(self._before, events), self.out / EVENTS)
 
     def _with_backups(self, stream: Iterator[Event]) -> Iterator[Event]:
         """Back up the database after every few ended trials, and at the end."""

@@ -129,7 +129,7 @@ def test_a_dead_worker_costs_no_trial(
     assert [epoch.epoch for epoch in trial.curve] == [1, 2, 3, 4, 5, 6]
 
 
-@pytest.mark.parametrize("by", ["SIGSEGV", "SIGABRT", "SIGBUS", 1])
+@pytest.mark.parametrize("by", ["SIGSEGV", 1])
 def test_two_crashes_at_one_point_make_a_trial_infeasible(
     tmp_path: Path, make_plan: MakePlan, run_scripted: RunScripted, by: str | int
 ) -> None:

@@ -26,6 +26,13 @@ SPACE = {
 
 
 @pytest.fixture
+def scripted(monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
+    """The command of scripted workers that do nothing wrong."""
+    monkeypatch.delenv("SCRIPT", raising=False)
+    return SCRIPTED_WORKER
+
+
+@pytest.fixture
 def make_plan() -> Callable[..., StudyPlan]:
     """A function that makes a plan; its keywords are the study file's keys."""
 
@@ -51,6 +58,7 @@ def run_scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Event]]:
         *,
         script: dict[str, Any] | None = None,
         backend: Literal["tensorflow", "jax"] = "tensorflow",
+        on_event: Callable[[Event], None] = lambda _: None,
         **options: Any,
     ) -> list[Event]:
         monkeypatch.setenv("SCRIPT", json.dumps(script or {}))
@@ -58,6 +66,10 @@ def run_scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Event]]:
             story = study.run(
                 hardware="cpu", backend=backend, worker_command=SCRIPTED_WORKER, **options
             )
-            return list(story)
+            happened = []
+            for event in story:
+                happened.append(event)
+                on_event(event)
+            return happened
 
     return run

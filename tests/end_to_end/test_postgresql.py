@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
-import socket
-import subprocess
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,11 +12,22 @@ from typing import TYPE_CHECKING
 import optuna
 import pytest
 from optuna.storages import RDBStorage
+from tests.end_to_end.postgresql_server import programs, running_server
+from tests.end_to_end.server_restarts import Restarts, run_with_restarts
 
+from effv2_tune.errors import EXIT_FAILED, EXIT_INTERRUPTED, TuneError
 from effv2_tune.search import read_study
+from effv2_tune.search.events import TrialStarted
+from effv2_tune.search.supervisor import open_study
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable, Iterator
+
+    from tests.end_to_end.postgresql_server import Server
+
+    from effv2_tune.search.events import Event
+    from effv2_tune.study.plan import StudyPlan
 
     Start = Callable[..., subprocess.Popen[str]]
 
@@ -29,43 +36,21 @@ pytestmark = pytest.mark.slow
 NAME = "small"
 
 
-def programs() -> Path:
-    """The folder of PostgreSQL's own programs; Debian keeps them off the path."""
-    found = shutil.which("initdb")
-    if found:
-        return Path(found).resolve().parent
-    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    if not folders:
-        pytest.skip("needs PostgreSQL's server, which is not installed")
-    return folders[-1].parent
-
-
-def as_its_user(*command: str) -> None:
-    """Carry out a command of PostgreSQL's, which refuses to work as root."""
-    whole = ["runuser", "-u", "postgres", "--", *command] if os.geteuid() == 0 else [*command]
-    subprocess.run(whole, check=True, capture_output=True, cwd="/", timeout=120)
-
-
 @pytest.fixture(scope="module")
-def database() -> Iterator[str]:
-    """The URL of an empty database of a server that runs for these tests."""
-    tools = programs()
-    with contextlib.closing(socket.socket()) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with tempfile.TemporaryDirectory() as base:
-        folder = Path(base)
-        if os.geteuid() == 0:
-            shutil.chown(folder, "postgres")
-        data = str(folder / "data")
-        as_its_user(str(tools / "initdb"), "-D", data, "-A", "trust", "-U", "someone")
-        options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
-        control = (str(tools / "pg_ctl"), "-D", data, "-w")
-        as_its_user(*control, "-l", str(folder / "log"), "-o", options, "start")
-        try:
-            yield f"postgresql+psycopg://someone@127.0.0.1:{port}/postgres"
-        finally:
-            as_its_user(*control, "-m", "immediate", "stop")
+def server() -> Iterator[Server]:
+    """A server that runs for these tests."""
+    try:
+        programs()
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+    with running_server() as started:
+        yield started
+
+
+@pytest.fixture
+def database(server: Server) -> str:
+    """The URL of its database."""
+    return server.url
 
 
 def test_a_password_is_in_no_output_and_no_process_list(
@@ -123,3 +108,85 @@ def test_two_supervisors_share_the_trials_and_outlive_a_third(database: str, sta
         for trial in record.trials
         if trial.measurement is not None
     ]
+
+
+def test_a_server_that_crashes_and_is_away_ends_no_supervisor_and_loses_no_trial(
+    server: Server, folder: Path
+) -> None:
+    restarts = Restarts(count=3, absent_seconds=10.0, seed=1)
+
+    figures = run_with_restarts(server, folder, trials=30, epoch_seconds=0.5, restarts=restarts)
+
+    assert (figures.deaths, figures.lost, figures.doubled) == (0, 0, 0), figures.errors
+    assert figures.restarts == 4
+    assert figures.notices > 0
+    assert not any("Traceback" in text for text in figures.errors)
+    assert any("is available again, after" in text for text in figures.errors)
+
+
+def test_an_interruption_does_not_wait_for_the_server(
+    server: Server, start: Start, folder: Path
+) -> None:
+    running = start(
+        "run", "study.yaml", "--storage", server.url, "--out", "cut", SCRIPT='{"epoch_seconds": 1}'
+    )
+    assert running.stderr is not None
+    assert any("compiled" in line for line in running.stderr)
+    server.stop()
+    try:
+        assert any("is unavailable" in line for line in running.stderr)
+        running.send_signal(signal.SIGINT)
+        _, err = running.communicate(timeout=60)
+    finally:
+        server.start()
+
+    assert running.returncode == EXIT_INTERRUPTED
+    assert "Traceback" not in err
+    del folder
+
+
+def test_a_server_that_stays_away_is_an_error_message(
+    server: Server, tmp_path: Path, make_plan: Callable[..., StudyPlan], scripted: tuple[str, ...]
+) -> None:
+    announced: list[Event] = []
+
+    def run_until_the_server_stops(plan: StudyPlan) -> None:
+        with open_study(plan, tmp_path, base=tmp_path, storage_url=server.url) as study:
+            study.storage.retries.seconds = 2.0
+            for event in study.run(
+                hardware="cpu",
+                backend="tensorflow",
+                worker_command=scripted,
+                announce=announced.append,
+            ):
+                if isinstance(event, TrialStarted):
+                    server.stop()
+
+    try:
+        with pytest.raises(TuneError, match=r"has been unavailable for \d+ seconds") as caught:
+            run_until_the_server_stops(make_plan(name="away", trials=3))
+    finally:
+        server.start()
+
+    assert caught.value.exit_code == EXIT_FAILED
+    assert [type(event).__name__ for event in announced] == ["DatabaseUnavailable"]
+    logged = (tmp_path / "events.jsonl").read_text()
+    assert logged.count("DatabaseUnavailable") == 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        (("/postgres", "/nothing"), 'database "nothing" does not exist'),
+        (("someone@", "nobody@"), 'role "nobody" does not exist'),
+    ],
+)
+def test_what_no_retry_changes_is_an_error_at_once(
+    server: Server, start: Start, changed: tuple[str, str], reason: str
+) -> None:
+    running = start("run", "study.yaml", "--storage", server.url.replace(*changed))
+    _, err = running.communicate(timeout=60)
+
+    assert running.returncode == EXIT_FAILED
+    assert reason in err
+    assert "Traceback" not in err

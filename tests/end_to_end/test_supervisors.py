@@ -18,6 +18,8 @@ import pytest
 from effv2_tune.errors import TuneError
 from effv2_tune.search import read_study
 from effv2_tune.search.engines.optuna import OptunaEngine
+from effv2_tune.search.events import DatabaseAvailable, DatabaseUnavailable, TrialStarted
+from effv2_tune.search.storage import database as database_module
 from effv2_tune.search.supervisor import open_study
 from effv2_tune.study.trial import Measurement, Trial
 
@@ -140,6 +142,58 @@ def test_two_supervisors_share_a_study_and_lose_and_double_nothing(
     # Both began some.
     assert all(output.count("TrialStarted") > 0 for output, _ in endings)
     assert sum(output.count("TrialEnded") for output, _ in endings) == 16
+
+
+@pytest.mark.slow
+def test_a_supervisor_without_a_trial_left_waits_for_the_other_one_and_replaces_it(
+    tmp_path: Path, make_plan: MakePlan
+) -> None:
+    plan = make_plan(trials=1, search={"halving": {"enabled": False}})
+    owner = start_supervisor(plan, tmp_path, **{"0": {"epoch_seconds": 20.0}})
+    wait_for(owner, "TrialStarted")
+    other = start_supervisor(plan, tmp_path)
+    wait_for(other, "WaitingForOthers")
+    assert read_study(tmp_path).ended_by is None
+
+    owner.kill()
+    owner.communicate()
+    output, errors = other.communicate(timeout=120)
+
+    assert other.returncode == 0, errors
+    assert "WaitingForOthers" not in output
+    record = read_study(tmp_path)
+    assert [(trial.state, trial.attempts) for trial in record.trials] == [("complete", 2)]
+    assert record.ended_by is not None
+
+
+def test_a_database_that_is_locked_for_long_is_reported(
+    tmp_path: Path,
+    make_plan: MakePlan,
+    run_scripted: RunScripted,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As by a supervisor that is stopped (Ctrl-Z) in the middle of a transaction."""
+    monkeypatch.setattr(database_module, "_BUSY_SECONDS", 0.1)
+    announced: list[Event] = []
+    with contextlib.closing(sqlite3.connect(tmp_path / "study.db")) as stopped:
+
+        def announce(event: Event) -> None:
+            announced.append(event)
+            stopped.rollback()
+
+        def lock_at(event: Event) -> None:
+            if isinstance(event, TrialStarted) and event.trial == 1:
+                stopped.execute("BEGIN IMMEDIATE")
+
+        happened = run_scripted(make_plan(trials=3), tmp_path, announce=announce, on_event=lock_at)
+
+    unavailable, available = announced
+    assert isinstance(unavailable, DatabaseUnavailable)
+    assert unavailable.reason == "database is locked"
+    assert isinstance(available, DatabaseAvailable)
+    assert [type(event).__name__ for event in happened].count("TrialEnded") == 3
+    log = (tmp_path / "events.jsonl").read_text()
+    assert log.count("DatabaseUnavailable") == log.count("DatabaseAvailable") == 1
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])

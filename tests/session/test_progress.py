@@ -23,11 +23,11 @@ PLAN = StudyPlan.from_plain(
 
 
 def lines(*events: Event) -> list[str]:
-    def happening() -> Generator[Event]:
+    def happening(_: object) -> Generator[Event]:
         yield from events
 
     written = io.StringIO()
-    show_progress(happening(), PLAN, Console(file=written, width=200))
+    show_progress(happening, PLAN, Console(file=written, width=200))
     return written.getvalue().splitlines()
 
 

@@ -134,6 +134,22 @@ def test_an_owner_that_renews_keeps_its_trial_whatever_its_clock_says(
     assert not other.has_unowned()
 
 
+def test_a_trial_is_held_elsewhere_once_its_owner_was_seen_to_renew_it(
+    tmp_path: Path, storage: DatabaseStorage
+) -> None:
+    trial = begin(storage)
+    other = another(tmp_path)
+    other.claim()
+    assert (other.held_elsewhere(), other.has_unowned()) == ([], True)
+
+    storage.renew([trial.number])
+
+    assert (other.held_elsewhere(), other.has_unowned()) == ([trial.number], False)
+    assert storage.held_elsewhere() == []
+    storage.finish(told(trial, 0.5))
+    assert other.held_elsewhere() == []
+
+
 def test_the_last_trial_is_begun_once_by_two_supervisors(tmp_path: Path) -> None:
     url = database_url(tmp_path)
     one, two = (DatabaseStorage(url, "tiny", limit=1) for _ in range(2))

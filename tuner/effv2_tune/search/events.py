@@ -301,6 +301,40 @@ class MirrorStopped(Value):
     reason: str
 
 
+class DatabaseUnavailable(Value):
+    """The database cannot be used; training continues, and the operation is retried.
+
+    Attributes:
+        database: Without its password.
+        reason: Of the driver.
+    """
+
+    database: str
+    reason: str
+
+
+class DatabaseAvailable(Value):
+    """The database can be used again.
+
+    Attributes:
+        database: Without its password.
+        seconds: How long it was unavailable.
+    """
+
+    database: str
+    seconds: float
+
+
+class WaitingForOthers(Value):
+    """This supervisor has no trial left, and waits for those of other supervisors.
+
+    Attributes:
+        trials: Their numbers; this supervisor resumes them if the others exit.
+    """
+
+    trials: tuple[int, ...]
+
+
 class StudyEnded(Value):
     """The search has ended.
 
@@ -335,5 +369,8 @@ Event = (
     | MirrorFailed
     | MirrorRecovered
     | MirrorStopped
+    | DatabaseUnavailable
+    | DatabaseAvailable
+    | WaitingForOthers
     | StudyEnded
 )

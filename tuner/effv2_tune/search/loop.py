@@ -132,8 +132,13 @@ def run_study(
         loop.retries = [t for t in unretried(storage.trials()) if space.contains(t.config)]
     try:
         yield from loop.run()
-    finally:
-        loop.release()
+    except BaseException:
+        storage.stop_waiting()
+        # The first cause is reported, not that the database fails here too: leases expire anyway.
+        with contextlib.suppress(Exception):
+            loop.release()
+        raise
+    loop.release()
 
 
 @dataclass
@@ -162,6 +167,7 @@ class _Loop:
     stop: StopRequest = field(default_factory=StopRequest)
     #: The longest time that a worker has taken to stop so far.
     stop_seconds: float = 0.0
+    is_waiting: bool = False
 
     def __post_init__(self) -> None:
         self.budget = Budget(self.plan, self.storage, self.clock)
@@ -194,10 +200,13 @@ class _Loop:
                     yield from self._handle(worker, message)
                 yield from self._tick()
                 yield from self._fill()
+                yield from self._report_others()
         if self.end is None:
             raise AssertionError("the loop ended without a reason")
         self.end = with_failures(self.end, self.storage.trials())
-        self.storage.keep_end(self.end)
+        # The study goes on where another supervisor has a trial left after the end of the hours.
+        if not self.storage.held_elsewhere():
+            self.storage.keep_end(self.end)
         yield self.end
 
     def release(self) -> None:
@@ -240,7 +249,22 @@ class _Loop:
             return True
         if self.end.kind in ("hours", "accelerator_hours"):
             return False
-        return bool(self.running or self.retries) or self.storage.has_unowned()
+        # Where another supervisor dies, this one resumes its trials.
+        return bool(
+            self.running
+            or self.retries
+            or self.storage.has_unowned()
+            or self.storage.held_elsewhere()
+        )
+
+    def _report_others(self) -> Iterator[Event]:
+        """Report, once, that only trials of other supervisors are left."""
+        if self.end is None or self.running or self.is_waiting:
+            return
+        others = self.storage.held_elsewhere()
+        if others:
+            self.is_waiting = True
+            yield events.WaitingForOthers(trials=tuple(others))
 
     def _fill(self) -> Iterator[Event]:
         """Assign trials to idle workers."""

@@ -140,6 +140,7 @@ class OpenStudy:
         before_workers: Callable[[], Iterable[Event]] = tuple,
         stop: StopRequest | None = None,
         oom_counter: OomCounter | None = None,
+        announce: Callable[[Event], None] = lambda _: None,
         silence: SilenceLimits | None = None,
         retry_failed: bool = False,
     ) -> Iterator[Event]:
@@ -155,6 +156,7 @@ class OpenStudy:
             before_workers: As of :func:`~effv2_tune.search.loop.run_study`.
             stop: Ends the run early; signals alone do if left out.
             oom_counter: The kernel's count of OOM kills; of this machine if left out.
+            announce: Receives the events that happen while the iteration waits for the database.
             silence: How long a worker may send nothing before it counts as hung.
             retry_failed: Whether the failed trials of earlier runs are tried again.
 
@@ -167,9 +169,8 @@ class OpenStudy:
         stop = StopRequest() if stop is None else stop
         is_interrupted = False
         spec = self._worker_spec(hardware, backend, worker_command)
-        pool = local_pool(
-            spec, count=self.plan.workers, out=self.out, oom_counter=oom_counter, limits=silence
-        )
+        pool = self._local_pool(spec, oom_counter, silence)
+        self._watch_outages(announce, stop)
         mirror: AbstractContextManager[Mirror | None] = self._mirror or contextlib.nullcontext()
         with (
             database_errors(self._place),
@@ -225,12 +226,30 @@ class OpenStudy:
             command=command,
         )
 
+    def _local_pool(
+        self, spec: WorkerSpec, oom_counter: OomCounter | None, limits: SilenceLimits | None
+    ) -> SupervisedPool:
+        return local_pool(
+            spec, count=self.plan.workers, out=self.out, oom_counter=oom_counter, limits=limits
+        )
+
     def _copied(self, stream: Iterator[Event]) -> Iterator[Event]:
         """Log the events, and copy the study to its backup and its mirror as they happen."""
         events = self._with_backups(stream)
         if self._mirror is not None:
             events = self._mirror.following(events)
         return _logged(itertools.chain(self._before, events), self.out / EVENTS)
+
+    def _watch_outages(self, announce: Callable[[Event], None], stop: StopRequest) -> None:
+        """Log the events of the database at once, hand them on, and end a wait at a signal."""
+
+        def log_and_announce(event: Event) -> None:
+            with (self.out / EVENTS).open("ab") as log:
+                log.write(_line(event))
+            announce(event)
+
+        self.storage.retries.announce = log_and_announce
+        self.storage.retries.is_stopping = lambda: stop.signal is not None
 
     def _with_backups(self, stream: Iterator[Event]) -> Iterator[Event]:
         """Back up the database after every few ended trials, and at the end."""
@@ -435,17 +454,20 @@ def _refuse_another_name(url: str, plan: StudyPlan, out: Path) -> None:
 
 def _logged(events: Iterator[Event], path: Path) -> Iterator[Event]:
     """Append each event to a log, one JSON object per line, and yield it."""
-    clock = SystemClock()
     with path.open("a+b") as log:
         # A crash or a full disk may have torn the last line.
         if log.tell() and log.seek(-1, os.SEEK_END) and log.read() != b"\n":
             log.write(b"\n")
         for event in events:
-            line: dict[str, Any] = {
-                "time": clock.utc().isoformat(timespec="milliseconds"),
-                "event": type(event).__name__,
-                **event.model_dump(mode="json"),
-            }
-            log.write(json.dumps(line).encode() + b"\n")
+            log.write(_line(event))
             log.flush()
             yield event
+
+
+def _line(event: Event) -> bytes:
+    line: dict[str, Any] = {
+        "time": SystemClock().utc().isoformat(timespec="milliseconds"),
+        "event": type(event).__name__,
+        **event.model_dump(mode="json"),
+    }
+    return json.dumps(line).encode() + b"\n"

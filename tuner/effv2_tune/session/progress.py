@@ -15,7 +15,7 @@ from effv2_tune.search import events as happened
 from effv2_tune.study.bucket import differing_parts, parts_text
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     from rich.progress import TaskID
 
@@ -36,20 +36,23 @@ class ProgressConsole(Console):
 
 
 def show_progress(
-    events: Generator[Event], plan: StudyPlan, console: Console | None = None
+    events: Callable[[Callable[[Event], None]], Generator[Event]],
+    plan: StudyPlan,
+    console: Console | None = None,
 ) -> None:
     """Show the events of a study as they happen, to the end.
 
     Args:
-        events: From :meth:`effv2_tune.session.study.Study.events`.
+        events: :meth:`effv2_tune.session.study.Study.events`.
         plan: Of that study.
         console: The output; stderr if left out.
     """
     console = ProgressConsole(stderr=True, highlight=False) if console is None else console
-    with closing(events), _Bars(console) as bars:
+    with _Bars(console) as bars:
         progress = StudyProgress(plan, console, bars)
-        for event in events:
-            progress.show(event)
+        with closing(events(progress.show)) as happening:
+            for event in happening:
+                progress.show(event)
 
 
 def show_downloads(events: Iterable[happened.Downloading]) -> None:
@@ -119,6 +122,7 @@ class StudyProgress:
         else:
             yield from self._trial_lines(event)
             yield from _mirror_lines(event)
+            yield from _storage_lines(event)
 
     def _trial_lines(self, event: Event) -> Iterator[str]:
         if isinstance(event, happened.TrialStarted) and event.starts_over:
@@ -337,6 +341,23 @@ def _mirror_lines(event: Event) -> Iterator[str]:
         yield f"the mirror is complete again, after {human_seconds(event.seconds)}"
     elif isinstance(event, happened.MirrorStopped):
         yield f"the mirror is written no more: {event.reason}"
+
+
+def _storage_lines(event: Event) -> Iterator[str]:
+    if isinstance(event, happened.DatabaseUnavailable):
+        yield (
+            f"the database {event.database} is unavailable: {event.reason}; training continues, "
+            "and the database is retried"
+        )
+    elif isinstance(event, happened.DatabaseAvailable):
+        seconds = human_seconds(event.seconds)
+        yield f"the database {event.database} is available again, after {seconds}"
+    elif isinstance(event, happened.WaitingForOthers):
+        numbers = ", ".join(map(str, event.trials))
+        yield (
+            f"no trial is left: waiting for those of other supervisors ({numbers}), to resume "
+            "them if these exit"
+        )
 
 
 def _start(event: happened.StudyStarted) -> str:

@@ -27,7 +27,7 @@ from effv2_tune.study import load_plan
 from effv2_tune.study.batches import check_batches
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     import pandas as pd
 
@@ -148,13 +148,19 @@ class Study:
         check_study(loaded, begun=session._begun or session._mirrored is not None)
         return session
 
-    def events(self, *, stop: StopRequest | None = None) -> Generator[Event]:
+    def events(
+        self,
+        announce: Callable[[Event], None] = lambda _: None,
+        *,
+        stop: StopRequest | None = None,
+    ) -> Generator[Event]:
         """Run the study, or resume it, and yield its events.
 
         Stopping the iteration (or Ctrl-C) loses nothing: the next call resumes. At the first
         Ctrl-C, SIGTERM or SIGHUP, and at the end of the session, the running trials are saved.
 
         Args:
+            announce: Receives the events that happen while the iteration waits for the database.
             stop: Ends the iteration early; its session starts now if it is left out.
 
         Raises:
@@ -188,6 +194,7 @@ class Study:
                 before_workers=self._download,
                 stop=stop,
                 retry_failed=self._retry_failed,
+                announce=announce,
             )
 
     def _first(self) -> list[Config]:
@@ -319,7 +326,7 @@ class Study:
         """
         from effv2_tune.session.progress import show_progress
 
-        show_progress(self.events(stop=stop), self.plan)
+        show_progress(partial(self.events, stop=stop), self.plan)
         return self
 
     def results(self) -> Results:

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     "--storage",
     metavar="URL",
     show_envvar=True,
-    help="Database for several machines; SQLite in the folder if left out.",
+    help="Database for several machines; SQLite in the folder if left out. Its password can be in "
+    "~/.pgpass or PGPASSWORD instead.",
 )
 @click.option("--workers", type=COUNT, metavar="N", help="Worker processes on this machine.")
 @click.option("--trials", type=COUNT, metavar="N", help="Trials in all, including earlier runs.")

@@ -98,11 +98,17 @@ class LeaseKeeper(Protocol):
     def has_unowned(self) -> bool:
         """Whether there is such a trial, or one whose owner may turn out to be dead."""
 
+    def held_elsewhere(self) -> list[int]:
+        """Numbers of the running trials whose other owners are alive."""
+
     def renew(self, numbers: Sequence[int]) -> list[int]:
         """Renew leases; returns the trials that another supervisor has taken over."""
 
     def release_all(self) -> None:
         """Give back every lease of this supervisor, so that others can claim its trials."""
+
+    def stop_waiting(self) -> None:
+        """Wait for an unavailable database for a few seconds only, as the run ends."""
 
 
 class StudyFacts(Protocol):

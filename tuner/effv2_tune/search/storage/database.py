@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -26,10 +27,20 @@ from effv2_tune.search.storage.base import (
 )
 from effv2_tune.search.storage.consistency import contradictions
 from effv2_tune.search.storage.damage import DamagedError
+from effv2_tune.search.storage.database_errors import reason_of
 from effv2_tune.search.storage.facts import BUCKET, Facts, bucket_times, versions
 from effv2_tune.search.storage.leases import LEASES, METADATA, Leases, Owner
 from effv2_tune.search.storage.optuna_study import create_study, end_trial
 from effv2_tune.search.storage.optuna_trials import check_optuna_trials
+from effv2_tune.search.storage.outages import (
+    ENDING_SECONDS,
+    RETRY_SECONDS,
+    Retries,
+    is_permanent,
+    is_temporary,
+    retried,
+    retried_storage,
+)
 from effv2_tune.search.storage.records import (
     DUPLICATE,
     RECORD,
@@ -55,7 +66,19 @@ if TYPE_CHECKING:
     from effv2_tune.study.trial import Trial
     from effv2_tune.workers.messages import Ready
 
-_BUSY_SECONDS = 60.0
+#: How long SQLite waits for a lock before the operation counts as failed, and is retried.
+_BUSY_SECONDS = 5.0
+#: How long opening a database is tried; an SQLite file may be locked for longer.
+_OPEN_SECONDS = 10.0
+_LOCKED_SECONDS = 60.0
+#: Options of libpq that end a connection to a server that is gone without a word.
+_DEAD_PEER_OPTIONS = {
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
 
 
 class DatabaseStorage:
@@ -68,10 +91,12 @@ class DatabaseStorage:
         limit: The largest number of trials, duplicates and retries excluded; None for no limit.
         expiry_seconds: Seconds without renewal after which a lease of another machine expires.
         backup: File for backups of an SQLite database.
+        retry_seconds: How long the database may be unavailable before an operation fails.
 
     Attributes:
         study_name: As given.
         optuna: Optuna's view of the database.
+        retries: Repeats each operation while the database is unavailable.
     """
 
     def __init__(
@@ -83,17 +108,22 @@ class DatabaseStorage:
         limit: int | None = None,
         expiry_seconds: float = 60.0,
         backup: Path | None = None,
+        retry_seconds: float = RETRY_SECONDS,
     ) -> None:
         self.study_name = name
+        place = without_password(url).removeprefix("sqlite:///")
+        self.retries = Retries(place, seconds=retry_seconds)
         self._rdb = _open(url, limit)
-        self.optuna: BaseStorage = get_storage(self._rdb)
+        self.optuna: BaseStorage = retried_storage(get_storage(self._rdb), self.retries)
         create_study(self.optuna, name, directions)
         self._study_id = self.optuna.get_study_id_from_name(name)
         self._leases = Leases(self._rdb.engine, self._study_id, expiry_seconds=expiry_seconds)
         self._rdb.leases = self._leases
+        # Nobody could renew a lease in the meantime.
+        self.retries.on_failure = self._leases.restart_watch
         self._reader = RecordReader(self._rdb.engine, self._study_id)
         self._facts = Facts(self._rdb.engine, self._study_id, name)
-        self._facts.add_checksums()
+        self.retries(self._facts.add_checksums)
         self._ids: dict[int, int] = {}
         self._duplicates: set[int] = set()
         self._backup = backup
@@ -103,18 +133,24 @@ class DatabaseStorage:
         kept = self.keep_once("reference", reference.model_dump())
         self.reference = Measurement.model_validate(kept)
 
+    @retried
     def trials(self) -> Sequence[Trial]:
         """Every trial by number, those of other supervisors included."""
         return self._reader.trials()
 
+    @retried
     def begin(self, template: FrozenTrial, number: int) -> None:
         """Begin a trial, with its lease; see :class:`TrialStore`."""
         self._rdb.next_number = number
         try:
+            # Locks first: where this fails inside of Optuna, it retries by itself for a while.
+            self._rdb.scoped_session().execute(records.locked_study(self._study_id))
             self.optuna.create_new_trial(self._study_id, template)
         finally:
             self._rdb.next_number = None
+            self._rdb.scoped_session.remove()
 
+    @retried
     def save(self, trial: Trial) -> None:
         """Keep the progress of a running trial."""
         with self._leased(trial.number) as (trial_id, session):
@@ -131,21 +167,34 @@ class DatabaseStorage:
         After a crash between the two, the next owner of the trial finds its record complete.
         """
         self.save(trial)
-        with self._leased(trial.number) as (trial_id, _):
-            # Ends the lease in the same transaction: see _LeasedStorage.
-            end_trial(self.optuna, trial_id, trial)
+        attempts = itertools.count()
+
+        def end() -> None:
+            if next(attempts) and self._has_ended_as(trial):
+                return  # the answer to an earlier attempt was lost
+            with self._leased(trial.number) as (trial_id, _):
+                # Ends the lease in the same transaction: see _LeasedStorage.
+                end_trial(self.optuna, trial_id, trial)
+
+        self.retries(end)
 
     def claim(self) -> int | None:
         """Take over a running trial that has no owner; None where there is none."""
+        number = self._claim()
+        if number is not None and self.trial_attribute(number, DUPLICATE):
+            self._duplicates.add(number)
+        return number
+
+    @retried
+    def _claim(self) -> int | None:
         running = self._reader.unfinished()
         lease_states = self._leases.lease_states(running.values())
         for number, trial_id in sorted(running.items()):
             if lease_states.get(trial_id) == "free" and self._leases.claim(trial_id):
-                if self.trial_attribute(number, DUPLICATE):
-                    self._duplicates.add(number)
                 return number
         return None
 
+    @retried
     def has_unowned(self) -> bool:
         """Whether there is such a trial, or one whose owner may turn out to be dead."""
         running = self._reader.unfinished()
@@ -153,11 +202,20 @@ class DatabaseStorage:
             self._leases.lease_states(running.values()).values()
         )
 
+    @retried
+    def held_elsewhere(self) -> list[int]:
+        """Numbers of the running trials whose other owners are alive."""
+        running = self._reader.unfinished()
+        lease_states = self._leases.lease_states(running.values())
+        return sorted(n for n, trial_id in running.items() if lease_states.get(trial_id) == "held")
+
+    @retried
     def renew(self, numbers: Sequence[int]) -> list[int]:
         """Renew leases; returns the trials that another supervisor has taken over."""
         by_id = {self._trial_id(number): number for number in numbers}
         return [by_id[trial_id] for trial_id in self._leases.renew(by_id)]
 
+    @retried
     def release_all(self) -> None:
         """Give back every lease of this supervisor, so that others can claim its trials."""
         self._leases.release_all()
@@ -208,6 +266,7 @@ class DatabaseStorage:
                 "another folder.",
             )
 
+    @retried
     def bucket_time(self, bucket: BucketKey) -> BucketTime | None:
         """The step time of a bucket, if it has been measured."""
         known = versions(self._facts.read(), f"{BUCKET}{bucket.digest}")
@@ -221,6 +280,7 @@ class DatabaseStorage:
             raise AssertionError("it has just been kept")
         return kept
 
+    @retried
     def restate_bucket_time(
         self, bucket: BucketKey, time: BucketTime, *, replaces: BucketTime
     ) -> BucketTime:
@@ -251,7 +311,8 @@ class DatabaseStorage:
             yield
         finally:
             # Without the database, whoever reads it notices when the process has ended.
-            with contextlib.suppress(sa.exc.SQLAlchemyError, StorageInternalError):
+            self.stop_waiting()
+            with contextlib.suppress(sa.exc.SQLAlchemyError, StorageInternalError, TuneError):
                 self.keep(key, None)
 
     def _of_other_sessions(self, quantity: str) -> float:
@@ -266,14 +327,17 @@ class DatabaseStorage:
         """Keep why the study ended; None while it runs."""
         self.keep("ended_by", None if end is None else end.model_dump())
 
+    @retried
     def keep(self, key: str, value: Any) -> None:
         """Keep a fact of the study; it replaces an earlier one of the same key."""
         self._facts.keep(key, value)
 
+    @retried
     def keep_once(self, key: str, value: Any) -> Any:
         """Keep a fact of the study unless it has one of that key; returns the one that counts."""
         return self._facts.keep_once(key, value)
 
+    @retried
     def attributes(self) -> dict[str, Any]:
         """The facts of the study, by their keys in Optuna."""
         return {OURS + key: value for key, value in self._facts.read().items()}
@@ -291,7 +355,7 @@ class DatabaseStorage:
         Raises:
             DamagedError: They contradict each other, so that later trials would be wrong.
         """
-        (facts, notes), trials = self._facts.read_with_notes(), self.trials()
+        (facts, notes), trials = self.retries(self._facts.read_with_notes), self.trials()
         data = facts.get("data")
         for sentence in contradictions(
             trials,
@@ -314,16 +378,21 @@ class DatabaseStorage:
 
     def add(self, template: FrozenTrial) -> None:
         """Add a trial of another study; it gets the next number."""
-        self.optuna.create_new_trial(self._study_id, template)
+        number = self.optuna.get_n_trials(self._study_id)
+        # No other process adds any: it is taken by an earlier attempt whose answer was lost.
+        with contextlib.suppress(TrialNumberTakenError):
+            self.begin(template, number)
 
     def delete(self) -> None:
         """Delete the study with its trials and leases."""
-        self.optuna.delete_study(self._study_id)
+        with contextlib.suppress(KeyError):  # likewise
+            self.optuna.delete_study(self._study_id)
 
     def trial_attribute(self, number: int, key: str) -> Any:
         """An attribute of a trial, or None."""
         return self.optuna.get_trial_user_attrs(self._trial_id(number)).get(key)
 
+    @retried
     def is_idle(self) -> bool:
         """Whether no other supervisor runs the study, as far as its leases show."""
         running = self._reader.unfinished()
@@ -333,6 +402,15 @@ class DatabaseStorage:
         """Close the connections to the database."""
         self._rdb.scoped_session.remove()
         self._rdb.engine.dispose()
+
+    def stop_waiting(self) -> None:
+        """Wait for an unavailable database for a few seconds only, as the run ends."""
+        self.retries.seconds = min(self.retries.seconds, ENDING_SECONDS)
+
+    def _has_ended_as(self, trial: Trial) -> bool:
+        """Whether Optuna has ended a trial with exactly this record."""
+        stored = self.optuna.get_trial(self._trial_id(trial.number))
+        return stored.state.is_finished() and stored.user_attrs.get(RECORD) == add_checksum(trial)
 
     def _trial_id(self, number: int) -> int:
         if number not in self._ids:
@@ -371,7 +449,10 @@ class _LeasedStorage(RDBStorage):
         """End a trial, if it is running, only as the owner of its lease."""
         if state.is_finished() and self.leases is not None:
             self.leases.end(self.scoped_session(), trial_id)
-        return super().set_trial_state_values(trial_id, state, values)
+        is_set = super().set_trial_state_values(trial_id, state, values)
+        if state.is_finished() and self.leases is not None:
+            self.leases.forget(trial_id)
+        return is_set
 
     def delete_study(self, study_id: int) -> None:
         """Delete a study and its leases: SQLite gives the ids of its trials to later trials."""
@@ -385,6 +466,10 @@ class _LeasedStorage(RDBStorage):
         # Where transactions do not begin with the write lock (PostgreSQL), others wait here;
         # otherwise two supervisors that count at once would both begin the last trial.
         session.execute(records.locked_study(study_id))
+        if self.next_number is not None and self.leases is not None:
+            begun = session.execute(records.trial_of(study_id, self.next_number)).one_or_none()
+            if begun is not None and self.leases.holds(session, begun.trial_id):
+                return begun  # by an earlier attempt whose answer was lost
         is_retry = template_trial is not None and RETRY in template_trial.user_attrs
         spent = self.limit is not None and _count_begun(session, study_id) >= self.limit
         if spent and not is_retry:
@@ -411,17 +496,11 @@ def _count_begun(session: Any, study_id: int) -> int:
 
 def _open(url: str, limit: int | None) -> _LeasedStorage:
     """Connect, and create the missing tables."""
-    is_sqlite = url.startswith("sqlite")
-    arguments = {"connect_args": {"timeout": _BUSY_SECONDS}} if is_sqlite else {}
-    attempts = 20
-    for attempt in range(attempts):
+    address = sa.make_url(url)
+    started, pause = time.monotonic(), 0.05
+    while True:
         try:
-            # Quoted, as Optuna formats the text: it replaces {...}.
-            quoted = sa.make_url(url).render_as_string(hide_password=False)
-            rdb = _LeasedStorage(quoted, engine_kwargs=dict(arguments))
-            if is_sqlite:
-                _begin_immediately(rdb.engine)
-            METADATA.create_all(rdb.engine)
+            rdb = _connect(address)
         except ImportError as error:
             raise TuneError(
                 f"The database {without_password(url)} needs a driver that is not installed.",
@@ -430,18 +509,42 @@ def _open(url: str, limit: int | None) -> _LeasedStorage:
             ) from error
         except (sa.exc.SQLAlchemyError, StorageInternalError) as error:
             # Two supervisors that start at once create the same tables: one of them retries.
-            if attempt == attempts - 1:
+            is_locked = address.get_backend_name() == "sqlite" and is_temporary(error)
+            seconds = _LOCKED_SECONDS if is_locked else _OPEN_SECONDS
+            if is_permanent(error) or time.monotonic() - started > seconds:
                 raise TuneError(
                     f"The database {without_password(url)} cannot be opened: "
-                    f"{str(error).splitlines()[0]}",
+                    f"{reason_of(error) or str(error).splitlines()[0]}",
                     hint="Check the address, and that the folder can be written to.",
                     exit_code=EXIT_FAILED,
                 ) from error
-            time.sleep(0.05 * (1 + attempt))
+            time.sleep(pause)
+            pause = min(pause + 0.05, 1.0)
         else:
             rdb.limit = limit
             return rdb
-    raise AssertionError
+
+
+def _connect(address: sa.URL) -> _LeasedStorage:
+    """One attempt."""
+    options: dict[str, Any] = {}
+    if address.get_backend_name() == "sqlite":
+        options["connect_args"] = {"timeout": _BUSY_SECONDS}
+    else:
+        # A connection that broke while idle is replaced before it is used.
+        options["pool_pre_ping"] = True
+        if address.get_driver_name() in ("psycopg", "psycopg2"):
+            options["connect_args"] = {
+                name: value
+                for name, value in _DEAD_PEER_OPTIONS.items()
+                if name not in address.query
+            }
+    # Quoted, as Optuna formats the text: it replaces {...}.
+    rdb = _LeasedStorage(address.render_as_string(hide_password=False), engine_kwargs=options)
+    if rdb.engine.dialect.name == "sqlite":
+        _begin_immediately(rdb.engine)
+    METADATA.create_all(rdb.engine)
+    return rdb
 
 
 def _begin_immediately(engine: sa.Engine) -> None:

@@ -46,7 +46,7 @@ def database_errors(place: str) -> Iterator[None]:
     except DamagedError as error:
         raise _damaged(place, error.message) from error
     except _failures() as error:
-        reason = _reason(error)
+        reason = reason_of(error)
         if reason is not None and is_damage(reason):
             raise TuneError(
                 f"{place} is not a readable database: {reason}.",
@@ -81,10 +81,10 @@ def _damaged(place: str, what: str) -> TuneError:
     )
 
 
-def _reason(error: BaseException | None) -> str | None:
+def reason_of(error: BaseException | None) -> str | None:
     """The driver's message, if the database failed; None for a wrong statement of this package."""
     while error is not None:
-        if isinstance(error, sa.exc.OperationalError):
+        if isinstance(error, (sa.exc.OperationalError, sa.exc.InterfaceError)):
             return _first_line(error.orig)
         if isinstance(error, (sa.exc.DatabaseError, sqlite3.Error)):
             reason = _first_line(getattr(error, "orig", error))

@@ -81,6 +81,10 @@ class MemoryStorage:
         """Whether an earlier run has left a running trial."""
         return bool(self._unowned())
 
+    def held_elsewhere(self) -> list[int]:
+        """No trial: there is one supervisor."""
+        return []
+
     def renew(self, numbers: Sequence[int]) -> list[int]:  # noqa: ARG002 - a protocol
         """No lease is ever lost: there is one supervisor."""
         return []
@@ -88,6 +92,9 @@ class MemoryStorage:
     def release_all(self) -> None:
         """Let the next run take over the running trials."""
         self._held.clear()
+
+    def stop_waiting(self) -> None:
+        """Nothing is ever waited for."""
 
     def bind(self, ready: Ready) -> None:
         """Accept any device."""

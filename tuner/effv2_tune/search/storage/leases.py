@@ -97,6 +97,8 @@ class Leases:
         self._expiry = expiry_seconds
         self._now = now
         self._tokens: dict[int, str] = {}
+        # Of claims whose answer from the database has not arrived.
+        self._claims: dict[int, str] = {}
         self._watched: dict[int, tuple[Any, float]] = {}
         self._alive: set[int] = set()
 
@@ -108,6 +110,17 @@ class Leases:
         session.execute(LEASES.insert().values(self._row(trial_id, token)))
         self._tokens[trial_id] = token
 
+    def holds(self, session: Any, trial_id: int) -> bool:
+        """Whether this supervisor leased a trial, though it may not know that the commit succeeded.
+
+        The number of a new trial whose transaction failed may be of another supervisor's by now.
+        """
+        query = sa.select(LEASES.c.token).where(LEASES.c.trial_id == trial_id)
+        is_mine = bool(session.execute(query).scalar() == self._tokens.get(trial_id, "?"))
+        if not is_mine:
+            self._tokens.pop(trial_id, None)
+        return is_mine
+
     def confirm(self, session: Any, trial_id: int) -> None:
         """Make the rest of this transaction conditional on the lease.
 
@@ -118,13 +131,21 @@ class Leases:
         self._change(session, trial_id, renewed)
 
     def end(self, session: Any, trial_id: int) -> None:
-        """Remove the lease in the transaction that ends the trial.
+        """Remove the lease in the transaction that ends the trial; then :meth:`forget` it.
 
         Raises:
             LeaseLostError: Another supervisor holds it.
         """
         self._change(session, trial_id, LEASES.delete())
+
+    def forget(self, trial_id: int) -> None:
+        """Forget the lease of a trial that has ended."""
         self._tokens.pop(trial_id, None)
+
+    def restart_watch(self) -> None:
+        """Give other supervisors a new term: nobody could renew a lease until now."""
+        now = self._now()
+        self._watched = {trial_id: (seen, now) for trial_id, (seen, _) in self._watched.items()}
 
     def renew(self, trial_ids: Iterable[int]) -> list[int]:
         """Renew leases; returns those that another supervisor has taken over."""
@@ -150,7 +171,8 @@ class Leases:
 
     def claim(self, trial_id: int) -> bool:
         """Take over a trial without an owner; of several supervisors that try, one succeeds."""
-        token = uuid.uuid4().hex
+        # The same one if this is repeated.
+        token = self._claims.setdefault(trial_id, uuid.uuid4().hex)
         row = self._row(trial_id, token)
         try:
             with self._engine.begin() as connection:
@@ -171,7 +193,7 @@ class Leases:
                         return False
         except sa.exc.IntegrityError:
             return False
-        self._tokens[trial_id] = token
+        self._tokens[trial_id] = self._claims.pop(trial_id)
         return True
 
     def lease_states(self, trial_ids: Iterable[int]) -> dict[int, LeaseState]:
@@ -205,7 +227,9 @@ class Leases:
         }
 
     def _state(self, row: Any) -> LeaseState:
-        if not row.token or Owner(row.host, row.boot, row.pid, row.started).is_dead(self._owner):
+        is_mine = row.token == self._claims.get(row.trial_id)
+        owner = Owner(row.host, row.boot, row.pid, row.started)
+        if is_mine or not row.token or owner.is_dead(self._owner):
             return "free"
         return self._watch(row.trial_id, (row.token, row.renewals))
 

@@ -40,6 +40,7 @@ _TRIALS = sa.table(
     sa.column("study_id"),
     sa.column("number"),
     sa.column("state", _STATE),
+    sa.column("datetime_start", sa.DateTime()),
 )
 _VALUES = sa.table(
     "trial_values", sa.column("trial_id"), sa.column("objective"), sa.column("value")
@@ -65,6 +66,13 @@ def connected(url: str) -> Iterator[sa.Engine]:
 def locked_study(study_id: int) -> sa.Select[Any]:
     """A statement that locks the row of a study for the rest of its transaction."""
     return sa.select(_STUDIES.c.study_id).where(_STUDIES.c.study_id == study_id).with_for_update()
+
+
+def trial_of(study_id: int, number: int) -> sa.Select[Any]:
+    """A statement that finds a trial by its number: id, number and start, as Optuna needs them."""
+    return sa.select(_TRIALS.c.trial_id, _TRIALS.c.number, _TRIALS.c.datetime_start).where(
+        _TRIALS.c.study_id == study_id, _TRIALS.c.number == number
+    )
 
 
 def is_duplicate(trial: Trial) -> bool:

@@ -261,10 +261,9 @@ def _check(trial: Trial, state: str, values: dict[int, float] | None) -> None:
     Raises:
         DamagedError: They differ.
     """
-    stored = () if values is None else tuple(values[o] for o in sorted(values))
     measurement = trial.measurement if trial.state == "complete" else None
     ours = () if measurement is None else (measurement.quality, measurement.train_seconds)
-    if OPTUNA_STATES.get(trial.state) != state or stored != ours:
+    if OPTUNA_STATES.get(trial.state) != state or (values or {}) != dict(enumerate(ours)):
         raise _damaged(trial.number)
 
 

@@ -8,6 +8,7 @@ import os
 import pty
 import shlex
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -140,6 +141,25 @@ def test_signals_in_quick_succession_are_one_request(start: Start) -> None:
     assert process.returncode == EXIT_INTERRUPTED
     assert err.endswith(INTERRUPTED)
     assert [event["step"] for event in log("TrialInterrupted")] == [max(epochs_of(1))]
+
+
+@pytest.mark.slow
+def test_a_signal_inside_a_transaction_is_answered_after_it(start: Start) -> None:
+    process = start("run", "study.yaml", SCRIPT='{"1": {"keeps": false, "epoch_seconds": 1}}')
+    wait_for_epoch(process, trial=1, epoch=1)
+    with contextlib.closing(sqlite3.connect("runs/small/study.db", timeout=60)) as other:
+        # The supervisor waits for the lock, with a transaction of its own begun.
+        other.execute("BEGIN IMMEDIATE")
+        process.send_signal(signal.SIGTERM)
+        time.sleep(2)
+        other.rollback()
+    _, err = process.communicate(timeout=60)
+
+    assert process.returncode == EXIT_INTERRUPTED
+    assert err.endswith(INTERRUPTED)
+    assert "Traceback" not in err
+    assert [event["step"] for event in log("TrialInterrupted")] == [max(epochs_of(1))]
+    assert read_study(Path("runs/small")).trials[1].state == "running"
 
 
 @pytest.mark.slow

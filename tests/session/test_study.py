@@ -49,6 +49,15 @@ def test_front_and_trials_are_frames_and_the_report_a_file(folder: Path, study: 
     assert loaded.export("fastest").provenance is not None
 
 
+def test_a_session_that_is_over_leaves_the_study_to_be_resumed(folder: Path) -> None:
+    short = effv2_tune.Study.load(folder / "study.yaml", session_hours=1e-9).run()
+
+    assert short.results().record.activity.state == "interrupted"
+    assert short.command == f"effv2-tune run {folder}/study.yaml --session-hours 1e-09"
+    effv2_tune.Study.load(folder / "study.yaml", session_hours=1).run()
+    assert short.results().record.activity.state == "ended"
+
+
 def test_events_can_be_watched_and_left(folder: Path) -> None:
     study = effv2_tune.Study.load(folder / "study.yaml")
 

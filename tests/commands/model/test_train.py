@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from effv2_tune.errors import EXIT_WRONG_INPUT
+from effv2_tune.errors import EXIT_DONE, EXIT_WRONG_INPUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Tune = Callable[..., object]
+    Tune = Callable[..., Any]
 
 
 @pytest.mark.parametrize("left", ["study.db", "model.keras"])
@@ -53,3 +53,16 @@ def test_every_mistake_of_a_training_run_has_its_line(tune: Tune, study: Path) -
     assert "found 'many'" in done.err
     assert "\n2 errors." in done.err
     assert not Path("runs/small-trial-2").exists()
+
+
+def test_a_session_that_is_over_at_once_names_the_command_that_continues(
+    tune: Tune, start: Callable[..., Any], study: Path
+) -> None:
+    assert tune("export", str(study)).code == 0
+
+    process = start("train", "train.yaml", "--session-hours", "1e-9")
+    out, err = process.communicate(timeout=120)
+
+    command = "effv2-tune train train.yaml --session-hours 1e-09"
+    assert (process.returncode, out) == (EXIT_DONE, "")
+    assert err == f"The session is over, and the training is not done. To continue: {command}\n"

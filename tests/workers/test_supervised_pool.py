@@ -10,7 +10,15 @@ from effv2_tune.errors import TuneError
 from effv2_tune.files.checkpoint import Checkpoint, CheckpointFolder
 from effv2_tune.study.recipe import DataSpec, Recipe
 from effv2_tune.study.trial import Trial
-from effv2_tune.workers.messages import Heartbeat, Prepare, Ready, Refused, Train
+from effv2_tune.workers.messages import (
+    Heartbeat,
+    Prepare,
+    Ready,
+    Refused,
+    Stop,
+    Stopped,
+    Train,
+)
 from effv2_tune.workers.pool import Job, WorkerExited, messages
 from effv2_tune.workers.silence import SilenceLimits
 from effv2_tune.workers.supervised_pool import ProcessExit, SupervisedPool
@@ -163,6 +171,20 @@ def test_heartbeats_are_no_messages(tmp_path: Path) -> None:
     pool = started(FakeLauncher([(0, beat)], [(0, beat)], [(0, READY)]), tmp_path)
 
     assert pool.wait(60.0) == [(0, READY)]
+
+
+def test_workers_that_are_asked_to_stop_are_not_replaced(tmp_path: Path) -> None:
+    launcher = FakeLauncher([(0, READY)], [(0, Stopped(trial=3, step=7))], [(0, None)])
+    pool = started(launcher, tmp_path)
+    pool.wait(1.0)
+    pool.assign(0, JOB)
+
+    pool.stop()
+
+    assert launcher.sent[-1] == Stop()
+    assert pool.wait(1.0) == [(0, Stopped(trial=3, step=7))]
+    assert pool.wait(1.0) == [(0, WorkerExited("exit status 1", "last line", 0))]
+    assert launcher.calls == [("start", 0), ("end", 0)]
 
 
 def test_the_messages_of_a_worker_end_with_its_refusal_or_its_silence(tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ class ReportInput(Value):
         facts: Further facts of the plan, label to text, shown in this order: the data and its
             splits, the search space, the engine, the budget, the seed.
         ended_by: Why the search stopped, as a sentence; empty while it runs.
-        activity: Whether it is running or interrupted, as a sentence; empty once it has ended.
+        activity: Whether it is running or interrupted, and how it is resumed, as it is to be shown;
+            empty once it has ended.
         folder: The study's folder as the user typed it; it appears in the suggested commands.
         written: When and by which version the report was written; empty leaves it out.
     """

@@ -20,14 +20,15 @@ def report_input(record: StudyRecord, *, folder: str, written: str = "") -> Repo
         written: When the report is written; empty leaves it out.
     """
     plan = record.plan
-    ended = record.ended_by
+    ended = record.ended_by if record.activity.state == "ended" else None
+    activity = activity_sentence(record)
     return ReportInput(
         name=plan.name,
         quality=plan.quality,
         trials=record.shown_trials(),
         facts=_facts(record),
-        ended_by=ended.reason if ended and record.activity.state == "ended" else "",
-        activity=activity_sentence(record),
+        ended_by="" if ended is None else ended.reason,
+        activity=activity[:1].upper() + activity[1:] if ended is None else "",
         folder=folder,
         written=written,
     )
@@ -40,8 +41,8 @@ def activity_sentence(record: StudyRecord) -> str:
     if activity.state == "running":
         return f"running{since}"
     if activity.state == "interrupted":
-        how = f": {record.command}" if record.command else " with the program that ran it"
-        return f"interrupted{since}; resume it{how}"
+        how = record.command or "run the same program again"
+        return f"interrupted{since}; to resume: {how}"
     return "" if ended is None else f"ended: {ended.reason}"
 
 

@@ -88,11 +88,10 @@ def _section_values(analysis: Analysis) -> dict[str, Any]:
     devices = list(enumerate(analysis.devices))
     advice, commands = sections.next_commands(analysis)
     unended = study.activity or ("The search has not ended yet." if analysis.states else "")
-    ended = study.ended_by or unended
     spent = spent_seconds(study.trials)
     return {
         "summary": summary(analysis),
-        "ended": sections.as_sentence(ended),
+        "ended": sections.as_sentence(study.ended_by) or unended,
         "card_rows": [sections.cards(analysis, each) for _, each in devices if each.complete],
         "fronts": [
             (

@@ -22,7 +22,7 @@ from effv2_tune.files.checkpoint import read_checkpoint
 from effv2_tune.files.remote import RemoteFolder
 from effv2_tune.files.versions import Version, newest_versions
 from effv2_tune.search import read_study
-from effv2_tune.search.restoration import is_mirrored
+from effv2_tune.search.mirror.contents import is_mirrored
 
 SCRIPTED_CLI = (sys.executable, str(Path(__file__).resolve().with_name("scripted_cli.py")))
 STUDY = """\

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from effv2_tune.cli import main
-from effv2_tune.search.mirror import Mirror
+from effv2_tune.search.mirror.copying import Mirror
 from effv2_tune.search.supervisor import OpenStudy
 
 WORKER = Path(__file__).resolve().with_name("scripted_worker.py")

@@ -33,8 +33,9 @@ from effv2_tune.search.events import (
     TrialEnded,
     TrialStarted,
 )
-from effv2_tune.search.mirror import Mirror, StudyIdentity
-from effv2_tune.search.restoration import is_mirrored, restore
+from effv2_tune.search.mirror.contents import StudyContents, is_mirrored
+from effv2_tune.search.mirror.copying import Mirror, StudyIdentity
+from effv2_tune.search.mirror.restoration import restore
 from effv2_tune.search.storage.database import DatabaseStorage
 from effv2_tune.search.storage.snapshot import database_url
 from effv2_tune.search.supervisor import open_study
@@ -175,7 +176,8 @@ def copy_to(mirror: Path, out: Path, name: str = "tiny") -> None:
     with contextlib.closing(DatabaseStorage(database_url(out), name)) as storage:
         identity = storage.keep_once("id", "0" * 32)
     study = StudyIdentity(identity, name, "{}", is_whole=True)
-    with Mirror(RemoteFolder(str(mirror)), out, study=study) as copying:
+    contents = StudyContents(out, is_whole=True)
+    with Mirror(RemoteFolder(str(mirror)), out, study=study, contents=contents) as copying:
         assert list(copying.following(iter(()))) == []
 
 
@@ -330,7 +332,7 @@ def test_another_study_in_the_mirror_is_refused(tmp_path: Path, make_plan: MakeP
 
     with pytest.raises(TuneError, match="holds another study, 'tiny'; this one is 'other'"):
         run(make_plan(name="other"), tmp_path / "other", mirror=mirror)
-    with pytest.raises(TuneError, match="another study of the name 'tiny'") as caught:
+    with pytest.raises(TuneError, match="another study or training of the name 'tiny'") as caught:
         run(make_plan(trials=2), tmp_path / "same name", mirror=mirror)
     assert "empty folder" in str(caught.value.hint)
 
@@ -663,4 +665,4 @@ def test_an_orderly_interruption_is_mirrored(
     assert process.returncode == 130
     assert again.returncode == 0, err
     assert "restored from mirror" in err
-    assert f": {known} ended trial" in err
+    assert f"resuming after {known} trial" in err

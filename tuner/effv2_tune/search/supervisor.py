@@ -30,8 +30,9 @@ from effv2_tune.search.events import (
     WorkerReady,
 )
 from effv2_tune.search.loop import run_study
-from effv2_tune.search.mirror import Mirror, StudyIdentity
-from effv2_tune.search.restoration import EVENTS, refuse_other_copy, restore_any
+from effv2_tune.search.mirror.contents import EVENTS, StudyContents
+from effv2_tune.search.mirror.copying import Mirror, StudyIdentity
+from effv2_tune.search.mirror.restoration import refuse_other_copy, restore_any
 from effv2_tune.search.retention import expired_checkpoints
 from effv2_tune.search.space_migration import change_space
 from effv2_tune.search.storage.backup import (
@@ -390,7 +391,8 @@ def _open_mirror(
         return None
     text = plan.model_dump_json(exclude_unset=True)
     study = StudyIdentity(identity, plan.name, text, is_whole=is_whole)
-    opened = Mirror(RemoteFolder(mirror), out, study=study)
+    contents = StudyContents(out, is_whole=is_whole)
+    opened = Mirror(RemoteFolder(mirror), out, study=study, contents=contents)
     opened.open()
     return opened
 

@@ -1,17 +1,22 @@
-"""Checks the mirrors of a study before it starts."""
+"""Checks the mirrors of a study before it starts, and opens that of a final training."""
 
 from __future__ import annotations
 
+import hashlib
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from effv2_tune.errors import TuneError
 from effv2_tune.host import install_command
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from effv2_tune.files.remote import RemoteFolder
-    from effv2_tune.search.restoration import MirroredStudy
+    from effv2_tune.search.mirror.copying import Mirror
+    from effv2_tune.search.mirror.restoration import MirroredStudy
+    from effv2_tune.study.training_run import TrainingRun
 
 
 def check_mirrors(
@@ -35,7 +40,7 @@ def check_mirrors(
     """
     if mirror is None and resume_from is None:
         return None
-    from effv2_tune.search.restoration import mirrored_study
+    from effv2_tune.search.mirror.restoration import mirrored_study
     from effv2_tune.search.storage.backup import has_study
 
     if resume_from is not None and storage is not None:
@@ -57,6 +62,42 @@ def check_mirrors(
     return next((study for study in found if study is not None), None)
 
 
+@contextmanager
+def mirrored_training(uri: str | None, out: Path, *, run: TrainingRun) -> Iterator[Mirror | None]:
+    """Restore a final training from its mirror, if its folder is empty, and copy it there.
+
+    Args:
+        uri: Address of the mirror; None for no mirror.
+        out: Folder of the training.
+        run: What is trained.
+
+    Raises:
+        TuneError: The mirror cannot be used, or is newer than the folder.
+    """
+    if uri is None:
+        yield None
+        return
+    from effv2_tune.search.mirror.contents import RECIPE, TrainingContents
+    from effv2_tune.search.mirror.copying import Mirror, StudyIdentity
+    from effv2_tune.search.mirror.restoration import restore_training
+
+    folder = _open(uri)
+    _refuse_overlap(folder, out)
+    recipe = run.full_recipe().model_dump_json()
+    # The same file again is the same training.
+    identity = hashlib.sha256(recipe.encode()).hexdigest()
+    restored = None
+    if not (out / RECIPE).exists():
+        restored = restore_training(folder, out, name=run.name, identity=identity)
+    study = StudyIdentity(identity, run.name, recipe, is_whole=True)
+    mirror = Mirror(folder, out, study=study, contents=TrainingContents(out))
+    mirror.open()
+    if restored is not None:
+        mirror.report(restored)
+    with mirror:
+        yield mirror
+
+
 def _open(uri: str) -> RemoteFolder:
     from effv2_tune.files.remote import RemoteFolder
 
@@ -70,12 +111,12 @@ def _open(uri: str) -> RemoteFolder:
 
 
 def _refuse_overlap(folder: RemoteFolder, out: Path) -> None:
-    """Refuse a mirror inside the study's folder, or around it: both would be lost together."""
+    """Refuse a mirror inside the mirrored folder, or around it: both would be lost together."""
     if folder.path is None:
         return
     path, out = folder.path.resolve(), out.resolve()
     if path.is_relative_to(out) or out.is_relative_to(path):
         raise TuneError(
-            f"The mirror {folder.uri} and the study's folder {out} are inside each other.",
+            f"The mirror {folder.uri} and the folder {out} are inside each other.",
             hint="Choose a mirror on another disk, which is not lost with this one.",
         )

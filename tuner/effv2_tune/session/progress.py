@@ -273,6 +273,12 @@ class TrainingProgress:
         )
         self._bars.move("run", epoch.epoch)
 
+    def show_mirror(self, events: Iterable[Event]) -> None:
+        """Print the events of the mirror."""
+        for event in events:
+            for line in _mirror_lines(event):
+                self._console.print(printable(line), markup=False, soft_wrap=True)
+
 
 class _Bars:
     """Progress bars by name; disabled where the console is not a terminal."""
@@ -330,10 +336,7 @@ def _unless_closed(console: Console) -> Iterator[None]:
 
 def _mirror_lines(event: Event) -> Iterator[str]:
     if isinstance(event, happened.StudyRestored):
-        yield (
-            f"restored from {event.source}, which {event.host} wrote at {event.time}: "
-            f"{pluralized(event.ended, 'ended trial')}"
-        )
+        yield f"restored from {event.source}, which {event.host} wrote at {event.time}"
         yield from (f"  {line}; an older copy is used, if any" for line in event.damaged)
     elif isinstance(event, happened.MirrorFailed):
         yield f"the mirror was not written: {event.reason}; the study continues"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from effv2_tune.data import ImageCounts
     from effv2_tune.errors import Mistake
     from effv2_tune.host import Hardware
-    from effv2_tune.search.restoration import MirroredStudy
+    from effv2_tune.search.mirror.restoration import MirroredStudy
     from effv2_tune.search.storage.snapshot import StudyRecord
     from effv2_tune.study import Config, LoadedPlan, StudyPlan
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from effv2_tune.files.download import PublishedFile
     from effv2_tune.host import Hardware
     from effv2_tune.search.events import Downloading, Event
-    from effv2_tune.search.restoration import MirroredStudy
+    from effv2_tune.search.mirror.restoration import MirroredStudy
     from effv2_tune.search.storage.snapshot import StudyRecord
     from effv2_tune.study import Config, LoadedPlan, StudyPlan
     from effv2_tune.study.training_run import TrainingRun

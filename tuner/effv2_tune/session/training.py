@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from effv2_tune.errors import TuneError
 from effv2_tune.host import choose_hardware, probe_host, probe_packages
 from effv2_tune.interruption import StopRequest, StudyInterrupt, signals_stop
-from effv2_tune.session.location import RUNS, check_folder, make_folder
+from effv2_tune.session.location import RUNS, check_folder, make_folder, shown
+from effv2_tune.session.mirrors import mirrored_training
 from effv2_tune.session.preflight import check_training
 from effv2_tune.study.training_run import load_training_run
 from effv2_tune.training.scores import standard_error
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from effv2_tune.host import Hardware
     from effv2_tune.report.console import Console
+    from effv2_tune.search.mirror.copying import Mirror
     from effv2_tune.session.progress import TrainingProgress
     from effv2_tune.study.training_run import TrainingRun
 
@@ -43,6 +45,7 @@ class TrainingSession:
         base: Folder that its relative paths start from.
         out: Folder of its results; ``runs/<name>`` if left out.
         session_hours: Hours after which :meth:`run` writes a checkpoint and returns.
+        mirror: Folder or URL that it is copied to, and restored from.
 
     Attributes:
         out: As given.
@@ -56,9 +59,11 @@ class TrainingSession:
         base: Path,
         out: Path | None = None,
         session_hours: float | None = None,
+        mirror: str | None = None,
     ) -> None:
         self.command = ""
         self._session_hours = session_hours
+        self._mirror = mirror
         self._run = run
         self._base = base
         self.out = RUNS / run.name if out is None else out
@@ -66,7 +71,12 @@ class TrainingSession:
 
     @classmethod
     def load(
-        cls, file: Path, *, out: Path | None = None, session_hours: float | None = None
+        cls,
+        file: Path,
+        *,
+        out: Path | None = None,
+        session_hours: float | None = None,
+        mirror: str | None = None,
     ) -> TrainingSession:
         """Read a training run's file; arguments as of the class.
 
@@ -75,10 +85,14 @@ class TrainingSession:
         """
         loaded = load_training_run(file)
         check_training(loaded)
-        session = cls(loaded.run, base=loaded.base, out=out, session_hours=session_hours)
+        session = cls(
+            loaded.run, base=loaded.base, out=out, session_hours=session_hours, mirror=mirror
+        )
         options = [] if out is None else ["--out", str(out)]
         if session_hours is not None:
             options += ["--session-hours", f"{session_hours:g}"]
+        if mirror is not None:
+            options += ["--mirror", shown(mirror)]
         session.command = shlex.join(["effv2-tune", "train", str(file), *options])
         return session
 
@@ -113,17 +127,26 @@ class TrainingSession:
         make_folder(self.out)
         with (
             _redirected_to(self.out / "train.log") as terminal,
+            mirrored_training(self._mirror, self.out, run=run) as mirror,
             TrainingProgress(run.recipe.epochs, run.quality, terminal) as progress,
             signals_stop(stop),
         ):
-            is_done = self._train(hardware, progress, stop)
+            is_done = self._train(hardware, progress, stop, mirror)
+            if mirror is not None:
+                progress.show_mirror(mirror.finish())
         if is_done:
             return self._metrics
         if stop.signal is not None:
             raise StudyInterrupt
         return None
 
-    def _train(self, hardware: Hardware, progress: TrainingProgress, stop: StopRequest) -> bool:
+    def _train(
+        self,
+        hardware: Hardware,
+        progress: TrainingProgress,
+        stop: StopRequest,
+        mirror: Mirror | None,
+    ) -> bool:
         """Train; whether to the end."""
         from effv2_tune.training import train
         from effv2_tune.training.attempt import TrainingStoppedError
@@ -132,6 +155,8 @@ class TrainingSession:
         def show(event: object) -> None:
             # Until then nothing is lost by an exception, and nobody polls.
             stop.is_deferred = stop.is_deferred or isinstance(event, Compiled)
+            if mirror is not None:
+                progress.show_mirror(mirror.new_events())
             progress.show(event)
 
         found = self._run.provenance

@@ -28,10 +28,23 @@ if TYPE_CHECKING:
     help="Folder for history.csv, metrics.json and model.keras.  [default: runs/NAME]",
 )
 @session_hours
+@click.option(
+    "--mirror",
+    metavar="URI",
+    show_envvar=True,
+    help="Copy the training to this folder or bucket while it runs, and restore it from there if "
+    "its folder is empty.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print metrics.json at the end.")
 @click.pass_obj
 def command(
-    stop: StopRequest, file: Path, *, out: Path | None, session_hours: float | None, as_json: bool
+    stop: StopRequest,
+    file: Path,
+    *,
+    out: Path | None,
+    session_hours: float | None,
+    mirror: str | None,
+    as_json: bool,
 ) -> None:
     """Run the final training of an exported recipe.
 
@@ -43,7 +56,7 @@ def command(
     """
     from effv2_tune.session.training import TrainingSession
 
-    session = TrainingSession.load(file, out=out, session_hours=session_hours)
+    session = TrainingSession.load(file, out=out, session_hours=session_hours, mirror=mirror)
     over = f"The session is over, and the training is not done. To continue: {session.command}"
     stop.limit_session(session_hours)
     with exits_at(stop.ends_at, over), exits_after_signals(GRACE_SECONDS):

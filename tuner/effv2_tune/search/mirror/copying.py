@@ -10,11 +10,11 @@ import queue
 import threading
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import IO, TYPE_CHECKING, Any, Self
 
 from effv2_tune.errors import TuneError
-from effv2_tune.files.cached_features import finished_features
-from effv2_tune.files.checkpoint import checkpoints_in
+from effv2_tune.files.cached_features import FEATURE_PATH, finished_features
 from effv2_tune.files.locks import try_lock
 from effv2_tune.files.remote import RemoteError
 from effv2_tune.files.versions import VersionWriter
@@ -25,22 +25,16 @@ from effv2_tune.search.events import (
     TrialEnded,
     WorkerReady,
 )
-from effv2_tune.search.restoration import (
-    EVENTS,
-    fetch_checkpoint,
-    is_mirrored,
-    remember_writer,
-    writer_name,
-)
-from effv2_tune.search.storage.backup import DATABASE, copy_database, count_ended
+from effv2_tune.search.mirror.restoration import fetch_checkpoint, remember_writer, writer_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from effv2_tune.files.remote import RemoteFolder
     from effv2_tune.files.versions import Content
     from effv2_tune.search.events import Event
+    from effv2_tune.search.mirror.contents import Contents
 
 _log = logging.getLogger(__name__)
 
@@ -53,8 +47,6 @@ END_SECONDS, INTERRUPTED_SECONDS = 600.0, 20.0
 _FIRST_RETRY, _LAST_RETRY = 5.0, 300.0
 
 _LOCK = "mirror.lock"
-#: Attempts at a version in which no trial ended while its checkpoints were copied.
-_MOST_COPIES = 3
 
 
 @dataclass(frozen=True)
@@ -65,8 +57,8 @@ class StudyIdentity:
         identity: Distinguishes it from all other studies, also of the same name.
         name: Of the study.
         plan: As JSON.
-        is_whole: Whether its database is mirrored: it is SQLite, so there is one supervisor's
-            folder. Otherwise every supervisor mirrors its own checkpoints.
+        is_whole: Whether it is in one folder. Otherwise its database is elsewhere, and every
+            supervisor mirrors its own checkpoints.
     """
 
     identity: str
@@ -80,15 +72,13 @@ class _UrgentError(RemoteError):
 
 
 class Mirror:
-    """Copies a study to a mirror; a context manager that ends its thread.
-
-    Each version of the mirror is consistent: its database is copied after the checkpoints, so that
-    it knows every decision that these have passed.
+    """Copies a study, or a final training, to a mirror; a context manager that ends its thread.
 
     Args:
         folder: The mirror.
         out: Folder of the study.
         study: Which one.
+        contents: What is copied of it.
         interval_seconds: Between two versions, while no trial ends.
     """
 
@@ -98,15 +88,17 @@ class Mirror:
         out: Path,
         *,
         study: StudyIdentity,
+        contents: Contents,
         interval_seconds: float = INTERVAL_SECONDS,
     ) -> None:
         self._folder = folder
         self._out = out
         self._study = study
+        self._contents = contents
         self._interval = interval_seconds
         self._lock: IO[Any] | None = None
         self._writer: VersionWriter | None = None
-        self._contents: dict[str, tuple[tuple[int, ...], Content]] = {}
+        self._copied: dict[str, tuple[tuple[int, ...], Content]] = {}
         self._data_digest: str | None = None
         self._missing: list[tuple[str, Path]] = []
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
@@ -159,12 +151,16 @@ class Mirror:
                 self._request()
             elif isinstance(event, WorkerReady):
                 self._data_digest = event.data.digest
-            yield from self._new_events()
+            yield from self.new_events()
+        yield from self.finish()
+
+    def finish(self) -> Iterator[Event]:
+        """Write a last version, and yield the events of the mirror."""
         if not self._flush(END_SECONDS):
             self._events.put(
                 MirrorFailed(reason="its last version was not written; the same command retries")
             )
-        yield from self._new_events()
+        yield from self.new_events()
 
     def fetch(self, trial: int, into: Path) -> threading.Thread:
         """Fetch the newest checkpoint of a trial, unless the newest is here.
@@ -227,44 +223,13 @@ class Mirror:
         if writer is None:
             return
         writer.begin()
-        ended = 0
-        if self._study.is_whole:
-            files, ended = self._put_study(writer)
-        else:
-            files = self._put_checkpoints(writer)
+        files, ended = self._contents.put(partial(self._put, writer))
         files |= self._copied_features(writer)
         study = {"id": self._study.identity, "name": self._study.name}
         writer.commit({"study": study, "ended": ended, "plan": self._study.plan}, files)
         if self._study.is_whole:
             writer.remove_older_writers()
         self._put_missing_feature(writer)
-
-    def _put_study(self, writer: VersionWriter) -> tuple[dict[str, Content], int]:
-        """Copy checkpoints, database and log; also returns how many trials have ended."""
-        before = count_ended(self._out)
-        for _ in range(_MOST_COPIES):
-            files = self._put_checkpoints(writer)
-            database, ended = copy_database(self._out / DATABASE)
-            if ended == before:
-                break
-            # A trial has ended meanwhile, and the checkpoint with its weights may be missing.
-            before = ended
-        files[DATABASE] = writer.put(io.BytesIO(database))
-        files[EVENTS] = writer.put(io.BytesIO(_whole_lines(self._out / EVENTS)))
-        return files, ended
-
-    def _put_checkpoints(self, writer: VersionWriter) -> dict[str, Content]:
-        """Copy the newest checkpoint of each trial: running ones, and ended ones that are kept."""
-        files = {}
-        for folder in sorted((self._out / "checkpoints").glob("trial-*")):
-            path = next((path for _, path in reversed(checkpoints_in(folder))), None)
-            name = "" if path is None else path.relative_to(self._out).as_posix()
-            if path is None or not is_mirrored(name):
-                continue
-            # Deleted meanwhile: its trial has ended, or has a newer one in the next version.
-            with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
-                files[name] = self._known(writer, name, file) or self._put(writer, name, file)
-        return files
 
     def _copied_features(self, writer: VersionWriter) -> dict[str, Content]:
         """The files of the study's feature sets that are in the mirror; notes which are not."""
@@ -287,7 +252,7 @@ class Mirror:
             try:
                 self._check_urgent()
                 with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
-                    self._put(writer, name, file, on_chunk=self._check_urgent)
+                    self._put(writer, name, file)
             except _UrgentError:
                 return
             except RemoteError as error:
@@ -301,18 +266,20 @@ class Mirror:
 
     def _known(self, writer: VersionWriter, name: str, file: IO[bytes]) -> Content | None:
         """The content of a file that is in the mirror already and was not changed since."""
-        state, content = self._contents.get(name, (None, None))
-        return content if content and state == _state(file) and writer.has(content) else None
+        if name not in self._copied:  # or it is no file on disk
+            return None
+        state, content = self._copied[name]
+        return content if state == _state(file) and writer.has(content) else None
 
-    def _put(
-        self,
-        writer: VersionWriter,
-        name: str,
-        file: IO[bytes],
-        on_chunk: Callable[[], None] = lambda: None,
-    ) -> Content:
-        content = writer.put(file, on_chunk)
-        self._contents[name] = (_state(file), content)
+    def _put(self, writer: VersionWriter, name: str, file: IO[bytes]) -> Content:
+        """Copy a file, unless it is there."""
+        if known := self._known(writer, name, file):
+            return known
+        # Only a feature set is given up.
+        is_feature = FEATURE_PATH.fullmatch(name)
+        content = writer.put(file, self._check_urgent if is_feature else lambda: None)
+        if isinstance(file, io.BufferedReader):
+            self._copied[name] = (_state(file), content)
         return content
 
     def _claim(self) -> VersionWriter | None:
@@ -345,7 +312,7 @@ class Mirror:
             self._out,
             identity=self._study.identity,
             name=self._study.name,
-            ended=count_ended(self._out) if self._study.is_whole else None,
+            ended=self._contents.ended(),
         )
 
     def _has_lock(self) -> bool:
@@ -376,7 +343,12 @@ class Mirror:
             )
         return in_time and self._failed_at is None
 
-    def _new_events(self) -> Iterator[Event]:
+    def report(self, event: Event) -> None:
+        """Put an event before those of the thread."""
+        self._events.put(event)
+
+    def new_events(self) -> Iterator[Event]:
+        """Yield the events of the mirror since the last call."""
         with contextlib.suppress(queue.Empty):
             while True:
                 yield self._events.get_nowait()
@@ -395,12 +367,6 @@ class Mirror:
 
 
 def _state(file: IO[bytes]) -> tuple[int, ...]:
-    """What changes with the content of a file."""
+    """What changes with the content of a file on disk."""
     facts = os.fstat(file.fileno())
     return facts.st_ino, facts.st_mtime_ns, facts.st_size
-
-
-def _whole_lines(path: Path) -> bytes:
-    """A log up to its last line break: another thread writes it."""
-    content = path.read_bytes() if path.is_file() else b""
-    return content[: content.rfind(b"\n") + 1]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 import secrets
 import shutil
 import sqlite3
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from effv2_tune.errors import EXIT_FAILED, TuneError
 from effv2_tune.files.atomic import durable_replace
-from effv2_tune.files.cached_features import FEATURE_PATH, restore_features
+from effv2_tune.files.cached_features import restore_features
 from effv2_tune.files.checked_json import read_checked, write_checked
 from effv2_tune.files.checkpoint import checkpoints_in
 from effv2_tune.files.remote import RemoteError, RemoteFolder
@@ -28,28 +27,24 @@ from effv2_tune.files.versions import (
     writers_of,
 )
 from effv2_tune.search.events import StudyRestored
+from effv2_tune.search.mirror.contents import (
+    CHECKPOINTS,
+    EVENTS,
+    RECIPE,
+    STUDY_PATH,
+    is_mirrored,
+)
 from effv2_tune.search.storage.backup import DATABASE, count_ended, free_leases
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from effv2_tune.files.versions import Version
 
-EVENTS = "events.jsonl"
 #: Whose mirror a folder is; it concerns this folder alone, and is not mirrored.
 STATE = "mirror.json"
 _STAGING = ".restoring"
-_CHECKPOINTS = "checkpoints"
-_PATHS = re.compile(
-    rf"{re.escape(DATABASE)}|{re.escape(EVENTS)}"
-    rf"|{_CHECKPOINTS}/(trial-\d{{5,}})/step-(\d{{9,}})\.safetensors"
-)
-
-
-def is_mirrored(path: str) -> bool:
-    """Whether a mirror may have a file of this path, relative to the study's folder."""
-    return any(pattern.fullmatch(path) for pattern in (_PATHS, FEATURE_PATH))
 
 
 @dataclass(frozen=True)
@@ -103,13 +98,7 @@ def restore(folder: RemoteFolder, out: Path, *, name: str) -> StudyRestored | No
         for version in _whole_versions(folder):
             _refuse_another(folder, version, name=name)
             if _try_restore(folder, version, out, damaged):
-                return StudyRestored(
-                    source=folder.uri,
-                    time=version.time,
-                    host=version.host,
-                    ended=_ended(version),
-                    damaged=tuple(damaged),
-                )
+                return _restored(folder, version, damaged)
     except RemoteError as error:
         raise _unreachable(folder, error) from error
     if damaged:
@@ -139,13 +128,8 @@ def _whole_versions(folder: RemoteFolder) -> Iterator[Version]:
             "--mirror.",
         )
     versions = list(newest_versions(folder, is_path=is_mirrored))
-    if not versions and has_versions(folder):
-        raise TuneError(
-            f"The mirror {folder.uri} is damaged: it has no intact version.",
-            hint="Restore the study from another copy: --resume-from URI; or, to start a new "
-            "study, give another --mirror.",
-            exit_code=EXIT_FAILED,
-        )
+    if not versions:
+        _refuse_damaged(folder)
     yield from (version for version in versions if DATABASE in version.files)
     if versions and DATABASE not in versions[0].files:
         raise TuneError(
@@ -164,13 +148,13 @@ def _try_restore(folder: RemoteFolder, version: Version, out: Path, damaged: lis
     except (DamagedVersionError, sqlite3.Error) as error:
         damaged.append(str(error))
         return False
-    for path in filter(_PATHS.fullmatch, version.files.keys() - {DATABASE}):
+    for path in filter(STUDY_PATH.fullmatch, version.files.keys() - {DATABASE}):
         _download_or_older(folder, version, path, staging, damaged)
     try:
         restore_features(version.files, partial(download, folder, version))
     except (DamagedVersionError, OSError) as error:
         damaged.append(f"features are not restored, and computed again: {error}")
-    for name in (_CHECKPOINTS, EVENTS):
+    for name in (CHECKPOINTS, EVENTS):
         _set_aside(out / name)
         if (staging / name).exists():
             (staging / name).rename(out / name)
@@ -197,6 +181,41 @@ def _download_or_older(
                 if older.sequence < version.sequence and other.rpartition("/")[0] == parent:
                     _download_or_older(folder, older, other, staging, damaged)
                     return
+
+
+def restore_training(
+    folder: RemoteFolder, out: Path, *, name: str, identity: str
+) -> StudyRestored | None:
+    """Restore a final training into a folder without one; None where the mirror is empty.
+
+    Raises:
+        TuneError: The mirror cannot be read, is damaged, or holds something else.
+    """
+    try:
+        folder.check()
+        for version in newest_versions(folder, is_path=is_mirrored):
+            _refuse_another(folder, version, name=name, identity=identity)
+            with suppress(DamagedVersionError, KeyError):
+                for path in version.files.keys() - {RECIPE}:
+                    download(folder, version, path, out / path)
+                write_checked(out / STATE, {"restored": [version.writer, version.sequence]})
+                # Last: with it, the folder has the training.
+                download(folder, version, RECIPE, out / RECIPE)
+                return _restored(folder, version)
+        _refuse_damaged(folder)
+    except RemoteError as error:
+        raise _unreachable(folder, error) from error
+    return None
+
+
+def _restored(folder: RemoteFolder, version: Version, damaged: Sequence[str] = ()) -> StudyRestored:
+    return StudyRestored(
+        source=folder.uri,
+        time=version.time,
+        host=version.host,
+        ended=_ended(version),
+        damaged=tuple(damaged),
+    )
 
 
 def _set_aside(path: Path) -> None:
@@ -228,7 +247,7 @@ def fetch_checkpoint(folder: RemoteFolder, identity: str, into: Path) -> None:
                 found += [
                     (int(match[2]), version, path)
                     for path in version.files
-                    if (match := _PATHS.fullmatch(path)) and match[1] == into.name
+                    if (match := STUDY_PATH.fullmatch(path)) and match[1] == into.name
                 ]
     for step, version, path in sorted(found, key=lambda one: -one[0]):
         if step <= here:
@@ -324,15 +343,25 @@ def _refuse_another(
         )
     if identity is not None and study.get("id") != identity:
         raise TuneError(
-            f"{folder.uri} holds another study of the name {name!r}, begun apart from this one.",
-            hint="Give each study a mirror of its own; or, to continue that one, an empty folder "
-            "with --out.",
+            f"{folder.uri} holds another study or training of the name {name!r} than is here.",
+            hint="Give each a mirror of its own; or, to continue the one that is there, an empty "
+            "folder with --out.",
         )
 
 
 def _ended(version: Version) -> int:
     ended = version.facts.get("ended", 0)
     return ended if isinstance(ended, int) else 0
+
+
+def _refuse_damaged(folder: RemoteFolder) -> None:
+    """Begin nothing new in the place of what was mirrored."""
+    if has_versions(folder):
+        raise TuneError(
+            f"The mirror {folder.uri} is damaged: it has no intact version.",
+            hint="Put another copy in its place; or, to start over, give another --mirror.",
+            exit_code=EXIT_FAILED,
+        )
 
 
 def _unreachable(folder: RemoteFolder, error: RemoteError) -> TuneError:

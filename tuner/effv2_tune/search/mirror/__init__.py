@@ -1,0 +1,1 @@
+"""Copies a running study to a mirror, and restores it from there."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 from pathlib import Path
 
-from effv2_tune.errors import TuneError
+from effv2_tune.errors import EXIT_FAILED, EXIT_WRONG_INPUT, TuneError
 from effv2_tune.files.file_systems import unsafe_for_locks
 from effv2_tune.host import install_command
 
@@ -109,8 +110,12 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
+        # A name can be wrong; all else, such as a full disk, is no mistake of the command line.
+        is_wrong_name = error.errno == errno.ENAMETOOLONG
         raise TuneError(
-            f"The folder {folder} cannot be created: {error.strerror}.", hint=_ANOTHER_FOLDER
+            f"The folder {folder} cannot be created: {error.strerror}.",
+            hint=_ANOTHER_FOLDER,
+            exit_code=EXIT_WRONG_INPUT if is_wrong_name else EXIT_FAILED,
         ) from error
 
 

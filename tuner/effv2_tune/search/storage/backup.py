@@ -41,6 +41,8 @@ def write_backup(database: Path, backup: Path) -> None:
         contextlib.closing(sqlite3.connect(database.absolute())) as source,
         contextlib.closing(sqlite3.connect(Path(unfinished.name).absolute())) as target,
     ):
+        # A failed copy is discarded, and needs no journal that would stay.
+        target.execute("PRAGMA journal_mode = OFF")
         source.backup(target)
         if (verdict := target.execute(INTEGRITY_CHECK).fetchone()) != ("ok",):
             # The last good backups must not be replaced by a damaged one.

@@ -1,0 +1,37 @@
+"""Kills at random moments lose nothing; `benchmarks/chaos.py kills real-kills` has 500 of them."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.end_to_end.forking_cli import ForkingCli
+from tests.end_to_end.kills import KilledStudy
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.slow
+
+STUDY = {
+    "name": "killed",
+    "recipe": {"epochs": 6, "schedule": "constant"},
+    "search_space": {
+        "weight_decay": {"type": "float", "low": 1e-6, "high": 1e-1, "scale": "log"},
+        "resolution": {"type": "choice", "values": [32, 64]},
+    },
+    "trials": 16,
+    "keep": "all",
+}
+
+
+def test_a_study_ends_as_undisturbed_after_kills_of_supervisors_and_workers(tmp_path: Path) -> None:
+    study = KilledStudy(tmp_path, STUDY, script='{"epoch_seconds": 0.03}')
+    with ForkingCli(tmp_path) as cli:
+        expected = study.run_undisturbed(cli)
+        chance = random.Random(0)  # noqa: S311 - not for cryptography
+        tally = study.run_killed([cli], expected, chance, pause_seconds=1.5, most=12)
+
+    assert tally.problems == []
+    assert tally.kills > 0

@@ -1,0 +1,319 @@
+"""Disturbs studies as disks, kills and machines do, and compares them with undisturbed ones.
+
+    python benchmarks/chaos.py                  # all parts: several hours
+    python benchmarks/chaos.py kills disks      # some of them
+    python benchmarks/chaos.py writes --every 20
+
+Each part prints its rows and writes them into benchmarks/results/chaos.md, where the rows of other
+parts stay. Workers are scripted, that is real processes that train nothing, but in `real-kills`.
+
+* `kills`: SIGKILL of supervisors and workers at random moments, on the recorded clock.
+* `real-kills`: the same with workers that train.
+* `writes`: every single write, fsync, rename, unlink, mkdir and creation of a file in the study's
+  folder fails in turn, SQLite's included, by a preloaded library.
+* `disks`: the study's folder, and the cache, are memory file systems of 64 KB to 64 MB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import json
+import os
+import random
+import shutil
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tests.data.examples import write_folder  # noqa: E402
+from tests.end_to_end import failing_calls  # noqa: E402 - found through the path above
+from tests.end_to_end.disturbed import DisturbedStudy  # noqa: E402
+from tests.end_to_end.failing_calls import Fault  # noqa: E402
+from tests.end_to_end.forking_cli import REAL_WORKER, ForkingCli  # noqa: E402
+from tests.end_to_end.kills import KilledStudy  # noqa: E402
+from tests.end_to_end.test_full_disk import mount, small_disk  # noqa: E402
+from tests.end_to_end.undisturbed import (  # noqa: E402
+    Problem,
+    differences,
+    result_of,
+    wrong_end,
+)
+
+from effv2_tune.files.cache import CACHE_VARIABLE  # noqa: E402
+from effv2_tune.host import probe_host  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+RESULTS = ROOT / "benchmarks" / "results" / "chaos.md"
+HEADINGS = ("part", "disturbance", "cases", "as undisturbed", "lost", "doubled", "tracebacks")
+
+SPACE = {
+    "weight_decay": {"type": "float", "low": 1e-6, "high": 1e-1, "scale": "log"},
+    "resolution": {"type": "choice", "values": [32, 64]},
+}
+SCRIPTED = {
+    "name": "scripted",
+    "recipe": {"epochs": 6, "schedule": "constant"},
+    "search_space": SPACE,
+    "trials": 60,
+    "keep": "all",
+}
+REAL = {
+    "name": "real",
+    "data": {"name": "digits", "train": 320, "validation": 128, "test": 100},
+    "recipe": {"variant": "tiny", "batch_size": 64, "epochs": 4, "step_size_epochs": 1},
+    "search_space": {
+        "resolution": {"type": "choice", "values": [32, 40]},
+        "maximal_learning_rate": {"type": "float", "low": 3e-3, "high": 3e-2, "scale": "log"},
+    },
+    "search": {"halving": {"rungs": [0.5]}},
+    "trials": 12,
+    "keep": "all",
+}
+#: Images of several sizes, which are decoded into the cache.
+CACHED = {
+    "name": "cached",
+    "data": {"name": "folder", "path": "images", "validation": 0.2, "test": 0.2},
+    "recipe": {"variant": "tiny", "batch_size": 64, "resolution": 64, "epochs": 1},
+    "search_space": {
+        "maximal_learning_rate": {"type": "float", "low": 3e-3, "high": 3e-2, "scale": "log"},
+    },
+    "trials": 2,
+    "keep": "all",
+}
+NO_PRUNING = {"halving": {"enabled": False}}
+#: What is killed: changes of the plan, and supervisors at once. With several workers the order of
+#: completion decides what TPE and pruning see, so that only these samplers give the same configs.
+FLEETS = {
+    "1 worker, TPE and pruning": ({}, 1),
+    "2 workers, QMC": ({"workers": 2, "search": {"engine": "qmc", **NO_PRUNING}}, 1),
+    "2 supervisors of 2 workers, random": (
+        {"workers": 2, "search": {"engine": "random", **NO_PRUNING}},
+        2,
+    ),
+}
+FAULTS = {
+    "fails once (ENOSPC)": Fault(at=0, error=errno.ENOSPC),
+    "fails, as all after it (ENOSPC)": Fault(at=0, error=errno.ENOSPC, is_lasting=True),
+    "fails once after half of its bytes (EIO)": Fault(at=0, error=errno.EIO, is_half=True),
+}
+KILOBYTES = (
+    *(64, 72, 80, 88, 96, 112, 128, 144, 160, 176, 192, 208, 224, 240, 256, 288, 320, 384, 448),
+    *(512, 640, 768, 1024, 1536, 2048, 3072, 4096, 5120, 6144, 8192, 10240, 12288, 16384, 20480),
+    *(24576, 28672, 32768, 40960, 49152, 57344, 65536),
+)
+
+
+@dataclass
+class Row:
+    """A line of the table: what was done, how often, and what came of it."""
+
+    part: str
+    disturbance: str
+    cases: int = 0
+    as_undisturbed: int = 0
+    kinds: dict[str, int] = field(default_factory=dict)
+
+    def add(self, problems: Sequence[Problem], *, cases: int = 1, where: str = "") -> None:
+        """Count a case, or several that one study has met."""
+        self.cases += cases
+        self.as_undisturbed += 0 if problems else cases
+        for kind in {problem.kind for problem in problems}:
+            self.kinds[kind] = self.kinds.get(kind, 0) + 1
+        for problem in problems:
+            print(f"  {self.disturbance} {where}: {problem.kind}: {problem.text}", flush=True)
+
+    def cells(self) -> tuple[str, ...]:
+        """As in HEADINGS."""
+        counts = [self.cases, self.as_undisturbed]
+        counts += [self.kinds.get(kind, 0) for kind in ("lost", "doubled", "traceback")]
+        return (self.part, self.disturbance, *(f"{count:,}" for count in counts))
+
+
+def kills(scratch: Path, options: argparse.Namespace) -> Iterator[Row]:
+    """Kill scripted supervisors and workers; studies one after another, until there were enough."""
+    each = -(-options.kills // len(FLEETS))
+    script = '{"values": 1000, "epoch_seconds": 0.03}'
+    for name, (changes, supervisors) in FLEETS.items():
+        yield _kill(
+            Row("kills", f"SIGKILL: {name}"),
+            scratch,
+            SCRIPTED | changes,
+            worker=(),
+            script=script,
+            supervisors=supervisors,
+            pause_seconds=1.5,
+            kills=each,
+        )
+
+
+def real_kills(scratch: Path, options: argparse.Namespace) -> Iterator[Row]:
+    """Kill supervisors and workers that train on TensorFlow."""
+    yield _kill(
+        Row("real-kills", "SIGKILL: 1 worker that trains, TPE and pruning"),
+        scratch,
+        REAL,
+        worker=REAL_WORKER,
+        script="{}",
+        supervisors=1,
+        pause_seconds=20.0,
+        kills=options.real_kills,
+    )
+
+
+def _kill(
+    row: Row,
+    scratch: Path,
+    plan: dict[str, Any],
+    *,
+    worker: Sequence[str],
+    script: str,
+    supervisors: int,
+    pause_seconds: float,
+    kills: int,
+) -> Row:
+    folder = Path(tempfile.mkdtemp(dir=scratch))
+    with ExitStack() as servers:
+        clis = [
+            servers.enter_context(ForkingCli(folder, worker=worker)) for _ in range(supervisors)
+        ]
+        study = KilledStudy(folder, plan, script=script)
+        expected = study.run_undisturbed(clis[0])
+        for seed in range(1000):
+            if row.cases >= kills:
+                break
+            tally = study.run_killed(
+                clis,
+                expected,
+                random.Random(seed),  # noqa: S311 - not for cryptography
+                pause_seconds=pause_seconds,
+                most=kills - row.cases,
+            )
+            ended = f"seed {seed}, {tally.supervisors} + {tally.workers}"
+            row.add(tally.problems, cases=tally.kills, where=ended)
+    return row
+
+
+def writes(scratch: Path, options: argparse.Namespace) -> Iterator[Row]:
+    """Let each call fail in turn."""
+    if reason := failing_calls.why_not():
+        print(f"writes: left out, as {reason}")
+        return
+    for name, fault in FAULTS.items():
+        with DisturbedStudy(Path(tempfile.mkdtemp(dir=scratch))) as study:
+            count = len(study.calls)
+            row = Row("writes", f"each of {count:,} calls {name}")
+            if options.every > 1:
+                row.disturbance = f"every {options.every}th of {count:,} calls {name}"
+            for at in range(1, count + 1, options.every):
+                call = study.calls[at - 1]
+                problems = study.problems_after(replace(fault, at=at))
+                row.add(problems, where=f"{at}, {call.name} {call.path}")
+        yield row
+
+
+def disks(scratch: Path, options: argparse.Namespace) -> Iterator[Row]:
+    """Run on small disks, and continue with more room."""
+    del options
+    if os.geteuid() != 0:
+        print("disks: left out, as it mounts: run it by 'unshare --map-root-user --mount'")
+        return
+    row = Row("disks", "the study's folder on a tmpfs of 64 KB to 64 MB")
+    with DisturbedStudy(scratch, values=1_000_000, keep="all") as study:
+        for kilobytes in KILOBYTES:
+            row.add(study.problems_on_disk(kilobytes), where=f"{kilobytes} KB")
+    yield row
+    yield _small_caches(Path(tempfile.mkdtemp(dir=scratch)))
+
+
+def _small_caches(folder: Path) -> Row:
+    """Decode images into a small cache, by workers that train, and continue with more room."""
+    row = Row("disks", "the cache of decoded images on a tmpfs of 64 KB to 64 MB")
+    write_folder(folder / "images", {"a": 150, "b": 150}, [(64, 64), (80, 64)])
+    cache, out = folder / "cache", folder / "runs" / "cached"
+    (folder / "study.yaml").write_text(json.dumps(CACHED | {"clock": {"recorded": "first"}}))
+    (folder / "first.yaml").write_text(json.dumps(CACHED))
+    cache.mkdir()
+    out.mkdir(parents=True)
+    with ForkingCli(folder, worker=REAL_WORKER, environment={CACHE_VARIABLE: str(cache)}) as cli:
+        cli.run(folder, "run", "first.yaml", "--out", "first")
+        expected = result_of(folder / "first")
+        for kilobytes in KILOBYTES[::3]:
+            shutil.rmtree(out)
+            shutil.rmtree(cache)
+            # small_disk() makes the folder.
+            with small_disk(cache, kilobytes):
+                problems = wrong_end(*cli.run(folder, "run", "study.yaml"))
+                mount("-o", "remount,size=1g", str(cache))
+                ended = cli.run(folder, "run", "study.yaml")
+                if ended.code != 0:
+                    problems.append(Problem("exit", f"the same command again: {ended}"))
+            row.add([*problems, *differences(out, expected)], where=f"{kilobytes} KB")
+    return row
+
+
+PARTS: dict[str, Callable[[Path, argparse.Namespace], Iterator[Row]]] = {
+    "kills": kills,
+    "real-kills": real_kills,
+    "writes": writes,
+    "disks": disks,
+}
+
+
+def main() -> int:
+    """Run parts, print and write down their rows; exit code 1 if any case differed."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of: {', '.join(PARTS)}")
+    parser.add_argument("--every", type=int, default=1, help="let only every N-th call fail")
+    parser.add_argument("--kills", type=int, default=440, help="of scripted processes")
+    parser.add_argument("--real-kills", type=int, default=60, help="of processes that train")
+    options = parser.parse_args()
+    if unknown := set(options.parts) - set(PARTS):
+        parser.error(f"no part is called {', '.join(sorted(unknown))}")
+    every: list[Row] = []
+    for part in options.parts or PARTS:
+        with tempfile.TemporaryDirectory() as scratch:
+            started = time.monotonic()
+            rows = list(PARTS[part](Path(scratch), options))
+        for row in rows:
+            print("| " + " | ".join(row.cells()) + " |", flush=True)
+        print(f"{part}: {(time.monotonic() - started) / 60:.0f} minutes")
+        _write_down(part, rows)
+        every += rows
+    return int(any(row.cases != row.as_undisturbed for row in every))
+
+
+def _write_down(part: str, rows: Sequence[Row]) -> None:
+    """Put the rows of a part in the place of its earlier ones."""
+    old = RESULTS.read_text(encoding="utf-8").splitlines() if RESULTS.is_file() else []
+    kept = {name: [line for line in old if line.startswith(f"| {name} |")] for name in PARTS}
+    kept[part] = ["| " + " | ".join(row.cells()) + " |" for row in rows]
+    host = probe_host()
+    lines = [
+        "# Studies under faults",
+        "",
+        "Written by `python benchmarks/chaos.py`; its first lines say what a part does. In a case",
+        "*as undisturbed* the command ended well or with an error message, and the same command",
+        "then ended with the same configs, qualities, curves, states and checkpoint arrays.",
+        "",
+        f"{host.cpu}, {host.cpu_count} cores.",
+        "",
+        "| " + " | ".join(HEADINGS) + " |",
+        "|---|---|" + "---:|" * (len(HEADINGS) - 2),
+        *(line for name in PARTS for line in kept[name]),
+        "",
+    ]
+    RESULTS.write_text("\n".join(lines), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -142,7 +142,7 @@ class Row:
 def kills(scratch: Path, options: argparse.Namespace) -> Iterator[Row]:
     """Kill scripted supervisors and workers; studies one after another, until there were enough."""
     each = -(-options.kills // len(FLEETS))
-    script = '{"values": 1000, "epoch_seconds": 0.03}'
+    script = '{"epoch_seconds": 0.03}'
     for name, (changes, supervisors) in FLEETS.items():
         yield _kill(
             Row("kills", f"SIGKILL: {name}"),
@@ -228,7 +228,7 @@ def disks(scratch: Path, options: argparse.Namespace) -> Iterator[Row]:
         print("disks: left out, as it mounts: run it by 'unshare --map-root-user --mount'")
         return
     row = Row("disks", "the study's folder on a tmpfs of 64 KB to 64 MB")
-    with DisturbedStudy(scratch, values=1_000_000, keep="all") as study:
+    with DisturbedStudy(scratch, script='{"checkpoint_bytes": 8000000}', keep="all") as study:
         for kilobytes in KILOBYTES:
             row.add(study.problems_on_disk(kilobytes), where=f"{kilobytes} KB")
     yield row

@@ -12,6 +12,9 @@ parts stay. Workers are scripted, that is real processes that train nothing, but
 * `writes`: every single write, fsync, rename, unlink, mkdir and creation of a file in the study's
   folder fails in turn, SQLite's included, by a preloaded library.
 * `disks`: the study's folder, and the cache, are memory file systems of 64 KB to 64 MB.
+* `mirror`: the study's folder is deleted in mid-study, and restored from its mirror.
+* `damage`: a file of a study, its caches or data is truncated or changed. Here a case is as
+  undisturbed if each command says what it said before, or ends with an error message.
 """
 
 from __future__ import annotations
@@ -35,10 +38,12 @@ sys.path.insert(0, str(ROOT))
 
 from tests.data.examples import write_folder  # noqa: E402
 from tests.end_to_end import failing_calls  # noqa: E402 - found through the path above
+from tests.end_to_end.damaged_files import run_cases  # noqa: E402
 from tests.end_to_end.disturbed import DisturbedStudy  # noqa: E402
 from tests.end_to_end.failing_calls import Fault  # noqa: E402
 from tests.end_to_end.forking_cli import REAL_WORKER, ForkingCli  # noqa: E402
 from tests.end_to_end.kills import KilledStudy  # noqa: E402
+from tests.end_to_end.lost_folders import outcome, run_losing_folders  # noqa: E402
 from tests.end_to_end.test_full_disk import mount, small_disk  # noqa: E402
 from tests.end_to_end.undisturbed import (  # noqa: E402
     Problem,
@@ -261,11 +266,44 @@ def _small_caches(folder: Path) -> Row:
     return row
 
 
+def mirror(scratch: Path, options: argparse.Namespace) -> Iterator[Row]:
+    """Delete the study's folder in mid-study, and restore it from its mirror."""
+    del options
+    undisturbed, disturbed = scratch / "undisturbed", scratch / "disturbed"
+    undisturbed.mkdir()
+    disturbed.mkdir()
+    run_losing_folders(undisturbed, trials=40, losses=0, epoch_seconds=0.0)
+    row = Row("mirror", "the study's folder deleted, and restored from the mirror")
+    for number, loss in enumerate(run_losing_folders(disturbed, trials=40, losses=10)):
+        problems = []
+        if loss.restored != loss.ended:
+            problems.append(Problem("lost", f"{loss.restored} of {loss.ended} ended trials"))
+        if not loss.epochs.items() <= loss.resumed.items():
+            text = f"trials resumed after epochs {loss.resumed}, mirrored at {loss.epochs}"
+            problems.append(Problem("lost", text))
+        row.add(problems, where=f"loss {number}")
+    if outcome(disturbed / "runs/lost") != outcome(undisturbed / "runs/lost"):
+        row.as_undisturbed = 0
+    yield row
+
+
+def damage(scratch: Path, options: argparse.Namespace) -> Iterator[Row]:
+    """Truncate and change files of a study, its caches and data, one at a time."""
+    figures = run_cases(scratch / "damage", options.damages)
+    row = Row("damage", "a file of a study, cache or data set truncated or changed")
+    for defect in figures.defects:
+        row.add([Problem("traceback" if "Traceback" in defect else "differs", defect)])
+    row.add([], cases=figures.unaffected.total() + figures.messages.total() - row.cases)
+    yield row
+
+
 PARTS: dict[str, Callable[[Path, argparse.Namespace], Iterator[Row]]] = {
     "kills": kills,
     "real-kills": real_kills,
     "writes": writes,
     "disks": disks,
+    "mirror": mirror,
+    "damage": damage,
 }
 
 
@@ -275,6 +313,7 @@ def main() -> int:
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of: {', '.join(PARTS)}")
     parser.add_argument("--every", type=int, default=1, help="let only every N-th call fail")
     parser.add_argument("--kills", type=int, default=440, help="of scripted processes")
+    parser.add_argument("--damages", type=int, default=1000, help="damaged files")
     parser.add_argument("--real-kills", type=int, default=60, help="of processes that train")
     options = parser.parse_args()
     if unknown := set(options.parts) - set(PARTS):

@@ -219,6 +219,7 @@ PARAMETERS = [
     "DELETE FROM trial_params WHERE param_id = 3",
     "UPDATE study_directions SET direction = 'MINIMIZE'",
     "UPDATE trial_values SET value_type = 'INF_POS'",
+    "UPDATE trial_values SET objective = x'ff' WHERE trial_value_id = 3",
     "UPDATE trials SET datetime_start = '2026-99-99 00:00:00.000000'",
 ]
 
@@ -250,6 +251,19 @@ def test_a_damaged_index_of_sqlite_hides_no_trial(tune: Tune, study: Path) -> No
 
     assert outcome.code == EXIT_FAILED
     assert "is damaged" in outcome.err
+
+
+def test_a_schema_that_is_not_utf8_is_an_error(tune: Tune, study: Path) -> None:
+    content = (study / "study.db").read_bytes()
+    damaged = content.replace(b"CREATE TABLE trial_values (", b"CREATE TABLE trial_valu\xfe\xfe(((")
+    assert damaged != content
+    (study / "study.db").write_bytes(damaged)
+
+    for command in (("status", "runs/small"), ("run", "study.yaml", "--trials", "5")):
+        outcome = tune(*command)
+
+        assert outcome.code == EXIT_FAILED
+        assert "cp runs/small/study.db.backup runs/small/study.db" in outcome.err
 
 
 def test_a_damaged_database_replaces_no_backup(tune: Tune, study: Path) -> None:

@@ -35,7 +35,7 @@ except Exception as error:
     print(environment_error(error))
 """
 
-NAMES = ("ENOSPC", "EDQUOT", "EFBIG", "EIO", "EROFS", "EACCES", "EPERM", "ENOENT", "ESTALE")
+NAMES = ("ENOSPC", "EDQUOT", "EFBIG", "EIO", "EROFS", "EACCES", "EPERM", "ESTALE")
 NAMES += ("ENOTCONN", "ENETUNREACH", "ECONNREFUSED", "EMFILE")
 
 
@@ -65,7 +65,14 @@ def test_an_error_of_the_network_is_one_of_the_machine(error: Exception) -> None
 
 
 @pytest.mark.parametrize(
-    "error", [ValueError("x"), OSError("no errno"), OSError(errno.EINVAL, "x"), MemoryError()]
+    "error",
+    [
+        ValueError("x"),
+        OSError("no errno"),
+        OSError(errno.EINVAL, "x"),
+        OSError(errno.ENOENT, "x"),
+        MemoryError(),
+    ],
 )
 def test_any_other_error_is_none(error: Exception) -> None:
     assert environment_error(error) is None
@@ -83,7 +90,7 @@ def test_the_cause_of_an_error_counts_and_its_own_message_is_kept() -> None:
 
 def test_an_error_that_was_merely_being_handled_does_not_count() -> None:
     error = ValueError("a bug of the fallback")
-    error.__context__ = FileNotFoundError(errno.ENOENT, "no such file")
+    error.__context__ = PermissionError(errno.EACCES, "not allowed")
 
     assert environment_error(error) is None
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from multiprocessing import Pipe
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -31,7 +32,6 @@ from effv2_tune.workers.messages import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 TIMEOUT_SECONDS = 120
 TINY = Recipe(variant="tiny", resolution=32, epochs=2, batch_size=128, epsilon=1e-7)
@@ -129,12 +129,12 @@ def test_a_worker_trains_reports_waits_at_rungs_and_outlives_bad_recipes_and_dis
     assert failed.outcome == "failed"
     assert "exceeds the 1,293 training images" in failed.reason
 
-    (tmp_path / "file").touch()
-    worker.pipe.send(_request(tmp_path / "file", TINY.with_settings(epochs=1), trial=3))
+    # Where nobody can make a folder, root included.
+    worker.pipe.send(_request(Path("/sys"), TINY.with_settings(epochs=1), trial=3))
     while isinstance(unavailable := worker.receive(), Compiled | EpochEnded):
         pass
     assert isinstance(unavailable, Unavailable)
-    assert unavailable.message == f"Not a directory ({tmp_path / 'file' / 'trial-3'})."
+    assert "(/sys/trial-3)" in unavailable.message
 
     worker.pipe.send(_request(tmp_path, trial=4))
     assert not worker.receive().fresh

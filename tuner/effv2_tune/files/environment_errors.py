@@ -1,4 +1,4 @@
-"""Recognizes failures of the machine: full disks, missing permissions, lost files and networks."""
+"""Recognizes failures of the machine: full disks, missing permissions, lost networks."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ ENVIRONMENT_ERRNOS = frozenset(
     (
         # The disk is full or over its quota, a file is too large, too many are open.
         *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE),
-        # The disk fails or has been removed; the file is gone.
-        *(errno.EIO, errno.ENODEV, errno.ENXIO, errno.ENOENT, errno.ENOTDIR),
+        # The disk fails or has been removed. A missing file may be a bug.
+        *(errno.EIO, errno.ENODEV, errno.ENXIO),
         # Missing permissions.
         *(errno.EROFS, errno.EACCES, errno.EPERM),
         # The network, and file systems on it.

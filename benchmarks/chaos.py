@@ -13,6 +13,7 @@ parts stay. Workers are scripted, that is real processes that train nothing, but
   folder fails in turn, SQLite's included, by a preloaded library.
 * `disks`: the study's folder, and the cache, are memory file systems of 64 KB to 64 MB.
 * `mirror`: the study's folder is deleted in mid-study, and restored from its mirror.
+* `server`: the PostgreSQL server of two supervisors crashes 20 times, and is away for a minute.
 * `damage`: a file of a study, its caches or data is truncated or changed. Here a case is as
   undisturbed if each command says what it said before, or ends with an error message.
 """
@@ -44,6 +45,8 @@ from tests.end_to_end.failing_calls import Fault  # noqa: E402
 from tests.end_to_end.forking_cli import REAL_WORKER, ForkingCli  # noqa: E402
 from tests.end_to_end.kills import KilledStudy  # noqa: E402
 from tests.end_to_end.lost_folders import outcome, run_losing_folders  # noqa: E402
+from tests.end_to_end.postgresql_server import running_server  # noqa: E402
+from tests.end_to_end.server_restarts import Restarts, run_with_restarts  # noqa: E402
 from tests.end_to_end.test_full_disk import mount, small_disk  # noqa: E402
 from tests.end_to_end.undisturbed import (  # noqa: E402
     Problem,
@@ -287,6 +290,29 @@ def mirror(scratch: Path, options: argparse.Namespace) -> Iterator[Row]:
     yield row
 
 
+def server(scratch: Path, options: argparse.Namespace) -> Iterator[Row]:
+    """Crash the PostgreSQL server under two supervisors of two workers each."""
+    del options
+    folder = scratch / "server"
+    folder.mkdir()
+    restarts = Restarts(count=20, absent_seconds=60.0, pause_seconds=4.0)
+    with running_server() as started:
+        figures = run_with_restarts(
+            started, folder, trials=200, epoch_seconds=0.5, restarts=restarts
+        )
+    row = Row("server", "PostgreSQL crashed 20 times, and away once for a minute (200 trials)")
+    counts = {
+        "lost": figures.lost,
+        "doubled": figures.doubled,
+        "death": figures.deaths,
+        "traceback": sum("Traceback" in text for text in figures.errors),
+        "restarts": restarts.count + 1 - figures.restarts,
+    }
+    problems = [Problem(kind, f"{count} of them") for kind, count in counts.items() if count]
+    row.add(problems, cases=figures.restarts, where=f"after {figures.seconds:.0f} s")
+    yield row
+
+
 def damage(scratch: Path, options: argparse.Namespace) -> Iterator[Row]:
     """Truncate and change files of a study, its caches and data, one at a time."""
     figures = run_cases(scratch / "damage", options.damages)
@@ -303,6 +329,7 @@ PARTS: dict[str, Callable[[Path, argparse.Namespace], Iterator[Row]]] = {
     "writes": writes,
     "disks": disks,
     "mirror": mirror,
+    "server": server,
     "damage": damage,
 }
 

@@ -255,9 +255,14 @@ def test_a_damaged_index_of_sqlite_hides_no_trial(tune: Tune, study: Path) -> No
 
 def test_a_schema_that_is_not_utf8_is_an_error(tune: Tune, study: Path) -> None:
     content = (study / "study.db").read_bytes()
-    damaged = content.replace(b"CREATE TABLE trial_values (", b"CREATE TABLE trial_valu\xfe\xfe(((")
-    assert damaged != content
-    (study / "study.db").write_bytes(damaged)
+    content = content.replace(b"tabletrial_values", b"tabletrial_valu\xfe\xfe")
+    content = content.replace(b"CREATE TABLE trial_values (", b"CREATE TABLE trial_values )")
+    (study / "study.db").write_bytes(content)
+    with (
+        contextlib.closing(sqlite3.connect(study / "study.db")) as database,
+        pytest.raises(UnicodeDecodeError),
+    ):
+        database.execute("SELECT * FROM studies")
 
     for command in (("status", "runs/small"), ("run", "study.yaml", "--trials", "5")):
         outcome = tune(*command)

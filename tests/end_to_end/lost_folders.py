@@ -53,7 +53,7 @@ class Loss:
 
 
 def run_losing_folders(
-    base: Path, *, trials: int, losses: int, workers: int = 1, epoch_seconds: float = 0.03
+    base: Path, *, trials: int, losses: int, workers: int = 1, epoch_seconds: float = 0.15
 ) -> list[Loss]:
     """Run a study of scripted trials in ``base/runs/lost``; its mirror is ``base/mirror``.
 
@@ -70,6 +70,8 @@ def run_losing_folders(
         process = start(command, base, epoch_seconds)
         if number < losses:
             least = (number + 1) * trials // (losses + 1)
+            # At least one more than was restored: that has then been resumed.
+            least = max(least, seen[-1].facts["ended"] + 1 if seen else 0)
             version = wait_for_version(mirror, process, least)
             kill(process)
             newest = newest_version(mirror)

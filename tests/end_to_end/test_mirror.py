@@ -23,6 +23,7 @@ from effv2_tune.errors import TuneError
 from effv2_tune.files.remote import RemoteFolder
 from effv2_tune.files.versions import newest_versions, writers_of
 from effv2_tune.search import read_study
+from effv2_tune.search.engines.optuna import OptunaEngine
 from effv2_tune.search.events import (
     EpochTrained,
     MirrorFailed,
@@ -36,10 +37,12 @@ from effv2_tune.search.events import (
 from effv2_tune.search.mirror.contents import StudyContents, is_mirrored
 from effv2_tune.search.mirror.copying import Mirror, StudyIdentity
 from effv2_tune.search.mirror.restoration import restore
+from effv2_tune.search.storage.backup import count_ended
 from effv2_tune.search.storage.database import DatabaseStorage
 from effv2_tune.search.storage.snapshot import database_url
 from effv2_tune.search.supervisor import open_study
 from effv2_tune.study.plan import StudyPlan
+from effv2_tune.study.trial import Trial
 
 if TYPE_CHECKING:
     import subprocess
@@ -105,12 +108,12 @@ def test_a_study_whose_folder_is_deleted_again_and_again_ends_as_undisturbed(
     undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
     undisturbed.mkdir()
     disturbed.mkdir()
-    run_losing_folders(undisturbed, trials=9, losses=0, epoch_seconds=0)
+    run_losing_folders(undisturbed, trials=7, losses=0, epoch_seconds=0)
 
-    losses = run_losing_folders(disturbed, trials=9, losses=3)
+    losses = run_losing_folders(disturbed, trials=7, losses=2)
 
     assert outcome(disturbed / "runs/lost") == outcome(undisturbed / "runs/lost")
-    assert len(losses) == 3
+    assert len(losses) == 2
     for loss in losses:
         assert loss.restored == loss.ended
         assert loss.epochs.items() <= loss.resumed.items()
@@ -323,6 +326,22 @@ def test_a_trial_whose_checkpoint_is_damaged_everywhere_starts_over_and_says_so(
     assert (resumed.trial, resumed.resumed_after) == (1, 0)
     assert resumed.starts_over == "there is no checkpoint of it"
     assert [trial.state for trial in read_study(tmp_path / "out").trials] == ["complete"] * 3
+
+
+def test_a_trial_has_ended_once_its_record_has(tmp_path: Path, make_plan: MakePlan) -> None:
+    """Its last checkpoint is there by then, and belongs into the same version."""
+    with open_study(make_plan(), tmp_path, base=tmp_path) as study:
+        engine = OptunaEngine(study.storage, study.plan.search_space)
+        for number, ending in enumerate(("running", "recorded", "finished")):
+            trial = Trial(number=number, state="running", config=engine.ask().config)
+            study.storage.save(trial)
+            assert count_ended(tmp_path) == max(number - 1, 0)
+            if ending != "running":
+                study.storage.save(trial.model_copy(update={"state": "failed"}))
+            assert count_ended(tmp_path) == number
+            if ending == "finished":
+                study.storage.finish(trial.model_copy(update={"state": "failed"}))
+            assert count_ended(tmp_path) == number
 
 
 def test_another_study_in_the_mirror_is_refused(tmp_path: Path, make_plan: MakePlan) -> None:
@@ -595,15 +614,17 @@ def test_a_missing_package_is_named_with_the_extra_that_brings_it(
     assert "[mirror]" in outcome.err
 
 
-def test_a_dry_run_shows_what_would_be_restored(tune: Callable[..., Any], folder: Path) -> None:
-    assert tune("run", "study.yaml", "--mirror", "mirror").code == 0
-    shutil.rmtree(folder / "runs")
+def test_a_dry_run_shows_what_would_be_restored(
+    tune: Callable[..., Any], folder: Path, mirrored: Path
+) -> None:
+    (folder / "study.yaml").write_text(json.dumps(DAMAGED))
+    shutil.copytree(mirrored / "mirror", folder / "mirror")
     before = digest(folder / "mirror")
 
     outcome = tune("run", "study.yaml", "--mirror", "mirror", "--dry-run")
 
     assert "mirror    mirror\n" in outcome.out
-    assert "4 ended trials in mirror; the study is restored from there" in outcome.out
+    assert "1 ended trial in mirror; the study is restored from there" in outcome.out
     assert not (folder / "runs").exists()
     assert digest(folder / "mirror") == before
 

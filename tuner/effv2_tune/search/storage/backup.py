@@ -22,7 +22,14 @@ SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
 INTEGRITY_CHECK = "PRAGMA integrity_check(1)"
 
 _TRIALS = "SELECT count(*) FROM trials JOIN studies USING (study_id)"
-_ENDED = "SELECT count(*) FROM trials WHERE state NOT IN ('RUNNING', 'WAITING')"
+#: Of a trial that ends, our record is written first, and Optuna's state second. The record is JSON
+#: inside of JSON; a pattern, because a damaged one must not raise here.
+_ENDED = """
+    SELECT count(*) FROM trials AS t WHERE state NOT IN ('RUNNING', 'WAITING') OR EXISTS (
+        SELECT 1 FROM trial_user_attributes AS a WHERE a.trial_id = t.trial_id
+        AND a.key = 'effv2_tune:record' AND a.value_json NOT LIKE '%\\"state\\":\\"running\\"%'
+    )
+"""
 _STUDIES = "SELECT count(*) FROM studies"
 
 
@@ -70,7 +77,7 @@ def copy_database(database: Path) -> tuple[bytes, int]:
 
 
 def count_ended(folder: Path) -> int:
-    """How many trials have ended in the database of a study's folder; 0 without a database."""
+    """How many trials have ended by their records in a study's folder; 0 without a database."""
     return _count(folder / DATABASE, _ENDED) or 0
 
 

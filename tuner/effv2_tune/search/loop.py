@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from effv2_tune.errors import TuneError
-from effv2_tune.interruption import StopRequest
+from effv2_tune.interruption import StopRequest, signals_stop
 from effv2_tune.pareto import Objective
 from effv2_tune.search import events
 from effv2_tune.search.budget import Budget
@@ -184,7 +184,9 @@ class _Loop:
         )
         self.end = self.budget.spent()
         if self._has_work():
-            yield from self.before_workers()
+            # Nothing has to be saved yet: a signal ends a download at once.
+            with signals_stop(self.stop):
+                yield from self.before_workers()
             self.storage.keep_end(None)
             self.pool.start()
             while self._has_work():

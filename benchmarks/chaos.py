@@ -22,10 +22,8 @@ from __future__ import annotations
 
 import argparse
 import errno
-import json
 import os
 import random
-import shutil
 import sys
 import tempfile
 import time
@@ -40,22 +38,15 @@ sys.path.insert(0, str(ROOT))
 from tests.data.examples import write_folder  # noqa: E402
 from tests.end_to_end import failing_calls  # noqa: E402 - found through the path above
 from tests.end_to_end.damaged_files import run_cases  # noqa: E402
-from tests.end_to_end.disturbed import DisturbedStudy  # noqa: E402
+from tests.end_to_end.disturbed import PLAN, DisturbedStudy  # noqa: E402
 from tests.end_to_end.failing_calls import Fault  # noqa: E402
 from tests.end_to_end.forking_cli import REAL_WORKER, ForkingCli  # noqa: E402
 from tests.end_to_end.kills import KilledStudy  # noqa: E402
 from tests.end_to_end.lost_folders import outcome, run_losing_folders  # noqa: E402
 from tests.end_to_end.postgresql_server import running_server  # noqa: E402
 from tests.end_to_end.server_restarts import Restarts, run_with_restarts  # noqa: E402
-from tests.end_to_end.test_full_disk import mount, small_disk  # noqa: E402
-from tests.end_to_end.undisturbed import (  # noqa: E402
-    Problem,
-    differences,
-    result_of,
-    wrong_end,
-)
+from tests.end_to_end.undisturbed import Problem  # noqa: E402
 
-from effv2_tune.files.cache import CACHE_VARIABLE  # noqa: E402
 from effv2_tune.host import probe_host  # noqa: E402
 
 if TYPE_CHECKING:
@@ -88,8 +79,8 @@ REAL = {
     "keep": "all",
 }
 #: Images of several sizes, which are decoded into the cache.
-CACHED = {
-    "name": "cached",
+DECODING = {
+    "name": "decoding",
     "data": {"name": "folder", "path": "images", "validation": 0.2, "test": 0.2},
     "recipe": {"variant": "tiny", "batch_size": 64, "resolution": 64, "epochs": 1},
     "search_space": {
@@ -189,7 +180,7 @@ def _kill(
     pause_seconds: float,
     kills: int,
 ) -> Row:
-    folder = Path(tempfile.mkdtemp(dir=scratch))
+    folder = _new_folder(scratch)
     with ExitStack() as servers:
         clis = [
             servers.enter_context(ForkingCli(folder, worker=worker)) for _ in range(supervisors)
@@ -212,21 +203,25 @@ def _kill(
 
 
 def writes(scratch: Path, options: argparse.Namespace) -> Iterator[Row]:
-    """Let each call fail in turn."""
+    """Let each call fail in turn; with workers that train, one of each kind."""
     if reason := failing_calls.why_not():
         print(f"writes: left out, as {reason}")
         return
-    for name, fault in FAULTS.items():
-        with DisturbedStudy(Path(tempfile.mkdtemp(dir=scratch))) as study:
-            count = len(study.calls)
-            row = Row("writes", f"each of {count:,} calls {name}")
+    with DisturbedStudy(_new_folder(scratch)) as study:
+        for name, fault in FAULTS.items():
+            row = Row("writes", f"each of {len(study.calls):,} calls {name}")
             if options.every > 1:
-                row.disturbance = f"every {options.every}th of {count:,} calls {name}"
-            for at in range(1, count + 1, options.every):
+                row.disturbance = f"every {options.every}th of {len(study.calls):,} calls {name}"
+            for at in range(1, len(study.calls) + 1, options.every):
                 call = study.calls[at - 1]
                 problems = study.problems_after(replace(fault, at=at))
                 row.add(problems, where=f"{at}, {call.name} {call.path}")
-        yield row
+            yield row
+    with _decoding_study(scratch) as study:
+        row = Row("writes", "a call of each kind fails once, workers that train")
+        for fault in failing_calls.sample(study.calls):
+            row.add(study.problems_after(fault), where=f"{fault.at}, {fault.call} {fault.path}")
+    yield row
 
 
 def disks(scratch: Path, options: argparse.Namespace) -> Iterator[Row]:
@@ -236,37 +231,27 @@ def disks(scratch: Path, options: argparse.Namespace) -> Iterator[Row]:
         print("disks: left out, as it mounts: run it by 'unshare --map-root-user --mount'")
         return
     row = Row("disks", "the study's folder on a tmpfs of 64 KB to 64 MB")
-    with DisturbedStudy(scratch, script='{"checkpoint_bytes": 8000000}', keep="all") as study:
+    large = '{"checkpoint_bytes": 8000000}'
+    with DisturbedStudy(_new_folder(scratch), plan=PLAN | {"keep": "all"}, script=large) as study:
         for kilobytes in KILOBYTES:
-            row.add(study.problems_on_disk(kilobytes), where=f"{kilobytes} KB")
+            row.add(study.problems_on_disk(study.out, kilobytes), where=f"{kilobytes} KB")
     yield row
-    yield _small_caches(Path(tempfile.mkdtemp(dir=scratch)))
-
-
-def _small_caches(folder: Path) -> Row:
-    """Decode images into a small cache, by workers that train, and continue with more room."""
     row = Row("disks", "the cache of decoded images on a tmpfs of 64 KB to 64 MB")
-    write_folder(folder / "images", {"a": 150, "b": 150}, [(64, 64), (80, 64)])
-    cache, out = folder / "cache", folder / "runs" / "cached"
-    (folder / "study.yaml").write_text(json.dumps(CACHED | {"clock": {"recorded": "first"}}))
-    (folder / "first.yaml").write_text(json.dumps(CACHED))
-    cache.mkdir()
-    out.mkdir(parents=True)
-    with ForkingCli(folder, worker=REAL_WORKER, environment={CACHE_VARIABLE: str(cache)}) as cli:
-        cli.run(folder, "run", "first.yaml", "--out", "first")
-        expected = result_of(folder / "first")
+    with _decoding_study(scratch) as study:
         for kilobytes in KILOBYTES[::3]:
-            shutil.rmtree(out)
-            shutil.rmtree(cache)
-            # small_disk() makes the folder.
-            with small_disk(cache, kilobytes):
-                problems = wrong_end(*cli.run(folder, "run", "study.yaml"))
-                mount("-o", "remount,size=1g", str(cache))
-                ended = cli.run(folder, "run", "study.yaml")
-                if ended.code != 0:
-                    problems.append(Problem("exit", f"the same command again: {ended}"))
-            row.add([*problems, *differences(out, expected)], where=f"{kilobytes} KB")
-    return row
+            row.add(study.problems_on_disk(study.cache, kilobytes), where=f"{kilobytes} KB")
+    yield row
+
+
+def _decoding_study(scratch: Path) -> DisturbedStudy:
+    """A study with workers that train, on images that are decoded into the cache."""
+    folder = _new_folder(scratch)
+    write_folder(folder / "images", {"a": 150, "b": 150}, [(64, 64), (80, 64)])
+    return DisturbedStudy(folder, plan=DECODING, worker=REAL_WORKER)
+
+
+def _new_folder(scratch: Path) -> Path:
+    return Path(tempfile.mkdtemp(dir=scratch))
 
 
 def mirror(scratch: Path, options: argparse.Namespace) -> Iterator[Row]:

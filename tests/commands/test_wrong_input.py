@@ -103,7 +103,7 @@ def test_a_mistake_is_told_in_a_sentence_and_nothing_is_written(
 def test_a_full_disk_is_told_in_a_sentence(
     tune: Tune, monkeypatch: pytest.MonkeyPatch, error: int, said: str
 ) -> None:
-    def fail(_: object) -> None:
+    def fail(_: object, **_options: object) -> None:
         raise OSError(error, os.strerror(error), "runs/small/study.db")
 
     monkeypatch.setattr(Study, "run", fail)
@@ -118,7 +118,7 @@ def test_a_full_disk_is_told_in_a_sentence(
 def test_a_mistake_of_our_own_keeps_its_traceback(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(_: object) -> None:
+    def fail(_: object, **_options: object) -> None:
         raise FileNotFoundError(errno.ENOENT, "gone", str(folder))
 
     monkeypatch.setattr(Study, "run", fail)

@@ -176,6 +176,25 @@ def test_two_supervisors_that_ask_at_once_are_given_different_configs(tmp_path: 
     assert second.config != first.config
 
 
+def test_a_trial_that_another_supervisor_ends_during_the_check_is_no_contradiction(
+    tmp_path: Path, storage: DatabaseStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with contextlib.closing(another(tmp_path)) as other:
+        running = begin(other)
+        read = storage.optuna.get_all_trials
+        moves = iter([lambda: other.finish(told(running, 0.5)), lambda: begin(other)])
+
+        def read_after_a_move(*arguments: int, **options: bool) -> list[optuna.trial.FrozenTrial]:
+            next(moves, lambda: None)()
+            return read(*arguments, **options)
+
+        monkeypatch.setattr(storage.optuna, "get_all_trials", read_after_a_move)
+
+        assert storage.check_consistency(SPACE, ("maximize", "minimize")) == []
+        assert next(moves, None) is None
+        assert [trial.state for trial in storage.trials()] == ["complete", "running"]
+
+
 def test_what_is_kept_once_is_what_was_kept_first(tmp_path: Path, storage: DatabaseStorage) -> None:
     other = another(tmp_path)
 

@@ -355,7 +355,9 @@ class DatabaseStorage:
         Raises:
             DamagedError: They contradict each other, so that later trials would be wrong.
         """
-        (facts, notes), trials = self.retries(self._facts.read_with_notes), self.trials()
+        trials, optuna_trials = self._settled_trials()
+        # After the trials: the time of a bucket is kept before the first trial that has it.
+        facts, notes = self.retries(self._facts.read_with_notes)
         data = facts.get("data")
         for sentence in contradictions(
             trials,
@@ -364,12 +366,20 @@ class DatabaseStorage:
             device_kind=facts.get("device_kind"),
         ):
             raise DamagedError(sentence)
-        optuna_trials = self.optuna.get_all_trials(self._study_id, deepcopy=False)
         check_optuna_trials(optuna_trials, trials, space)
         stored = [one.name.lower() for one in self.optuna.get_study_directions(self._study_id)]
         if stored != list(directions):
             raise DamagedError(f"Its objectives are {stored}, and were {list(directions)}.")
         return notes
+
+    def _settled_trials(self) -> tuple[Sequence[Trial], list[FrozenTrial]]:
+        """The records, and Optuna's trials, between which no other supervisor has changed any."""
+        trials = self.trials()
+        while True:
+            optuna_trials = self.optuna.get_all_trials(self._study_id, deepcopy=False)
+            before, trials = trials, self.trials()
+            if [(t.state, t.config) for t in before] == [(t.state, t.config) for t in trials]:
+                return trials, optuna_trials
 
     def back_up(self) -> None:
         """Write a backup of an SQLite database; see :func:`write_backup`."""

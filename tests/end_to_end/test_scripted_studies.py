@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
-import sqlite3
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.search.storage.earlier_version import remove_checksums
 
 from effv2_tune.errors import EXIT_FAILED, TuneError
 from effv2_tune.files.checkpoint import CheckpointFolder
@@ -326,11 +325,7 @@ def test_a_study_of_before_takes_backend_and_devices_of_the_next_run(
     tmp_path: Path, make_plan: MakePlan, run_scripted: RunScripted
 ) -> None:
     run_scripted(make_plan(trials=1), tmp_path)
-    forget = "DELETE FROM study_user_attributes WHERE key IN (?, ?)"
-    with contextlib.closing(sqlite3.connect(tmp_path / "study.db")) as database:
-        done = database.execute(forget, ("effv2_tune:backend", "effv2_tune:device_count"))
-        database.commit()
-    assert done.rowcount == 2
+    remove_checksums(tmp_path, without=("backend", "device_count"))
 
     with pytest.raises(TuneError, match="images differ from those"):
         run_scripted(

@@ -9,6 +9,7 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.search.storage.earlier_version import remove_checksums
 
 from effv2_tune.errors import EXIT_FAILED, EXIT_WRONG_INPUT, TuneError
 from effv2_tune.search import read_study
@@ -71,15 +72,6 @@ def stored(folder: Path, key: str) -> str:
 def store(folder: Path, key: str, text: str) -> None:
     statement = "UPDATE study_user_attributes SET value_json = ? WHERE key = ?"
     assert execute(folder, statement, text, f"effv2_tune:{key}") == 1
-
-
-def remove_checksums(folder: Path) -> None:
-    """Make the study one of an earlier version."""
-    with contextlib.closing(sqlite3.connect(folder / "study.db")) as database:
-        rows = database.execute("SELECT key, value_json FROM study_user_attributes").fetchall()
-    for key, text in rows:
-        store(folder, key.removeprefix("effv2_tune:"), json.loads(text)["value"])
-    execute(folder, "DELETE FROM study_user_attributes WHERE key = 'effv2_tune:facts'")
 
 
 def keys(folder: Path) -> list[str]:

@@ -101,7 +101,7 @@ def read_study(location: Path | str, *, name: str | None = None) -> StudyRecord:
         TuneError: There is no study, or a record in it is damaged.
     """
     place = without_password(str(location))
-    if not (isinstance(location, str) and "://" in location):
+    if not _is_url(location):
         refuse_lost_database(Path(location))
         place = str(Path(location) / DATABASE)
         roll_back_unfinished(Path(location) / DATABASE)
@@ -174,9 +174,13 @@ def _command(folder: str, line: str) -> str:
     return f"cd {shlex.quote(folder)} && {line}"
 
 
+def _is_url(location: Path | str) -> bool:
+    return isinstance(location, str) and "://" in location
+
+
 def _read_only_url(location: Path | str) -> str:
-    if isinstance(location, str) and "://" in location:
-        return location
+    if _is_url(location):
+        return str(location)
     file = Path(location) / DATABASE
     if not file.is_file():
         raise _no_study(location, f"it has no {DATABASE}")
@@ -188,7 +192,9 @@ def _studies(engine: sa.Engine, location: Path | str) -> dict[str, int]:
         return find_studies(engine)
     except sa.exc.DatabaseError as error:
         if not is_damage(str(error.orig)):
-            raise
+            if not _is_url(location):
+                raise
+            raise _no_study(location, str(error).splitlines()[0]) from error
         raise TuneError(
             f"There is no study in {without_password(str(location))}: its database cannot be read "
             f"({error.orig}).",

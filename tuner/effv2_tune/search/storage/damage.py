@@ -34,7 +34,6 @@ _SYMPTOMS = (
 #: The last table that is created in a new database; see ``database._open``.
 _LAST_TABLE = "leases"
 
-
 _NEW_STUDY = "start a new study: --out another folder."
 _ANY_BACKUP = f"Restore a backup of the database, or {_NEW_STUDY}"
 

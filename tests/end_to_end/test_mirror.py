@@ -21,7 +21,12 @@ from tests.end_to_end.test_full_disk import mount, small_disk
 
 from effv2_tune.errors import TuneError
 from effv2_tune.files.remote import RemoteFolder
-from effv2_tune.files.versions import newest_versions, writers_of
+from effv2_tune.files.versions import (
+    VersionWriter,
+    newest_versions,
+    next_writer,
+    writers_of,
+)
 from effv2_tune.search import read_study
 from effv2_tune.search.engines.optuna import OptunaEngine
 from effv2_tune.search.events import (
@@ -409,6 +414,20 @@ def test_a_machine_that_runs_on_is_replaced_and_notices(
     assert isinstance(events[-1], MirrorStopped | StudyEnded)
     assert digest(tmp_path / "mirror") == before
     assert [trial.state for trial in read_study(tmp_path / "first").trials] == ["complete"] * 4
+
+
+def test_a_machine_that_was_lost_right_after_it_restored_the_study_blocks_nobody(
+    tmp_path: Path, make_plan: MakePlan
+) -> None:
+    mirror = RemoteFolder(str(tmp_path / "mirror"))
+    run(make_plan(trials=1), tmp_path / "first", mirror=mirror.uri)
+    VersionWriter(mirror, next_writer(mirror, "0" * 8)).begin()
+
+    events = run(make_plan(trials=2), tmp_path / "first", mirror=mirror.uri)
+
+    assert not of_kind(MirrorStopped, events)
+    (newest, *_) = newest_versions(mirror, is_path=is_mirrored)
+    assert (newest.writer[:4], newest.facts["ended"]) == ("0003", 2)
 
 
 def test_two_supervisors_of_one_folder_share_its_mirror(

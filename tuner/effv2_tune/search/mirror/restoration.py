@@ -285,7 +285,8 @@ def writer_name(
         return mine or _new_writer(folder)
     is_older = _ended(newest) > ended
     if newest.writer == mine and not is_older:
-        return str(mine)
+        # A newer one without a version restored the study, and was lost before it continued it.
+        return str(mine) if writers_of(folder)[-1] == mine else _new_writer(folder)
     if state.get("restored") == [newest.writer, newest.sequence] and not is_older:
         return _new_writer(folder)
     raise TuneError(

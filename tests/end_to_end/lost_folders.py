@@ -66,6 +66,7 @@ def run_losing_folders(
     command += ["--trials", str(trials), "--workers", str(workers)]
     seen: list[Version] = []
     found: list[Loss] = []
+    epochs: dict[int, int] = {}
     for number in range(losses + 1):
         process = start(command, base, epoch_seconds)
         if number < losses:
@@ -82,9 +83,12 @@ def run_losing_folders(
         assert version is not None
         assert newest is not None
         if seen:
-            found.append(compare(seen[-1], out))
+            found.append(compare(seen[-1], out, epochs))
         seen.append(newest)
         if number < losses:
+            # A version may have the checkpoint of a trial that was pruned just then.
+            pruned = {trial.number for trial in read_study(out).trials if trial.state == "pruned"}
+            epochs = {n: epoch for n, epoch in running(newest).items() if n not in pruned}
             shutil.rmtree(out)
     return found
 
@@ -139,7 +143,7 @@ def kill(process: subprocess.Popen[str]) -> None:
     process.communicate()
 
 
-def compare(version: Version, out: Path) -> Loss:
+def compare(version: Version, out: Path, epochs: dict[int, int]) -> Loss:
     """What a run has restored, by its log, of the version before it."""
     log = (out / "events.jsonl").read_text().splitlines()
     events = [json.loads(line) for line in log if line.endswith("}")]
@@ -149,7 +153,7 @@ def compare(version: Version, out: Path) -> Loss:
     for event in events:
         if event["event"] == "TrialStarted":
             resumed.setdefault(event["trial"], event["resumed_after"])
-    return Loss(version.facts["ended"], events[0]["ended"], running(version), resumed)
+    return Loss(version.facts["ended"], events[0]["ended"], epochs, resumed)
 
 
 def outcome(folder: Path) -> list[Any]:

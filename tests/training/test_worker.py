@@ -136,7 +136,13 @@ def test_a_worker_trains_reports_waits_at_rungs_and_outlives_bad_recipes_and_dis
     assert isinstance(unavailable, Unavailable)
     assert "(/sys/trial-3)" in unavailable.message
 
-    worker.pipe.send(_request(tmp_path, trial=4))
+    finetuned = TINY.with_settings(backbone="finetune", weights="gone.h5")
+    worker.pipe.send(_request(tmp_path, finetuned, trial=4))
+    unavailable = worker.receive()
+    assert isinstance(unavailable, Unavailable)
+    assert unavailable.message == f"There is no weight file {tmp_path / 'gone.h5'}."
+
+    worker.pipe.send(_request(tmp_path, trial=5))
     assert not worker.receive().fresh
 
 

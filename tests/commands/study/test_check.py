@@ -184,6 +184,8 @@ def test_json_has_the_plan_and_whether_it_would_start(tune: Tune) -> None:
     change("recipe: {", "hardware: tpu\nrecipe: {")
     done = tune("check", "study.yaml", "--json")
     gone = json.loads(done.out)
+    change("epochs: 4", "epochs: many")
+    wrong = json.loads(tune("check", "study.yaml", "--json").out)
 
     assert there["recipe"]["epochs"] == 4
     assert there["start"]["would_start"] is True
@@ -192,3 +194,6 @@ def test_json_has_the_plan_and_whether_it_would_start(tune: Tune) -> None:
     assert gone["recipe"]["epochs"] == 4
     assert gone["start"]["would_start"] is False
     assert [(one["file"], one["line"]) for one in gone["start"]["errors"]] == [("study.yaml", 2)]
+    assert wrong.keys() == {"start"}
+    assert wrong["start"]["would_start"] is False
+    assert [one["line"] for one in wrong["start"]["errors"]] == [3]

@@ -46,7 +46,12 @@ def command(study: str, *, out: Path | None, storage: str | None, as_json: bool)
     """
     from effv2_tune.session.study import Study
 
-    loaded = Study.load(study, out=out, storage=storage)
+    try:
+        loaded = Study.load(study, out=out, storage=storage)
+    except TuneError as refusal:
+        if as_json:
+            click.echo(json.dumps({"start": _refusal(refusal)}, indent=2))
+        raise
     plan, startup, error = loaded.plan, None, None
     try:
         startup = loaded.startup()

@@ -163,6 +163,7 @@ def test_a_hung_worker_is_killed_and_replaced_and_an_idle_one_is_not(tmp_path: P
     assert worker == 0
     assert isinstance(exited, WorkerExited)
     assert exited.cause.startswith("it hung: it sent nothing for ")
+    assert exited.kind == "crash"
     assert launcher.calls == [("start", 0), ("kill", 0), ("end", 0), ("start", 0)]
 
 

@@ -46,7 +46,8 @@ def _agree(trial: FrozenTrial, record: Trial, space: Space) -> bool:
     return (
         trial.state == optuna_state(record)
         and tuple(trial.values or ()) == (optuna_values(record) or ())
-        and bool(trial.user_attrs.get(DUPLICATE, False)) != is_in_budget(record)
+        # Version 0.1 left the mark on a duplicate that was trained after all.
+        and (is_in_budget(record) or trial.user_attrs.get(DUPLICATE) is True)
         and trial.system_attrs.get(CONSTRAINT)
         == (VIOLATED if record.state == "infeasible" else None)
     )

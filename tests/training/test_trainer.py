@@ -275,6 +275,31 @@ def test_a_trial_that_is_asked_to_stop_saves_that_very_step(
     assert whole.curve[-1].validation == ended[-1].epoch.validation
 
 
+def test_a_trial_that_is_stopped_at_a_rung_is_saved_there_and_asks_again(
+    trainer: Trainer, tmp_path: Path
+) -> None:
+    def stop(_: RungReached) -> bool:
+        raise TrainingStoppedError
+
+    with pytest.raises(TrainingStoppedError) as stopped:
+        _train(trainer, RECIPE, tmp_path, rungs=(1,), should_continue=stop)
+    assert stopped.value.step == CheckpointFolder(tmp_path).newest_step() > 0
+
+    reached: list[RungReached] = []
+    events: list[Compiled | EpochEnded] = []
+    _train(
+        trainer,
+        RECIPE,
+        tmp_path,
+        rungs=(1,),
+        should_continue=lambda rung: reached.append(rung) is None,
+        events=events,
+    )
+
+    assert [rung.epoch for rung in reached] == [1]
+    assert next(e.epoch.epoch for e in events if isinstance(e, EpochEnded)) == 2
+
+
 def test_streamed_images_train_the_same_weights_as_resident_ones(
     trainer: Trainer, fresh: Callable[..., Trainer], tmp_path: Path
 ) -> None:

@@ -13,29 +13,32 @@ from tests.end_to_end.disturbed import DisturbedStudy
 from tests.end_to_end.failing_calls import Fault, sample, why_not
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(why_not()), reason=why_not())]
 
 
-def test_a_write_that_fails_loses_nothing(tmp_path: Path) -> None:
-    problems = {}
-    with DisturbedStudy(tmp_path) as study:
-        names = {call.name for call in study.calls}
-        assert names >= {"write", "pwrite64", "fsync", "fdatasync", "rename", "unlink", "mkdir"}
-        for fault in sample(study.calls):
-            if found := study.problems_after(fault):
-                problems[fault] = found
-
-    assert not problems
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DisturbedStudy]:
+    with DisturbedStudy(tmp_path_factory.mktemp("failing")) as disturbed:
+        yield disturbed
 
 
-def test_a_disk_that_stays_full_loses_nothing(tmp_path: Path) -> None:
-    problems = {}
-    with DisturbedStudy(tmp_path) as study:
-        for at in range(400, len(study.calls), len(study.calls) // 3):
-            fault = Fault(at=at, error=errno.ENOSPC, is_half=True, is_lasting=True)
-            if found := study.problems_after(fault):
-                problems[fault] = found
+def test_a_write_that_fails_loses_nothing(study: DisturbedStudy) -> None:
+    names = {call.name for call in study.calls}
+    assert names >= {"write", "pwrite64", "fsync", "fdatasync", "rename", "unlink", "mkdir"}
 
-    assert not problems
+    problems = {fault: study.problems_after(fault) for fault in sample(study.calls)}
+
+    assert not {fault: found for fault, found in problems.items() if found}
+
+
+def test_a_disk_that_stays_full_loses_nothing(study: DisturbedStudy) -> None:
+    faults = [
+        Fault(at=at, error=errno.ENOSPC, is_half=True, is_lasting=True)
+        for at in range(400, len(study.calls), len(study.calls) // 3)
+    ]
+
+    problems = {fault: study.problems_after(fault) for fault in faults}
+
+    assert not {fault: found for fault, found in problems.items() if found}

@@ -95,8 +95,9 @@ def check_file_system(folder: Path, mountinfo: str | None = None) -> None:
         raise TuneError(
             f"{folder} is on a file system of type {kind}, where SQLite can lose or damage the "
             f"study: {reason}.",
-            hint="Use a folder on a local disk: --out DIR (to continue a study, copy its folder "
-            "there first); or a PostgreSQL database: --storage URL.",
+            hint=f"Use a folder on a local disk, and copy the study here while it runs: --out DIR "
+            f"--mirror {shlex.quote(str(folder / 'mirror'))} (to continue a study, copy its folder "
+            "to DIR first). Or use a PostgreSQL database: --storage URL.",
         )
 
 

@@ -192,9 +192,7 @@ def _studies(engine: sa.Engine, location: Path | str) -> dict[str, int]:
         return find_studies(engine)
     except sa.exc.DatabaseError as error:
         if not is_damage(str(error.orig)):
-            if not _is_url(location):
-                raise
-            raise _no_study(location, str(error).splitlines()[0]) from error
+            raise
         raise TuneError(
             f"There is no study in {without_password(str(location))}: its database cannot be read "
             f"({error.orig}).",

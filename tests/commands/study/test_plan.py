@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from effv2_tune.files.checked_json import read_checked
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -123,7 +125,8 @@ def test_what_is_measured_in_a_worker_is_kept_and_corrects_the_rest(
     )
     assert measured["epoch_seconds"] == pytest.approx(4 * measured["step_seconds"])
     (kept,) = (cache / "measured").glob("*.json")
-    written = json.loads(kept.read_text())
+    written = read_checked(kept)
+    assert written is not None
     assert written["step_seconds"] == measured["step_seconds"]
     assert set(written["versions"]) == {"keras", "tensorflow"}
     recorded, other = again["buckets"]

@@ -170,7 +170,7 @@ def test_after_every_new_checkpoint_deaths_are_counted_anew(
 def test_kills_by_others_do_not_count_against_a_trial(
     tmp_path: Path, make_plan: MakePlan, run_scripted: RunScripted
 ) -> None:
-    script = {"0": {"die_at": [3] * 7}, "1": {"die_at": [1] * 3, "by": "SIGTERM"}}
+    script = {"0": {"die_at": [3] * 7}, "1": {"die_at": [1] * 3, "by": "SIGUSR1"}}
 
     run_scripted(make_plan(trials=2, search=NO_HALVING), tmp_path, script=script)
 

@@ -14,7 +14,7 @@ import pytest
 
 from effv2_tune.errors import RESUME_HINT, TuneError, UnavailableError
 from effv2_tune.files.disk_errors import disk_errors
-from effv2_tune.files.download import Digest, RetryPolicy, fetch
+from effv2_tune.files.download import Digest, PublishedFile, RetryPolicy, fetch
 from effv2_tune.files.environment_errors import environment_error
 
 if TYPE_CHECKING:
@@ -98,15 +98,9 @@ def test_an_error_that_was_merely_being_handled_does_not_count() -> None:
 def test_a_file_that_cannot_be_downloaded_is_one(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}/file"
+    file = PublishedFile([url], tmp_path / "file", Digest("md5", "0" * 32), "Put it there.")
     with pytest.raises(UnavailableError, match="file could not be downloaded") as caught:
-        fetch(
-            [url],
-            tmp_path / "file",
-            digest=Digest("md5", "0" * 32),
-            on_bytes=lambda *_: None,
-            fallback_hint="Put it there.",
-            retries=RetryPolicy(attempts=1),
-        )
+        fetch(file, on_bytes=lambda *_: None, retries=RetryPolicy(attempts=1))
 
     assert environment_error(caught.value) is caught.value
 

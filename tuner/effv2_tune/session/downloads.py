@@ -30,6 +30,8 @@ REACH_RETRIES = RetryPolicy(attempts=2, timeout_seconds=15, pause_seconds=1)
 #: The progress of a download is reported at most so many times.
 _REPORTS = 20
 _UNKNOWN_STEP = 16 << 20
+#: The longest time that a signal waits for the requests to servers.
+_JOIN_SECONDS = 0.2
 
 
 def missing_files(
@@ -115,7 +117,9 @@ def _reached_together(files: Sequence[PublishedFile]) -> list[ByteCount | TuneEr
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        # In short waits: a signal just before a wait is only handled after it.
+        while thread.is_alive():
+            thread.join(_JOIN_SECONDS)
     return [outcomes[position] for position in range(len(files))]
 
 

@@ -38,7 +38,7 @@ sys.path.insert(0, str(ROOT))
 from tests.data.examples import write_folder  # noqa: E402
 from tests.end_to_end import failing_calls  # noqa: E402 - found through the path above
 from tests.end_to_end.damaged_files import run_cases  # noqa: E402
-from tests.end_to_end.disturbed import PLAN, DisturbedStudy  # noqa: E402
+from tests.end_to_end.disturbed import PLAN, SPACE, DisturbedStudy  # noqa: E402
 from tests.end_to_end.failing_calls import Fault  # noqa: E402
 from tests.end_to_end.forking_cli import REAL_WORKER, ForkingCli  # noqa: E402
 from tests.end_to_end.kills import KilledStudy  # noqa: E402
@@ -56,10 +56,6 @@ if TYPE_CHECKING:
 RESULTS = ROOT / "benchmarks" / "results" / "chaos.md"
 HEADINGS = ("part", "disturbance", "cases", "as undisturbed", "lost", "doubled", "tracebacks")
 
-SPACE = {
-    "weight_decay": {"type": "float", "low": 1e-6, "high": 1e-1, "scale": "log"},
-    "resolution": {"type": "choice", "values": [32, 64]},
-}
 SCRIPTED = {
     "name": "scripted",
     "recipe": {"epochs": 6, "schedule": "constant"},

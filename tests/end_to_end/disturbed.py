@@ -22,13 +22,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+SPACE = {
+    "weight_decay": {"type": "float", "low": 1e-6, "high": 1e-1, "scale": "log"},
+    "resolution": {"type": "choice", "values": [32, 64]},
+}
 PLAN = {
     "name": "small",
     "recipe": {"epochs": 2, "schedule": "constant"},
-    "search_space": {
-        "weight_decay": {"type": "float", "low": 1e-6, "high": 1e-1, "scale": "log"},
-        "resolution": {"type": "choice", "values": [32, 64]},
-    },
+    "search_space": SPACE,
     "search": {"halving": {"rungs": [0.5]}},
     "trials": 5,
 }

@@ -223,7 +223,7 @@ def test_a_signal_during_start_up_leaves_no_traceback(folder: Path) -> None:
             stderr=subprocess.PIPE,
             text=True,
         ) as process:
-            time.sleep(delay)  # any moment is right
+            time.sleep(delay)  # at any moment of the run
             process.send_signal(sign)
             _, err = process.communicate(timeout=60)
 

@@ -288,13 +288,13 @@ def test_an_interrupted_training_run_exits_with_130_and_ends_alike_when_continue
         assert process.stderr is not None
         first = next(line for line in process.stderr if line.startswith("epoch 1/6"))
         process.send_signal(sign)
-        said, told = process.communicate(timeout=60)
+        out_text, err_text = process.communicate(timeout=60)
 
     assert process.returncode == EXIT_INTERRUPTED
-    assert said == ""
+    assert out_text == ""
     assert first.rstrip().endswith(" s")
-    assert f"{sign.name} was received: checkpoint of step " in told
-    assert told.endswith("Interrupted. Rerun the same command to resume.\n")
+    assert f"{sign.name} was received: checkpoint of step " in err_text
+    assert err_text.endswith("Interrupted. Rerun the same command to resume.\n")
     assert not (out / "metrics.json").exists()
     if sign == signal.SIGTERM:
         return  # what continues is the same; once is enough

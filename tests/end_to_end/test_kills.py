@@ -6,6 +6,7 @@ import random
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.end_to_end.disturbed import SPACE
 from tests.end_to_end.forking_cli import ForkingCli
 from tests.end_to_end.kills import KilledStudy
 
@@ -17,10 +18,7 @@ pytestmark = pytest.mark.slow
 STUDY = {
     "name": "killed",
     "recipe": {"epochs": 6, "schedule": "constant"},
-    "search_space": {
-        "weight_decay": {"type": "float", "low": 1e-6, "high": 1e-1, "scale": "log"},
-        "resolution": {"type": "choice", "values": [32, 64]},
-    },
+    "search_space": SPACE,
     "trials": 16,
     "keep": "all",
 }

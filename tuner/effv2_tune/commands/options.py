@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 
 class _Count(click.IntRange):
@@ -23,6 +23,17 @@ COUNT = _Count(min=1)
 POSITIVE = _Positive(min=0, min_open=True)
 
 
+study_folder = click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder of the study.  [default: runs/NAME]"
+)
+storage = click.option(
+    "--storage",
+    metavar="URL",
+    envvar="EFFV2_TUNE_RUN_STORAGE",
+    show_envvar=True,
+    help="Database for several machines; SQLite in the folder if left out. Its password can be in "
+    "~/.pgpass or PGPASSWORD instead.",
+)
 session_hours = click.option(
     "--session-hours",
     type=POSITIVE,

@@ -6,6 +6,7 @@ import errno
 import os
 import shlex
 from pathlib import Path
+from typing import Any
 
 from effv2_tune.errors import EXIT_FAILED, EXIT_WRONG_INPUT, TuneError
 from effv2_tune.files.file_systems import unsafe_for_locks
@@ -47,6 +48,16 @@ def shown(place: str | Path) -> str:
     from effv2_tune.search.storage.urls import without_password
 
     return without_password(str(place))
+
+
+def command_line(*words: str, **options: Any) -> str:
+    """A command with its options, to be typed in the working directory; None leaves one out."""
+    line = ["effv2-tune", *words]
+    for name, value in options.items():
+        if value is not None:
+            text = f"{value:g}" if isinstance(value, float) else str(value)
+            line += [f"--{name.replace('_', '-')}", text]
+    return shlex.join(line)
 
 
 def as_arguments(place: str | Path, name: str | None) -> str:

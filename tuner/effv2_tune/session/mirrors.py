@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from effv2_tune.errors import TuneError
 from effv2_tune.host import install_command
+from effv2_tune.study.training_run import RECIPE_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,7 +78,7 @@ def mirrored_training(uri: str | None, out: Path, *, run: TrainingRun) -> Iterat
     if uri is None:
         yield None
         return
-    from effv2_tune.search.mirror.contents import RECIPE, TrainingContents
+    from effv2_tune.search.mirror.contents import TrainingContents
     from effv2_tune.search.mirror.copying import Mirror, StudyIdentity
     from effv2_tune.search.mirror.restoration import restore_training
 
@@ -87,7 +88,7 @@ def mirrored_training(uri: str | None, out: Path, *, run: TrainingRun) -> Iterat
     # The same file again is the same training.
     identity = hashlib.sha256(recipe.encode()).hexdigest()
     restored = None
-    if not (out / RECIPE).exists():
+    if not (out / RECIPE_FILE).exists():
         restored = restore_training(folder, out, name=run.name, identity=identity)
     study = StudyIdentity(identity, run.name, recipe, is_whole=True)
     mirror = Mirror(folder, out, study=study, contents=TrainingContents(out))

@@ -277,7 +277,7 @@ class TrainingProgress:
         """Print the events of the mirror."""
         for event in events:
             for line in _mirror_lines(event):
-                self._console.print(printable(line), markup=False, soft_wrap=True)
+                self.note(line)
 
 
 class _Bars:

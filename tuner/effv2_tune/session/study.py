@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import html
-import shlex
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from effv2_tune.errors import TuneError
 from effv2_tune.interruption import StopRequest
 from effv2_tune.report.quantities import pluralized
-from effv2_tune.session.location import RUNS, as_arguments, make_folder, shown
+from effv2_tune.session.location import RUNS, as_arguments, command_line, make_folder, shown
 from effv2_tune.session.mirrors import check_mirrors
 from effv2_tune.session.picking import pick_trial, to_training_run
 from effv2_tune.session.preflight import (
@@ -136,8 +135,9 @@ class Study:
             mirror=mirror,
             resume_from=resume_from,
         )
-        session.command = _command(
-            study,
+        session.command = command_line(
+            "run",
+            str(study),
             out=out,
             storage=None if storage is None else shown(storage),
             **overrides,
@@ -374,13 +374,3 @@ class Study:
     def __repr__(self) -> str:
         """Name and folder."""
         return f"Study({self.plan.name!r}, out={str(self.out)!r})"
-
-
-def _command(study: str | Path, **options: Any) -> str:
-    """The command line that runs a study with these options, from the working directory."""
-    words = ["effv2-tune", "run", str(study)]
-    for name, value in options.items():
-        if value is not None:
-            text = f"{value:g}" if isinstance(value, float) else str(value)
-            words += [f"--{name.replace('_', '-')}", text]
-    return shlex.join(words)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import shlex
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -12,10 +11,16 @@ from typing import TYPE_CHECKING, Any
 from effv2_tune.errors import TuneError
 from effv2_tune.host import choose_hardware, probe_host, probe_packages
 from effv2_tune.interruption import StopRequest, StudyInterrupt, signals_stop
-from effv2_tune.session.location import RUNS, check_folder, make_folder, shown
+from effv2_tune.session.location import RUNS, check_folder, command_line, make_folder, shown
 from effv2_tune.session.mirrors import mirrored_training
 from effv2_tune.session.preflight import check_training
-from effv2_tune.study.training_run import load_training_run
+from effv2_tune.study.training_run import (
+    HISTORY_FILE,
+    METRICS_FILE,
+    MODEL_FILE,
+    RECIPE_FILE,
+    load_training_run,
+)
 from effv2_tune.training.scores import standard_error
 
 if TYPE_CHECKING:
@@ -29,12 +34,8 @@ if TYPE_CHECKING:
     from effv2_tune.study.training_run import TrainingRun
 
 _TWO_SIDED = 2.0
-#: The file in which a training run keeps its recipe.
-_RECIPE = "recipe.json"
-#: The file that a finished training run writes last.
-_METRICS = "metrics.json"
 #: Files of training runs and studies, which must not share a folder.
-_OUTPUTS = ("checkpoints", "history.csv", _METRICS, "model.keras", "study.db")
+_OUTPUTS = ("checkpoints", HISTORY_FILE, METRICS_FILE, MODEL_FILE, "study.db")
 
 
 class TrainingSession:
@@ -88,12 +89,13 @@ class TrainingSession:
         session = cls(
             loaded.run, base=loaded.base, out=out, session_hours=session_hours, mirror=mirror
         )
-        options = [] if out is None else ["--out", str(out)]
-        if session_hours is not None:
-            options += ["--session-hours", f"{session_hours:g}"]
-        if mirror is not None:
-            options += ["--mirror", shown(mirror)]
-        session.command = shlex.join(["effv2-tune", "train", str(file), *options])
+        session.command = command_line(
+            "train",
+            str(file),
+            out=out,
+            session_hours=session_hours,
+            mirror=None if mirror is None else shown(mirror),
+        )
         return session
 
     def run(self, *, stop: StopRequest | None = None) -> dict[str, Any] | None:
@@ -119,7 +121,7 @@ class TrainingSession:
         from effv2_tune.session.downloads import download, missing_files
         from effv2_tune.session.progress import TrainingProgress, show_downloads
 
-        if not (self.out / _METRICS).exists():
+        if not (self.out / METRICS_FILE).exists():
             missing = missing_files(run.data, [run.recipe], base=self._base)
             show_downloads(download(missing))
         _set_backend(hardware)
@@ -199,7 +201,9 @@ class TrainingSession:
 
 def _refuse_other_outputs(out: Path) -> None:
     """Refuse a folder with other results; training itself compares the recipe of a run."""
-    found = [] if (out / _RECIPE).exists() else [name for name in _OUTPUTS if (out / name).exists()]
+    found = (
+        [] if (out / RECIPE_FILE).exists() else [name for name in _OUTPUTS if (out / name).exists()]
+    )
     if found:
         what = "a study" if "study.db" in found else f"{', '.join(found)} of something else"
         raise TuneError(

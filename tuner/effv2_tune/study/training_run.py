@@ -18,6 +18,11 @@ from effv2_tune.study.yaml_file import YamlFile, dump_yaml, read_yaml
 if TYPE_CHECKING:
     from pathlib import Path
 
+#: Files of a final training: what is trained, its learning curve, its model, and what it came to,
+#: which is written last.
+RECIPE_FILE, HISTORY_FILE, MODEL_FILE = "recipe.json", "history.csv", "model.keras"
+METRICS_FILE = "metrics.json"
+
 
 class Provenance(Value):
     """Where a training run's recipe was found.

@@ -17,6 +17,7 @@ from effv2_tune.files.atomic import replacing, write_text
 from effv2_tune.host import choose_hardware, probe_host, probe_packages
 from effv2_tune.network import stock_model
 from effv2_tune.study.steps import planned_steps
+from effv2_tune.study.training_run import HISTORY_FILE, METRICS_FILE, MODEL_FILE, RECIPE_FILE
 from effv2_tune.study.trial import Scores
 from effv2_tune.training.attempt import never_stop
 from effv2_tune.training.devices import open_device
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from effv2_tune.training.scores import Counts
     from effv2_tune.workers.messages import Compiled, EpochEnded, Finished
 
-_METRICS, _HISTORY, _MODEL, _RECIPE = "metrics.json", "history.csv", "model.keras", "recipe.json"
 #: Characters of a digest in messages.
 _SHOWN = 12
 
@@ -54,7 +54,7 @@ class TrainResult:
     @property
     def model_path(self) -> Path:
         """The Keras model: stock layers, uint8 images in, probabilities out."""
-        return self.out / _MODEL
+        return self.out / MODEL_FILE
 
 
 def train(
@@ -99,7 +99,7 @@ def train(
         return previous
     trainer = _open_trainer(recipe, base=Path(base), hardware=hardware, data_digest=data_digest)
     out.mkdir(parents=True, exist_ok=True)
-    write_text(out / _RECIPE, recipe.model_dump_json(indent=2) + "\n")
+    write_text(out / RECIPE_FILE, recipe.model_dump_json(indent=2) + "\n")
     request = Train(
         trial=0, recipe=recipe, rungs=(), step_seconds=None, checkpoint=out / "checkpoints"
     )
@@ -120,10 +120,10 @@ def train(
     if notes:
         notify(Noted(notes=notes))
     metrics = _metrics(finished, counts, trainer, recipe)
-    _save_model(trainer, recipe, out / _MODEL)
-    _write_history(finished, out / _HISTORY)
+    _save_model(trainer, recipe, out / MODEL_FILE)
+    _write_history(finished, out / HISTORY_FILE)
     # Last: metrics mark a finished run.
-    write_text(out / _METRICS, json.dumps(metrics, indent=2) + "\n")
+    write_text(out / METRICS_FILE, json.dumps(metrics, indent=2) + "\n")
     return TrainResult(out, scores_of(counts), metrics)
 
 
@@ -133,7 +133,7 @@ def _previous_result(recipe: Recipe, out: Path) -> TrainResult | None:
     Raises:
         TuneError: ``out`` belongs to a run of another recipe.
     """
-    written = out / _RECIPE
+    written = out / RECIPE_FILE
     if not written.exists():
         return None
     if written.read_text(encoding="utf-8") != recipe.model_dump_json(indent=2) + "\n":
@@ -141,9 +141,9 @@ def _previous_result(recipe: Recipe, out: Path) -> TrainResult | None:
             f"The folder {out} holds a training run of another recipe.",
             hint="Choose another folder with --out, or remove this one.",
         )
-    if not (out / _METRICS).exists():
+    if not (out / METRICS_FILE).exists():
         return None
-    metrics = json.loads((out / _METRICS).read_text(encoding="utf-8"))
+    metrics = json.loads((out / METRICS_FILE).read_text(encoding="utf-8"))
     return TrainResult(out, Scores.model_validate(metrics["test"]), metrics)
 
 

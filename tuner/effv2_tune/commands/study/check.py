@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shlex
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from effv2_tune.commands.options import storage, study_folder
 from effv2_tune.errors import EXIT_DONE, MistakesError, TuneError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @click.command(
     epilog="\b\nExamples:\n  effv2-tune check study.yaml\n  effv2-tune check quickstart --json"
 )
 @click.argument("study")
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="Folder of the study.  [default: runs/NAME]"
-)
-@click.option(
-    "--storage",
-    metavar="URL",
-    envvar="EFFV2_TUNE_RUN_STORAGE",
-    show_envvar=True,
-    help="Database for several machines; SQLite in the folder if left out.",
-)
+@study_folder
+@storage
 @click.option(
     "--json",
     "as_json",
@@ -67,17 +61,8 @@ def command(study: str, *, out: Path | None, storage: str | None, as_json: bool)
         click.echo(f"Error: {error}", err=True)
     if not as_json:
         verdict = "not start" if startup is None else f"start: {startup.summary}"
-        click.echo(f"{_run_command(study, out, storage)!r} would {verdict}.")
+        click.echo(f"{loaded.command!r} would {verdict}.")
     return EXIT_DONE if error is None else error.exit_code
-
-
-def _run_command(study: str, out: Path | None, storage: str | None) -> str:
-    from effv2_tune.session.location import shown
-
-    words = ["effv2-tune", "run", study]
-    words += [] if out is None else ["--out", str(out)]
-    words += [] if storage is None else ["--storage", shown(storage)]
-    return shlex.join(words)
 
 
 def _refusal(error: TuneError | None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from effv2_tune.commands.options import COUNT, POSITIVE, session_hours
+from effv2_tune.commands.options import COUNT, POSITIVE, session_hours, storage, study_folder
 from effv2_tune.errors import EXIT_DONE, EXIT_FAILED
 from effv2_tune.interruption import StudyInterrupt, exits_after_signals, exits_at
 
@@ -27,16 +27,8 @@ if TYPE_CHECKING:
     "  effv2-tune run study.yaml --dry-run"
 )
 @click.argument("study")
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="Folder of the study.  [default: runs/NAME]"
-)
-@click.option(
-    "--storage",
-    metavar="URL",
-    show_envvar=True,
-    help="Database for several machines; SQLite in the folder if left out. Its password can be in "
-    "~/.pgpass or PGPASSWORD instead.",
-)
+@study_folder
+@storage
 @click.option("--workers", type=COUNT, metavar="N", help="Worker processes on this machine.")
 @click.option("--trials", type=COUNT, metavar="N", help="Trials in all, including earlier runs.")
 @click.option(

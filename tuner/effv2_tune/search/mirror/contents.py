@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING, Protocol
 from effv2_tune.files.cached_features import FEATURE_PATH
 from effv2_tune.files.checkpoint import checkpoints_in
 from effv2_tune.search.storage.backup import DATABASE, copy_database, count_ended
+from effv2_tune.study.training_run import HISTORY_FILE, METRICS_FILE, MODEL_FILE, RECIPE_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
 
 EVENTS = "events.jsonl"
 CHECKPOINTS = "checkpoints"
-RECIPE, METRICS = "recipe.json", "metrics.json"
-_OUTPUTS = (RECIPE, "history.csv", "model.keras", METRICS)
+_OUTPUTS = (RECIPE_FILE, HISTORY_FILE, MODEL_FILE, METRICS_FILE)
 #: Of a study's folder.
 STUDY_PATH = re.compile(
     rf"{re.escape(DATABASE)}|{re.escape(EVENTS)}"
@@ -113,13 +113,13 @@ class TrainingContents:
 
     def ended(self) -> int:
         """See :class:`Contents`; metrics mark a finished training."""
-        return int((self._out / METRICS).is_file())
+        return int((self._out / METRICS_FILE).is_file())
 
     def put(self, put: Put) -> tuple[dict[str, Content], int]:
         """See :class:`Contents`."""
         ended = self.ended()
         files = _put_newest(self._out / CHECKPOINTS, self._out, put)
-        for name in _OUTPUTS if ended else (RECIPE,):
+        for name in _OUTPUTS if ended else (RECIPE_FILE,):
             with contextlib.suppress(FileNotFoundError), (self._out / name).open("rb") as file:
                 files[name] = put(name, file)
         return files, ended

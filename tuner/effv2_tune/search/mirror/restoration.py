@@ -30,11 +30,11 @@ from effv2_tune.search.events import StudyRestored
 from effv2_tune.search.mirror.contents import (
     CHECKPOINTS,
     EVENTS,
-    RECIPE,
     STUDY_PATH,
     is_mirrored,
 )
 from effv2_tune.search.storage.backup import DATABASE, count_ended, free_leases
+from effv2_tune.study.training_run import RECIPE_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -196,11 +196,11 @@ def restore_training(
         for version in newest_versions(folder, is_path=is_mirrored):
             _refuse_another(folder, version, name=name, identity=identity)
             with suppress(DamagedVersionError, KeyError):
-                for path in version.files.keys() - {RECIPE}:
+                for path in version.files.keys() - {RECIPE_FILE}:
                     download(folder, version, path, out / path)
                 write_checked(out / STATE, {"restored": [version.writer, version.sequence]})
                 # Last: with it, the folder has the training.
-                download(folder, version, RECIPE, out / RECIPE)
+                download(folder, version, RECIPE_FILE, out / RECIPE_FILE)
                 return _restored(folder, version)
         _refuse_damaged(folder)
     except RemoteError as error:

@@ -1,5 +1,23 @@
-"""Decides over (quality, seconds): dominance, front, hypervolume, knee, halving, rungs."""
+"""Decides over (quality, seconds): dominance, front, hypervolume, halving, rungs, certainty."""
 
+from effv2_tune.pareto.certainty import (
+    draw_outcomes,
+    draw_seconds,
+    front_probabilities,
+    order_is_certain,
+    pick_probabilities,
+)
+from effv2_tune.pareto.estimates import (
+    COMMON_SHARE,
+    SEED_SHARE,
+    Candidate,
+    Estimate,
+    Posterior,
+    SeedVariance,
+    estimates,
+    mean_variance,
+    seed_variance,
+)
 from effv2_tune.pareto.extrapolation import expected_outcome
 from effv2_tune.pareto.front import dominates, front_of, pareto_front
 from effv2_tune.pareto.halving import HalvingDecision, decide, optimistic_gain
@@ -12,25 +30,39 @@ from effv2_tune.pareto.rungs import cycle_epochs, place_rungs
 
 __all__ = [
     "ACCURACY",
+    "COMMON_SHARE",
+    "SEED_SHARE",
+    "Candidate",
+    "Estimate",
     "HalvingDecision",
     "Objective",
+    "Posterior",
     "QualityDirection",
+    "SeedVariance",
     "cycle_epochs",
     "decide",
     "dominates",
+    "draw_outcomes",
+    "draw_seconds",
+    "estimates",
     "expected_outcome",
     "fastest",
     "front_of",
+    "front_probabilities",
     "hypervolume",
     "knee",
+    "mean_variance",
     "most_accurate",
     "nondominated_ranks",
     "optimistic_gain",
+    "order_is_certain",
     "pareto_front",
+    "pick_probabilities",
     "place_rungs",
     "project_seconds",
     "rank_order",
     "reference_point",
+    "seed_variance",
     "standard_reference",
     "training_seconds",
     "within",

@@ -178,6 +178,7 @@ class Trial(Value):
         memory_kills: Those that the kernel killed as the host memory ran out.
         death_step: Step of the newest checkpoint that any of these workers wrote.
         retry_of: The failed trial of the same config that it retries.
+        replicate_of: The trial whose config it trains again with another seed.
         reason: A message for every state except ``running`` and ``complete``.
         started: When it was sampled, UTC.
         ended: When it ended, UTC.
@@ -202,6 +203,7 @@ class Trial(Value):
     memory_kills: int = 0
     death_step: int = 0
     retry_of: int | None = None
+    replicate_of: int | None = None
     reason: str = ""
     started: datetime | None = None
     ended: datetime | None = None

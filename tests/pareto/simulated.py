@@ -1,0 +1,78 @@
+"""Simulated studies with known true qualities, for the tests of estimates and probabilities."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from effv2_tune.pareto import COMMON_SHARE, SEED_SHARE, Candidate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+IMAGES = 400
+
+
+@dataclass(frozen=True)
+class SimulatedStudy:
+    """The candidates of a study, and what is true of them."""
+
+    candidates: list[Candidate]
+    qualities: np.ndarray
+    seconds: np.ndarray
+
+    def raw(self) -> np.ndarray:
+        return np.array([candidate.mean for candidate in self.candidates])
+
+
+def candidate(
+    *qualities: float, error: float = 0.01, seconds: float = 1.0, spread: float = 1.0
+) -> Candidate:
+    """A candidate whose 90 % interval of seconds reaches from 1 / spread to spread times them."""
+    return Candidate(qualities, error, seconds, seconds / spread, seconds * spread)
+
+
+def binomial_error(quality: float, images: int = IMAGES) -> float:
+    """With the correction of Agresti and Coull."""
+    corrected = (quality * images + 2) / (images + 4)
+    return math.sqrt(corrected * (1 - corrected) / (images + 4))
+
+
+def simulated_studies(
+    studies: int, *, replicates: int = 1, seed_ratio: float = 1.0, configs: int = 30
+) -> Iterator[SimulatedStudy]:
+    """Studies whose configs are skewed: most within a standard error of the best, some far worse.
+
+    Args:
+        studies: How many.
+        replicates: Trainings of each config.
+        seed_ratio: Variance between seeds, in units of the binomial expectation.
+        configs: In a study.
+    """
+    rng = np.random.default_rng(7)
+    for _ in range(studies):
+        scale = np.where(rng.random(configs) < 0.7, 0.008, 0.1)
+        true = np.clip(0.95 - rng.exponential(scale), 0.2, 1.0)
+        variance = true * (1 - true) / IMAGES
+        images = math.sqrt(COMMON_SHARE) * rng.standard_normal()
+        images = images + math.sqrt(1 - SEED_SHARE - COMMON_SHARE) * rng.standard_normal(configs)
+        seeds = rng.standard_normal((replicates, configs)) * math.sqrt(SEED_SHARE * seed_ratio)
+        measured = np.clip(true + np.sqrt(variance) * (images + seeds), 0, 1)
+        seconds = rng.uniform(10, 100, configs)
+        reported = seconds * np.exp(0.03 * rng.standard_normal(configs))
+        yield SimulatedStudy(
+            [
+                candidate(
+                    *map(float, measured[:, k]),
+                    error=binomial_error(float(measured[:, k].mean())),
+                    seconds=float(reported[k]),
+                    spread=math.exp(0.03 * 1.645),
+                )
+                for k in range(configs)
+            ],
+            true,
+            seconds,
+        )

@@ -1,0 +1,114 @@
+"""Probabilities of front and picks: by hand, by simulation, then their laws."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.pareto.simulated import candidate, simulated_studies
+from tests.pareto.strategies import LOSS, point
+
+from effv2_tune.pareto import (
+    Candidate,
+    fastest,
+    front_probabilities,
+    knee,
+    most_accurate,
+    order_is_certain,
+    pareto_front,
+    pick_probabilities,
+)
+
+
+def test_a_clear_front_is_certain() -> None:
+    fast, accurate, beaten = (
+        candidate(0.80, seconds=10),
+        candidate(0.95, seconds=30),
+        candidate(0.70, seconds=20),
+    )
+
+    assert front_probabilities([fast, accurate, beaten]) == [1.0, 1.0, 0.0]
+    assert front_probabilities([fast, accurate, beaten], LOSS)[2] == 1.0
+
+
+def test_two_points_that_cannot_be_told_apart_are_equally_likely_the_best() -> None:
+    front = [candidate(0.90, seconds=10), candidate(0.90, seconds=20)]
+
+    assert front_probabilities(front) == pytest.approx([1.0, 0.5], abs=0.03)
+    assert pick_probabilities(front)["most-accurate"] == pytest.approx([0.5, 0.5], abs=0.03)
+    assert pick_probabilities(front)["fastest"] == [1.0, 0.0]
+
+
+def test_nothing_has_no_probability() -> None:
+    assert front_probabilities([]) == []
+    assert pick_probabilities([]) == {"fastest": [], "knee": [], "most-accurate": []}
+    assert order_is_certain([])
+
+
+def test_times_whose_intervals_overlap_have_no_certain_order() -> None:
+    def front(spread: float, group: str = "") -> list[Candidate]:
+        return [
+            Candidate((quality,), 0.01, time, time / spread, time * spread, group)
+            for quality, time in ((0.7, 10.0), (0.9, 11.0))
+        ]
+
+    assert order_is_certain(front(1.02))
+    assert not order_is_certain(front(1.2))
+    # Steps of one bucket: whatever one step takes, more of them take longer.
+    assert order_is_certain(front(1.2, group="b0 at 64 px"))
+
+
+def test_the_order_of_times_off_the_front_does_not_matter() -> None:
+    beaten = candidate(0.5, seconds=10.1, spread=1.2)
+
+    assert order_is_certain([candidate(0.9, seconds=10), beaten])
+
+
+def test_the_same_candidates_have_the_same_probabilities() -> None:
+    (study,) = simulated_studies(1)
+
+    assert front_probabilities(study.candidates) == front_probabilities(study.candidates)
+
+
+def test_probabilities_are_calibrated() -> None:
+    predicted: list[float] = []
+    happened: list[bool] = []
+    picked: list[float] = []
+    right: list[bool] = []
+    for study in simulated_studies(80):
+        true = [point(q, s) for q, s in zip(study.qualities, study.seconds, strict=True)]
+        predicted += front_probabilities(study.candidates, draws=500)
+        happened += pareto_front(true)
+        chances = pick_probabilities(study.candidates, draws=500)["most-accurate"]
+        picked.append(max(chances))
+        right.append(chances.index(max(chances)) == most_accurate(true))
+
+    for low, high in ((0.02, 0.2), (0.2, 0.5), (0.5, 0.8), (0.8, 1.01)):
+        inside = [low <= chance < high for chance in predicted]
+        assert np.mean(np.array(happened)[inside]) == pytest.approx(
+            np.mean(np.array(predicted)[inside]), abs=0.08
+        )
+    assert np.mean(right) == pytest.approx(np.mean(picked), abs=0.1)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 99), st.integers(1, 50)),
+        min_size=1,
+        max_size=8,
+        unique_by=(lambda pair: pair[0], lambda pair: pair[1]),
+    )
+)
+def test_the_picks_of_exact_measurements_are_certain(pairs: list[tuple[int, int]]) -> None:
+    measured = [point(quality / 100, float(seconds)) for quality, seconds in pairs]
+    exact = [candidate(m.quality, error=0.0, seconds=m.train_seconds) for m in measured]
+
+    chances = pick_probabilities(exact, draws=50)
+
+    for name, pick in (("fastest", fastest), ("knee", knee), ("most-accurate", most_accurate)):
+        position = pick(measured)
+        assert position is not None
+        assert chances[name][position] == 1.0
+    assert [p == 1.0 for p in front_probabilities(exact, draws=50)] == pareto_front(measured)

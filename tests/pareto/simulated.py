@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from effv2_tune.pareto import COMMON_SHARE, SEED_SHARE, Candidate
+from effv2_tune.pareto import COMMON_SHARE, SEED_SHARE, Candidate, binomial_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,12 +33,6 @@ def candidate(
 ) -> Candidate:
     """A candidate whose 90 % interval of seconds reaches from 1 / spread to spread times them."""
     return Candidate(qualities, error, seconds, seconds / spread, seconds * spread)
-
-
-def binomial_error(quality: float, images: int = IMAGES) -> float:
-    """With the correction of Agresti and Coull."""
-    corrected = (quality * images + 2) / (images + 4)
-    return math.sqrt(corrected * (1 - corrected) / (images + 4))
 
 
 def simulated_studies(
@@ -67,7 +61,7 @@ def simulated_studies(
             [
                 candidate(
                     *map(float, measured[:, k]),
-                    error=binomial_error(float(measured[:, k].mean())),
+                    error=binomial_error(float(measured[:, k].mean()), IMAGES),
                     seconds=float(reported[k]),
                     spread=math.exp(0.03 * 1.645),
                 )

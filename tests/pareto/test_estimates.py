@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.pareto.simulated import binomial_error, candidate, simulated_studies
+from tests.pareto.simulated import candidate, simulated_studies
 from tests.pareto.strategies import LOSS
 
-from effv2_tune.pareto import SEED_SHARE, estimates, mean_variance, seed_variance
+from effv2_tune.pareto import SEED_SHARE, binomial_error, estimates, mean_variance, seed_variance
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,7 +53,7 @@ def test_a_config_far_from_all_others_is_not_drawn_towards_them() -> None:
 
 
 def test_a_perfect_accuracy_is_not_certain() -> None:
-    (estimate,) = estimates([candidate(1.0, error=binomial_error(1.0))])
+    (estimate,) = estimates([candidate(1.0, error=binomial_error(1.0, 400))])
 
     assert estimate.quality < 1
     assert estimate.low < 0.997

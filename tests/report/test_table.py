@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from effv2_tune.report.analysis import analyse
-from effv2_tune.report.table import front_rows, front_table, front_text, to_frame, trial_rows
+from effv2_tune.report.table import (
+    POSSIBLE_REMARK,
+    fits,
+    front_rows,
+    front_table,
+    front_text,
+    narrow_front_text,
+    to_frame,
+    trial_rows,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,3 +105,51 @@ def test_markup_in_a_config_is_shown_as_it_is(
     console.print(front_table(analysis, analysis.devices[0]))
 
     assert "[red]<b>.h5" in console.file.getvalue()
+
+
+def test_rows_have_the_standard_error_the_estimate_and_the_probability_of_the_front(
+    study_maker: Callable[..., ReportInput],
+) -> None:
+    analysis = analyse(study_maker(40, validation=500))
+
+    rows = trial_rows(analysis.study.trials, analysis.front, analysis.expected)
+
+    row = rows[0]
+    assert 0 < row["expected_low"] < row["expected_quality"] < row["expected_high"] <= 1
+    assert 0 < row["expected_standard_error"] < 1.1 * row["standard_error"]
+    assert (row["on_front_probability"], row["trainings"]) == (1.0, 1)
+    unmeasured = next(row for row in rows if row["state"] != "complete")
+    assert unmeasured["expected_quality"] is unmeasured["on_front_probability"] is None
+
+
+def test_trials_that_cannot_be_told_from_the_front_follow_it(
+    study_maker: Callable[..., ReportInput],
+) -> None:
+    analysis = analyse(study_maker(40, validation=500))
+    (device,) = analysis.devices
+
+    rows = front_rows(analysis, device)
+
+    numbers = [int(row["trial"]) for row in rows]
+    assert numbers == [trial.number for trial in (*device.front, *device.possible)]
+    marked = [int(row["trial"]) for row in rows if row["remark"] == POSSIBLE_REMARK]
+    assert set(marked) == analysis.possible != set()
+    assert rows[0]["expected"].count(" \N{PLUS-MINUS SIGN} ") == 1
+    assert rows[0]["on front"] == "100 %"
+
+
+def test_a_narrow_terminal_shows_every_number_whole_within_80_characters(
+    study_maker: Callable[..., ReportInput],
+) -> None:
+    analysis = analyse(study_maker(40, validation=500))
+    (device,) = analysis.devices
+
+    text = narrow_front_text(analysis, device, 80)
+
+    assert max(map(len, text.splitlines())) <= 80
+    for row in front_rows(analysis, device):
+        for header, cell in row.items():
+            assert cell in text, header
+    table = front_table(analysis, device)
+    assert not fits(table, Console(width=80))
+    assert fits(table, Console(width=300))

@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from effv2_tune.report.analysis import analyse
-from effv2_tune.report.text import front_sentence, search_sentence, state_sentence
+from effv2_tune.report.text import (
+    certainty_sentences,
+    front_sentence,
+    search_sentence,
+    state_sentence,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,3 +36,14 @@ def test_a_study_without_trials_has_a_sentence_too(study_maker: Callable[..., Re
 
     assert search_sentence(analysis) == "Nothing has been tried yet."
     assert analysis.devices == ()
+
+
+def test_the_sentences_say_how_sure_the_front_is(study_maker: Callable[..., ReportInput]) -> None:
+    analysis = analyse(study_maker(40, validation=500))
+    (device,) = analysis.devices
+
+    columns, possible = certainty_sentences(device)
+
+    assert columns.startswith("The front is that of the measured values.")
+    assert all(str(trial.number) in possible for trial in device.possible)
+    assert certainty_sentences(analyse(study_maker(40)).devices[0]) == []

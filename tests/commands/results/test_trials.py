@@ -34,6 +34,7 @@ def test_the_table_of_trials_has_one_line_each(tune: Tune, study: Path) -> None:
 
     assert len(lines) == 2 + 4
     assert lines[0].split() == [
-        *("on_front", "state", "quality", "train_seconds", "epochs_trained", "bucket"),
+        *("on_front", "state", "quality", "standard_error", "expected_quality"),
+        *("on_front_probability", "train_seconds", "epochs_trained", "bucket"),
         *("weight_decay", "resolution"),
     ]

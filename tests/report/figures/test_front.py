@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from effv2_tune.pareto import ACCURACY
 from effv2_tune.report import figures
-from effv2_tune.report.analysis import analyse, quality_of
+from effv2_tune.report.analysis import analyse
 from effv2_tune.report.figures.front import quality_bounds
 
 if TYPE_CHECKING:
@@ -33,4 +33,20 @@ def test_near_the_front_holds_the_whole_front(study_maker: Callable[..., ReportI
     bounds = quality_bounds(device, ACCURACY)
 
     assert bounds is not None
-    assert all(bounds[0] < quality_of(trial) < bounds[1] for trial in device.front)
+    assert all(bounds[0] < device.qualities[trial.number] < bounds[1] for trial in device.front)
+
+
+def test_the_front_and_what_cannot_be_told_from_it_have_intervals(
+    study_maker: Callable[..., ReportInput],
+) -> None:
+    analysis = analyse(study_maker(40, validation=500))
+    (device,) = analysis.devices
+
+    figure = figures.front_figure(analysis, device)
+
+    (lines,) = [trace for trace in figure.data if trace.name.startswith("90 % interval")]
+    shown = (*device.front, *device.possible)
+    assert list(lines.y[::3]) == [device.expected[t.number].estimate.low for t in shown]
+    assert list(lines.y[1::3]) == [device.expected[t.number].estimate.high for t in shown]
+    bounds = quality_bounds(device, ACCURACY)
+    assert bounds is None or bounds[0] < min(lines.y[::3])

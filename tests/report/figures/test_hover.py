@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from effv2_tune.report import figures
 from effv2_tune.report.analysis import analyse
+from effv2_tune.report.figures.hover import hover_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,3 +26,14 @@ def test_a_point_shows_its_whole_config_and_every_time(
     (text,) = next(trace.text for trace in figure.data if trace.name.startswith(("b", "t")))
     for words in ("Trial 5", "maximal learning rate", "weight decay", "compilation", "wall", "ms"):
         assert words in text
+
+
+def test_a_point_shows_what_to_expect(study_maker: Callable[..., ReportInput]) -> None:
+    analysis = analyse(study_maker(40, validation=500))
+    (device,) = analysis.devices
+    trial = device.front[0]
+
+    text = hover_text(trial, "accuracy", device.expected[trial.number])
+
+    assert f"expected {device.expected[trial.number].estimate.quality:.4f}" in text
+    assert "on the front with probability 100 %" in text

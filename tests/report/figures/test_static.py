@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from effv2_tune.report.analysis import analyse, quality_of, seconds_of
+from effv2_tune.report.analysis import analyse, seconds_of
 from effv2_tune.report.figures.palette import SYMBOLS, variant_colour
 from effv2_tune.report.figures.static import MARKERS, legend_handles, static_front, static_style
 from effv2_tune.report.input import ReportInput
@@ -77,7 +77,7 @@ def test_the_front_is_a_step_line_over_its_trials(study_maker: Callable[..., Rep
 
     assert line.get_drawstyle() == "steps-post"
     assert list(line.get_xdata()) == [seconds_of(trial) for trial in device.front]
-    assert list(line.get_ydata()) == [quality_of(trial) for trial in device.front]
+    assert list(line.get_ydata()) == [device.qualities[trial.number] for trial in device.front]
 
 
 def test_dominated_trials_are_muted_and_all_have_the_colour_of_their_variant(
@@ -120,3 +120,16 @@ def test_every_symbol_has_a_marker_and_the_legend_names_front_colours_and_symbol
     assert labels[:5] == ["Pareto front", "b0", "b1", "b2", "b3"]
     assert labels[-1] == "stopped early"
     assert "64 px" in labels
+
+
+def test_intervals_are_drawn_and_in_the_legend(study_maker: Callable[..., ReportInput]) -> None:
+    study = study_maker(40, validation=500)
+    (device,) = analyse(study).devices
+    shown = (*device.front, *device.possible)
+
+    ends = [list(line.get_ydata()) for line in axes_of(study).lines if len(line.get_ydata()) == 2]
+
+    estimates = [device.expected[trial.number].estimate for trial in shown]
+    assert all([estimate.low, estimate.high] in ends for estimate in estimates)
+    labels = [handle.get_label() for handle in legend_handles(device, crosses=False)]
+    assert labels[-1] == "90 % interval"

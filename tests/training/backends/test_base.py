@@ -310,6 +310,7 @@ print(json.dumps({
     "support": [counts.support.tolist(), np.bincount(labels, minlength=10).tolist()],
     "correct": [counts.correct.tolist(), right.tolist()],
     "loss": [counts.loss_sum, float(losses.sum())],
+    "squares": [counts.loss_squares, float((losses**2).sum())],
 }))
 """
 
@@ -325,6 +326,7 @@ def test_eight_devices_count_each_of_5003_images_once_in_batches_of_128(
     assert result["support"][0] == result["support"][1]
     assert result["correct"][0] == result["correct"][1]
     assert result["loss"][0] == pytest.approx(result["loss"][1], rel=1e-5)
+    assert result["squares"][0] == pytest.approx(result["squares"][1], rel=1e-5)
 
 
 @pytest.mark.slow

@@ -122,6 +122,17 @@ class SeedVariance:
     each: tuple[float, ...]
 
 
+def binomial_error(share: float, images: int) -> float:
+    """Standard error of a share of correctly classified images.
+
+    With two correct and two wrong images more, so that it is not 0 for a share of 1: Agresti and
+    Coull, "Approximate is better than 'exact' for interval estimation of binomial proportions"
+    (1998).
+    """
+    corrected = (share * images + 2) / (images + 4)
+    return math.sqrt(corrected * (1 - corrected) / (images + 4))
+
+
 def seed_variance(candidates: Sequence[Candidate]) -> SeedVariance:
     """Pool the variance between replicates over all configs, by empirical Bayes.
 

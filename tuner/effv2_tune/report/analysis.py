@@ -7,16 +7,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from effv2_tune.pareto import fastest, front_of, knee, most_accurate
+from effv2_tune.pareto import Objective, estimates, fastest, knee, most_accurate, pareto_front
+from effv2_tune.report.candidates import POSSIBLE, candidates_of, expectations
 from effv2_tune.report.timing_outliers import find_timing_outliers
+from effv2_tune.study.trial import Measurement
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from effv2_tune.pareto import Objective
+    from effv2_tune.pareto import Candidate
+    from effv2_tune.report.candidates import Expectation
     from effv2_tune.report.input import ReportInput
     from effv2_tune.report.timing_outliers import TimingOutliers
-    from effv2_tune.study.trial import Measurement, Trial, TrialState
+    from effv2_tune.study.trial import Trial, TrialState
 
 UNRECORDED_DEVICE = "device not recorded"
 #: The name of each state in reports.
@@ -38,8 +41,12 @@ class DeviceAnalysis:
     Attributes:
         device: The device's name, with the count where several were used together.
         trials: Every trial on it, in the order of their numbers.
-        complete: Those with a measurement.
-        front: Those of them on the Pareto front, fastest first.
+        complete: Those with a measurement, without replicates.
+        candidates: What is known of each of these; empty where no errors are known.
+        qualities: The quality of each, by its number: as measured; where there are replicates, the
+            estimates, as a mean of three cannot be compared with the luckiest of many.
+        objective: Of the study.
+        front: Those of them on the Pareto front of these qualities, fastest first.
         fastest: The trial with the shortest training time; None if none is complete.
         knee: The trial where the front bends most; likewise.
         best: The trial with the best quality; likewise.
@@ -48,6 +55,9 @@ class DeviceAnalysis:
     device: str
     trials: tuple[Trial, ...]
     complete: tuple[Trial, ...]
+    candidates: tuple[Candidate, ...]
+    qualities: Mapping[int, float]
+    objective: Objective
     front: tuple[Trial, ...]
     fastest: Trial | None
     knee: Trial | None
@@ -57,6 +67,29 @@ class DeviceAnalysis:
     def pruned(self) -> tuple[Trial, ...]:
         """Pruned trials with the result of a rung."""
         return tuple(trial for trial in self.trials if trial.state == "pruned" and trial.rungs)
+
+    @property
+    def has_replicates(self) -> bool:
+        """Whether a config was trained more than once."""
+        return any(len(candidate.qualities) > 1 for candidate in self.candidates)
+
+    @cached_property
+    def expected(self) -> Mapping[int, Expectation]:
+        """What to expect of each complete trial, by its number; empty where no errors are known."""
+        return expectations(self.complete, self.candidates, self.objective)
+
+    @cached_property
+    def possible(self) -> tuple[Trial, ...]:
+        """Complete trials that are not on the front, but cannot be told from it; fastest first."""
+        front = {trial.number for trial in self.front}
+        close = [
+            trial
+            for trial in self.complete
+            if trial.number not in front
+            and trial.number in self.expected
+            and self.expected[trial.number].on_front >= POSSIBLE
+        ]
+        return tuple(sorted(close, key=seconds_of))
 
     def remark(self, trial: Trial) -> str:
         """The places of a trial on the front: ``fastest``, ``knee, most accurate``, or none."""
@@ -87,6 +120,16 @@ class Analysis:
         return frozenset(device.knee.number for device in self.devices if device.knee is not None)
 
     @cached_property
+    def expected(self) -> Mapping[int, Expectation]:
+        """What to expect of each complete trial, by its number."""
+        return {number: its for device in self.devices for number, its in device.expected.items()}
+
+    @cached_property
+    def possible(self) -> frozenset[int]:
+        """Numbers of the trials that cannot be told from the front of their device."""
+        return frozenset(trial.number for device in self.devices for trial in device.possible)
+
+    @cached_property
     def timing_outliers(self) -> TimingOutliers:
         """Trials and hosts whose steps deviate from the benchmark."""
         return find_timing_outliers(self.study.trials)
@@ -106,17 +149,29 @@ def analyse(study: ReportInput) -> Analysis:
     for trial in study.trials:
         # A trial that failed before it recorded its device belongs to the study's only one.
         by_device.setdefault(device_of(trial) or only, []).append(trial)
-    devices = [
-        _analyse_device(device, trials, study.objective) for device, trials in by_device.items()
-    ]
+    devices = [_analyse_device(device, trials, study) for device, trials in by_device.items()]
     return Analysis(study, tuple(sorted(devices, key=lambda device: -len(device.complete))))
 
 
-def _analyse_device(device: str, trials: Sequence[Trial], objective: Objective) -> DeviceAnalysis:
-    complete = tuple(
+def _analyse_device(device: str, trials: Sequence[Trial], study: ReportInput) -> DeviceAnalysis:
+    objective = study.objective
+    measured_ones = [
         trial for trial in trials if trial.state == "complete" and trial.measurement is not None
+    ]
+    complete = tuple(trial for trial in measured_ones if trial.replicate_of is None)
+    candidates = candidates_of(
+        complete, measured_ones, quality=study.quality, validation=study.validation
     )
     measurements = measured(complete)
+    if any(len(candidate.qualities) > 1 for candidate in candidates):
+        measurements = [
+            Measurement(quality=estimate.quality, train_seconds=candidate.seconds)
+            for estimate, candidate in zip(
+                estimates(candidates, objective), candidates, strict=True
+            )
+        ]
+    marks = pareto_front(measurements, quality_direction=objective.quality_direction)
+    front = [trial for trial, on_front in zip(complete, marks, strict=True) if on_front]
 
     def chosen(position: int | None) -> Trial | None:
         return None if position is None else complete[position]
@@ -125,7 +180,12 @@ def _analyse_device(device: str, trials: Sequence[Trial], objective: Objective) 
         device=device,
         trials=tuple(trials),
         complete=complete,
-        front=tuple(front_of(complete, objective)),
+        candidates=tuple(candidates),
+        qualities={
+            trial.number: one.quality for trial, one in zip(complete, measurements, strict=True)
+        },
+        objective=objective,
+        front=tuple(sorted(front, key=lambda trial: (seconds_of(trial), trial.number))),
         fastest=chosen(fastest(measurements, objective)),
         knee=chosen(knee(measurements, objective)),
         best=chosen(most_accurate(measurements, objective)),
@@ -135,11 +195,6 @@ def _analyse_device(device: str, trials: Sequence[Trial], objective: Objective) 
 def measured(trials: Iterable[Trial]) -> list[Measurement]:
     """The measurements of complete trials."""
     return [_measurement(trial) for trial in trials]
-
-
-def quality_of(trial: Trial) -> float:
-    """The measured quality of a complete trial."""
-    return _measurement(trial).quality
 
 
 def seconds_of(trial: Trial) -> float:

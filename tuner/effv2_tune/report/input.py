@@ -17,6 +17,7 @@ class ReportInput(Value):
         name: The study's name.
         quality: The score that is traded against time, such as ``accuracy``.
         trials: Every trial in any state, ordered by number.
+        validation: Validation images; None where that is not known.
         facts: Further facts of the plan, label to text, shown in this order: the data and its
             splits, the search space, the engine, the budget, the seed.
         ended_by: Why the search stopped, as a sentence; empty while it runs.
@@ -29,6 +30,7 @@ class ReportInput(Value):
     name: str
     quality: Quality = "accuracy"
     trials: tuple[Trial, ...] = ()
+    validation: int | None = None
     facts: dict[str, str] = Field(default_factory=dict)
     ended_by: str = ""
     activity: str = ""

@@ -89,6 +89,16 @@ def label_of(name: str) -> str:
     return name.replace("_", " ")
 
 
+def with_error(value: float, standard_error: float) -> str:
+    """A value with its standard error: ``0.9306 ± 0.0151``."""
+    return f"{value:.4f} \N{PLUS-MINUS SIGN} {standard_error:.4f}"
+
+
+def percent(share: float) -> str:
+    """A share from 0 to 1 in per cent: ``93 %``."""
+    return f"{100 * share:.0f} %"
+
+
 def human_bytes(count: float) -> str:
     """A number of bytes in common units: ``12 kB``, ``29.3 MB``, ``1.2 GB``."""
     if count < _TENTH * _MEGA:

@@ -2,38 +2,49 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 from effv2_tune.report.analysis import (
     device_of,
     network_of,
     pixels_of,
-    quality_of,
     seconds_of,
     variant_of,
 )
-from effv2_tune.report.quantities import human_seconds, label_of, short
+from effv2_tune.report.quantities import human_seconds, label_of, percent, short, with_error
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     import pandas as pd
+    from rich.console import Console
     from rich.table import Table
 
     from effv2_tune.report.analysis import Analysis, DeviceAnalysis
+    from effv2_tune.report.candidates import Expectation
     from effv2_tune.study.trial import Trial
 
 MILLISECONDS = 1000.0
+_INDENT = 7 * " "
+_WIDEST = 10_000  # characters
 #: Columns of ``front_rows`` with text; the others hold numbers and are right-aligned.
 TEXT_COLUMNS = ("network", "remark")
+#: The remark of a trial that is not on the front, but cannot be told from it.
+POSSIBLE_REMARK = "possible"
 
 
-def trial_rows(trials: Sequence[Trial], front: Collection[int]) -> list[dict[str, Any]]:
+def trial_rows(
+    trials: Sequence[Trial],
+    front: Collection[int],
+    expected: Mapping[int, Expectation] | None = None,
+) -> list[dict[str, Any]]:
     """One row for each trial: config, outcome and times, with units in the names.
 
     Args:
         trials: In any state.
         front: Numbers of the trials on the front (``Analysis.front``).
+        expected: What to expect of complete trials, by number (``Analysis.expected``).
 
     Returns:
         Rows with the same keys in the same order, those on the front first and fastest first,
@@ -41,7 +52,15 @@ def trial_rows(trials: Sequence[Trial], front: Collection[int]) -> list[dict[str
         names.
     """
     parameters = parameter_names(trials)
-    rows = [_row(trial, trial.number in front, parameters) for trial in trials]
+    rows = [
+        _row(
+            trial,
+            trial.number in front,
+            parameters,
+            None if expected is None else expected.get(trial.number),
+        )
+        for trial in trials
+    ]
     return sorted(
         rows,
         key=lambda row: (
@@ -57,17 +76,24 @@ def parameter_names(trials: Sequence[Trial]) -> list[str]:
     return list(dict.fromkeys(key for trial in trials for key in trial.config))
 
 
-def to_frame(trials: Sequence[Trial], front: Collection[int]) -> pd.DataFrame:
+def to_frame(
+    trials: Sequence[Trial],
+    front: Collection[int],
+    expected: Mapping[int, Expectation] | None = None,
+) -> pd.DataFrame:
     """The rows of ``trial_rows`` as a pandas frame, indexed by the trial's number."""
     import pandas as pd
 
-    rows = trial_rows(trials, front)
+    rows = trial_rows(trials, front, expected)
     columns = list(rows[0]) if rows else ["trial", "on_front", "state", "quality", "train_seconds"]
     return pd.DataFrame(rows, columns=columns).set_index("trial")
 
 
 def front_rows(analysis: Analysis, device: DeviceAnalysis) -> list[dict[str, str]]:
-    """The front of one device as text, fastest first, by column header."""
+    """The front of one device as text, by column header: fastest first.
+
+    Trials that cannot be told from the front follow, fastest first.
+    """
     parameters = [
         name
         for name in parameter_names(device.front)
@@ -76,18 +102,33 @@ def front_rows(analysis: Analysis, device: DeviceAnalysis) -> list[dict[str, str
     return [
         {
             "trial": str(trial.number),
-            f"validation {label_of(analysis.study.quality)}": f"{quality_of(trial):.4f}",
+            **_quality_cells(analysis, device, trial),
             "training time": human_seconds(seconds_of(trial)),
             "network": network_of(trial),
-            "remark": device.remark(trial),
+            "remark": POSSIBLE_REMARK if trial in device.possible else device.remark(trial),
             **{label_of(name): short(trial.config.get(name)) for name in parameters},
         }
-        for trial in device.front
+        for trial in (*device.front, *device.possible)
     ]
 
 
+def _quality_cells(analysis: Analysis, device: DeviceAnalysis, trial: Trial) -> dict[str, str]:
+    """The measured quality and, where its error is known, what to expect on other images."""
+    header = f"validation {label_of(analysis.study.quality)}"
+    its = device.expected.get(trial.number)
+    if its is None:
+        return {header: f"{device.qualities[trial.number]:.4f}"}
+    estimate = its.estimate
+    trainings = f" ({estimate.replicates})" if estimate.replicates > 1 else ""
+    return {
+        header: f"{estimate.raw:.4f}{trainings}",
+        "expected": with_error(estimate.quality, estimate.standard_error),
+        "on front": percent(its.on_front),
+    }
+
+
 def front_table(analysis: Analysis, device: DeviceAnalysis) -> Table:
-    """The front of one device as a table for the terminal."""
+    """The front of one device as a table for a terminal that is wide enough."""
     from rich.markup import escape
     from rich.table import Table
 
@@ -96,7 +137,7 @@ def front_table(analysis: Analysis, device: DeviceAnalysis) -> Table:
     for header in rows[0] if rows else ():
         table.add_column(escape(header), justify="left" if header in TEXT_COLUMNS else "right")
     for row in rows:
-        style = "bold" if row["remark"] else None
+        style = "bold" if row["remark"] not in ("", POSSIBLE_REMARK) else None
         table.add_row(*(escape(cell) for cell in row.values()), style=style)
     return table
 
@@ -104,8 +145,48 @@ def front_table(analysis: Analysis, device: DeviceAnalysis) -> Table:
 def front_text(analysis: Analysis, device: DeviceAnalysis) -> str:
     """The same in plain characters: columns two spaces apart, no colours, no frame."""
     rows = front_rows(analysis, device)
-    if not rows:
-        return "no trial is complete yet"
+    return "\n".join(_aligned(rows)) if rows else "no trial is complete yet"
+
+
+def fits(table: Table, console: Console) -> bool:
+    """Whether a console is wide enough for a table."""
+    unlimited = console.options.update(max_width=_WIDEST)
+    return console.measure(table, options=unlimited).maximum <= console.width
+
+
+def narrow_front_text(analysis: Analysis, device: DeviceAnalysis, width: int) -> str:
+    """The same for a terminal of few characters: remark and config are below each trial."""
+    quality = label_of(analysis.study.quality)
+    names = {f"validation {quality}": quality, "training time": "time"}
+    rows, details = [], []
+    for full in front_rows(analysis, device):
+        row = {names.get(header, header): cell for header, cell in full.items()}
+        settings = list(row)[list(row).index("remark") + 1 :]
+        remark = row.pop("remark")
+        details.append([*([remark] if remark else []), *(f"{n} {row.pop(n)}" for n in settings)])
+        rows.append(row)
+    header, *lines = _aligned(rows)
+    below = [_wrapped(detail, width) for detail in details]
+    pairs = zip(lines, below, strict=True)
+    return "\n".join([header, *(text for pair in pairs for text in pair if text)])
+
+
+def _wrapped(parts: Sequence[str], width: int) -> str:
+    """Parts joined by commas, in indented lines of at most ``width`` characters."""
+    # Parts are kept whole: a number is not torn from its name.
+    text = ", ".join(part.replace(" ", "\0") for part in parts)
+    return textwrap.fill(
+        text,
+        width,
+        initial_indent=_INDENT,
+        subsequent_indent=_INDENT,
+        break_long_words=False,
+        break_on_hyphens=False,
+    ).replace("\0", " ")
+
+
+def _aligned(rows: Sequence[dict[str, str]]) -> list[str]:
+    """A line of headers and one for each row, in columns two spaces apart."""
     headers = list(rows[0])
     widths = [max(len(header), *(len(row[header]) for row in rows)) for header in headers]
     lines = [headers, *([row[header] for header in headers] for row in rows)]
@@ -113,10 +194,15 @@ def front_text(analysis: Analysis, device: DeviceAnalysis) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
         for line in lines
     )
-    return "\n".join(line.rstrip() for line in padded)
+    return [line.rstrip() for line in padded]
 
 
-def _row(trial: Trial, on_front: bool, parameters: Sequence[str]) -> dict[str, Any]:  # noqa: FBT001 (a fact, not a switch)
+def _row(
+    trial: Trial,
+    on_front: bool,  # noqa: FBT001 (a fact, not a switch)
+    parameters: Sequence[str],
+    its: Expectation | None,
+) -> dict[str, Any]:
     measurement = trial.measurement if trial.state == "complete" else None
     rung = trial.rungs[-1] if trial.rungs else None
     scores = trial.scores
@@ -127,6 +213,7 @@ def _row(trial: Trial, on_front: bool, parameters: Sequence[str]) -> dict[str, A
         "state": trial.state,
         "quality": None if measurement is None else measurement.quality,
         "train_seconds": None if measurement is None else measurement.train_seconds,
+        **_expected_values(its),
         **{name: trial.config.get(name) for name in parameters},
         "network_variant": variant_of(trial),
         "network_pixels": pixels_of(trial) or None,
@@ -153,8 +240,21 @@ def _row(trial: Trial, on_front: bool, parameters: Sequence[str]) -> dict[str, A
         "device": device_of(trial),
         "attempts": trial.attempts,
         "retry_of": trial.retry_of,
+        "replicate_of": trial.replicate_of,
         "reason": trial.reason,
         "notes": "; ".join(trial.notes),
         "started": trial.started,
         "ended": trial.ended,
+    }
+
+
+def _expected_values(its: Expectation | None) -> dict[str, Any]:
+    return {
+        "standard_error": None if its is None else its.standard_error,
+        "expected_quality": None if its is None else its.estimate.quality,
+        "expected_standard_error": None if its is None else its.estimate.standard_error,
+        "expected_low": None if its is None else its.estimate.low,
+        "expected_high": None if its is None else its.estimate.high,
+        "on_front_probability": None if its is None else its.on_front,
+        "trainings": None if its is None else its.estimate.replicates,
     }

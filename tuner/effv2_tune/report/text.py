@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from effv2_tune.report.analysis import STATE_WORDS, network_of, quality_of, seconds_of
-from effv2_tune.report.quantities import human_seconds, label_of, pluralized
+from effv2_tune.report.analysis import STATE_WORDS, network_of, seconds_of
+from effv2_tune.report.candidates import POSSIBLE
+from effv2_tune.report.quantities import human_seconds, label_of, percent, pluralized
 from effv2_tune.report.table import parameter_names
 
 if TYPE_CHECKING:
@@ -44,14 +45,37 @@ def front_sentence(analysis: Analysis, device: DeviceAnalysis) -> str:
     """The front of one device in words: the text alternative of its figure."""
     if device.best is None or device.fastest is None:
         return f"No trial is complete on {device.device}, so there is no front yet."
-    ends = f"from {_point(device.fastest, analysis)} to {_point(device.best, analysis)}"
+    quality = label_of(analysis.study.quality)
+    best = _point(device.best, device, quality)
+    ends = f"from {_point(device.fastest, device, quality)} to {best}"
     if len(device.front) == 1:
-        ends = f"{_point(device.best, analysis)}, which no other trial dominates"
-    knee = f" The knee is {_point(device.knee, analysis)}." if device.knee is not None else ""
+        ends = f"{best}, which no other trial dominates"
+    knee = ""
+    if device.knee is not None:
+        knee = f" The knee is {_point(device.knee, device, quality)}."
     return (
         f"{pluralized(len(device.front), 'trial')} of {len(device.complete)} complete "
         f"{'is' if len(device.front) == 1 else 'are'} on the Pareto front: {ends}.{knee}"
     )
+
+
+def certainty_sentences(device: DeviceAnalysis) -> list[str]:
+    """How sure the front of one device is; nothing where no errors are known."""
+    if not device.expected or not device.front:
+        return []
+    by = "expected" if device.has_replicates else "measured"
+    columns = (
+        f"The front is that of the {by} values. 'Expected' is the estimate for other images and "
+        "seeds, with its standard error: the best of many measured values is on average too good, "
+        "so each is drawn towards the others. 'On front' is the probability that no other trial "
+        "truly dominates it."
+    )
+    if not device.possible:
+        return [columns]
+    numbers = joined([str(trial.number) for trial in device.possible])
+    noun = "Trial" if len(device.possible) == 1 else "Trials"
+    possible = f"{noun} {numbers} cannot be told from the front ({percent(POSSIBLE)} or more)."
+    return [columns, possible]
 
 
 def definitions(study: ReportInput) -> list[tuple[str, str]]:
@@ -80,11 +104,21 @@ def definitions(study: ReportInput) -> list[tuple[str, str]]:
         "front bends most, with time on a logarithmic axis: beyond it, doubling the time gains "
         "less quality."
     )
+    certainty = (
+        "A measured quality has a standard error, as the validation images are a sample: binomial "
+        "for accuracy and top-5, from a bootstrap over the counts of each class for balanced "
+        "accuracy and macro-F1, from the variance between images for the loss. The expected "
+        "quality is a shrunken estimate (empirical Bayes) with a 90 % interval, which also covers "
+        "the choice of the images and of the seed. Trials that are not on the front but truly "
+        f"belong to it with a probability of {percent(POSSIBLE)} or more are marked: only "
+        "trainings with other seeds tell them apart from the front."
+    )
     return [
         ("Quality", quality),
         ("Training time", time),
         ("Validation and test", splits),
         ("Pareto front and knee", front),
+        ("How sure is the front?", certainty),
     ]
 
 
@@ -93,8 +127,8 @@ def joined(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _point(trial: Trial, analysis: Analysis) -> str:
+def _point(trial: Trial, device: DeviceAnalysis, quality: str) -> str:
     return (
-        f"trial {trial.number} ({network_of(trial)}, {label_of(analysis.study.quality)} "
-        f"{quality_of(trial):.4f} in {human_seconds(seconds_of(trial))})"
+        f"trial {trial.number} ({network_of(trial)}, {quality} "
+        f"{device.qualities[trial.number]:.4f} in {human_seconds(seconds_of(trial))})"
     )

@@ -141,6 +141,7 @@ class RunningTrial:
                     quality=message.scores.value_of(quality), train_seconds=seconds
                 ),
                 "scores": message.scores,
+                "standard_errors": message.standard_errors,
                 "selected_epoch": message.selected_epoch,
             }
             trial = trial.model_copy(update=changes)

@@ -111,6 +111,7 @@ def _outside(trial: Trial) -> FrozenTrial:
             "state": "failed",
             "measurement": None,
             "scores": None,
+            "standard_errors": None,
             "reason": f"{OUTSIDE_NOTE} (it was {trial.state})",
             "notes": (OUTSIDE_NOTE,),
         }

@@ -26,6 +26,7 @@ def report_input(record: StudyRecord, *, folder: str, written: str = "") -> Repo
         name=plan.name,
         quality=plan.quality,
         trials=record.shown_trials(),
+        validation=None if record.data is None else record.data.validation,
         facts=_facts(record),
         ended_by="" if ended is None else ended.reason,
         activity=activity[:1].upper() + activity[1:] if ended is None else "",

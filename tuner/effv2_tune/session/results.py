@@ -95,13 +95,13 @@ class Results:
         """All trials, one row each, those on the Pareto front first; with units in the names."""
         from effv2_tune.report.table import to_frame
 
-        return to_frame(self.input.trials, self.analysis.front)
+        return to_frame(self.input.trials, self.analysis.front, self.analysis.expected)
 
     def status(self) -> dict[str, Any]:
         """State, counts and Pareto front as plain data."""
         from effv2_tune.report.table import trial_rows
 
-        rows = trial_rows(self.input.trials, self.analysis.front)
+        rows = trial_rows(self.input.trials, self.analysis.front, self.analysis.expected)
         ended, activity = self.record.ended_by, self.record.activity
         return {
             "study": self.record.plan.name,
@@ -118,28 +118,40 @@ class Results:
             "running": [_plain(row) for row in rows if row["state"] == "running"],
             "interrupted": [_plain(row) for row in rows if row["state"] == "interrupted"],
             "front": [_plain(row) for row in rows if row["on_front"]],
+            "possible_front": [
+                _plain(row) for row in rows if row["trial"] in self.analysis.possible
+            ],
             "contradictions": list(self.record.contradictions),
         }
 
     def print_front(self) -> None:
         """Print the Pareto front to stdout: a table on a terminal, plain columns in a pipe."""
         from effv2_tune.report.console import Console
-        from effv2_tune.report.table import front_table, front_text
+        from effv2_tune.report.table import fits, front_table, front_text, narrow_front_text
 
         console = Console(highlight=False, soft_wrap=True)
         devices = self.analysis.devices
         for device in devices:
-            if console.is_terminal and device.front:
-                console.print(front_table(self.analysis, device), soft_wrap=False)
+            is_table = console.is_terminal and bool(device.front)
+            table = front_table(self.analysis, device) if is_table else None
+            if table is not None and fits(table, console):
+                console.print(table, soft_wrap=False)
                 continue
             if len(devices) > 1:
                 console.print(f"on {device.device}:", markup=False)
-            console.print(front_text(self.analysis, device), markup=False)
+            text = front_text(self.analysis, device)
+            if table is not None:
+                text = narrow_front_text(self.analysis, device, console.width)
+            console.print(text, markup=False)
 
     def print_status(self) -> None:
         """Print what is searched, the running trials and the Pareto front to stdout."""
         from effv2_tune.report.console import Console
-        from effv2_tune.report.text import search_sentence, state_sentence
+        from effv2_tune.report.text import (
+            certainty_sentences,
+            search_sentence,
+            state_sentence,
+        )
 
         console = Console(highlight=False, soft_wrap=True)
         console.print(f"{self.record.plan.name}: {search_sentence(self.analysis)}", markup=False)
@@ -154,15 +166,24 @@ class Results:
         for sentence in self.record.contradictions:
             console.print(f"note: {sentence}", markup=False)
         console.print(activity_sentence(self.record), markup=False)
+        for device in self.analysis.devices:
+            for sentence in certainty_sentences(device):
+                console.print(sentence, markup=False)
         self.print_front()
 
-    def trials_as(self, form: str) -> str:
-        """Every trial as ``table``, ``csv`` or ``json`` text."""
+    def trials_as(self, form: str, *, width: int | None = None) -> str:
+        """Every trial as ``table``, ``csv`` or ``json`` text.
+
+        Args:
+            form: One of these.
+            width: The most characters of a line of a table, which then has several blocks; None
+                for one line for each trial.
+        """
         from effv2_tune.report.table import parameter_names, trial_rows
 
         trials = self.input.trials
         if form == "json":
-            rows = trial_rows(trials, self.analysis.front)
+            rows = trial_rows(trials, self.analysis.front, self.analysis.expected)
             return json.dumps([_plain(row) for row in rows], indent=2) + "\n"
         frame = self.frame()
         if form == "csv":
@@ -170,9 +191,11 @@ class Results:
         if frame.empty:
             return "no trial has started yet\n"
         columns = ["on_front", "state", "quality", "train_seconds", "epochs_trained", "bucket"]
+        if self.analysis.expected:
+            columns[3:3] = ["standard_error", "expected_quality", "on_front_probability"]
         notes = ["notes"] if frame["notes"].any() else []
         table = frame[[*columns, *parameter_names(trials), *notes]]
-        return str(table.to_string(na_rep="")) + "\n"
+        return str(table.to_string(na_rep="", line_width=width)) + "\n"
 
     def report(self, path: Path) -> None:
         """Write the report to ``path``."""

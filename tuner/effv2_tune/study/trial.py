@@ -64,6 +64,7 @@ class Epoch(Value):
         train_loss: Mean over the epoch, while the weights were changing.
         train_accuracy: Likewise.
         validation: Scores after the epoch.
+        standard_errors: Of these scores; None in records of earlier versions.
         seconds: Time of this epoch's training steps.
     """
 
@@ -72,6 +73,7 @@ class Epoch(Value):
     train_loss: float
     train_accuracy: float
     validation: Scores
+    standard_errors: Scores | None = None
     seconds: float
 
 
@@ -167,6 +169,8 @@ class Trial(Value):
         bucket: Its compilation group.
         measurement: Present once complete.
         scores: On the validation split, of the selected weights; present once complete.
+        standard_errors: Of each of these scores, as an estimate for all images; None in records of
+            earlier versions.
         selected_epoch: The epoch of those weights.
         rungs: The rungs at which it was compared with others.
         curve: One entry for each epoch trained.
@@ -192,6 +196,7 @@ class Trial(Value):
     bucket: BucketKey | None = None
     measurement: Measurement | None = None
     scores: Scores | None = None
+    standard_errors: Scores | None = None
     selected_epoch: int | None = None
     rungs: tuple[RungResult, ...] = ()
     curve: tuple[Epoch, ...] = ()

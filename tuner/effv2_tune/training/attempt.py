@@ -18,7 +18,7 @@ from effv2_tune.study.steps import steps_per_epoch
 from effv2_tune.training import process_memory
 from effv2_tune.training.inputs.shuffling import epoch_inputs
 from effv2_tune.training.recipe_mapping import optimizer_hyperparameters
-from effv2_tune.training.scores import scores_of
+from effv2_tune.training.scores import scores_of, standard_errors_of
 from effv2_tune.training.step_timing import WINDOW_SECONDS
 from effv2_tune.workers.messages import Compiled, EpochEnded, Finished, RungReached
 
@@ -87,11 +87,13 @@ class TrainingContext:
         scores: Scores | None = None,
     ) -> Finished:
         """The result of a trial."""
+        selected = progress.curve[progress.best_epoch - 1] if scores else None
         return Finished(
             trial=request.trial,
             outcome=outcome,
             scores=scores,
-            selected_epoch=progress.best_epoch if scores else None,
+            standard_errors=None if selected is None else selected.standard_errors,
+            selected_epoch=None if selected is None else selected.epoch,
             curve=tuple(progress.curve),
             times=times,
             memory_bytes=process_memory.resident_bytes(),
@@ -214,7 +216,10 @@ class TrialAttempt:
         if not math.isfinite(counts.loss_sum):
             return False
         progress.end_epoch(
-            scores_of(counts), batch=self._batch, learning_rate=self._learning_rate()
+            scores_of(counts),
+            standard_errors_of(counts),
+            batch=self._batch,
+            learning_rate=self._learning_rate(),
         )
         if self._recipe.select != "last" and progress.selects_newest:
             progress.select(self._steps.evaluated_weights())

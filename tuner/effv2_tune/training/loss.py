@@ -53,11 +53,13 @@ def evaluation_counts(logits: Any, labels: Any, counted: Any) -> dict[str, Any]:
         counted: [batch], float32: 1 for each image that counts, 0 for padding.
 
     Returns:
-        ``support``, ``predicted``, ``correct``: [classes]; ``in_top5``, ``loss_sum``: scalars.
+        ``support``, ``predicted``, ``correct``: [classes]; ``in_top5``, ``loss_sum``,
+        ``loss_squares``: scalars.
     """
     classes = logits.shape[-1]
     logits = ops.cast(logits, "float32")
     truth = ops.one_hot(labels, classes, dtype="float32")
+    losses = counted * cross_entropies(logits, truth)
     of_label = ops.sum(logits * truth, axis=-1, keepdims=True)
     rank = ops.sum(ops.cast(logits > of_label, "float32"), axis=-1)
     predicted = ops.cast(ops.argmax(logits, axis=-1), "int32")
@@ -67,7 +69,8 @@ def evaluation_counts(logits: Any, labels: Any, counted: Any) -> dict[str, Any]:
         "predicted": ops.segment_sum(counted, predicted, num_segments=classes),
         "correct": ops.segment_sum(correct, labels, num_segments=classes),
         "in_top5": ops.sum(counted * ops.cast(rank < TOP, "float32")),
-        "loss_sum": ops.sum(counted * cross_entropies(logits, truth)),
+        "loss_sum": ops.sum(losses),
+        "loss_squares": ops.sum(ops.square(losses)),
     }
 
 

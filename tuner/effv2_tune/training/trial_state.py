@@ -83,7 +83,9 @@ class TrialProgress:
         self.step_times.append(seconds / sums.steps)
         self.add_time("train", seconds)
 
-    def end_epoch(self, validation: Scores, *, batch: int, learning_rate: float) -> Epoch:
+    def end_epoch(
+        self, validation: Scores, standard_errors: Scores, *, batch: int, learning_rate: float
+    ) -> Epoch:
         """Close the present epoch; its scores become the newest of the curve."""
         epoch = Epoch(
             epoch=self.epoch + 1,
@@ -91,6 +93,7 @@ class TrialProgress:
             train_loss=self.loss / self.step,
             train_accuracy=self.correct / (self.step * batch),
             validation=validation,
+            standard_errors=standard_errors,
             seconds=self.seconds,
         )
         self.curve.append(epoch)

@@ -205,6 +205,7 @@ class Finished(Value):
         outcome: ``complete``; ``pruned`` after a decision; ``diverged`` when the loss became NaN;
             ``infeasible`` when it did not fit; ``failed`` otherwise.
         scores: Of the selected weights; present once complete.
+        standard_errors: Of these scores.
         selected_epoch: Their epoch.
         curve: One entry for each epoch trained, over all attempts.
         times: Where the time went, over all attempts.
@@ -216,6 +217,7 @@ class Finished(Value):
     trial: int
     outcome: Literal["complete", "pruned", "diverged", "infeasible", "failed"]
     scores: Scores | None
+    standard_errors: Scores | None = None
     selected_epoch: int | None
     curve: tuple[Epoch, ...]
     times: Times

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -35,4 +37,5 @@ def command(folder: str | Path, *, name: str | None, form: str) -> None:
     """
     from effv2_tune.session.results import Results
 
-    click.echo(Results(folder, name=name).trials_as(form), nl=False)
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    click.echo(Results(folder, name=name).trials_as(form, width=width), nl=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING
 
-from effv2_tune.report.analysis import network_of, pixels_of, quality_of, seconds_of, variant_of
+from effv2_tune.report.analysis import network_of, pixels_of, seconds_of, variant_of
 from effv2_tune.report.figures.hover import hover_text
 from effv2_tune.report.figures.palette import INK, PAPER, QUIET, resolution_symbols, variant_colour
 from effv2_tune.report.figures.theme import TimeScale, new_figure
@@ -41,6 +41,8 @@ def front_figure(
         _draw_pruned(figure, device, scale, study.quality)
     if device.front[1:]:
         _draw_staircase(figure, device, scale)
+    if device.expected:
+        _draw_intervals(figure, device, scale)
     _draw_complete(figure, analysis, device, scale)
     if device.knee is not None:
         _draw_knee(figure, device.knee, device, scale)
@@ -59,23 +61,37 @@ def quality_bounds(device: DeviceAnalysis, objective: Objective) -> tuple[float,
     It holds the front and the better half of the complete trials. Nothing is returned where
     that range is more than half of the whole, or where there are too few trials to leave any out.
     """
-    qualities = sorted(map(quality_of, device.complete), key=objective.quality_cost)
+    qualities = sorted(device.qualities.values(), key=objective.quality_cost)
     everything = [*qualities, *(trial.rungs[-1].quality for trial in device.pruned)]
     if len(everything) < FEWEST_TO_ZOOM or not device.front:
         return None
     best = min(everything, key=objective.quality_cost)
-    near = [best, *qualities[: (len(qualities) + 1) // 2], *map(quality_of, device.front)]
+    front = [device.qualities[trial.number] for trial in device.front]
+    near = [best, *qualities[: (len(qualities) + 1) // 2], *front]
     low, high = min(near), max(near)
     whole = max(everything) - min(everything)
     if high == low or (high - low) > 0.5 * whole:
         return None
     pad = 0.12 * (high - low)
-    return (low - pad, high + pad)
+    ends = [end for interval in intervals(device) for end in interval[1:]]
+    return (min([low, *ends]) - pad, max([high, *ends]) + pad)
+
+
+def intervals(device: DeviceAnalysis) -> list[tuple[Trial, float, float]]:
+    """The 90 % intervals of the trials that are on the front or cannot be told from it."""
+    shown = [
+        (trial, device.expected[trial.number].estimate)
+        for trial in (*device.front, *device.possible)
+        if trial.number in device.expected
+    ]
+    return [(trial, estimate.low, estimate.high) for trial, estimate in shown]
 
 
 def _bounds_of_one_quality(device: DeviceAnalysis) -> tuple[float, float] | None:
     """A narrow range around the only quality there is: left alone, Plotly takes one of 2."""
-    qualities = {quality_of(trial) for trial in device.complete}
+    if device.expected:
+        return None  # the interval has a height
+    qualities = set(device.qualities.values())
     qualities |= {trial.rungs[-1].quality for trial in device.pruned}
     only = min(qualities, default=0.0)
     return (only - 0.02, only + 0.02) if len(qualities) == 1 else None
@@ -98,10 +114,33 @@ def _draw_staircase(figure: go.Figure, device: DeviceAnalysis, scale: TimeScale)
     figure.add_scatter(
         name="Pareto front",
         x=[scale(seconds_of(trial)) for trial in device.front],
-        y=[quality_of(trial) for trial in device.front],
+        y=[device.qualities[trial.number] for trial in device.front],
         mode="lines",
         # With a trial's quality up to the next slower trial: what a time budget buys.
         line={"shape": "hv", "color": INK, "width": 1.6},
+        opacity=0.75,
+        hoverinfo="skip",
+    )
+
+
+def _draw_intervals(figure: go.Figure, device: DeviceAnalysis, scale: TimeScale) -> None:
+    """Draw the 90 % intervals of the expected qualities, with a dash at the estimate."""
+    shown = intervals(device)
+    figure.add_scatter(
+        name="90 % interval of the expected quality",
+        x=[x for trial, _, _ in shown for x in (*[scale(seconds_of(trial))] * 2, None)],
+        y=[y for _, low, high in shown for y in (low, high, None)],
+        mode="lines",
+        line={"color": INK, "width": 1.2},
+        opacity=0.55,
+        hoverinfo="skip",
+    )
+    figure.add_scatter(
+        name="expected quality",
+        x=[scale(seconds_of(trial)) for trial, _, _ in shown],
+        y=[device.expected[trial.number].estimate.quality for trial, _, _ in shown],
+        mode="markers",
+        marker={"symbol": "line-ew", "size": 15, "line": {"color": INK, "width": 1.6}},
         opacity=0.75,
         hoverinfo="skip",
     )
@@ -119,10 +158,11 @@ def _draw_complete(
             if (variant_of(trial), pixels_of(trial)) == (variant, pixels)
         ]
         on_front = [trial.number in analysis.front for trial in members]
+        outlined = [trial.number in analysis.front | analysis.possible for trial in members]
         figure.add_scatter(
             name=html.escape(network_of(members[0])),
             x=[scale(seconds_of(trial)) for trial in members],
-            y=[quality_of(trial) for trial in members],
+            y=[device.qualities[trial.number] for trial in members],
             mode="markers",
             marker={
                 "color": variant_colour(variant),
@@ -130,11 +170,14 @@ def _draw_complete(
                 "size": [13 if front else 9 for front in on_front],
                 "opacity": [1.0 if front else 0.7 for front in on_front],
                 "line": {
-                    "color": [INK if front else PAPER for front in on_front],
+                    "color": [INK if outline else PAPER for outline in outlined],
                     "width": [1.6 if front else 0.8 for front in on_front],
                 },
             },
-            text=[hover_text(trial, analysis.study.quality) for trial in members],
+            text=[
+                hover_text(trial, analysis.study.quality, device.expected.get(trial.number))
+                for trial in members
+            ],
             hoverinfo="text",
             cliponaxis=False,
         )
@@ -144,7 +187,7 @@ def _draw_knee(figure: go.Figure, knee: Trial, device: DeviceAnalysis, scale: Ti
     figure.add_scatter(
         name="knee",
         x=[scale(seconds_of(knee))],
-        y=[quality_of(knee)],
+        y=[device.qualities[knee.number]],
         mode="markers+text",
         marker={"symbol": "circle-open", "size": 24, "color": INK, "line": {"width": 2}},
         text=["knee"],

@@ -6,22 +6,38 @@ import html
 from typing import TYPE_CHECKING
 
 from effv2_tune.report.analysis import STATE_WORDS, network_of
-from effv2_tune.report.quantities import human_seconds, label_of, pluralized, short
+from effv2_tune.report.quantities import (
+    human_seconds,
+    label_of,
+    percent,
+    pluralized,
+    short,
+    with_error,
+)
 
 if TYPE_CHECKING:
+    from effv2_tune.report.candidates import Expectation
     from effv2_tune.study.trial import Times, Trial
 
 LONGEST_VALUE = 48  # characters; a longer one would push the text off a small screen
 
 
-def hover_text(trial: Trial, quality: str) -> str:
-    """Lines about a trial, joined by ``<br>``; every text of the study is escaped."""
+def hover_text(trial: Trial, quality: str, its: Expectation | None = None) -> str:
+    """Lines about a trial, joined by ``<br>``; every text of the study is escaped.
+
+    Args:
+        trial: The trial.
+        quality: The score of the study.
+        its: What to expect of the trial's config.
+    """
     lines = [f"<b>Trial {trial.number}</b>, {_plain(network_of(trial))}"]
     if trial.measurement is not None and trial.state == "complete":
         lines.append(
             f"{label_of(quality)} <b>{trial.measurement.quality:.4f}</b> in "
             f"<b>{human_seconds(trial.measurement.train_seconds)}</b>"
         )
+        if its is not None:
+            lines += _expected_lines(its)
     elif trial.rungs:
         rung = trial.rungs[-1]
         lines += [
@@ -34,6 +50,19 @@ def hover_text(trial: Trial, quality: str) -> str:
     lines += ["", *_time_lines(trial.times)]
     lines += [f"<i>{_plain(note)}</i>" for note in trial.notes]
     return "<br>".join(lines)
+
+
+def _expected_lines(its: Expectation) -> list[str]:
+    estimate = its.estimate
+    measured = f"standard error {its.standard_error:.4f}"
+    if estimate.replicates > 1:
+        measured = f"mean of {estimate.replicates} trainings: {estimate.raw:.4f}"
+    expected = with_error(estimate.quality, estimate.standard_error)
+    return [
+        measured,
+        f"expected {expected} (90 %: {estimate.low:.4f} to {estimate.high:.4f})",
+        f"on the front with probability {percent(its.on_front)}",
+    ]
 
 
 def _time_lines(times: Times) -> list[str]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from effv2_tune.report.analysis import pixels_of, quality_of, seconds_of, variant_of
+from effv2_tune.report.analysis import pixels_of, seconds_of, variant_of
+from effv2_tune.report.figures.front import intervals
 from effv2_tune.report.figures.palette import (
     INK,
     QUIET,
@@ -97,8 +98,9 @@ def static_front(
     size = (width / DOTS_PER_INCH, height / DOTS_PER_INCH)
     figure = Figure(figsize=size, dpi=DOTS_PER_INCH, layout="constrained")
     axes = figure.add_subplot()
-    low, high = bounds or _padded([quality_of(trial) for trial in device.complete])
-    shown = [trial for trial in device.complete if low <= quality_of(trial) <= high]
+    ends = [end for interval in intervals(device) for end in interval[1:]]
+    low, high = bounds or _padded([*device.qualities.values(), *ends])
+    shown = [trial for trial in device.complete if low <= device.qualities[trial.number] <= high]
     crosses = [
         rung for rung in (trial.rungs[-1] for trial in pruned) if low <= rung.quality <= high
     ]
@@ -116,6 +118,7 @@ def static_front(
         color=QUIET,
         alpha=0.45,
     )
+    _draw_intervals(axes, scale, device)
     _draw_trials(axes, scale, shown, device)
     _draw_front(axes, scale, device)
     return figure
@@ -130,6 +133,9 @@ def legend_handles(device: DeviceAnalysis, *, crosses: bool) -> list[Line2D]:
         look = _marker(entry.symbol, 10, entry.colour or "none")
         edge = entry.colour or INK
         handles.append(Line2D([], [], **look, markeredgecolor=edge, label=entry.text))
+    if device.expected:
+        look = {"linestyle": "none", "marker": "|", "markersize": 12, "color": INK}
+        handles.append(Line2D([], [], **look, alpha=0.55, label="90 % interval"))
     if crosses:
         look = {"linestyle": "none", "marker": "x", "color": QUIET}
         handles.append(Line2D([], [], **look, label="stopped early"))
@@ -181,9 +187,9 @@ def _draw_trials(
         on_front = trial.number in front
         axes.plot(
             [scale(seconds_of(trial))],
-            [quality_of(trial)],
+            [device.qualities[trial.number]],
             **_marker(symbols[pixels_of(trial)], 12 if on_front else 8.5, _colour(trial)),
-            markeredgecolor=INK if on_front else UNKNOWN_COLOUR,
+            markeredgecolor=INK if on_front or trial in device.possible else UNKNOWN_COLOUR,
             markeredgewidth=1.3 if on_front else 0.4,
             alpha=1.0 if on_front else 0.55,
             zorder=4 if on_front else 3,
@@ -192,9 +198,18 @@ def _draw_trials(
         )
 
 
+def _draw_intervals(axes: Axes, scale: TimeScale, device: DeviceAnalysis) -> None:
+    """Draw the 90 % intervals of the expected qualities, with a dash at the estimate."""
+    look: dict[str, Any] = {"color": INK, "alpha": 0.55, "zorder": 2.5}
+    for trial, low, high in intervals(device):
+        at, expected = scale(seconds_of(trial)), device.expected[trial.number].estimate.quality
+        axes.plot([at, at], [low, high], linewidth=1.2, **look)
+        axes.plot([at], [expected], linestyle="none", marker="_", markersize=14, **look)
+
+
 def _draw_front(axes: Axes, scale: TimeScale, device: DeviceAnalysis) -> None:
     """Draw the front as a step line: the best quality within each time budget; label its points."""
-    points = [(scale(seconds_of(trial)), quality_of(trial)) for trial in device.front]
+    points = [(scale(seconds_of(trial)), device.qualities[trial.number]) for trial in device.front]
     axes.step(*zip(*points, strict=True), where="post", color=INK, alpha=0.7, linewidth=1.5)
     for trial, point in zip(device.front, points, strict=True):
         remark = device.remark(trial)

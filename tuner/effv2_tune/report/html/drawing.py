@@ -11,7 +11,7 @@ import io
 import re
 from typing import TYPE_CHECKING
 
-from effv2_tune.report.analysis import network_of, quality_of, seconds_of
+from effv2_tune.report.analysis import network_of, seconds_of
 from effv2_tune.report.figures.palette import INK
 from effv2_tune.report.figures.static import static_front, static_style
 from effv2_tune.report.html.rendering import render
@@ -46,7 +46,7 @@ def front_svg(
     texts = {
         str(trial.number): html.escape(
             f"trial {trial.number}, {network_of(trial)}: {quality} "
-            f"{quality_of(trial):.4f} in {human_seconds(seconds_of(trial))}"
+            f"{device.qualities[trial.number]:.4f} in {human_seconds(seconds_of(trial))}"
         )
         for trial in device.complete
     }

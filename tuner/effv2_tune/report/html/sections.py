@@ -8,13 +8,13 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from effv2_tune.report import figures
-from effv2_tune.report.analysis import network_of, quality_of, seconds_of
+from effv2_tune.report.analysis import network_of, seconds_of
 from effv2_tune.report.figures.curves import curve_title
 from effv2_tune.report.figures.front import quality_bounds
 from effv2_tune.report.growth import front_growth
-from effv2_tune.report.quantities import human_seconds, pluralized
+from effv2_tune.report.quantities import human_seconds, percent, pluralized, with_error
 from effv2_tune.report.spending import saved_seconds, spent_by_bucket, spent_seconds
-from effv2_tune.report.text import front_sentence, joined
+from effv2_tune.report.text import certainty_sentences, front_sentence, joined
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -87,6 +87,7 @@ class Card(NamedTuple):
     quality: float
     seconds: float
     network: str
+    expected: str
 
 
 def all_sections(analysis: Analysis) -> list[Section]:
@@ -117,12 +118,21 @@ def cards(analysis: Analysis, device: DeviceAnalysis) -> list[Card]:
         Card(
             as_sentence(joined(titles[number]), end="") + where,
             number,
-            quality_of(trial),
+            device.qualities[number],
             seconds_of(trial),
             network_of(trial),
+            _expected_text(device, number),
         )
         for number, trial in trials.items()
     ]
+
+
+def _expected_text(device: DeviceAnalysis, number: int) -> str:
+    its = device.expected.get(number)
+    if its is None:
+        return ""
+    estimate = with_error(its.estimate.quality, its.estimate.standard_error)
+    return f"expected {estimate}; on the front: {percent(its.on_front)}"
 
 
 def front_section(analysis: Analysis, device: DeviceAnalysis, position: int) -> Section:
@@ -139,6 +149,12 @@ def front_section(analysis: Analysis, device: DeviceAnalysis, position: int) -> 
         caption.append(
             "The line is the front: the best quality that a trial reached within each time budget."
         )
+    if device.expected and device.front:
+        caption.append(
+            "Vertical lines are 90 % intervals of the expected quality, with a dash at the "
+            "estimate: of the front, and of the outlined trials, which cannot be told from it."
+        )
+        caption += certainty_sentences(device)
     if device.pruned:
         caption.append(
             f"Thin crosses are trials stopped early ({len(device.pruned)}), at their quality when "
@@ -286,6 +302,6 @@ def _environment_facts(environment: Environment) -> dict[str, str]:
 
 def _count_outside(device: DeviceAnalysis, bounds: tuple[float, float]) -> int:
     low, high = bounds
-    qualities = [quality_of(trial) for trial in device.complete]
+    qualities = list(device.qualities.values())
     qualities += [trial.rungs[-1].quality for trial in device.pruned]
     return sum(not low <= quality <= high for quality in qualities)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from effv2_tune.report.analysis import STATE_WORDS
-from effv2_tune.report.quantities import label_of, short, time_unit
+from effv2_tune.report.quantities import label_of, percent, short, time_unit
 from effv2_tune.report.table import parameter_names, trial_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from effv2_tune.report.analysis import Analysis
 
@@ -41,7 +41,7 @@ class Column:
 
     key: str
     header: str
-    kind: Literal["value", "quality", "time", "words"] = "value"
+    kind: Literal["value", "quality", "share", "time", "words"] = "value"
     divisor: float = 1.0
 
     @property
@@ -50,6 +50,14 @@ class Column:
         classes = {"word": self.kind == "words", "long": self.key == "remarks"}
         classes["detail"] = self.key in DETAILS
         return " ".join(name for name, applies in classes.items() if applies)
+
+
+#: How sure the quality is, and the front.
+CERTAINTY = (
+    Column("standard_error", "standard error", "quality"),
+    Column("expected_quality", "expected", "quality"),
+    Column("on_front_probability", "on front", "share"),
+)
 
 
 class Cell(NamedTuple):
@@ -87,7 +95,7 @@ class TrialTable(NamedTuple):
 
 def trial_table(analysis: Analysis) -> TrialTable:
     """One row for each trial, those of the front first, in the order of ``trial_rows``."""
-    rows = trial_rows(analysis.study.trials, analysis.front)
+    rows = trial_rows(analysis.study.trials, analysis.front, analysis.expected)
     columns = _columns(analysis, rows)
     return TrialTable(columns, [_row(row, columns, analysis) for row in rows])
 
@@ -102,6 +110,7 @@ def _columns(analysis: Analysis, rows: Sequence[dict[str, Any]]) -> list[Column]
         Column("state", "state", "words"),
         *([Column("device", "device", "words")] if several else []),
         Column("quality", f"validation {quality}", "quality"),
+        *(CERTAINTY if analysis.expected else ()),
         _time_column("train_seconds", "training time", rows),
         *([] if "variant" in searched else [Column("network_variant", "variant", "words")]),
         *([] if "resolution" in searched else [Column("network_pixels", "resolution (px)")]),
@@ -153,14 +162,17 @@ def _cell_text(row: dict[str, Any], column: Column, analysis: Analysis) -> str:
     value = row[column.key]
     if value is None:
         return ""
-    if column.kind == "quality":
-        return f"{value:.4f}"
-    if column.kind == "time":
-        return f"{value / column.divisor:,.1f}"
-    return short(value)
+    texts: dict[str, Callable[[], str]] = {
+        "quality": lambda: f"{value:.4f}",
+        "share": lambda: percent(value),
+        "time": lambda: f"{value / column.divisor:,.1f}",
+    }
+    return texts.get(column.kind, lambda: short(value))()
 
 
 def _state_words(row: dict[str, Any], analysis: Analysis) -> str:
     if row["trial"] in analysis.knees:
         return "front, knee"
+    if row["trial"] in analysis.possible:
+        return "possibly front"
     return "front" if row["on_front"] else STATE_WORDS[row["state"]]

@@ -1,0 +1,120 @@
+"""Collects the candidates of a study, and estimates what to expect of each trial's config."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from effv2_tune.pareto import Candidate, binomial_error, estimates, front_probabilities
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from effv2_tune.pareto import Estimate, Objective
+    from effv2_tune.study.recipe import Quality
+    from effv2_tune.study.trial import Measurement, Trial
+
+#: A complete trial off the front is marked if it is truly on it with at least this probability.
+POSSIBLE = 0.1
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What to expect of a trial's config, on other images and with other seeds.
+
+    Attributes:
+        standard_error: Of its measured quality, as an estimate for all images.
+        estimate: Of its quality, by all trials of the study on this kind of device.
+        on_front: Probability of being on the true Pareto front.
+    """
+
+    standard_error: float
+    estimate: Estimate
+    on_front: float
+
+
+def candidates_of(
+    trials: Sequence[Trial],
+    replicates: Iterable[Trial],
+    *,
+    quality: Quality,
+    validation: int | None,
+) -> list[Candidate]:
+    """The candidate of each complete trial [n]; none where the errors are not known.
+
+    Args:
+        trials: Complete ones, without replicates.
+        replicates: Complete ones that repeat them; others are left out.
+        quality: The score that is traded against time.
+        validation: How many validation images there are, for records without standard errors.
+    """
+    repeated: dict[str, list[float]] = {}
+    for trial in replicates:
+        if trial.replicate_of is not None and trial.measurement is not None:
+            repeated.setdefault(_config(trial), []).append(trial.measurement.quality)
+    found = []
+    for trial in trials:
+        error = standard_error_of(trial, quality, validation)
+        if error is None or trial.measurement is None:
+            return []
+        low, high = _interval(trial.measurement)
+        found.append(
+            Candidate(
+                qualities=(trial.measurement.quality, *repeated.get(_config(trial), ())),
+                standard_error=error,
+                seconds=trial.measurement.train_seconds,
+                seconds_low=low,
+                seconds_high=high,
+                time_group="" if trial.bucket is None else trial.bucket.digest,
+            )
+        )
+    return found
+
+
+def expectations(
+    trials: Sequence[Trial], candidates: Sequence[Candidate], objective: Objective
+) -> dict[int, Expectation]:
+    """What to expect of each trial [n], by its number; from its candidate [n].
+
+    Duplicates, which have the outcome of another trial, count once.
+    """
+    if not candidates:
+        return {}
+    by_config = {_config(t): one for t, one in zip(trials, candidates, strict=True)}
+    distinct = list(by_config.values())
+    expected = {
+        config: Expectation(candidate.standard_error, estimate, on_front)
+        for (config, candidate), estimate, on_front in zip(
+            by_config.items(),
+            estimates(distinct, objective),
+            front_probabilities(distinct, objective),
+            strict=True,
+        )
+    }
+    return {trial.number: expected[_config(trial)] for trial in trials}
+
+
+def standard_error_of(trial: Trial, quality: Quality, validation: int | None) -> float | None:
+    """Standard error of the measured quality of a complete trial.
+
+    In records of earlier versions it is not measured. For a score from 0 to 1 it is then binomial,
+    for a loss that of losses with an exponential distribution; None without the number of images.
+    """
+    if trial.standard_errors is not None:
+        return trial.standard_errors.value_of(quality)
+    if trial.measurement is None or not validation:
+        return None
+    if quality == "loss":
+        return trial.measurement.quality / math.sqrt(validation)
+    return binomial_error(min(max(trial.measurement.quality, 0.0), 1.0), validation)
+
+
+def _config(trial: Trial) -> str:
+    return json.dumps(trial.config, sort_keys=True)
+
+
+def _interval(measurement: Measurement) -> tuple[float, float]:
+    """The 90 % interval of the training seconds."""
+    return measurement.train_seconds, measurement.train_seconds

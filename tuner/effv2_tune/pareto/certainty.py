@@ -108,7 +108,7 @@ def order_is_certain(
     Args:
         candidates: [n]; those on the front by their estimates count.
         objective: Of the study.
-        level: Least probability that the whole order is right.
+        level: Least probability of the whole order.
         draws: Of the Monte Carlo computation.
     """
     found = estimates(candidates, objective)

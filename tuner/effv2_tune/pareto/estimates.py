@@ -7,7 +7,7 @@ follows from the data, by a hierarchical model:
 * A measured quality is the true one plus normal noise, whose variance has three parts: one that all
   configs share, as they are judged on the same images (`COMMON_SHARE`); one of this config with
   these images; and one of the seed, which replicates average out (`SEED_SHARE`). The common part
-  says nothing about which config is better, and is kept apart: it only widens the intervals.
+  is the same for every config, and is kept apart: it only widens the intervals.
 * The true qualities are those of a cluster of competitive configs (normal), and of others that are
   uniformly distributed over everything worse than its centre. Location, width and share of the
   cluster are unknown: the estimates are averaged over all of them, in proportion to how well each

@@ -80,7 +80,7 @@ class DeviceAnalysis:
 
     @cached_property
     def possible(self) -> tuple[Trial, ...]:
-        """Complete trials that are not on the front, but cannot be told from it; fastest first."""
+        """Complete trials off the front that cannot be distinguished from it, fastest first."""
         front = {trial.number for trial in self.front}
         close = [
             trial
@@ -126,7 +126,7 @@ class Analysis:
 
     @cached_property
     def possible(self) -> frozenset[int]:
-        """Numbers of the trials that cannot be told from the front of their device."""
+        """Numbers of the trials that cannot be distinguished from the front of their device."""
         return frozenset(trial.number for device in self.devices for trial in device.possible)
 
     @cached_property

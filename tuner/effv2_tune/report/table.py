@@ -30,7 +30,7 @@ _INDENT = 7 * " "
 _WIDEST = 10_000  # characters
 #: Columns of ``front_rows`` with text; the others hold numbers and are right-aligned.
 TEXT_COLUMNS = ("network", "remark")
-#: The remark of a trial that is not on the front, but cannot be told from it.
+#: The remark of a trial that is not on the front, but cannot be distinguished from it.
 POSSIBLE_REMARK = "possible"
 
 
@@ -92,7 +92,7 @@ def to_frame(
 def front_rows(analysis: Analysis, device: DeviceAnalysis) -> list[dict[str, str]]:
     """The front of one device as text, by column header: fastest first.
 
-    Trials that cannot be told from the front follow, fastest first.
+    Trials that cannot be distinguished from the front follow, fastest first.
     """
     parameters = [
         name

@@ -74,7 +74,9 @@ def certainty_sentences(device: DeviceAnalysis) -> list[str]:
         return [columns]
     numbers = joined([str(trial.number) for trial in device.possible])
     noun = "Trial" if len(device.possible) == 1 else "Trials"
-    possible = f"{noun} {numbers} cannot be told from the front ({percent(POSSIBLE)} or more)."
+    possible = (
+        f"{noun} {numbers} cannot be distinguished from the front ({percent(POSSIBLE)} or more)."
+    )
     return [columns, possible]
 
 
@@ -111,7 +113,7 @@ def definitions(study: ReportInput) -> list[tuple[str, str]]:
         "quality is a shrunken estimate (empirical Bayes) with a 90 % interval, which also covers "
         "the choice of the images and of the seed. Trials that are not on the front but truly "
         f"belong to it with a probability of {percent(POSSIBLE)} or more are marked: only "
-        "trainings with other seeds tell them apart from the front."
+        "trainings with other seeds distinguish them from the front."
     )
     return [
         ("Quality", quality),

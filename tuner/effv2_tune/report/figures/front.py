@@ -78,7 +78,7 @@ def quality_bounds(device: DeviceAnalysis, objective: Objective) -> tuple[float,
 
 
 def intervals(device: DeviceAnalysis) -> list[tuple[Trial, float, float]]:
-    """The 90 % intervals of the trials that are on the front or cannot be told from it."""
+    """The 90 % intervals of the trials that are on the front or cannot be distinguished from it."""
     shown = [
         (trial, device.expected[trial.number].estimate)
         for trial in (*device.front, *device.possible)

@@ -152,7 +152,8 @@ def front_section(analysis: Analysis, device: DeviceAnalysis, position: int) -> 
     if device.expected and device.front:
         caption.append(
             "Vertical lines are 90 % intervals of the expected quality, with a dash at the "
-            "estimate: of the front, and of the outlined trials, which cannot be told from it."
+            "estimate: of the front, and of the outlined trials, which cannot be distinguished "
+            "from it."
         )
         caption += certainty_sentences(device)
     if device.pruned:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.pareto.strategies import DIRECTIONS, MEASUREMENTS, QUALITIES, SECONDS, point
 
-from effv2_tune.pareto import Objective, hypervolume, reference_point, standard_reference
+from effv2_tune.pareto import Objective, front_reference, hypervolume
 
 if TYPE_CHECKING:
     from effv2_tune.pareto import QualityDirection
@@ -50,7 +50,7 @@ def test_hypervolume_is_the_area_of_a_union_of_boxes(
 def test_one_more_trial_never_shrinks_the_hypervolume(
     ms: list[Measurement], more: Measurement
 ) -> None:
-    corner = standard_reference()
+    corner = point(0.0, 7 * 24 * 3600.0)
 
     assert hypervolume([*ms, more], corner) >= hypervolume(ms, corner) - 1e-12
 
@@ -59,6 +59,22 @@ def test_one_more_trial_never_shrinks_the_hypervolume(
 def test_every_point_of_the_front_is_inside_its_reference(
     ms: list[Measurement], direction: QualityDirection
 ) -> None:
-    corner = reference_point(ms, Objective(direction))
+    corner = front_reference(ms, Objective(direction))
 
     assert all(hypervolume([one], corner, Objective(direction)) > 0 for one in ms)
+
+
+def test_the_reference_is_a_tenth_of_the_front_beyond_its_ends() -> None:
+    front = [point(0.50, 10.0), point(0.80, 100.0), point(0.90, 1000.0)]
+
+    reference = front_reference(front)
+
+    assert reference.quality == pytest.approx(0.50 - 0.04)
+    assert reference.train_seconds == pytest.approx(1000.0 * 100**0.1)
+
+
+def test_the_reference_of_one_point_leaves_it_an_area() -> None:
+    reference = front_reference([point(0.9, 100.0)])
+
+    assert reference.quality == pytest.approx(0.89)
+    assert reference.train_seconds == pytest.approx(110.0)

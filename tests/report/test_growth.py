@@ -8,7 +8,7 @@ import pytest
 
 from effv2_tune.pareto import ACCURACY
 from effv2_tune.report.analysis import analyse
-from effv2_tune.report.growth import front_growth
+from effv2_tune.report.growth import growth_points
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,7 @@ def test_the_hypervolume_never_shrinks_and_ends_at_all_of_itself(
     study = study_maker(50)
     (device,) = analyse(study).devices
 
-    points = front_growth(device, ACCURACY)
+    points = growth_points(device, ACCURACY)
 
     shares = [point.share for point in points]
     assert len(points) == 50

@@ -7,6 +7,7 @@ import itertools
 import pytest
 from tests.search.simulated_study import make_plan, run_loop
 
+from effv2_tune.pareto import ACCURACY, front_of
 from effv2_tune.search.clock import SimulatedClock
 from effv2_tune.search.events import StudyEnded
 from effv2_tune.search.storage.in_memory import MemoryStorage
@@ -53,3 +54,17 @@ def test_accelerator_hours_count_every_device_over_all_runs() -> None:
     assert isinstance(events[-1], StudyEnded)
     assert events[-1].kind == "accelerator_hours"
     assert clock.seconds == pytest.approx(10_000 + 360 / 3)
+
+
+def test_a_study_ends_when_trials_in_a_row_add_no_point_to_the_front() -> None:
+    plan = make_plan(trials=None, stop_when=StopSpec.model_validate({"no_new_front_point": 8}))
+    storage = MemoryStorage("simulated", plan.directions)
+
+    events = list(run_loop(plan, storage, SimulatedClock()))
+
+    assert isinstance(events[-1], StudyEnded)
+    assert events[-1].kind == "stagnation"
+    assert events[-1].reason == "The last 8 trials added no point to the front."
+    complete = [trial for trial in storage.trials() if trial.state == "complete"]
+    on_the_front = {trial.number for trial in front_of(complete, ACCURACY)}
+    assert on_the_front <= {trial.number for trial in storage.trials()[:-8]}

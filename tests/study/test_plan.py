@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
+from pydantic import ValidationError
 
 from effv2_tune.study import StudyPlan
+from effv2_tune.study.plan import StopSpec
 
 
 @pytest.mark.parametrize(
@@ -26,3 +28,11 @@ def test_images_are_stored_at_the_largest_size_that_a_trial_may_see(
     written = {"name": "mine", "search_space": epochs | space, "trials": 3, "recipe": recipe}
 
     assert StudyPlan.model_validate_json(json.dumps(written)).largest_resolution == pixels
+
+
+def test_no_new_front_point_alone_leaves_the_growth_out() -> None:
+    assert StopSpec.model_validate({"no_new_front_point": 9}).growth is None
+    assert StopSpec.model_validate({"no_new_front_point": 9, "trials": 20}).growth == 0.01
+    assert StopSpec().growth == 0.01
+    with pytest.raises(ValidationError, match="never ends the study"):
+        StopSpec(growth=None)

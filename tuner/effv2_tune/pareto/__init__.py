@@ -21,8 +21,9 @@ from effv2_tune.pareto.estimates import (
 )
 from effv2_tune.pareto.extrapolation import expected_outcome
 from effv2_tune.pareto.front import dominates, front_of, pareto_front
+from effv2_tune.pareto.growth import FrontGrowth, Outcome, front_growth, outcome_of
 from effv2_tune.pareto.halving import HalvingDecision, decide, optimistic_gain
-from effv2_tune.pareto.hypervolume import hypervolume, reference_point, standard_reference
+from effv2_tune.pareto.hypervolume import front_reference, hypervolume
 from effv2_tune.pareto.objective import ACCURACY, Objective, QualityDirection
 from effv2_tune.pareto.picking import fastest, knee, most_accurate, within
 from effv2_tune.pareto.projection import project_seconds, training_seconds
@@ -35,8 +36,10 @@ __all__ = [
     "SEED_SHARE",
     "Candidate",
     "Estimate",
+    "FrontGrowth",
     "HalvingDecision",
     "Objective",
+    "Outcome",
     "Posterior",
     "QualityDirection",
     "SeedVariance",
@@ -49,8 +52,10 @@ __all__ = [
     "estimates",
     "expected_outcome",
     "fastest",
+    "front_growth",
     "front_of",
     "front_probabilities",
+    "front_reference",
     "hypervolume",
     "knee",
     "mean_variance",
@@ -58,14 +63,13 @@ __all__ = [
     "nondominated_ranks",
     "optimistic_gain",
     "order_is_certain",
+    "outcome_of",
     "pareto_front",
     "pick_probabilities",
     "place_rungs",
     "project_seconds",
     "rank_order",
-    "reference_point",
     "seed_variance",
-    "standard_reference",
     "training_seconds",
     "within",
 ]

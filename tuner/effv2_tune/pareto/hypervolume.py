@@ -13,9 +13,14 @@ if TYPE_CHECKING:
 
 #: The resolution of the clock: shorter times count as this, so that a logarithm exists.
 SHORTEST_SECONDS = 1e-9
-_WEEK_SECONDS = 7 * 24 * 3600.0
-#: Mean cross-entropy of guessing among a thousand classes.
-_GUESSING_LOSS = math.log(1000)
+#: The reference point is this share of the front's own range beyond it, a usual choice
+#: (Ishibuchi et al., "How to Specify a Reference Point in Hypervolume Calculation for Fair
+#: Performance Comparison", Evolutionary Computation 26, 2018) ...
+_MARGIN = 0.1
+#: ... and at least so much of the quality, and this factor of the time, so that a front of one
+#: point, or of points close together, has an area too.
+_LEAST_QUALITY = 0.01
+_LEAST_FACTOR = 1.1
 
 
 def log_seconds(seconds: float) -> float:
@@ -23,32 +28,27 @@ def log_seconds(seconds: float) -> float:
     return math.log(max(seconds, SHORTEST_SECONDS))
 
 
-def standard_reference(objective: Objective = ACCURACY) -> Measurement:
-    """The reference point that is fixed before a study's first trial.
+def front_reference(front: Sequence[Measurement], objective: Objective = ACCURACY) -> Measurement:
+    """The reference point of a front, relative to its own ends.
 
-    A week of training that learns nothing: quality 0, or for a loss that of guessing among 1,000
-    classes.
-    """
-    worst = 0.0 if objective.quality_direction == "maximize" else _GUESSING_LOSS
-    return Measurement(quality=worst, train_seconds=_WEEK_SECONDS)
+    A tenth of the front's range beyond its worst quality, but at least 0.01, and a tenth of its
+    range of log seconds beyond its longest time, but at least 10 % of that. So it depends neither
+    on the unit of time nor on trials that are not on the front.
 
-
-def reference_point(
-    measurements: Sequence[Measurement], objective: Objective = ACCURACY
-) -> Measurement:
-    """A point a little worse than the worst of ``measurements`` on both axes, for a figure.
-
-    A tenth of the range beyond the worst quality, and a tenth more than the longest time.
+    Args:
+        front: [n], in any order.
+        objective: Of the study.
 
     Raises:
-        ValueError: There are no measurements.
+        ValueError: The front is empty.
     """
-    losses = [objective.quality_cost(m.quality) for m in measurements]
-    worst = max(losses) + 0.1 * max(max(losses) - min(losses), 0.01)
-    longest = max(m.train_seconds for m in measurements)
+    losses = [objective.quality_cost(m.quality) for m in front]
+    times = [log_seconds(m.train_seconds) for m in front]
+    quality_margin = max(_MARGIN * (max(losses) - min(losses)), _LEAST_QUALITY)
+    time_margin = max(_MARGIN * (max(times) - min(times)), math.log(_LEAST_FACTOR))
     return Measurement(
-        quality=objective.quality_cost(worst),
-        train_seconds=1.1 * max(longest, SHORTEST_SECONDS),
+        quality=objective.quality_cost(max(losses) + quality_margin),
+        train_seconds=math.exp(max(times) + time_margin),
     )
 
 

@@ -1,16 +1,14 @@
-"""Computes the growth of the Pareto front: its hypervolume after each trial."""
+"""Lists the growth of the Pareto front over the trials and the time of a search."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from effv2_tune.pareto import front_of, hypervolume, reference_point
-from effv2_tune.report.analysis import measured
+from effv2_tune.pareto import front_growth, outcome_of
 
 if TYPE_CHECKING:
     from effv2_tune.pareto import Objective
     from effv2_tune.report.analysis import DeviceAnalysis
-    from effv2_tune.study.trial import Trial
 
 
 class GrowthPoint(NamedTuple):
@@ -21,35 +19,33 @@ class GrowthPoint(NamedTuple):
         ended: Number of trials that had ended by then, in any state.
         seconds: Wall time since the first trial began.
         share: Hypervolume so far, as a share of the last one; from 0 to 1.
+        is_new_point: Whether the trial added a point to the front, by more than its noise.
     """
 
     trial: int
     ended: int
     seconds: float
     share: float
+    is_new_point: bool
 
 
-def front_growth(device: DeviceAnalysis, objective: Objective) -> list[GrowthPoint]:
+def growth_points(device: DeviceAnalysis, objective: Objective) -> list[GrowthPoint]:
     """One point for each trial that ended on a device, in the order of their ends.
 
-    The reference point is that of all its complete trials, the same for every point of the curve.
+    Empty while no trial is complete. The hypervolume is that of ``stop_when``, see
+    :func:`effv2_tune.pareto.front_growth`.
     """
     ended = sorted(
         (trial.ended, trial.number, trial) for trial in device.trials if trial.ended is not None
     )
-    if not device.complete or not ended:
+    growth = front_growth([outcome_of(trial) for _, _, trial in ended], objective)
+    if growth.reference is None:
         return []
-    reference = reference_point(measured(device.complete), objective)
-    final = hypervolume(measured(device.complete), reference, objective)
     starts = [trial.started for trial in device.trials if trial.started is not None]
     began = min([*starts, ended[0][0]])
-    points: list[GrowthPoint] = []
-    front: list[Trial] = []
-    covered = 0.0
-    for count, (end, number, trial) in enumerate(ended, start=1):
-        if trial.state == "complete" and trial.measurement is not None:
-            front = front_of([*front, trial], objective)
-            covered = hypervolume(measured(front), reference, objective)
-        share = covered / final if final else 0.0
-        points.append(GrowthPoint(number, count, (end - began).total_seconds(), share))
-    return points
+    return [
+        GrowthPoint(number, count, (end - began).total_seconds(), share, is_new)
+        for count, ((end, number, _), share, is_new) in enumerate(
+            zip(ended, growth.shares, growth.is_new_point, strict=True), start=1
+        )
+    ]

@@ -1,11 +1,11 @@
-"""Limits a study: by trials, by hours, or by the growth of its hypervolume."""
+"""Limits a study: by trials, by hours, or by the growth of its front."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING
 
-from effv2_tune.pareto import Objective, hypervolume
+from effv2_tune.pareto import Objective, front_growth, outcome_of
 from effv2_tune.search.events import StudyEnded
 from effv2_tune.search.storage.records import is_duplicate, is_in_budget
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from effv2_tune.search.clock import Clock
     from effv2_tune.search.storage.base import Storage
     from effv2_tune.study.plan import StudyPlan
-    from effv2_tune.study.trial import Measurement, Trial
+    from effv2_tune.study.trial import Trial
 
 _HOUR = 3600.0
 #: Failed trials in a row after which the study ends; the cause is then not the trials.
@@ -125,32 +125,28 @@ class Budget:
         return self._device_seconds + since * sum(self._devices.values())
 
     def _stagnation(self, trials: Sequence[Trial]) -> StudyEnded | None:
-        """The reason where the last trials have hardly increased the hypervolume."""
+        """The reason where the last trials have hardly improved the front."""
         stop = self._plan.stop_when
         if stop is None:
             return None
         ended = [trial for trial in trials if trial.state not in ("running", "failed")]
         ended.sort(key=lambda trial: (str(trial.ended), trial.number))
-        if len(ended) <= stop.trials:
-            return None
-        before = self._hypervolume(ended[: -stop.trials])
-        now = self._hypervolume(ended)
-        if before <= 0 or now - before >= stop.growth * before:
-            return None
-        return StudyEnded(
-            kind="stagnation",
-            reason=f"The hypervolume grew by less than {stop.growth:.3%} in the last "
-            f"{stop.trials} trials.",
+        growth = front_growth(
+            [outcome_of(trial) for trial in ended], Objective(self._plan.directions[0])
         )
+        added, since = growth.added_by_last(stop.trials), growth.since_new_point
+        if since is None:
+            return None
+        if stop.growth is not None and added < stop.growth:
+            reason = f"added less than {stop.growth:.3%} of the front's hypervolume"
+            return _stagnated(f"The last {stop.trials} trials {reason}.")
+        if stop.no_new_front_point is not None and since >= stop.no_new_front_point:
+            return _stagnated(f"The last {since} trials added no point to the front.")
+        return None
 
-    def _hypervolume(self, trials: Sequence[Trial]) -> float:
-        points: list[Measurement] = [
-            trial.measurement
-            for trial in trials
-            if trial.state == "complete" and trial.measurement is not None
-        ]
-        objective = Objective(self._plan.directions[0])
-        return hypervolume(points, self._storage.reference, objective)
+
+def _stagnated(reason: str) -> StudyEnded:
+    return StudyEnded(kind="stagnation", reason=reason)
 
 
 def _failures_at_the_end(trials: Sequence[Trial]) -> list[Trial]:

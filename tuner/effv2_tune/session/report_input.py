@@ -9,6 +9,7 @@ from effv2_tune.report.input import ReportInput
 if TYPE_CHECKING:
     from effv2_tune.search.storage.snapshot import StudyRecord
     from effv2_tune.study import StudyPlan
+    from effv2_tune.study.plan import StopSpec
 
 
 def report_input(record: StudyRecord, *, folder: str, written: str = "") -> ReportInput:
@@ -79,8 +80,16 @@ def _budget(plan: StudyPlan) -> str:
     if plan.accelerator_hours is not None:
         parts.append(f"{plan.accelerator_hours:g} accelerator-hours")
     if plan.stop_when is not None:
-        parts.append(
-            f"until the hypervolume grows by less than {100 * plan.stop_when.growth:g} % "
-            f"in {plan.stop_when.trials} trials"
-        )
+        parts.append(f"until {stop_text(plan.stop_when)}")
     return ", ".join(parts)
+
+
+def stop_text(stop: StopSpec) -> str:
+    """When a study ends early, in words."""
+    criteria = []
+    if stop.growth is not None:
+        share = f"{100 * stop.growth:g} %"
+        criteria.append(f"{stop.trials} trials add less than {share} of the hypervolume")
+    if stop.no_new_front_point is not None:
+        criteria.append(f"{stop.no_new_front_point} trials in a row add no point to the front")
+    return " or ".join(criteria)

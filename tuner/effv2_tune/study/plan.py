@@ -77,15 +77,33 @@ class SearchSpec(Value):
 
 
 class StopSpec(Value):
-    """End the study early, when its Pareto front has stopped improving.
+    """End the study early, when its Pareto front has stopped improving by more than its noise.
 
     Attributes:
-        growth: Relative growth of the hypervolume below which the study ends.
+        growth: The study ends when the last ``trials`` have added less than this share of the
+            front's hypervolume; null for never. Never, too, where ``no_new_front_point`` is the
+            only key.
         trials: Number of finished trials over which growth is measured.
+        no_new_front_point: The study ends when so many finished trials in a row have added no
+            point to the front; null for never.
     """
 
-    growth: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    growth: Annotated[float, Field(gt=0, lt=1)] | None = 0.01
     trials: Annotated[int, Field(ge=1, le=MAX_TRIALS)] = 20
+    no_new_front_point: Annotated[int, Field(ge=1, le=MAX_TRIALS)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_one_criterion(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.keys() == {"no_new_front_point"}:
+            return data | {"growth": None}
+        return data
+
+    @model_validator(mode="after")
+    def _ends(self) -> StopSpec:
+        if self.growth is None and self.no_new_front_point is None:
+            raise ValueError("it never ends the study: set 'growth:' or 'no_new_front_point:'")
+        return self
 
 
 class RecordedClock(Value):

@@ -30,11 +30,13 @@ def growth_figure(points: Sequence[GrowthPoint], over: Literal["trials", "time"]
     figure.add_scatter(
         x=[point.ended if by_trials else point.seconds / unit.seconds for point in points],
         y=[point.share for point in points],
-        mode="lines",
+        mode="lines+markers",
         line={"shape": "hv", "color": variant_colour("b0"), "width": 2.4},
+        marker={"size": [8 if point.is_new_point else 0 for point in points]},
         text=[
             f"after trial {point.trial} ({point.ended} ended, {human_seconds(point.seconds)})"
             f"<br>{point.share:.1%} of the final hypervolume"
+            f"{', a new point of the front' if point.is_new_point else ''}"
             for point in points
         ],
         hoverinfo="text",

@@ -11,7 +11,7 @@ from effv2_tune.report import figures
 from effv2_tune.report.analysis import network_of, seconds_of
 from effv2_tune.report.figures.curves import curve_title
 from effv2_tune.report.figures.front import quality_bounds
-from effv2_tune.report.growth import front_growth
+from effv2_tune.report.growth import growth_points
 from effv2_tune.report.quantities import human_seconds, percent, pluralized, with_error
 from effv2_tune.report.spending import saved_seconds, spent_by_bucket, spent_seconds
 from effv2_tune.report.text import certainty_sentences, front_sentence, joined
@@ -200,7 +200,7 @@ def curves_section(analysis: Analysis) -> Section:
 
 def growth_sections(analysis: Analysis) -> list[Section]:
     """The hypervolume over the search, on each device with two points or more, and growth."""
-    growths = [front_growth(device, analysis.study.objective) for device in analysis.devices]
+    growths = [growth_points(device, analysis.study.objective) for device in analysis.devices]
     return [
         _growth_section(analysis, points, position)
         for position, points in enumerate(growths)
@@ -215,11 +215,16 @@ def _growth_section(analysis: Analysis, points: list[GrowthPoint], position: int
         View(f"{name}-time", "Over time", partial(figures.growth_figure, points, "time")),
     ]
     settled = next(point for point in points if point.share >= SETTLED)
+    newest = max((point for point in points if point.is_new_point), key=lambda point: point.ended)
     caption = (
         "The hypervolume is the area in the plane of quality and logarithmic time that the front "
-        "dominates, down to a point slightly worse than the worst complete trial; once it stops "
-        "growing, more trials gain little. It came within 1 % of its last value after "
-        f"{pluralized(settled.ended, 'trial')} ({human_seconds(settled.seconds)})."
+        "dominates, down to a point a tenth of the front's own range beyond its worst quality and "
+        "its longest time; once it stops growing, more trials gain little. A gain within one "
+        "standard error of the difference counts as noise; dots mark the trials that added a point "
+        "to the front by more. The hypervolume came within 1 % of its last value after "
+        f"{pluralized(settled.ended, 'trial')} ({human_seconds(settled.seconds)}); the last new "
+        f"point is trial {newest.trial}, after which "
+        f"{pluralized(points[-1].ended - newest.ended, 'trial')} ended."
     )
     devices = analysis.devices
     where = f" on {devices[position].device}" if len(devices) > 1 else ""

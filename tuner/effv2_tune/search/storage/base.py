@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from effv2_tune.search.events import StudyEnded
     from effv2_tune.search.workload import BucketTime
     from effv2_tune.study.bucket import BucketKey
-    from effv2_tune.study.trial import Measurement, Trial
+    from effv2_tune.study.trial import Trial
     from effv2_tune.workers.messages import Ready
 
 #: Prefix of the attributes that this package adds to an Optuna study or trial.
@@ -112,13 +112,7 @@ class LeaseKeeper(Protocol):
 
 
 class StudyFacts(Protocol):
-    """What a study keeps beside its trials.
-
-    Attributes:
-        reference: Of the hypervolume; fixed before the first trial.
-    """
-
-    reference: Measurement
+    """What a study keeps beside its trials."""
 
     def bind(self, ready: Ready) -> None:
         """Check that a worker has the device, backend and images of the trials before.

@@ -15,7 +15,6 @@ from optuna.storages import BaseStorage, RDBStorage, get_storage
 
 from effv2_tune.errors import EXIT_FAILED, TuneError
 from effv2_tune.host import install_command
-from effv2_tune.pareto import Objective, standard_reference
 from effv2_tune.search.storage import records
 from effv2_tune.search.storage.activity import SECONDS, SUPERVISOR
 from effv2_tune.search.storage.backup import write_backup
@@ -52,7 +51,6 @@ from effv2_tune.search.storage.records import (
 from effv2_tune.search.storage.urls import without_password
 from effv2_tune.search.workload import BucketTime
 from effv2_tune.study.bucket import DataFacts
-from effv2_tune.study.trial import Measurement
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -129,9 +127,6 @@ class DatabaseStorage:
         self._backup = backup
         self._session = f"{time.time_ns():x}"
         self.tick_seconds = min(5.0, expiry_seconds / 4)
-        reference = standard_reference(Objective(directions[0]))
-        kept = self.keep_once("reference", reference.model_dump())
-        self.reference = Measurement.model_validate(kept)
 
     @retried
     def trials(self) -> Sequence[Trial]:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import TrialState
 
-from effv2_tune.pareto import Objective, standard_reference
 from effv2_tune.search.storage.optuna_study import create_study, end_trial
 
 if TYPE_CHECKING:
@@ -43,7 +42,6 @@ class MemoryStorage:
         create_study(self.optuna, name, directions)
         self._study_id = self.optuna.get_study_id_from_name(name)
         self.tick_seconds = math.inf
-        self.reference = standard_reference(Objective(directions[0]))
         self.end: StudyEnded | None = None
         self._records: dict[int, Trial] = {}
         self._held: set[int] = set()

@@ -30,7 +30,6 @@ from effv2_tune.search.storage.records import RecordReader, connected, find_stud
 from effv2_tune.search.storage.urls import sqlite_read_only_url, sqlite_url, without_password
 from effv2_tune.study.bucket import DataFacts
 from effv2_tune.study.plan import StudyPlan
-from effv2_tune.study.trial import Measurement
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -54,7 +53,6 @@ class StudyRecord:
         device_kind: Its device; None before the first worker was ready.
         data: Facts of the images; likewise.
         bucket_times: The step time of each measured bucket, by the digest of the bucket.
-        reference: The reference point of the hypervolume.
         seconds: How long it has run, over all runs.
         contradictions: Sentences about facts that contradict the records of trials, or are damaged
             and have an earlier version.
@@ -69,7 +67,6 @@ class StudyRecord:
     device_kind: str | None
     data: DataFacts | None
     bucket_times: Mapping[str, BucketTime]
-    reference: Measurement
     seconds: float
     activity: Activity
     command: str = ""
@@ -154,7 +151,6 @@ def _record(
             device_kind=kind,
             data=images,
             bucket_times={digest: known[-1] for digest, known in times.items()},
-            reference=Measurement.model_validate(facts["reference"]),
             seconds=sum(v for k, v in facts.items() if k.startswith(SECONDS)),
             activity=activity(facts, holders, is_ended=ended is not None),
             command=_command(*facts.get("command", ("", ""))),

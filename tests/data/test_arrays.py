@@ -13,10 +13,16 @@ from ruamel.yaml import YAML
 from sklearn.datasets import load_digits
 from sklearn.utils.class_weight import compute_class_weight
 
-from effv2_tune.data import check_dataset, class_weights, describe, load_dataset
+from effv2_tune.data import (
+    check_dataset,
+    class_weights,
+    describe,
+    load_dataset,
+)
 from effv2_tune.errors import TuneError
 from effv2_tune.study.bucket import DataFacts
 from effv2_tune.study.recipe import DataSpec
+from effv2_tune.study.validation_size import small_validation_hint
 
 NPZ = DataSpec(name="npz", path="images.npz", test=0.2, stratify=False)
 
@@ -207,11 +213,14 @@ def test_a_summary_counts_classes_and_says_when_they_are_unbalanced(tmp_path: Pa
     assert summary.imbalance == max(counts)[0] / min(counts)[0]
     assert "balanced_accuracy" in summary.hints[0]
     assert "72 training, 8 validation, 20 test images of 3 classes" in summary.lines()[0]
-    assert describe(dataset, quality="macro_f1").hints == ()
+    assert describe(dataset, quality="macro_f1").hints == (small_validation_hint(8, "macro_f1"),)
 
 
-def test_a_summary_of_balanced_classes_has_no_hint() -> None:
-    assert describe(load_dataset(DataSpec(), base=Path())).hints == ()
+def test_a_summary_of_balanced_classes_has_no_hint_but_that_on_few_validation_images() -> None:
+    dataset = load_dataset(DataSpec(), base=Path())
+
+    assert describe(dataset).hints == (small_validation_hint(144, "accuracy"),)
+    assert describe(dataset, quality="loss").hints == ()
 
 
 def test_a_summary_names_the_classes_that_a_split_lacks(tmp_path: Path) -> None:

@@ -197,3 +197,12 @@ def test_json_has_the_plan_and_whether_it_would_start(tune: Tune) -> None:
     assert wrong.keys() == {"start"}
     assert wrong["start"]["would_start"] is False
     assert [one["line"] for one in wrong["start"]["errors"]] == [3]
+
+
+def test_few_validation_images_are_a_hint(tune: Tune, folder: Path) -> None:
+    done, as_json = tune("check", "study.yaml"), tune("check", "study.yaml", "--json")
+
+    hint = "144 validation images: differences under 3.5 points are noise (one standard error of a"
+    assert f"\nHint: {hint}" in done.out
+    assert json.loads(as_json.out)["start"]["hints"][0].startswith(hint)
+    assert list(folder.iterdir()) == [folder / "study.yaml"]

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from effv2_tune.study.validation_size import small_validation_hint
+
 if TYPE_CHECKING:
     from effv2_tune.data.dataset import Dataset
     from effv2_tune.study.recipe import Quality
@@ -119,7 +121,8 @@ def _hints(
                 f"The {split} split has no image of {_named(missing)}: use more images or "
                 "'stratify: true'."
             )
-    return hints
+    small = small_validation_hint(int(counts[1].sum()), quality)
+    return [*hints, small] if small else hints
 
 
 def _named(names: list[str], shown: int = 3) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from effv2_tune.report.input import ReportInput
+from effv2_tune.study.validation_size import small_validation_hint
 
 if TYPE_CHECKING:
     from effv2_tune.search.storage.snapshot import StudyRecord
@@ -57,6 +58,8 @@ def _facts(record: StudyRecord) -> dict[str, str]:
             f"{data.train:,} to train, {data.validation:,} to validate, {data.test:,} to test; "
             f"{data.classes} classes"
         )
+        if small := small_validation_hint(data.validation, plan.quality):
+            facts["noise"] = small
     searched = (one.name.removesuffix("_position") for one in plan.search_space.dimensions())
     facts["searched"] = ", ".join(searched)
     halving = plan.search.halving

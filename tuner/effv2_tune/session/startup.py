@@ -9,6 +9,7 @@ from effv2_tune.errors import MistakesError, TuneError, joined
 from effv2_tune.report.quantities import human_bytes, pluralized
 from effv2_tune.session.location import shown
 from effv2_tune.study import Settings
+from effv2_tune.study.validation_size import small_validation_hint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,7 +77,16 @@ class Startup:
             "backend": self.hardware.backend,
             "downloads": self.downloads,
             "download_bytes": self.download_bytes,
+            "hints": self.hints,
         }
+
+    @property
+    def hints(self) -> list[str]:
+        """What the images are too few for, as far as they are counted."""
+        if self.counts is None:
+            return []
+        hint = small_validation_hint(self.counts.validation, self.plan.quality)
+        return [hint] if hint else []
 
     @property
     def images(self) -> str:

@@ -304,6 +304,7 @@ class Study:
             *([f"mirror    {shown(self._mirror)}"] if self._mirror else []),
             *startup.so_far_lines(retry_failed=self._retry_failed),
             f"data      {startup.images}",
+            *(f"hint      {hint}" for hint in startup.hints),
             *startup.download_lines(),
             f"searches  {', '.join(names)}",
             f"engine    {plan.search.engine} {pruning}",

@@ -60,6 +60,8 @@ def command(study: str, *, out: Path | None, storage: str | None, as_json: bool)
     if error is not None:
         click.echo(f"Error: {error}", err=True)
     if not as_json:
+        for hint in () if startup is None else startup.hints:
+            click.echo(f"Hint: {hint}")
         verdict = "not start" if startup is None else f"start: {startup.summary}"
         click.echo(f"{loaded.command!r} would {verdict}.")
     return EXIT_DONE if error is None else error.exit_code

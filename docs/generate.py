@@ -82,9 +82,10 @@ def _limits() -> str:
         {limits.MAX_NODES:,} keys and values, counting the content of each alias again. At most:
         `epochs` {limits.MAX_EPOCHS:,}, `trials` {limits.MAX_TRIALS:,}, `hours` and
         `accelerator_hours` {limits.MAX_HOURS:,}, `workers` {limits.MAX_WORKERS:,}, `resolution` and
-        `storage_size` {limits.MAX_PIXELS:,}, `batch_size` {limits.MAX_BATCH:,}, the values of a
-        choice {limits.MAX_CHOICES:,}, `enqueue` {limits.MAX_ENQUEUED:,}, `rungs`
-        {limits.MAX_RUNGS}; further bounds are in the error messages. Anchors, aliases and merge
+        `storage_size` {limits.MAX_PIXELS:,}, `folds` {limits.MAX_FOLDS}, `batch_size`
+        {limits.MAX_BATCH:,}, the values of a choice {limits.MAX_CHOICES:,}, `enqueue`
+        {limits.MAX_ENQUEUED:,}, `rungs` {limits.MAX_RUNGS}; further bounds are in the error
+        messages. Anchors, aliases and merge
         keys (`<<`) are allowed; tags (`!!set`), dates without quotes and keys that are neither
         words nor decimal whole numbers are errors. Whatever is in a file, `effv2-tune check`
         accepts it or exits with code 2 and the file and line of each mistake, within two

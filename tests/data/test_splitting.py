@@ -192,3 +192,72 @@ def test_a_split_that_cannot_be_made_is_refused_with_a_way_out(
         split_pool(pool_of(labels), DataSpec(**spec))
 
     assert refused.value.hint
+
+
+@given(
+    folds=st.integers(2, 5),
+    classes=st.integers(1, 4),
+    stratify=st.booleans(),
+    seed=st.integers(0, 5),
+    train=st.none() | st.integers(40, 60),
+)
+def test_every_image_outside_the_test_split_is_in_one_fold(
+    *, folds: int, classes: int, stratify: bool, seed: int, train: int | None
+) -> None:
+    labels = np.arange(100) % classes
+    plain = DataSpec(test=20, stratify=stratify, split_seed=seed)
+    spec = plain.model_copy(update={"folds": folds, "train": train})
+
+    found, without = split_pool(pool_of(labels), spec), split_pool(pool_of(labels), plain)
+
+    used = np.concatenate([found.train, found.validation])
+    np.testing.assert_array_equal(found.test, without.test)
+    assert len(set(used)) == len(used) == (train or 80)
+    assert not set(used) & set(found.test)
+    assert found.folds is not None
+    sizes = np.bincount(found.folds, minlength=folds)
+    assert list(sizes) == sorted(sizes, reverse=True)
+    assert sizes.min() > 0
+    np.testing.assert_array_equal(
+        np.flatnonzero(found.folds == 0), np.arange(len(used))[-sizes[0] :]
+    )
+    if stratify:
+        of_class = np.array(
+            [np.bincount(found.folds[labels[used] == one]) for one in range(classes)]
+        )
+        assert (of_class.max(axis=1) - of_class.min(axis=1)).max() <= 1
+    again = split_pool(pool_of(labels), spec)
+    np.testing.assert_array_equal(found.folds, again.folds)
+
+
+def test_folds_keep_groups_together() -> None:
+    groups = np.random.default_rng(3).integers(0, 30, 400)
+    pool = pool_of(np.arange(400) % 2, groups=groups)
+
+    found = split_pool(pool, DataSpec(test=0.2, folds=4))
+
+    assert found.folds is not None
+    used = np.concatenate([found.train, found.validation])
+    for group in np.unique(groups[used]):
+        assert len(set(found.folds[groups[used] == group])) == 1
+
+
+@pytest.mark.parametrize(
+    ("pool", "sentence"),
+    [
+        (pool_of([0] * 40 + [1] * 4), "'folds: 5' exceeds the 3 images of the class 'class 1'"),
+        (
+            pool_of([0, 1] * 20, groups=[0, 1, 2, 3] * 10),
+            "'folds: 5' exceeds the 3 groups",
+        ),
+        (
+            pool_of([0, 1] * 20, [TRAIN] * 36 + [VALIDATION] * 4),
+            "has a validation split of its own",
+        ),
+    ],
+)
+def test_folds_that_cannot_be_made_are_refused_with_a_way_out(pool: Pool, sentence: str) -> None:
+    with pytest.raises(TuneError, match=sentence) as refused:
+        split_pool(pool, DataSpec(test=10, folds=5))
+
+    assert refused.value.hint

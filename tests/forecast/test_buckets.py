@@ -69,3 +69,8 @@ def test_halving_that_stops_all_it_may_leaves_a_fraction_of_the_epochs() -> None
 
     assert fewest_epochs(plan, recipe) == 10 + 10 / 4 + 20 / 16 + 60 / 64
     assert fewest_epochs(plan_of(), recipe) == 100
+    folded = {"data": plan.data.model_copy(update={"folds": 5})}
+    assert fewest_epochs(plan.model_copy(update=folded), recipe) == (
+        10 + 10 / 4 + 20 / 16 + 60 / 64 + 4 * 100 / 64
+    )
+    assert fewest_epochs(plan_of().model_copy(update=folded), recipe) == 500

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from functools import reduce
+from operator import add
 
 import numpy as np
 import pytest
@@ -129,6 +132,18 @@ def test_the_same_counts_have_the_same_standard_errors() -> None:
 
 def test_among_five_classes_the_top_5_is_certain() -> None:
     assert standard_errors_of(_counts(*_images(np.random.default_rng(0), 50, 5))).top5 == 0
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_counts_of_folds_add_up_to_those_of_all_their_images(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    truth, logits = rng.integers(4, size=50), rng.normal(size=(50, 4))
+    parts = [_counts(truth[part], logits[part]) for part in np.split(np.arange(50), [7, 30])]
+
+    total = reduce(add, (Counts.from_data(json.loads(json.dumps(p.as_data()))) for p in parts))
+
+    whole, found = (scores_of(c).model_dump() for c in (_counts(truth, logits), total))
+    assert found == pytest.approx(whole)
 
 
 def test_the_standard_error_of_90_percent_of_1000_images() -> None:

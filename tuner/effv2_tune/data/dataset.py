@@ -6,6 +6,7 @@ import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,6 +54,8 @@ class Dataset:
         digest: Of all pixels, labels, splits and the number of classes: the same for the same
             images whatever form they came in.
         notes: Messages about what was left out or assumed.
+        fold_of: With folds, the fold of each image of :attr:`pool`, from 0: :attr:`validation` is
+            fold 0, and :attr:`train` all others. None without folds.
     """
 
     train: Split
@@ -61,6 +64,7 @@ class Dataset:
     classes: tuple[str, ...]
     digest: str
     notes: tuple[str, ...] = ()
+    fold_of: npt.NDArray[np.int64] | None = None
 
     def facts(self) -> DataFacts:
         """Counts, image shape and digest."""
@@ -72,10 +76,59 @@ class Dataset:
             validation=len(self.validation),
             test=len(self.test),
             digest=self.digest,
+            folds=self.folds,
         )
 
+    @property
+    def folds(self) -> int:
+        """The number of folds; 1 without folds."""
+        return 1 if self.fold_of is None else int(self.fold_of.max()) + 1
 
-def dataset_digest(splits: Iterable[Split], class_count: int) -> str:
+    @cached_property
+    def pool(self) -> Split:
+        """With folds, the images of all folds: those of :attr:`train`, then of the first fold.
+
+        Without folds, the training images.
+        """
+        if self.fold_of is None:
+            return self.train
+        both = (self.train, self.validation)
+        return Split(
+            np.concatenate([split.images for split in both]),
+            np.concatenate([split.labels for split in both]),
+        )
+
+    def fold(self, number: int) -> Fold:
+        """A fold and the images to train on, as positions in the pool.
+
+        Each training has as many images as the first: the last ones are left out where the fold is
+        smaller.
+        """
+        if self.fold_of is None:
+            raise ValueError("the dataset has no folds")
+        in_fold = self.fold_of == number
+        rest, fold = (np.flatnonzero(part).astype(np.int32) for part in (~in_fold, in_fold))
+        return Fold(rest[: len(self.train)], fold)
+
+
+@dataclass(frozen=True)
+class Fold:
+    """The split of one training of cross-validation.
+
+    Attributes:
+        train: Positions of the training images in the pool, int32.
+        validation: Positions of the validation images, int32.
+    """
+
+    train: npt.NDArray[np.int32]
+    validation: npt.NDArray[np.int32]
+
+
+def dataset_digest(
+    splits: Iterable[Split],
+    class_count: int,
+    fold_of: npt.NDArray[np.int64] | None = None,
+) -> str:
     """SHA-256 over pixels, labels and splits, as 64 hexadecimal digits.
 
     The pixels enter as the digests of pieces of 1,024 images, so that all cores share the work.
@@ -86,6 +139,8 @@ def dataset_digest(splits: Iterable[Split], class_count: int) -> str:
         whole.update(f"\n{split.images.shape}".encode())
         whole.update(np.ascontiguousarray(split.labels, dtype="<i4").tobytes())
         whole.update(b"".join(piece_digests(split.images)))
+    if fold_of is not None:
+        whole.update(b"\nfolds" + np.ascontiguousarray(fold_of, dtype="<i8").tobytes())
     return whole.hexdigest()
 
 

@@ -77,8 +77,8 @@ def load_dataset(
         _read_only(images, pool.labels[positions])
         for images, positions in zip(pool.images.gather(wanted, options), wanted, strict=True)
     )
-    digest = dataset_digest((train, validation, test), len(pool.classes))
-    return Dataset(train, validation, test, pool.classes, digest, pool.notes)
+    digest = dataset_digest((train, validation, test), len(pool.classes), indices.folds)
+    return Dataset(train, validation, test, pool.classes, digest, pool.notes, fold_of=indices.folds)
 
 
 @dataclass(frozen=True)
@@ -86,16 +86,23 @@ class ImageCounts:
     """The number of images in each split, and of classes.
 
     Attributes:
-        train: Training images.
-        validation: Validation images.
+        train: Training images of one training.
+        validation: Validation images; with folds, those of the first fold.
         test: Test images.
         classes: Classes.
+        folds: Trainings of a config; 1 without folds.
     """
 
     train: int
     validation: int
     test: int
     classes: int
+    folds: int = 1
+
+    @property
+    def scored(self) -> int:
+        """The images that a quality is measured on: with folds, those of all folds."""
+        return self.validation if self.folds == 1 else self.train + self.validation
 
 
 def count_images(spec: DataSpec, *, base: Path) -> ImageCounts | None:
@@ -116,7 +123,7 @@ def count_images(spec: DataSpec, *, base: Path) -> ImageCounts | None:
     pool = _read_local(spec, _path_of(spec, base))
     indices = split_pool(pool, spec)
     train, validation, test = map(len, (indices.train, indices.validation, indices.test))
-    return ImageCounts(train, validation, test, len(pool.classes))
+    return ImageCounts(train, validation, test, len(pool.classes), spec.folds or 1)
 
 
 def missing_downloads(spec: DataSpec) -> list[PublishedFile]:

@@ -28,11 +28,14 @@ class SplitIndices:
         train: [count] int64.
         validation: [count] int64.
         test: [count] int64.
+        folds: With folds, the fold of each training image, then of each validation image, from 0;
+            those of fold 0 are the validation images. None without.
     """
 
     train: Indices
     validation: Indices
     test: Indices
+    folds: Indices | None = None
 
 
 def split_pool(pool: Pool, spec: DataSpec) -> SplitIndices:
@@ -44,8 +47,12 @@ def split_pool(pool: Pool, spec: DataSpec) -> SplitIndices:
     stratify=...)``, whose order is kept: with ``validation: 0.1, stratify: false`` and
     ``split_seed: 42``, CIFAR-10 is split as in the original work (efficientnetv2.md, section 3.2).
 
+    With ``folds``, what is left after the test split, or its seeded subset of size ``train``, is
+    divided into folds; the largest is the validation split.
+
     Raises:
-        TuneError: If a split would be empty, or cannot have every class when ``stratify`` is set.
+        TuneError: If a split would be empty, or cannot have every class when ``stratify`` is set;
+            if the dataset has a validation split of its own beside ``folds``.
     """
     cutter = _Cutter(pool, spec)
     train, validation, test = (
@@ -59,12 +66,41 @@ def split_pool(pool: Pool, spec: DataSpec) -> SplitIndices:
         test = cutter.subset(test, spec.test, "test")
     else:
         train, test = cutter.cut(train, _test_share(pool, spec), "test")
+    if spec.folds is not None:
+        if len(validation):
+            raise TuneError(
+                "The dataset has a validation split of its own, which 'folds:' would not use.",
+                hint="Remove 'folds:', or move those images into the training split.",
+            )
+        return _folded(cutter.subset(train, spec.train, "train"), test, cutter, spec.folds)
     if len(validation):
         validation = cutter.subset(validation, spec.validation, "validation")
     else:
         share = DEFAULT_VALIDATION if spec.validation is None else spec.validation
         train, validation = cutter.cut(train, share, "validation")
     return SplitIndices(cutter.subset(train, spec.train, "train"), validation, test)
+
+
+def _folded(images: Indices, test: Indices, cutter: _Cutter, folds: int) -> SplitIndices:
+    """The split of the first fold, with the folds, the largest first.
+
+    So no other fold leaves fewer images to train on than the first.
+    """
+    drawn = cutter.fold_of(images, folds)
+    sizes = np.bincount(drawn, minlength=folds)
+    if not sizes.all():
+        raise TuneError(
+            f"'folds: {folds}': the groups leave a fold without images.", hint="Use fewer folds."
+        )
+    largest_first = np.argsort(-sizes, kind="stable")
+    fold = np.argsort(largest_first)[drawn]
+    is_first = fold == 0
+    return SplitIndices(
+        images[~is_first],
+        images[is_first],
+        test,
+        np.concatenate([fold[~is_first], fold[is_first]]),
+    )
 
 
 def _test_share(pool: Pool, spec: DataSpec) -> float:
@@ -118,6 +154,44 @@ class _Cutter:
         if count == len(indices):
             return indices
         return self._draw(indices, int(count), name)[0]
+
+    def fold_of(self, indices: Indices, folds: int) -> Indices:
+        """The fold of each position, from 0, as scikit-learn draws them; groups stay together."""
+        from sklearn.model_selection import KFold, StratifiedGroupKFold, StratifiedKFold
+
+        groups = None if self.pool.groups is None else self.pool.groups[indices]
+        strata = self.pool.labels[indices] if self.spec.stratify else np.zeros_like(indices)
+        self._check_folds(strata, groups, folds)
+        if groups is not None:
+            splitter = StratifiedGroupKFold
+        else:
+            splitter = StratifiedKFold if self.spec.stratify else KFold
+        drawn = splitter(folds, shuffle=True, random_state=self.spec.split_seed)
+        found = np.zeros(len(indices), np.int64)
+        for fold, (_, members) in enumerate(drawn.split(indices, strata, groups)):
+            found[members] = fold
+        return found
+
+    def _check_folds(self, strata: Labels | Indices, groups: Indices | None, folds: int) -> None:
+        """Refuse folds without images, or without images of a class.
+
+        Raises:
+            TuneError: There are more folds than images, groups, or images of a class.
+        """
+        what, count = "images", len(strata)
+        if groups is not None:
+            what, count = "groups", len(np.unique(groups))
+        if self.spec.stratify:
+            sizes = np.bincount(strata)
+            rarest = int(np.argmin(np.where(sizes > 0, sizes, len(strata) + 1)))
+            if sizes[rarest] < count:
+                what, count = f"images of the class {self.pool.classes[rarest]!r}", sizes[rarest]
+        if count < folds:
+            raise TuneError(
+                f"'folds: {folds}' exceeds the {count:,} {what}.",
+                hint="Use fewer folds, or add images"
+                + ("; or set 'stratify: false'." if what.startswith("images of") else "."),
+            )
 
     def _draw(self, indices: Indices, first: int, name: str) -> tuple[Indices, Indices]:
         """``first`` positions, and all others, as scikit-learn draws them."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from effv2_tune.study.validation_size import small_validation_hint
+from effv2_tune.study.validation_size import folds_text, small_validation_hint
 
 if TYPE_CHECKING:
     from effv2_tune.data.dataset import Dataset
@@ -42,6 +42,7 @@ class Summary:
         train: Training images.
         validation: Validation images.
         test: Test images.
+        folds: Of the training and validation images; 1 without folds.
         image_shape: Height, width and channels as stored.
         stored_bytes: Of all images.
         classes: The counts of each class, in the order of the labels.
@@ -54,6 +55,7 @@ class Summary:
     train: int
     validation: int
     test: int
+    folds: int
     image_shape: tuple[int, int, int]
     stored_bytes: int
     classes: tuple[ClassCount, ...]
@@ -71,7 +73,7 @@ class Summary:
         span = f"{smallest.train:,} ({smallest.name}) to {largest.train:,} ({largest.name})"
         balanced = smallest.train == largest.train
         return [
-            f"{counts} images of {len(self.classes)} classes",
+            f"{counts} images of {len(self.classes)} classes{folds_text(self.folds)}",
             f"stored as {height} x {width} x {channels} uint8, {megabytes:,.1f} MB in all",
             f"training images per class: {smallest.train:,}"
             if balanced
@@ -88,10 +90,12 @@ def describe(dataset: Dataset, *, quality: Quality = "accuracy") -> Summary:
     facts = dataset.facts()
     largest, smallest = int(counts[0].max()), int(counts[0].min())
     imbalance = largest / smallest if smallest else float("inf")
+    small = small_validation_hint(facts.scored, quality, folds=facts.folds)
     return Summary(
         train=facts.train,
         validation=facts.validation,
         test=facts.test,
+        folds=facts.folds,
         image_shape=facts.image_shape,
         stored_bytes=sum(split.images.nbytes for split in splits),
         classes=tuple(
@@ -99,7 +103,7 @@ def describe(dataset: Dataset, *, quality: Quality = "accuracy") -> Summary:
             for label, name in enumerate(dataset.classes)
         ),
         imbalance=imbalance,
-        hints=tuple(_hints(dataset.classes, counts, imbalance, quality)),
+        hints=tuple(filter(None, (*_hints(dataset.classes, counts, imbalance, quality), small))),
         notes=dataset.notes,
     )
 
@@ -121,8 +125,7 @@ def _hints(
                 f"The {split} split has no image of {_named(missing)}: use more images or "
                 "'stratify: true'."
             )
-    small = small_validation_hint(int(counts[1].sum()), quality)
-    return [*hints, small] if small else hints
+    return hints
 
 
 def _named(names: list[str], shown: int = 3) -> str:

@@ -33,9 +33,9 @@ class BucketShare:
         recipe: Of one of its trials.
         share: Of the study's trials that fall into it, from 0 to 1.
         epoch_steps: Optimizer steps of an epoch.
-        epochs: Of a whole trial, on average.
+        epochs: Of a whole training, on average.
         fewest_epochs: Of a trial if halving prunes as many as it can, on average over pruned and
-            completed trials; equal to ``epochs`` without halving.
+            completed trials; without halving, ``epochs`` times the number of folds.
     """
 
     key: BucketKey
@@ -99,19 +99,21 @@ def key_of(recipe: Recipe, data: DataFacts, placement: Placement) -> BucketKey:
 def fewest_epochs(plan: StudyPlan, recipe: Recipe) -> float:
     """Epochs of a trial, on average, if halving prunes as many as it can at every rung.
 
+    With folds, those of the trainings on all of them; the later ones follow a complete first one.
     The kept fraction of trials is promoted from rung to rung; in practice the first ones at each
     rung and those with good extrapolations are promoted as well.
     """
     halving = plan.search.halving
+    folds = plan.data.folds or 1
     if not halving.enabled:
-        return recipe.epochs
+        return folds * recipe.epochs
     rungs = place_rungs(recipe.epochs, halving.rungs, cycle=cycle_epochs(recipe)).values()
-    expected, reached, promoted = 0.0, 0, 1.0
+    expected, reached, promoted, completed = 0.0, 0, 1.0, 1.0
     for epoch in (*rungs, recipe.epochs):
         expected += promoted * (epoch - reached)
         reached = epoch
-        promoted *= halving.keep
-    return expected
+        completed, promoted = promoted, promoted * halving.keep
+    return expected + (folds - 1) * completed * recipe.epochs
 
 
 def draw_config(space: Space, generator: random.Random) -> Config:

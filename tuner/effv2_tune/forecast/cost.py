@@ -33,9 +33,11 @@ class TrialSeconds:
         extraction: One pass of a frozen backbone over all views of the training images; 0 for any
             other.
         extraction_once: The same with the validation images: only its first trial waits for it.
-        whole: ``train_seconds``: steps of the whole trial, and the extraction.
-        epochs: Of the whole trial.
-        fewest_epochs: If halving prunes as many as it can at every rung.
+        whole: ``train_seconds``: steps of one training, and the extraction.
+        epochs: Of one training.
+        fewest_epochs: Of all trainings of a trial, if halving prunes as many as it can at every
+            rung.
+        trainings: Of a trial that is not pruned: one for each fold.
     """
 
     epoch: float
@@ -45,11 +47,12 @@ class TrialSeconds:
     whole: float
     epochs: float
     fewest_epochs: float
+    trainings: int = 1
 
     @property
     def longest(self) -> float:
         """Seconds that the trial occupies a worker if it is trained to the end."""
-        return self.epochs * (self.epoch + self.evaluation)
+        return self.trainings * self.epochs * (self.epoch + self.evaluation)
 
     @property
     def shortest(self) -> float:
@@ -96,10 +99,12 @@ def trial_seconds(share: BucketShare, work: Work, time: StepTime, data: DataFact
         epoch=epoch,
         evaluation=evaluated * time.evaluation_seconds,
         extraction=extraction,
-        extraction_once=time.extraction_seconds * (views + data.validation),
+        extraction_once=time.extraction_seconds
+        * (work.feature_views * data.trained + data.validation),
         whole=training_seconds(1, share.epochs * epoch, extraction_seconds=extraction),
         epochs=share.epochs,
         fewest_epochs=share.fewest_epochs,
+        trainings=data.folds,
     )
 
 

@@ -117,12 +117,12 @@ def predict_memory(
 def image_bytes(data: DataFacts) -> int:
     """Bytes of all images as stored, one byte per channel."""
     height, width, channels = data.image_shape
-    return (data.train + data.validation + data.test) * height * width * channels
+    return (data.trained + data.validation + data.test) * height * width * channels
 
 
 def feature_bytes(work: Work, data: DataFacts) -> int:
     """Bytes of the cached features of one network at one resolution."""
-    images = work.feature_views * data.train + data.validation + data.test
+    images = work.feature_views * data.trained + data.validation + data.test
     return images * work.feature_width * _FLOAT_BYTES
 
 

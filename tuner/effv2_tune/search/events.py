@@ -119,11 +119,12 @@ class BucketCompiled(Value):
 
 
 class EpochTrained(Value):
-    """An epoch of a trial has ended, out of ``epochs``."""
+    """An epoch of a trial has ended, out of ``epochs``, on a fold of the images, from 0."""
 
     trial: int
     epoch: Epoch
     epochs: int
+    fold: int = 0
 
 
 class RungDecided(Value):

@@ -528,12 +528,18 @@ class _Loop:
         )
 
     def _add_epoch(self, running: RunningTrial, message: EpochEnded) -> Event:
-        running.add_epoch(message.epoch, message.times)
+        if message.fold:
+            running.add_times(message.times)
+        else:
+            running.add_epoch(message.epoch, message.times)
         self.stop_seconds = max(self.stop_seconds, message.stop_seconds)
         if self.clock.now() - running.saved_at >= SAVE_SECONDS:
             self._save(running)
         return events.EpochTrained(
-            trial=message.trial, epoch=message.epoch, epochs=running.plan.epochs
+            trial=message.trial,
+            epoch=message.epoch,
+            epochs=running.plan.epochs,
+            fold=message.fold,
         )
 
     def _decide(self, running: RunningTrial, worker: int, message: RungReached) -> Event:

@@ -114,6 +114,10 @@ class RunningTrial:
         before = tuple(e for e in self.trial.curve if e.epoch < epoch.epoch)
         self._update(curve=(*before, epoch), times=times)
 
+    def add_times(self, times: Times) -> None:
+        """Set the times after an epoch of a later fold, whose curve is not the trial's."""
+        self._update(times=times)
+
     def pass_rung(self, result: RungResult) -> None:
         """Add a rung that it has passed."""
         earlier = tuple(r for r in self.trial.rungs if r.rung < result.rung)

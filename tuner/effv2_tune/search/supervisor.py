@@ -402,9 +402,9 @@ def _resume_epoch(trial: Trial, folder: Path) -> int:
     facts = CheckpointFolder(folder).newest_facts()
     if facts is None:
         return 0
-    # The last one, of the selected weights, has no epoch.
+    # The last one, of the selected weights, has no epoch; on a later fold, the first is complete.
     epochs = 0 if trial.recipe is None else trial.recipe.epochs
-    return int(facts.get("epoch", epochs))
+    return epochs if facts.get("out_of_fold") else int(facts.get("epoch", epochs))
 
 
 def _copy_recorded_times(storage: DatabaseStorage, plan: StudyPlan, base: Path) -> None:

@@ -124,7 +124,7 @@ def to_training_run(record: StudyRecord, trial: Trial, *, pick: str) -> Training
                 trial=trial.number,
                 pick=pick,
                 validation=trial.scores,
-                validation_count=record.data.validation,
+                validation_count=record.data.scored,
                 train_seconds=trial.measurement.train_seconds,
                 environment=trial.environment,
                 data_digest=record.data.digest,

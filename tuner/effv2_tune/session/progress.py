@@ -185,10 +185,11 @@ class StudyProgress:
         elif isinstance(event, happened.Downloading):
             self._downloads.move_bar(event)
         elif isinstance(event, happened.TrialStarted):
-            label = f"trial {event.trial}"
-            self._bars.start(label, f"{label} epochs", event.epochs, done=event.resumed_after)
+            label, epochs = f"trial {event.trial}", event.epochs * (self._plan.data.folds or 1)
+            self._bars.start(label, f"{label} epochs", epochs, done=event.resumed_after)
         elif isinstance(event, happened.EpochTrained):
-            self._bars.move(f"trial {event.trial}", event.epoch.epoch)
+            done = event.fold * event.epochs + event.epoch.epoch
+            self._bars.move(f"trial {event.trial}", done)
         elif isinstance(event, happened.TrialEnded):
             self._bars.end(f"trial {event.trial.number}")
             self._bars.move("study", self._ended)

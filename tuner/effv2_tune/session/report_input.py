@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from effv2_tune.report.input import ReportInput
-from effv2_tune.study.validation_size import small_validation_hint
+from effv2_tune.study.validation_size import folds_text, small_validation_hint
 
 if TYPE_CHECKING:
     from effv2_tune.search.storage.snapshot import StudyRecord
@@ -56,9 +56,9 @@ def _facts(record: StudyRecord) -> dict[str, str]:
         data = record.data
         facts["images"] = (
             f"{data.train:,} to train, {data.validation:,} to validate, {data.test:,} to test; "
-            f"{data.classes} classes"
+            f"{data.classes} classes{folds_text(data.folds)}"
         )
-        if small := small_validation_hint(data.validation, plan.quality):
+        if small := small_validation_hint(data.scored, plan.quality, folds=data.folds):
             facts["noise"] = small
     searched = (one.name.removesuffix("_position") for one in plan.search_space.dimensions())
     facts["searched"] = ", ".join(searched)

@@ -9,7 +9,7 @@ from effv2_tune.errors import MistakesError, TuneError, joined
 from effv2_tune.report.quantities import human_bytes, pluralized
 from effv2_tune.session.location import shown
 from effv2_tune.study import Settings
-from effv2_tune.study.validation_size import small_validation_hint
+from effv2_tune.study.validation_size import folds_text, small_validation_hint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,7 +85,8 @@ class Startup:
         """What the images are too few for, as far as they are counted."""
         if self.counts is None:
             return []
-        hint = small_validation_hint(self.counts.validation, self.plan.quality)
+        counts = self.counts
+        hint = small_validation_hint(counts.scored, self.plan.quality, folds=counts.folds)
         return [hint] if hint else []
 
     @property
@@ -97,7 +98,7 @@ class Startup:
             return f"{named}; its images are counted when the study starts"
         return (
             f"{named}: {counts.train:,} images to train, {counts.validation:,} to validate, "
-            f"{counts.test:,} to test; {counts.classes} classes"
+            f"{counts.test:,} to test; {counts.classes} classes{folds_text(counts.folds)}"
         )
 
     def so_far_lines(self, *, retry_failed: bool) -> list[str]:

@@ -41,10 +41,12 @@ class DataFacts(Value):
     Attributes:
         classes: Number of classes.
         image_shape: Height, width and channels of the stored images.
-        train: Training images.
-        validation: Validation images.
+        train: Training images of one training.
+        validation: Validation images; with folds, those of the first fold.
         test: Test images.
         digest: Of all pixels, labels and splits.
+        folds: Trainings of a config, each with another fold as its validation split; 1 without
+            folds.
     """
 
     classes: int
@@ -53,6 +55,17 @@ class DataFacts(Value):
     validation: int
     test: int
     digest: str
+    folds: int = 1
+
+    @property
+    def trained(self) -> int:
+        """The images that any training of a config trains on: with folds, those of all folds."""
+        return self.train if self.folds == 1 else self.train + self.validation
+
+    @property
+    def scored(self) -> int:
+        """The images that a quality is measured on: with folds, those of all folds."""
+        return self.validation if self.folds == 1 else self.train + self.validation
 
 
 class BucketKey(Placement):

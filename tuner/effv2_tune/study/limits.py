@@ -27,6 +27,9 @@ MAX_COMBINATIONS = 10_000
 #: Values of one choice, configs to try first, and rungs.
 MAX_CHOICES, MAX_ENQUEUED, MAX_RUNGS = 1_000, 1_000, 100
 
+#: Folds of cross-validation: each is one more training of every config.
+MAX_FOLDS = 50
+
 MAX_INTEGER = 2**63 - 1
 MAX_TRIALS = 1_000_000
 MAX_HOURS = 1_000_000

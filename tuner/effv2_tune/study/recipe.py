@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from effv2_tune import catalog
 from effv2_tune.errors import TuneError
 from effv2_tune.study.base import Value
-from effv2_tune.study.limits import MAX_BATCH, MAX_EPOCHS, MAX_PIXELS, PathText
+from effv2_tune.study.limits import MAX_BATCH, MAX_EPOCHS, MAX_FOLDS, MAX_PIXELS, PathText
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,9 +35,13 @@ class DataSpec(Value):
         name: The kind of dataset.
         path: File or folder for the kinds that need one; relative to the study file.
         train: How many training images to use, as a count or a fraction; by default all that the
-            other splits do not use.
+            other splits do not use. With ``folds``, of all folds together.
         validation: Size of the validation split, as a count or a fraction of the training images;
             by default 0.1, or the validation images that come with the dataset.
+        folds: Cross-validation for small datasets: each config is trained so often, each time with
+            another fold of the training images as its validation split, and its quality is that
+            over the images of all folds, each scored by the training that did not see it. Null
+            for one training and one validation split.
         test: Size of the test split, as a count or a fraction of all images; by default the test
             images that come with the dataset, or one fifth of the digits.
         stratify: Whether each split has the classes in the same proportions.
@@ -54,6 +58,7 @@ class DataSpec(Value):
     path: PathText | None = None
     train: Share | None = None
     validation: Share | None = None
+    folds: Annotated[int, Field(ge=2, le=MAX_FOLDS)] | None = None
     test: Share | None = None
     stratify: bool = True
     split_seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
@@ -69,6 +74,11 @@ class DataSpec(Value):
             raise ValueError("the digits come with scikit-learn; remove 'path:'")
         if self.name != "csv" and self.columns is not None:
             raise ValueError(f"data of kind {self.name!r} has no columns; remove 'columns:'")
+        if self.folds is not None and self.validation is not None:
+            raise ValueError(
+                "with 'folds:', each fold is the validation split of one training; remove "
+                "'validation:'"
+            )
         return self
 
 

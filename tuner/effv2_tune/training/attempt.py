@@ -128,6 +128,7 @@ class TrialAttempt:
         self._lock = context.lock
         self._request = request
         self._recipe = request.recipe
+        self._bucket = bucket
         self._steps = bucket.steps
         self._step_seconds = bucket.measured_step_seconds
         self._progress = progress
@@ -135,6 +136,7 @@ class TrialAttempt:
         self._provenance = context.provenance(key)
         self._batch = key.batch
         self._images = len(context.dataset.train)
+        self._folds = context.dataset.folds if request.all_folds else 1
         self._epoch_steps = steps_per_epoch(self._images, key.batch)
         self._window = max(1, math.ceil(WINDOW_SECONDS / self._step_seconds))
         self._started = started
@@ -164,21 +166,26 @@ class TrialAttempt:
         progress, rungs = self._progress, self._request.rungs
         while True:
             epoch = progress.epoch
-            if epoch in rungs and progress.step == 0:
+            if epoch in rungs and progress.step == 0 and progress.fold == 0:
                 if not should_continue(self._rung()):
                     return self._end("pruned", reason=f"Pruned at epoch {epoch}: others do better")
                 self._polled = time.perf_counter()  # waiting for a decision can be interrupted
             self._stop_if_requested()
             if epoch == self._recipe.epochs:
-                return self._complete()
+                finished = self._end_training()
+                if finished is not None:
+                    return finished
+                continue
             if not self._train_epoch():
-                return self._end("diverged", reason=f"The loss became NaN in epoch {epoch + 1}")
+                where = f"epoch {epoch + 1}" + (f" of fold {progress.fold + 1}" * (self._folds > 1))
+                return self._end("diverged", reason=f"The loss became NaN in {where}")
             on_event(
                 EpochEnded(
                     trial=self._request.trial,
                     epoch=progress.curve[-1],
                     times=self._times(),
                     stop_seconds=self._stop_seconds,
+                    fold=progress.fold,
                 )
             )
             self._save_if_due()
@@ -195,9 +202,12 @@ class TrialAttempt:
     def _train_epoch(self) -> bool:
         """Train and evaluate the rest of one epoch; whether its losses are finite."""
         progress = self._progress
-        self._steps.begin_epoch(
-            *epoch_inputs(self._recipe, progress.epoch, images=self._images, batch=self._batch)
+        order, mixing = epoch_inputs(
+            self._recipe, progress.epoch, images=self._images, batch=self._batch
         )
+        if progress.fold:  # the first one's images are the first of the pool
+            order = self._context.dataset.fold(progress.fold).train[order]
+        self._steps.begin_epoch(order, mixing)
         while progress.step < self._epoch_steps:
             steps = min(self._window, self._epoch_steps - progress.step)
             with self._lock.training():
@@ -212,7 +222,7 @@ class TrialAttempt:
                 self._stop_if_requested()
                 self._save_if_due()
         with progress.timed("evaluate"), self._lock.training():
-            counts = self._steps.evaluate("validation")
+            counts = self._bucket.validate(progress.fold)
         if not math.isfinite(counts.loss_sum):
             return False
         progress.end_epoch(
@@ -240,7 +250,8 @@ class TrialAttempt:
     @property
     def _step(self) -> int:
         """Steps since the beginning of the trial."""
-        return self._progress.epoch * self._epoch_steps + self._progress.step
+        epochs = self._progress.fold * self._recipe.epochs + self._progress.epoch
+        return epochs * self._epoch_steps + self._progress.step
 
     @property
     def _stop_seconds(self) -> float:
@@ -271,14 +282,30 @@ class TrialAttempt:
         self._saving_seconds = self._saved - before
         self._longest_save = max(self._longest_save, self._saving_seconds)
 
-    def _complete(self) -> Finished:
+    def _end_training(self) -> Finished | None:
+        """Select the weights; the result of the trial, or None where another fold follows."""
         progress = self._progress
         if self._recipe.select == "last":
             progress.select(self._steps.evaluated_weights())
         with self._lock.training():
             self._steps.finish(progress.best)
-        finished = self._end("complete", scores=progress.curve[progress.best_epoch - 1].validation)
-        self._save_selected(finished, progress.best)
+        if self._folds == 1:
+            return self._complete(progress.curve[progress.best_epoch - 1].validation)
+        with progress.timed("evaluate"), self._lock.training():
+            counts = self._bucket.validate(progress.fold)
+        out_of_fold = progress.end_fold(counts)
+        if progress.fold < self._folds:
+            self._bucket.start(self._recipe)
+            self._save()
+            return None
+        progress.return_to_first_fold()
+        with self._lock.training():
+            self._steps.finish(progress.best)
+        return self._complete(scores_of(out_of_fold))
+
+    def _complete(self, scores: Scores) -> Finished:
+        finished = self._end("complete", scores=scores)
+        self._save_selected(finished, self._progress.best)
         return finished
 
     def _save_selected(self, finished: Finished, weights: Weights) -> None:
@@ -289,7 +316,8 @@ class TrialAttempt:
             "finished": finished.model_dump_json(),
         }
         last = CheckpointFolder(self._request.checkpoint, kept=1)
-        last.save(self._recipe.epochs * self._epoch_steps + 1, Checkpoint(weights, facts))
+        steps = self._folds * self._recipe.epochs * self._epoch_steps
+        last.save(steps + 1, Checkpoint(weights, facts))
 
     def _end(
         self,

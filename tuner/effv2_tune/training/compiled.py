@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from effv2_tune.training.features.feature_set import FeatureSet
     from effv2_tune.training.inputs.pipeline import DeviceData
     from effv2_tune.training.machine_lock import MachineLock
+    from effv2_tune.training.scores import Counts
     from effv2_tune.training.trial_state import TrialProgress
 
 
@@ -160,6 +161,12 @@ class CompiledBucket:
         self._optimizer.reset()
         self.steps.start(step_inputs(recipe, self._dataset))
 
+    def validate(self, fold: int = 0) -> Counts:
+        """Count over the validation images; with folds, over those of a fold."""
+        if self._dataset.fold_of is None:
+            return self.steps.evaluate("validation")
+        return self.steps.evaluate("train", self._dataset.fold(fold).validation)
+
     def start_first_epoch(self, recipe: Recipe) -> int:
         """Begin a trial and its first epoch; returns the steps of the epoch."""
         self.start(recipe)
@@ -174,7 +181,7 @@ class CompiledBucket:
         started = time.perf_counter()
         self.start_first_epoch(recipe)
         self.steps.run(0, 1)
-        self.steps.evaluate("validation")
+        self.validate()
         self.compile_seconds = time.perf_counter() - started
 
     def measure(self, recipe: Recipe, lock: MachineLock) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,6 +41,23 @@ class Counts:
     in_top5: int
     loss_sum: float
     loss_squares: float
+
+    def __add__(self, other: Counts) -> Counts:
+        """The counts over both sets of images."""
+        return Counts(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))
+
+    def as_data(self) -> dict[str, Any]:
+        """The same as plain values, for a checkpoint."""
+        return {name: np.asarray(value).tolist() for name, value in vars(self).items()}
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Counts:
+        """The counts that :meth:`as_data` gave."""
+        values: dict[str, Any] = {
+            name: np.asarray(value, np.int64) if isinstance(value, list) else value
+            for name, value in data.items()
+        }
+        return cls(**values)
 
     @property
     def images(self) -> int:

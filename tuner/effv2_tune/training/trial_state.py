@@ -6,6 +6,8 @@ import statistics
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
+from functools import reduce
+from operator import add
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from effv2_tune.errors import TuneError
 from effv2_tune.files.checkpoint import Checkpoint, CheckpointFolder
 from effv2_tune.study.recipe import Recipe, quality_direction
 from effv2_tune.study.trial import Epoch, Scores, Times
+from effv2_tune.training.scores import Counts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -27,6 +30,22 @@ Provenance = dict[str, str | int]
 """What a checkpoint depends on beside its recipe, by the name that messages use."""
 
 _SELECTED = "selected/"
+_FIRST_FOLD = "first_fold/"
+
+
+@dataclass(frozen=True)
+class FirstFold:
+    """What a trial on several folds keeps of its first one.
+
+    Attributes:
+        curve: Of its training.
+        best_epoch: Epoch of the selected weights.
+        best: Those weights.
+    """
+
+    curve: list[Epoch]
+    best_epoch: int
+    best: Weights
 
 
 @dataclass
@@ -46,6 +65,10 @@ class TrialProgress:
         best_epoch: Epoch of the weights that are selected so far, from 1; 0 for none.
         best: Those weights; empty where the last ones are selected.
         times: Seconds by the field of `Times`, over all attempts.
+        out_of_fold: With folds, the counts over the validation images of each completed one, as
+            plain data; the fields above are those of the fold in training.
+        first_fold: The curve, the best epoch and its weights of the first fold, once that is
+            complete: the trial's own.
     """
 
     recipe: Recipe
@@ -60,6 +83,35 @@ class TrialProgress:
     best_epoch: int = 0
     best: Weights = field(default_factory=dict)
     times: dict[str, float] = field(default_factory=dict)
+    out_of_fold: list[dict[str, Any]] = field(default_factory=list)
+    first_fold: FirstFold | None = None
+
+    @property
+    def fold(self) -> int:
+        """The fold in training, from 0."""
+        return len(self.out_of_fold)
+
+    def end_fold(self, counts: Counts) -> Counts:
+        """Close a fold whose best weights have been selected; the next one starts anew.
+
+        Args:
+            counts: Over the validation images of the fold.
+
+        Returns:
+            Those over the validation images of all folds so far.
+        """
+        self.out_of_fold.append(counts.as_data())
+        if self.first_fold is None:
+            self.first_fold = FirstFold(self.curve, self.best_epoch, self.best)
+        self.epoch, self.curve, self.best_epoch, self.best = 0, [], 0, {}
+        return reduce(add, map(Counts.from_data, self.out_of_fold))
+
+    def return_to_first_fold(self) -> None:
+        """Make curve and selected weights those of the first fold again, after the last one."""
+        if self.first_fold is None:
+            raise RuntimeError("The first fold is not complete.")
+        first = self.first_fold
+        self.curve, self.best_epoch, self.best = first.curve, first.best_epoch, first.best
 
     @contextmanager
     def timed(self, what: str) -> Iterator[None]:
@@ -131,7 +183,14 @@ class TrialProgress:
         """A checkpoint of it, with the state of the steps and its provenance."""
         best = {_SELECTED + name: array for name, array in self.best.items()}
         facts = {field.name: getattr(self, field.name) for field in fields(self)}
-        del facts["best"]
+        del facts["best"], facts["first_fold"]
+        first = self.first_fold
+        if first is not None:
+            best |= {_FIRST_FOLD + name: array for name, array in first.best.items()}
+            facts["first_fold"] = {
+                "curve": [epoch.model_dump_json() for epoch in first.curve],
+                "best_epoch": first.best_epoch,
+            }
         facts |= {
             "recipe": self.recipe.model_dump_json(),
             "origin": dict(provenance),
@@ -170,12 +229,20 @@ def restore(checkpoint: Checkpoint, recipe: Recipe) -> TrialProgress:
     del facts["recipe"]
     facts.pop("origin", None)
     facts["curve"] = [Epoch.model_validate_json(text) for text in facts["curve"]]
-    best = {
-        name.removeprefix(_SELECTED): array
+    if "first_fold" in facts:
+        first = facts["first_fold"]
+        curve = [Epoch.model_validate_json(text) for text in first["curve"]]
+        weights = _with_prefix(_FIRST_FOLD, checkpoint)
+        facts["first_fold"] = FirstFold(curve, first["best_epoch"], weights)
+    return TrialProgress(recipe=recipe, best=_with_prefix(_SELECTED, checkpoint), **facts)
+
+
+def _with_prefix(prefix: str, checkpoint: Checkpoint) -> Weights:
+    return {
+        name.removeprefix(prefix): array
         for name, array in checkpoint.arrays.items()
-        if name.startswith(_SELECTED)
+        if name.startswith(prefix)
     }
-    return TrialProgress(recipe=recipe, best=best, **facts)
 
 
 def belongs_to(checkpoint: Checkpoint, recipe: Recipe) -> bool:

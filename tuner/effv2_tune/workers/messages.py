@@ -62,6 +62,8 @@ class Train(Value):
         rungs: Epochs at whose end the worker waits for a decision, ascending.
         step_seconds: The bucket's step time; measured first where it is unknown.
         checkpoint: Folder for checkpoints; training resumes from the newest one there.
+        all_folds: Whether it is trained on every fold of the images, if they have folds; else on
+            the first.
     """
 
     trial: int
@@ -69,6 +71,7 @@ class Train(Value):
     rungs: tuple[int, ...]
     step_seconds: float | None
     checkpoint: Path
+    all_folds: bool = False
 
 
 class Measure(Value):
@@ -157,12 +160,14 @@ class EpochEnded(Value):
         times: Where the time went, over all attempts.
         stop_seconds: The longest time that the worker has taken so far from one moment at which it
             can stop to the next, and then to write a checkpoint.
+        fold: Of the training, from 0; the trial's own curve is that of the first.
     """
 
     trial: int
     epoch: Epoch
     times: Times
     stop_seconds: float = 0.0
+    fold: int = 0
 
 
 class RungReached(Value):

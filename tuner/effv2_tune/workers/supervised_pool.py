@@ -148,6 +148,7 @@ class SupervisedPool:
             rungs=job.rungs,
             step_seconds=job.step_seconds,
             checkpoint=self.checkpoint(trial.number),
+            all_folds=True,
         )
         self._silence.begin(worker)
         self._launcher.send(worker, request)

@@ -115,8 +115,13 @@ class Steps(Protocol):
     def run(self, first: int, steps: int) -> Sums:
         """Train ``steps`` steps of this epoch from ``first`` on, and wait for them."""
 
-    def evaluate(self, split: SplitName) -> Counts:
-        """Count over every image of a split once, with the averaged weights if there are any."""
+    def evaluate(self, split: SplitName, positions: NDArray[np.int32] | None = None) -> Counts:
+        """Count over images of a split once, with the averaged weights if there are any.
+
+        Args:
+            split: The split.
+            positions: Of the images; all of the split if left out.
+        """
 
     def read(self) -> dict[str, np.ndarray[Any, Any]]:
         """All state, by name."""

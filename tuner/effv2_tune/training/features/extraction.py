@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
 import time
 from dataclasses import dataclass
@@ -44,7 +45,9 @@ BLOCK_BATCHES = 8
 #: Blocks of training images that are timed while nothing else trains on this machine.
 MEASURED_BLOCKS = 3
 
-_MIRRORED = "train-mirrored"
+#: Names of arrays: of the images of a split, and of the same images mirrored.
+_PLAIN: tuple[SplitName, ...] = ("train", "validation")
+_MIRRORED = ("train-mirrored", "validation-mirrored")
 
 
 @dataclass(frozen=True)
@@ -92,11 +95,13 @@ class FeatureExtractor:
         if kept is not None:
             return kept
         job = _ExtractionJob(self._context, recipe, facts)
-        names = ["train", *([_MIRRORED] if recipe.flip else []), "validation"]
-        arrays = job.arrays(names)
-        views = (arrays["train"], *([arrays[_MIRRORED]] if recipe.flip else []))
+        # With folds, the validation images of the first one are training images of the others.
+        parts = 1 if self._dataset.fold_of is None else 2
+        names = [_PLAIN[:parts], *([_MIRRORED[:parts]] if recipe.flip else [])]
+        arrays = job.arrays([*dict.fromkeys([*itertools.chain(*names), "validation"])])
+        views = tuple(_joined([arrays[part] for part in view]) for view in names)
         sources = {
-            "train": FeatureSource(views, self._dataset.train.labels),
+            "train": FeatureSource(views, self._dataset.pool.labels),
             "validation": FeatureSource((arrays["validation"],), self._dataset.validation.labels),
         }
         features = FeatureSet(
@@ -158,7 +163,7 @@ class _ExtractionJob:
         self.image_seconds = 0.0
 
     def arrays(self, names: list[str]) -> dict[str, Features]:
-        """The features by name: of a split, or of the mirrored training images."""
+        """The features by name: of a split, or of its mirrored images."""
         with self._cache.exclusive(self._facts, self._note_waiting) as folder:
             files = {name: self._file(folder, name) for name in names}
             arrays = {name: file.read() for name, file in files.items()}
@@ -216,7 +221,7 @@ class _ExtractionJob:
                 stop = min(start + self._block, file.count)
                 measures = unmeasured > 0
                 features, seconds = self._compute(
-                    split, start, stop, mirrored=name == _MIRRORED, measures=measures
+                    split, start, stop, mirrored=name in _MIRRORED, measures=measures
                 )
                 writer.write(start, features, seconds if measures else None)
                 unmeasured -= 1
@@ -324,7 +329,12 @@ def _pretrained(recipe: Recipe, base: Path) -> str:
 
 
 def _split_of(name: str) -> SplitName:
-    return "train" if name == _MIRRORED else cast("SplitName", name)
+    return dict(zip(_MIRRORED, _PLAIN, strict=True)).get(name) or cast("SplitName", name)
+
+
+def _joined(parts: list[Features]) -> Features:
+    """The parts in one array; a single one is not copied, as it may be a memory map."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _file_digest(path: Path) -> str:

@@ -73,8 +73,8 @@ class ImageSource:
 
 
 def image_sources(dataset: Dataset) -> dict[str, ImageSource]:
-    """The images of a dataset, by split."""
-    splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
+    """The images of a dataset, by split; with folds, the training images are those of all folds."""
+    splits = {"train": dataset.pool, "validation": dataset.validation, "test": dataset.test}
     return {name: ImageSource(split) for name, split in splits.items()}
 
 
@@ -169,10 +169,18 @@ def image_batches(
 
 
 def evaluation_batches(
-    data: Resident | Streamed, batch: int
+    data: Resident | Streamed, batch: int, positions: NDArray[np.int32] | None = None
 ) -> Iterator[tuple[tuple[Any, Any], NDArray[np.int32], NDArray[np.float32]]]:
-    """For each evaluation batch, pixels and labels, its positions in them, and which count."""
-    for indices, counted in zip(*evaluation_order(len(data), batch), strict=True):
+    """For each evaluation batch, pixels and labels, its positions in them, and which count.
+
+    Args:
+        data: The split.
+        batch: Images per batch.
+        positions: Of the images to evaluate; all of the split if left out.
+    """
+    evaluated = np.arange(len(data), dtype=np.int32) if positions is None else positions
+    for order, counted in zip(*evaluation_order(len(evaluated), batch), strict=True):
+        indices = evaluated[order]
         advance()
         if isinstance(data, Resident):
             yield (data.pixels, data.labels), indices, counted

@@ -193,15 +193,17 @@ class JaxSteps:
         data = self._data["train"]
         return data.take(step) if isinstance(data, Streamed) else (data.pixels, data.labels)
 
-    def evaluate(self, split: SplitName) -> Counts:
-        """Count over every image of a split once, with the averaged weights if there are any."""
+    def evaluate(self, split: SplitName, positions: NDArray[np.int32] | None = None) -> Counts:
+        """Count over images of a split once, with the averaged weights if there are any."""
         data, trained = self._data[split], self._evaluated()
         streams = isinstance(data, Streamed)
         counts = [
             self._evaluation_step(
-                trained, self._state["others"], images, positions, counted, streams=streams
+                trained, self._state["others"], images, indices, counted, streams=streams
             )
-            for images, positions, counted in evaluation_batches(data, self._plan.evaluation_batch)
+            for images, indices, counted in evaluation_batches(
+                data, self._plan.evaluation_batch, positions
+            )
         ]
         return sum_counts(jax.device_get(counts))
 

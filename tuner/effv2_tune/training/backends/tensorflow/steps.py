@@ -158,13 +158,13 @@ class TensorFlowSteps:
             return *data.take(step), self._positions
         return data.pixels, data.labels, self._order[step]
 
-    def evaluate(self, split: SplitName) -> Counts:
-        """Count over every image of a split once, with the averaged weights if there are any."""
-        batches = evaluation_batches(self._data[split], self._plan.evaluation_batch)
+    def evaluate(self, split: SplitName, positions: NDArray[np.int32] | None = None) -> Counts:
+        """Count over images of a split once, with the averaged weights if there are any."""
+        batches = evaluation_batches(self._data[split], self._plan.evaluation_batch, positions)
         with self._averaged():
             return sum_counts(
-                self._evaluation_step(*images, positions, counted)
-                for images, positions, counted in batches
+                self._evaluation_step(*images, indices, counted)
+                for images, indices, counted in batches
             )
 
     @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -155,3 +156,25 @@ def test_more_noise_never_makes_the_last_trial_a_new_point(
     was_new = front_growth(ended, objective).is_new_point[-1]
 
     assert was_new or not front_growth(noisy, objective).is_new_point[-1]
+
+
+def test_a_search_that_finds_nothing_better_adds_fewer_points_than_its_noise_would() -> None:
+    rng = np.random.default_rng(0)
+
+    def late_points(noise: float) -> float:
+        """Points added after the 20th of 60 equally good trials on 288 images; mean of 100."""
+        found = [
+            front_growth(
+                [
+                    outcome(quality, seconds, noise)
+                    for quality, seconds in zip(
+                        rng.binomial(288, 0.95, 60) / 288, rng.choice([10, 20, 40], 60), strict=True
+                    )
+                ]
+            )
+            for _ in range(100)
+        ]
+        return float(np.mean([sum(growth.is_new_point[20:]) for growth in found]))
+
+    assert late_points(0.0) > 1.2
+    assert late_points(0.0128) < 0.6

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.pareto.strategies import DIRECTIONS, QUALITIES, point
 
-from effv2_tune.pareto import Objective, Outcome, dominates, front_growth, pareto_front
+from effv2_tune.pareto import Objective, Outcome, dominates, front_growth, outcome_of, pareto_front
+from effv2_tune.study.trial import Scores, Trial
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -178,3 +179,23 @@ def test_a_search_that_finds_nothing_better_adds_fewer_points_than_its_noise_wou
 
     assert late_points(0.0) > 1.2
     assert late_points(0.0128) < 0.6
+
+
+def test_the_noise_of_a_trial_is_its_standard_error_or_binomial() -> None:
+    errors = {"accuracy": 0.1, "balanced_accuracy": 0.2, "macro_f1": 0.3, "top5": 0.4, "loss": 0.5}
+    measured = Trial(
+        number=0,
+        state="complete",
+        config={},
+        measurement=point(1.0, 10.0),
+        standard_errors=Scores.model_validate(errors),
+    )
+    earlier = measured.model_copy(update={"standard_errors": None})
+    pruned = measured.model_copy(update={"state": "pruned"})
+
+    assert outcome_of(measured, "macro_f1", 96) == Outcome(point(1.0, 10.0), 0.3)
+    assert outcome_of(earlier, "accuracy", None) == Outcome(point(1.0, 10.0), 0.0)
+    of_96 = outcome_of(earlier, "accuracy", 96)
+    assert of_96 is not None
+    assert of_96.standard_error == pytest.approx(0.014)
+    assert outcome_of(pruned, "accuracy", 96) is None

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from effv2_tune.pareto import ACCURACY
 from effv2_tune.report.analysis import analyse
 from effv2_tune.report.growth import growth_points
 
@@ -22,7 +21,7 @@ def test_the_hypervolume_never_shrinks_and_ends_at_all_of_itself(
     study = study_maker(50)
     (device,) = analyse(study).devices
 
-    points = growth_points(device, ACCURACY)
+    points = growth_points(device, study)
 
     shares = [point.share for point in points]
     assert len(points) == 50

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import itertools
+from datetime import UTC, datetime
 
 import pytest
 from tests.search.simulated_study import make_plan, run_loop
 
 from effv2_tune.pareto import ACCURACY, front_of
+from effv2_tune.search.budget import Budget
 from effv2_tune.search.clock import SimulatedClock
 from effv2_tune.search.events import StudyEnded
 from effv2_tune.search.storage.in_memory import MemoryStorage
 from effv2_tune.study.plan import StopSpec
+from effv2_tune.study.trial import Measurement, Scores, Trial
 
 
 def test_a_study_ends_when_its_hypervolume_has_stopped_growing() -> None:
@@ -68,3 +71,26 @@ def test_a_study_ends_when_trials_in_a_row_add_no_point_to_the_front() -> None:
     complete = [trial for trial in storage.trials() if trial.state == "complete"]
     on_the_front = {trial.number for trial in front_of(complete, ACCURACY)}
     assert on_the_front <= {trial.number for trial in storage.trials()[:-8]}
+
+
+@pytest.mark.parametrize(("noise", "ends"), [(0.0, False), (0.01, True)])
+def test_gains_within_their_noise_do_not_keep_a_study_running(*, noise: float, ends: bool) -> None:
+    plan = make_plan(trials=None, stop_when=StopSpec(growth=0.01, trials=8, no_new_front_point=8))
+    storage = MemoryStorage("simulated", plan.directions)
+    for number in range(9):
+        quality = 0.9 + 0.001 * number
+        storage.save(
+            Trial(
+                number=number,
+                state="complete",
+                config={"rate": 0.1},
+                measurement=Measurement(quality=quality, train_seconds=60),
+                standard_errors=Scores.model_validate(dict.fromkeys(Scores.model_fields, noise)),
+                ended=datetime(2026, 1, 1, 0, number, tzinfo=UTC),
+            )
+        )
+
+    end = Budget(plan, storage, SimulatedClock()).spent()
+
+    assert (end is not None) == ends
+    assert end is None or end.kind == "stagnation"

@@ -17,6 +17,7 @@ from effv2_tune.pareto.objective import ACCURACY, Objective
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from effv2_tune.study.recipe import Quality
     from effv2_tune.study.trial import Measurement, Trial
 
 
@@ -61,11 +62,25 @@ class FrontGrowth:
         return self.is_new_point[::-1].index(True)
 
 
-def outcome_of(trial: Trial) -> Outcome | None:
-    """The outcome of a complete trial; None for any other."""
+def outcome_of(trial: Trial, quality: Quality, images: int | None) -> Outcome | None:
+    """The outcome of a complete trial; None for any other.
+
+    Args:
+        trial: The trial.
+        quality: Of the study.
+        images: That the quality was measured on, for records of earlier versions without standard
+            errors: that of an accuracy is then binomial. None where it is not known.
+    """
     if trial.state != "complete" or trial.measurement is None:
         return None
-    return Outcome(trial.measurement)
+    if trial.standard_errors is not None:
+        return Outcome(trial.measurement, trial.standard_errors.value_of(quality))
+    if images is None or quality == "loss":
+        return Outcome(trial.measurement)
+    # Two correct and two wrong images more, so that an accuracy of 1 is not certain (Agresti and
+    # Coull, "Approximate is better than 'exact' for interval estimation of binomial proportions").
+    share = (trial.measurement.quality * images + 2) / (images + 4)
+    return Outcome(trial.measurement, math.sqrt(share * (1 - share) / (images + 4)))
 
 
 def front_growth(ended: Sequence[Outcome | None], objective: Objective = ACCURACY) -> FrontGrowth:

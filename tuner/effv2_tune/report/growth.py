@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from effv2_tune.pareto import front_growth, outcome_of
 
 if TYPE_CHECKING:
-    from effv2_tune.pareto import Objective
     from effv2_tune.report.analysis import DeviceAnalysis
+    from effv2_tune.report.input import ReportInput
 
 
 class GrowthPoint(NamedTuple):
@@ -29,7 +29,7 @@ class GrowthPoint(NamedTuple):
     is_new_point: bool
 
 
-def growth_points(device: DeviceAnalysis, objective: Objective) -> list[GrowthPoint]:
+def growth_points(device: DeviceAnalysis, study: ReportInput) -> list[GrowthPoint]:
     """One point for each trial that ended on a device, in the order of their ends.
 
     Empty while no trial is complete. The hypervolume is that of ``stop_when``, see
@@ -38,7 +38,8 @@ def growth_points(device: DeviceAnalysis, objective: Objective) -> list[GrowthPo
     ended = sorted(
         (trial.ended, trial.number, trial) for trial in device.trials if trial.ended is not None
     )
-    growth = front_growth([outcome_of(trial) for _, _, trial in ended], objective)
+    outcomes = [outcome_of(trial, study.quality, study.validation) for _, _, trial in ended]
+    growth = front_growth(outcomes, study.objective)
     if growth.reference is None:
         return []
     starts = [trial.started for trial in device.trials if trial.started is not None]

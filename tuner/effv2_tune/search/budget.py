@@ -131,8 +131,11 @@ class Budget:
             return None
         ended = [trial for trial in trials if trial.state not in ("running", "failed")]
         ended.sort(key=lambda trial: (str(trial.ended), trial.number))
+        data = self._storage.data_facts()
+        images = None if data is None else data.scored
         growth = front_growth(
-            [outcome_of(trial) for trial in ended], Objective(self._plan.directions[0])
+            [outcome_of(trial, self._plan.quality, images) for trial in ended],
+            Objective(self._plan.directions[0]),
         )
         added, since = growth.added_by_last(stop.trials), growth.since_new_point
         if since is None:

@@ -200,7 +200,7 @@ def curves_section(analysis: Analysis) -> Section:
 
 def growth_sections(analysis: Analysis) -> list[Section]:
     """The hypervolume over the search, on each device with two points or more, and growth."""
-    growths = [growth_points(device, analysis.study.objective) for device in analysis.devices]
+    growths = [growth_points(device, analysis.study) for device in analysis.devices]
     return [
         _growth_section(analysis, points, position)
         for position, points in enumerate(growths)

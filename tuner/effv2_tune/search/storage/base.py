@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from effv2_tune.search.events import StudyEnded
     from effv2_tune.search.workload import BucketTime
-    from effv2_tune.study.bucket import BucketKey
+    from effv2_tune.study.bucket import BucketKey, DataFacts
     from effv2_tune.study.trial import Trial
     from effv2_tune.workers.messages import Ready
 
@@ -120,6 +120,9 @@ class StudyFacts(Protocol):
         Raises:
             TuneError: It has others.
         """
+
+    def data_facts(self) -> DataFacts | None:
+        """Facts of the images; None before a worker was ready."""
 
     def bucket_time(self, bucket: BucketKey) -> BucketTime | None:
         """The step time of a bucket, if it has been measured."""

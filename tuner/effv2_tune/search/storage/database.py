@@ -261,6 +261,11 @@ class DatabaseStorage:
                 "another folder.",
             )
 
+    def data_facts(self) -> DataFacts | None:
+        """Facts of the images; None before a worker was ready."""
+        data = self.attributes().get(f"{OURS}data")
+        return None if data is None else DataFacts.model_validate(data, strict=False)
+
     @retried
     def bucket_time(self, bucket: BucketKey) -> BucketTime | None:
         """The step time of a bucket, if it has been measured."""

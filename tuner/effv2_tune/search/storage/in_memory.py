@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from effv2_tune.search.events import StudyEnded
     from effv2_tune.search.workload import BucketTime
-    from effv2_tune.study.bucket import BucketKey
+    from effv2_tune.study.bucket import BucketKey, DataFacts
     from effv2_tune.study.plan import Direction
     from effv2_tune.study.trial import Trial
     from effv2_tune.workers.messages import Ready
@@ -45,6 +45,7 @@ class MemoryStorage:
         self.end: StudyEnded | None = None
         self._records: dict[int, Trial] = {}
         self._held: set[int] = set()
+        self._data: DataFacts | None = None
         self._times: dict[BucketKey, BucketTime] = {}
         self._seconds: list[float] = [0.0]
         self._device_seconds: list[float] = [0.0]
@@ -96,6 +97,11 @@ class MemoryStorage:
 
     def bind(self, ready: Ready) -> None:
         """Accept any device."""
+        self._data = ready.data
+
+    def data_facts(self) -> DataFacts | None:
+        """Facts of the images."""
+        return self._data
 
     def bucket_time(self, bucket: BucketKey) -> BucketTime | None:
         """The step time of a bucket, if it has been measured."""

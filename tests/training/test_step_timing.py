@@ -1,47 +1,102 @@
-"""The step time is the median of steady windows."""
+"""The step time is that of a quiet machine, whoever else uses this one."""
 
 from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from effv2_tune.training.step_timing import measure_step
+from effv2_tune.training.machine_load import ProcessorTimes
+from effv2_tune.training.step_timing import LIMIT_SECONDS, measure_step
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from effv2_tune.study.step_time import StepTime
+
+KERNEL = 0.002
+NEIGHBOURS_TAKE = 1.5
 
 
 class FakeDevice:
-    """Its first steps are slow, one window stutters, and time passes only in steps."""
+    """Its first steps are slow, one window stutters, and time passes only in work.
 
-    def __init__(self, step_seconds: float, *, slow_steps: int, stutter: int = 0) -> None:
-        self.time = 0.0
+    While neighbours are busy, each slice of work waits for them in seven of ten cases.
+    """
+
+    def __init__(
+        self,
+        step_seconds: float,
+        *,
+        slow_steps: int = 0,
+        stutter: int = 0,
+        is_busy: Callable[[float], bool] = lambda _: False,
+        speed: float = 1.0,
+        seed: int = 0,
+    ) -> None:
+        self.time = self.own = self.others = 0.0
         self.windows: list[int] = []
         self._step_seconds = step_seconds
         self._slow_steps = slow_steps
         self._stutter = stutter
+        self._is_busy = is_busy
+        self._speed = speed
+        self._chance = random.Random(seed)  # noqa: S311 - not for cryptography
+
+    def _work(self, seconds: float) -> None:
+        while seconds > 0:
+            piece = min(seconds, KERNEL)
+            seconds -= piece
+            waited = 0.0
+            if self._is_busy(self.time) and self._chance.random() < 0.7:
+                waited = NEIGHBOURS_TAKE * piece
+            self.time += piece / self._speed + waited
+            self.own += 2 * piece / self._speed
+            self.others += 2 * waited
 
     def run(self, steps: int) -> None:
         self.windows.append(steps)
         slow = min(steps, self._slow_steps)
         self._slow_steps -= slow
-        self.time += (steps + 99 * slow) * self._step_seconds
+        for _ in range(steps):
+            self._work(self._step_seconds)
+        self.time += 99 * slow * self._step_seconds
         if len(self.windows) == self._stutter:
             self.time += 1.0
 
-    def now(self) -> float:
-        return self.time
+    def kernel(self) -> None:
+        self._work(KERNEL)
+
+    def load(self) -> ProcessorTimes:
+        return ProcessorTimes(busy=self.own + self.others, own=self.own, processors=2)
+
+    def measure(self, scale: float | None = None, *, stops: bool = False) -> StepTime:
+        return measure_step(
+            self.run,
+            self.kernel,
+            scale=scale,
+            should_stop=lambda: stops,
+            now=lambda: self.time,
+            load=self.load,
+        )
 
 
 @given(st.floats(1e-4, 0.25), st.integers(0, 10).filter(lambda window: window != 2))
-def test_the_step_time_is_the_median_of_steady_windows(step: float, stutter: int) -> None:
-    device = FakeDevice(step, slow_steps=1, stutter=stutter)
+def test_the_step_time_is_that_of_steady_windows(step: float, stutter: int) -> None:
+    time = FakeDevice(step, slow_steps=1, stutter=stutter).measure()
 
-    assert measure_step(device.run, now=device.now) == pytest.approx(step, rel=1e-3)
+    assert time.seconds == pytest.approx(step, rel=1e-3)
+    assert time.low < step < time.high < 2 * time.low
+    assert time.is_quiet
 
 
 def test_a_measurement_takes_a_few_seconds_of_windows_of_a_third_of_a_second() -> None:
     device = FakeDevice(0.01, slow_steps=1)
 
-    measure_step(device.run, now=device.now)
+    device.measure()
 
     assert device.time < 6
     assert device.windows[-1] == pytest.approx(30, abs=1)
@@ -50,5 +105,57 @@ def test_a_measurement_takes_a_few_seconds_of_windows_of_a_third_of_a_second() -
 def test_a_step_longer_than_all_the_budget_is_measured_in_three_windows() -> None:
     device = FakeDevice(10.0, slow_steps=0)
 
-    assert measure_step(device.run, now=device.now) == pytest.approx(10.0)
+    assert device.measure().seconds == pytest.approx(10.0)
     assert device.windows == [1, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_windows_between_those_of_busy_neighbours_are_found(seed: int) -> None:
+    device = FakeDevice(0.05, is_busy=lambda time: int(time / 2) % 2 == seed % 2, seed=seed)
+
+    time = device.measure()
+
+    assert time.seconds == pytest.approx(0.05, rel=0.02)
+    assert time.is_quiet
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("step", [0.003, 0.05, 0.8])
+def test_neighbours_that_are_always_busy_divide_out(step: float, seed: int) -> None:
+    device = FakeDevice(step, is_busy=lambda _: True, seed=seed)
+
+    time = device.measure()
+
+    assert time.seconds == pytest.approx(step, rel=0.1)
+    assert time.low < step < time.high
+    assert not time.is_quiet
+    assert LIMIT_SECONDS <= device.time < LIMIT_SECONDS + 6
+
+
+def test_a_quiet_moment_is_not_waited_for_when_the_study_stops() -> None:
+    device = FakeDevice(0.05, is_busy=lambda _: True)
+
+    time = device.measure(stops=True)
+
+    assert device.time < 6
+    assert time.low < 0.05 < time.high
+
+
+def test_a_machine_of_half_the_speed_measures_on_the_scale_of_the_study() -> None:
+    study = FakeDevice(0.05).measure()
+
+    again = FakeDevice(0.05, speed=0.5).measure(study.reference_seconds)
+
+    assert again.seconds == pytest.approx(study.seconds, rel=1e-3)
+    assert again.is_quiet
+    assert again.reference_seconds == pytest.approx(2 * study.reference_seconds)
+
+
+def test_the_share_of_others_is_that_of_the_busy_processors_which_this_process_did_not_use() -> (
+    None
+):
+    before = ProcessorTimes(busy=10.0, own=1.0, processors=2)
+
+    assert before.share_of_others(ProcessorTimes(13.0, 3.0, 2), 2.0) == pytest.approx(0.25)
+    assert before.share_of_others(ProcessorTimes(None, 3.0, 2), 2.0) == 0.0
+    assert ProcessorTimes.read().processors >= 1

@@ -35,10 +35,15 @@ class Measurement(Value):
             planned steps times the bucket's step time, plus one extraction of
             features where the backbone is frozen; without compilation, evaluation, checkpoints
             and waiting.
+        seconds_low: Lower end of the 90 % interval of these seconds, from that of the step time;
+            None where the step time has none. It is set when a study is read.
+        seconds_high: Upper end.
     """
 
     quality: float
     train_seconds: Annotated[float, Field(ge=0)]
+    seconds_low: float | None = None
+    seconds_high: float | None = None
 
 
 class Scores(Value):
@@ -107,6 +112,7 @@ class Times(Value):
         checkpoint: Writing and reading checkpoints.
         wall: From assignment to end, over all attempts.
         step_median: Median of the trial's own step times.
+        step_least: The least of them, which a busy machine bends least; 0 where not recorded.
         step_bucket: The bucket's step time, from which ``train_seconds`` is computed.
     """
 
@@ -119,6 +125,7 @@ class Times(Value):
     checkpoint: float = 0.0
     wall: float = 0.0
     step_median: float = 0.0
+    step_least: float = 0.0
     step_bucket: float = 0.0
 
     @property

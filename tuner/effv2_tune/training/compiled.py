@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from effv2_tune.heartbeat import advance
 from effv2_tune.network import (
     classifier,
     drop_rate_variables,
@@ -28,11 +29,13 @@ from effv2_tune.training.recipe_mapping import (
 from effv2_tune.training.step_timing import measure_step
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from effv2_tune.data import Dataset
     from effv2_tune.study.bucket import BucketKey
     from effv2_tune.study.recipe import Recipe
+    from effv2_tune.study.step_time import StepTime
     from effv2_tune.training.backends.base import Backend, Steps
     from effv2_tune.training.features.feature_set import FeatureSet
     from effv2_tune.training.inputs.pipeline import DeviceData
@@ -60,6 +63,7 @@ class CompiledBucket:
         scaling: How images are scaled for the network.
         features: As given.
         step_seconds: Time of one step; None until it is measured or set.
+        time: Its last measurement; None where it was not measured.
         build_seconds: Time of building network and optimizer.
         compile_seconds: Time of tracing and compilation.
     """
@@ -80,7 +84,9 @@ class CompiledBucket:
         self._dataset = dataset
         self._base = base
         self.features = features
+        self._backend = backend
         self.step_seconds: float | None = None
+        self.time: StepTime | None = None
         self.compile_seconds = 0.0
         self.network = self._build(recipe)
         weights = weights_source(recipe, base)
@@ -184,8 +190,18 @@ class CompiledBucket:
         self.validate()
         self.compile_seconds = time.perf_counter() - started
 
-    def measure(self, recipe: Recipe, lock: MachineLock) -> float:
-        """Time one step while nothing else trains on this machine; sets ``step_seconds``."""
+    def measure(
+        self,
+        recipe: Recipe,
+        lock: MachineLock,
+        *,
+        scale: float | None = None,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> StepTime:
+        """Time one step while nothing else trains on this machine; sets ``step_seconds``.
+
+        The other arguments are those of `measure_step`.
+        """
         epoch_steps = self.start_first_epoch(recipe)
 
         def run(steps: int) -> None:
@@ -193,7 +209,10 @@ class CompiledBucket:
                 count = min(steps, epoch_steps)
                 self.steps.run(0, count)
                 steps -= count
+            advance()
 
+        kernel = self._backend.reference_kernel()
         with lock.measuring():
-            self.step_seconds = measure_step(run)
-        return self.step_seconds
+            self.time = measure_step(run, kernel, scale=scale, should_stop=should_stop)
+        self.step_seconds = self.time.seconds
+        return self.time

@@ -170,7 +170,7 @@ class DeviceChecks:
     def step_time(self) -> Check:
         """Measures the step time twice; a difference is reported, but does not fail the check."""
         lock = MachineLock()
-        first, second = (self._bucket.measure(self._recipe, lock) for _ in range(2))
+        first, second = (self._bucket.measure(self._recipe, lock).seconds for _ in range(2))
         share = abs(second / first - 1)
         unsteady = ": unsteady, something else uses this machine" if share > UNSTEADY else ""
         return Check(

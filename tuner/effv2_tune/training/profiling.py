@@ -31,7 +31,7 @@ def measure_bucket(trainer: Trainer, recipe: Recipe) -> Measured:
     process_memory.forget_peak()
     try:
         bucket = trainer.bucket(stand_in)
-        seconds = bucket.measure(stand_in, MachineLock())
+        seconds = bucket.measure(stand_in, MachineLock()).seconds
     except Exception as error:
         reason = process_memory.out_of_memory_reason(error)
         return Measured(bucket=key, step_seconds=None, reason=f"Does not fit: {reason}")

@@ -27,9 +27,11 @@ from effv2_tune.training.machine_lock import MachineLock
 from effv2_tune.training.residency import DeviceResidency
 from effv2_tune.training.trial_state import TrialProgress, newest_checkpoint, restore
 from effv2_tune.workers import MEMORY_SHARE
-from effv2_tune.workers.messages import Compiled, Finished
+from effv2_tune.workers.messages import Compiled, Finished, Remeasured
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from effv2_tune.data import Dataset
     from effv2_tune.study.bucket import BucketKey
     from effv2_tune.study.recipe import Recipe
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     from effv2_tune.training.devices import Device
     from effv2_tune.training.features.feature_set import FeatureSet
     from effv2_tune.training.scores import Counts
-    from effv2_tune.workers.messages import Train
+    from effv2_tune.workers.messages import Remeasure, Train
 
 _log = logging.getLogger(__name__)
 
@@ -80,6 +82,7 @@ class Trainer:
         self.device = device
         self._base = base
         self._lock = lock or MachineLock()
+        self._reference_seconds: float | None = None
         self._context = TrainingContext(
             dataset, self._lock, checkpoint_seconds, count_traces=lambda: self.traces
         )
@@ -230,7 +233,7 @@ class Trainer:
             return Finished.model_validate_json(checkpoint.facts["finished"])
         bucket, compiled = self._compiled(recipe)
         progress = TrialProgress(recipe) if checkpoint is None else restore(checkpoint, recipe)
-        measured = self._ensure_step_time(request, bucket, progress)
+        measured = self._ensure_step_time(request, bucket, progress, should_stop)
         if compiled:
             bucket.charge(progress)
         on_event(
@@ -241,6 +244,7 @@ class Trainer:
                 fresh=compiled or measured,
                 extraction_seconds=bucket.extraction_seconds,
                 notes=_notes(recipe, bucket) if compiled else (),
+                time=bucket.time,
             )
         )
         bucket.start(recipe)
@@ -253,7 +257,11 @@ class Trainer:
         return attempt.train(on_event, should_continue, should_stop)
 
     def _ensure_step_time(
-        self, request: Train, bucket: CompiledBucket, progress: TrialProgress
+        self,
+        request: Train,
+        bucket: CompiledBucket,
+        progress: TrialProgress,
+        should_stop: ShouldStop,
     ) -> bool:
         """Set the bucket's step time from the request, or measure it; whether it was measured."""
         if request.step_seconds is not None:
@@ -262,8 +270,45 @@ class Trainer:
         if bucket.step_seconds is not None:
             return False
         with progress.timed("measure"):
-            bucket.measure(request.recipe, self._lock)
+            bucket.measure(
+                request.recipe,
+                self._lock,
+                scale=self._scale(request.reference_seconds),
+                should_stop=lambda: should_stop(0.0),
+            )
+        self._keep_scale(bucket)
         return True
+
+    def measure_again(self, request: Remeasure, *, should_stop: Callable[[], bool]) -> Remeasured:
+        """Measure the step time of a bucket again, compiling it where it is not kept.
+
+        Args:
+            request: Any recipe of the bucket.
+            should_stop: Ends the wait for a quiet moment.
+
+        Returns:
+            The measurement; None in place of it where the bucket does not fit beside the others.
+        """
+        key, scale = self.bucket_key(request.recipe), self._scale(request.reference_seconds)
+        try:
+            bucket = self.bucket(request.recipe)
+            time = bucket.measure(request.recipe, self._lock, scale=scale, should_stop=should_stop)
+        except Exception as error:
+            if not process_memory.is_out_of_memory(error):
+                raise
+            self.forget()
+            return Remeasured(bucket=key, time=None)
+        self._keep_scale(bucket)
+        return Remeasured(bucket=key, time=time)
+
+    def _scale(self, study: float | None) -> float | None:
+        """The scale of the study; until it has one, that of this process, which may be too slow."""
+        return self._reference_seconds if study is None else study
+
+    def _keep_scale(self, bucket: CompiledBucket) -> None:
+        if bucket.time is not None:
+            now = bucket.time.reference_seconds
+            self._reference_seconds = min(self._reference_seconds or now, now)
 
 
 def _notes(recipe: Recipe, bucket: CompiledBucket) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from contextlib import contextmanager
@@ -61,6 +62,7 @@ class TrialProgress:
         seconds: Time of the present epoch's steps.
         step_times: Seconds per step of the present epoch's windows.
         epoch_step_times: Median of these, for each completed epoch.
+        least_step_time: The least of all; 0 before the first window.
         curve: One entry for each completed epoch.
         best_epoch: Epoch of the weights that are selected so far, from 1; 0 for none.
         best: Those weights; empty where the last ones are selected.
@@ -79,6 +81,7 @@ class TrialProgress:
     seconds: float = 0.0
     step_times: list[float] = field(default_factory=list)
     epoch_step_times: list[float] = field(default_factory=list)
+    least_step_time: float = 0.0
     curve: list[Epoch] = field(default_factory=list)
     best_epoch: int = 0
     best: Weights = field(default_factory=dict)
@@ -133,6 +136,7 @@ class TrialProgress:
         self.correct += sums.correct
         self.seconds += seconds
         self.step_times.append(seconds / sums.steps)
+        self.least_step_time = min(self.least_step_time or math.inf, self.step_times[-1])
         self.add_time("train", seconds)
 
     def end_epoch(
@@ -174,6 +178,7 @@ class TrialProgress:
         return Times(
             **(self.times | {"wall": self.times.get("wall", 0.0) + wall}),
             step_median=statistics.median(medians) if medians else 0.0,
+            step_least=self.least_step_time,
             step_bucket=step_bucket,
         )
 

@@ -27,6 +27,7 @@ from effv2_tune.workers.messages import (
     Prepare,
     Ready,
     Refused,
+    Remeasure,
     Stop,
     Stopped,
     Train,
@@ -140,8 +141,10 @@ def serve(channel: Channel) -> int:
             from effv2_tune.training.profiling import measure_bucket
 
             channel.send(measure_bucket(trainer, request.recipe))
+        elif isinstance(request, Remeasure):
+            channel.send(trainer.measure_again(request, should_stop=channel.should_stop))
         else:
-            raise TypeError(f"Expected Train or Measure, got {request!r}")
+            raise TypeError(f"Expected Train, Measure or Remeasure, got {request!r}")
 
 
 def _prepare(request: Prepare) -> Trainer:

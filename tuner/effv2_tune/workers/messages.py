@@ -9,6 +9,7 @@ from effv2_tune.errors import RESUME_HINT, TuneError, UnavailableError
 from effv2_tune.study.base import Value
 from effv2_tune.study.bucket import BucketKey, DataFacts
 from effv2_tune.study.recipe import DataSpec, Quality, Recipe
+from effv2_tune.study.step_time import StepTime
 from effv2_tune.study.trial import Environment, Epoch, Scores, Times
 
 
@@ -64,6 +65,7 @@ class Train(Value):
         checkpoint: Folder for checkpoints; training resumes from the newest one there.
         all_folds: Whether it is trained on every fold of the images, if they have folds; else on
             the first.
+        reference_seconds: Time of the reference kernel in the study, once measured quietly.
     """
 
     trial: int
@@ -72,6 +74,7 @@ class Train(Value):
     step_seconds: float | None
     checkpoint: Path
     all_folds: bool = False
+    reference_seconds: float | None = None
 
 
 class Measure(Value):
@@ -89,7 +92,7 @@ class Measured(Value):
 
     Attributes:
         bucket: The bucket.
-        step_seconds: Median time of one optimizer step, steady state; of a frozen network, one that
+        step_seconds: Time of one optimizer step, steady state; of a frozen network, one that
             runs its backbone. None where it does not fit.
         build_seconds: Building network and optimizer.
         compile_seconds: Tracing and compilation.
@@ -111,6 +114,30 @@ class Measured(Value):
     reason: str = ""
 
 
+class Remeasure(Value):
+    """To an idle worker: measure the step time of a bucket again.
+
+    Attributes:
+        recipe: Any of the bucket.
+        reference_seconds: As of :class:`Train`.
+    """
+
+    recipe: Recipe
+    reference_seconds: float | None = None
+
+
+class Remeasured(Value):
+    """From a worker: the step time of a bucket was measured again.
+
+    Attributes:
+        bucket: The bucket.
+        time: Of one step; None where the bucket no longer fits.
+    """
+
+    bucket: BucketKey
+    time: StepTime | None
+
+
 class Heartbeat(Value):
     """From a worker: its work advances.
 
@@ -127,10 +154,11 @@ class Compiled(Value):
     Attributes:
         trial: The trial that it was compiled for.
         bucket: The bucket.
-        step_seconds: Median time of one optimizer step, steady state.
+        step_seconds: Time of one optimizer step, steady state.
         fresh: Whether it was compiled and timed for this trial.
         extraction_seconds: One pass of a frozen backbone over the images; 0 for any other.
         notes: Remarks on its preparation.
+        time: The measurement of the step time; None where it was not measured in this process.
     """
 
     trial: int
@@ -139,6 +167,7 @@ class Compiled(Value):
     fresh: bool
     extraction_seconds: float = 0.0
     notes: tuple[str, ...] = ()
+    time: StepTime | None = None
 
 
 class Noted(Value):
@@ -287,7 +316,7 @@ class Check(Value):
     figure: str
 
 
-ToWorker = Prepare | Train | Measure | Decision | Stop
+ToWorker = Prepare | Train | Measure | Remeasure | Decision | Stop
 FromWorker = (
     Ready
     | Compiled
@@ -296,6 +325,7 @@ FromWorker = (
     | Finished
     | Stopped
     | Measured
+    | Remeasured
     | Unavailable
     | Refused
 )

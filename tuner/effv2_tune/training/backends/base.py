@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+import numpy as np
+
 from effv2_tune.errors import EXIT_FAILED, TuneError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from effv2_tune.catalog import Scaling
@@ -23,6 +24,11 @@ SplitName = Literal["train", "validation", "test"]
 
 #: Features per evaluation batch: evaluating a classifier takes next to no time.
 _FEATURES_PER_BATCH = 1024
+
+#: The matrix that a reference kernel multiplies with itself: side and products. A few milliseconds
+#: on two cores, and on accelerators.
+REFERENCE_SIDE = {"cpu": 512, "gpu": 2048, "tpu": 2048}
+REFERENCE_PRODUCTS = {"cpu": 4, "gpu": 16, "tpu": 16}
 
 #: The state of dropout and stochastic depth, beside the weights in `named_variables`.
 RANDOM_STATE = "network/random_state"
@@ -200,6 +206,9 @@ class Backend(Protocol):
             data: Images, from :meth:`place`.
         """
 
+    def reference_kernel(self) -> Callable[[], None]:
+        """A fixed piece of work, compiled: each call runs it once, and waits for it."""
+
     def image_flops(self, network: Any, pixels: int) -> float | None:
         """FLOPs of a training step for one image, unoptimized; None where nothing counts them."""
 
@@ -226,3 +235,10 @@ def named_variables(network: Any) -> dict[str, Any]:
         for variable in layer.variables
     }
     return weights | {RANDOM_STATE: network.seed_generator.state}
+
+
+def reference_matrix(hardware: Kind) -> NDArray[np.float32]:
+    """The matrix of the reference kernel: its powers neither vanish nor overflow."""
+    side = REFERENCE_SIDE[hardware]
+    # Orthogonal: a cyclic shift of the rows of the identity.
+    return np.roll(np.eye(side, dtype=np.float32), 1, axis=0)

@@ -12,7 +12,11 @@ import jax
 
 from effv2_tune.files.cache import cache_folder
 from effv2_tune.host import probe_host
-from effv2_tune.training.backends.base import missing_device_error
+from effv2_tune.training.backends.base import (
+    REFERENCE_PRODUCTS,
+    missing_device_error,
+    reference_matrix,
+)
 from effv2_tune.training.backends.jax.extraction import JaxExtractor
 from effv2_tune.training.backends.jax.flops import image_flops
 from effv2_tune.training.backends.jax.mesh import device_mesh, replicated, split_by_batch
@@ -20,7 +24,7 @@ from effv2_tune.training.backends.jax.steps import JaxSteps
 from effv2_tune.training.inputs.pipeline import device_data
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from jax.sharding import Mesh, Sharding
@@ -94,6 +98,24 @@ class JaxBackend:
     def make_extractor(self, backbone: Any, plan: StepPlan, data: DeviceData) -> JaxExtractor:
         """The inference of a backbone on the mesh."""
         return JaxExtractor(backbone, plan, data, mesh=self.mesh)
+
+    def reference_kernel(self) -> Callable[[], None]:
+        """Products of one matrix, on the first device."""
+        products = REFERENCE_PRODUCTS[self.platform]
+        matrix = jax.device_put(reference_matrix(self.platform), self.mesh.devices.flat[0])
+
+        @jax.jit
+        def power(matrix: Any) -> Any:
+            product = matrix
+            for _ in range(products):
+                product = product @ matrix
+            return product[0, 0]
+
+        def run() -> None:
+            power(matrix).block_until_ready()
+
+        run()
+        return run
 
     image_flops = staticmethod(image_flops)
 

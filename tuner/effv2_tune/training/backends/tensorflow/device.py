@@ -9,13 +9,17 @@ import tensorflow as tf
 
 from effv2_tune.errors import TuneError
 from effv2_tune.host import probe_host
-from effv2_tune.training.backends.base import missing_device_error
+from effv2_tune.training.backends.base import (
+    REFERENCE_PRODUCTS,
+    missing_device_error,
+    reference_matrix,
+)
 from effv2_tune.training.backends.tensorflow.extraction import TensorFlowExtractor
 from effv2_tune.training.backends.tensorflow.steps import TensorFlowSteps
 from effv2_tune.training.inputs.pipeline import device_data
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from effv2_tune.host import Kind
     from effv2_tune.optimizers.step_optimizer import StepOptimizer
@@ -88,6 +92,23 @@ class TensorFlowBackend:
     ) -> TensorFlowExtractor:
         """The inference of a backbone on the device."""
         return TensorFlowExtractor(backbone, plan, data)
+
+    def reference_kernel(self) -> Callable[[], None]:
+        """Products of one matrix."""
+        matrix = tf.constant(reference_matrix(self.hardware))
+
+        @tf.function(autograph=False, jit_compile=False)  # type: ignore[untyped-decorator]
+        def products(matrix: Any) -> Any:
+            product = matrix
+            for _ in range(REFERENCE_PRODUCTS[self.hardware]):
+                product = tf.matmul(product, matrix)
+            return product[0, 0]
+
+        def run() -> None:
+            products(matrix).numpy()
+
+        run()
+        return run
 
     def image_flops(self, network: Any, pixels: int) -> None:
         """TensorFlow counts none."""

@@ -8,7 +8,9 @@ of OOM kills in the file ``oom`` was raised; ``{"3": {"hang_at": 2}}`` stops it 
 trial at once; ``refuse`` refuses to work at all, and a list of numbers in the processes that were
 started so late; ``memory_bytes`` is what the process has after a trial; ``epoch_seconds`` is how
 long an epoch takes, of every trial or of one; ``pace`` is how long a step is measured to take,
-times 0.001 s a pixel; ``slower`` is how much longer those of a trial take; ``compile_seconds`` is
+times 0.001 s a pixel; ``own_pace`` is that of the trials' own steps, where it differs; ``slower``
+is how much longer those of a trial take; ``again`` is the pace when it is measured again, by
+resolution, after ``again_seconds``; ``compile_seconds`` is
 how long a trial answers nothing before its first epoch; ``checkpoint_bytes`` is the size of a
 checkpoint. Asked to stop, it writes a checkpoint of its last epoch, even where it keeps none.
 """
@@ -23,13 +25,15 @@ import signal
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from effv2_tune.files.checkpoint import Checkpoint, CheckpointFolder
 from effv2_tune.files.environment_errors import environment_error
 from effv2_tune.interruption import INTERRUPTING
-from effv2_tune.study.bucket import DataFacts, Placement, bucket_key
+from effv2_tune.study.bucket import BucketKey, DataFacts, Placement, bucket_key
+from effv2_tune.study.step_time import StepTime
 from effv2_tune.study.trial import Environment, Epoch, Scores, Times
 from effv2_tune.workers.messages import (
     Compiled,
@@ -39,12 +43,17 @@ from effv2_tune.workers.messages import (
     Prepare,
     Ready,
     Refused,
+    Remeasure,
+    Remeasured,
     RungReached,
     Stop,
     Stopped,
     Train,
     Unavailable,
 )
+
+if TYPE_CHECKING:
+    from effv2_tune.study.recipe import Recipe
 
 DATA = DataFacts(
     classes=10, image_shape=(8, 8, 1), train=1000, validation=100, test=100, digest="d" * 64
@@ -95,14 +104,43 @@ def main() -> None:
 
 
 def answer(
-    connection: Connection, message: Train | Stop, environment: Environment, script: dict
-) -> Finished | Stopped:
+    connection: Connection,
+    message: Train | Remeasure | Stop,
+    environment: Environment,
+    script: dict,
+) -> Finished | Remeasured | Stopped:
     if isinstance(message, Stop):
         return Stopped()
+    if isinstance(message, Remeasure):
+        return measure_again(message, environment, script)
     try:
         return train(connection, message, environment, script)
     except AskedToStop as asked:
         return asked.answer
+
+
+def measure_again(order: Remeasure, environment: Environment, script: dict) -> Remeasured:
+    time.sleep(script.get("again_seconds", 0.0))
+    pixels = order.recipe.pixels
+    seconds = 0.001 * script.get("again", {}).get(str(pixels), script.get("pace", 1.0)) * pixels
+    measured = StepTime(
+        seconds=seconds,
+        low=0.98 * seconds,
+        high=1.02 * seconds,
+        is_quiet=True,
+        reference_seconds=0.002,
+    )
+    return Remeasured(bucket=bucket_of(order.recipe, environment), time=measured)
+
+
+def bucket_of(recipe: Recipe, environment: Environment) -> BucketKey:
+    placement = Placement(
+        backend=environment.backend,
+        device_kind=environment.device_kind,
+        device_count=environment.device_count,
+        precision="float32",
+    )
+    return bucket_key(recipe, DATA, placement)
 
 
 class AskedToStop(Exception):  # noqa: N818 - no error
@@ -131,17 +169,12 @@ def refuses(when: bool | list[int], tally: Path) -> bool:  # noqa: FBT001 - as i
 
 def train(connection: Connection, order: Train, environment: Environment, script: dict) -> Finished:
     recipe, deed = order.recipe, script.get(str(order.trial), {})
-    placement = Placement(
-        backend=environment.backend,
-        device_kind=environment.device_kind,
-        device_count=environment.device_count,
-        precision="float32",
-    )
     step = order.step_seconds or 0.001 * script.get("pace", 1.0) * recipe.pixels
-    bucket = bucket_key(recipe, DATA, placement)
+    bucket = bucket_of(recipe, environment)
     fresh = order.step_seconds is None
     curve: list[Epoch] = []
-    times = Times(step_median=step * deed.get("slower", 1.0))
+    own = 0.001 * script["own_pace"] * recipe.pixels if "own_pace" in script else step
+    times = Times(step_median=own * deed.get("slower", 1.0))
 
     def finished(outcome: str, reason: str = "") -> Finished:
         complete = outcome == "complete"

@@ -189,3 +189,39 @@ def test_enqueued_configs_come_first() -> None:
     engine = OptunaEngine(storage, SIMULATED_SPACE, enqueue=[first, second])
 
     assert [engine.ask().config for _ in range(2)] == [first, second]
+
+
+class RestatedStorage(MemoryStorage):
+    """The step time of one kind's bucket can be restated."""
+
+    factor = 1.0
+
+    def trials(self) -> list[Trial]:
+        return [self._restated(trial) for trial in super().trials()]
+
+    def _restated(self, trial: Trial) -> Trial:
+        if trial.config.get("kind") != "a" or trial.measurement is None:
+            return trial
+        seconds = self.factor * trial.measurement.train_seconds
+        measurement = Measurement(quality=trial.measurement.quality, train_seconds=seconds)
+        return trial.model_copy(update={"measurement": measurement})
+
+
+def test_a_sampler_sees_the_restated_seconds_of_trials_that_ended_before() -> None:
+    def configs(*, restated_at: int, anew: bool) -> list[dict[str, Any]]:
+        storage = RestatedStorage("engines", ("maximize", "minimize"))
+        engine = OptunaEngine(storage, SPACE, seed=5)
+        found = []
+        for number in range(40):
+            if number == restated_at:
+                storage.factor = 100.0
+                engine = OptunaEngine(storage, SPACE, seed=5) if anew else engine
+            asked = engine.ask()
+            found.append(asked.config)
+            tell(storage, asked.number, asked.config)
+        return found
+
+    restated = configs(restated_at=30, anew=False)
+
+    assert restated == configs(restated_at=30, anew=True)
+    assert restated != configs(restated_at=99, anew=False)

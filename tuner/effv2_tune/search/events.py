@@ -118,6 +118,26 @@ class BucketCompiled(Value):
     notes: tuple[str, ...] = ()
 
 
+class BucketTimeRestated(Value):
+    """The step time of a bucket was measured again, and corrected.
+
+    Attributes:
+        label: The bucket's short name.
+        old_seconds: One step, before.
+        new_seconds: One step, from now on.
+        trials: The complete trials whose training seconds follow from it.
+        front_changed: Whether other trials are on the Pareto front now, or in another order.
+        bucket: The bucket.
+    """
+
+    label: str
+    old_seconds: float
+    new_seconds: float
+    trials: tuple[int, ...]
+    front_changed: bool
+    bucket: BucketKey
+
+
 class EpochTrained(Value):
     """An epoch of a trial has ended, out of ``epochs``, on a fold of the images, from 0."""
 
@@ -355,6 +375,7 @@ Event = (
     | WorkerReady
     | TrialStarted
     | BucketCompiled
+    | BucketTimeRestated
     | EpochTrained
     | RungDecided
     | TrialEnded

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from effv2_tune.errors import TuneError
 from effv2_tune.interruption import StopRequest, signals_stop
-from effv2_tune.pareto import Objective
+from effv2_tune.pareto import Objective, front_of
 from effv2_tune.search import events
 from effv2_tune.search.budget import Budget
 from effv2_tune.search.duplicates import Duplicates
 from effv2_tune.search.engines.base import Exhausted
+from effv2_tune.search.restatement import is_doubtful, next_version
 from effv2_tune.search.retries import (
     AlreadyRetriedError,
     begin_retry,
@@ -36,6 +37,7 @@ from effv2_tune.workers.messages import (
     Measured,
     Ready,
     Refused,
+    Remeasured,
     RungReached,
     Stopped,
     Unavailable,
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     from effv2_tune.search.events import Event
     from effv2_tune.search.storage.base import Storage
     from effv2_tune.search.workload import Workload
+    from effv2_tune.study.bucket import BucketKey
     from effv2_tune.study.plan import StudyPlan
     from effv2_tune.study.trial import Environment
     from effv2_tune.workers.messages import FromWorker
@@ -168,6 +171,8 @@ class _Loop:
     #: The longest time that a worker has taken to stop so far.
     stop_seconds: float = 0.0
     is_waiting: bool = False
+    #: The bucket that a worker measures again.
+    measuring: dict[int, BucketKey] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.budget = Budget(self.plan, self.storage, self.clock)
@@ -254,6 +259,7 @@ class _Loop:
         # Where another supervisor dies, this one resumes its trials.
         return bool(
             self.running
+            or self.measuring
             or self.retries
             or self.storage.has_unowned()
             or self.storage.held_elsewhere()
@@ -431,7 +437,8 @@ class _Loop:
         step_seconds = None if cost is None else cost.step_seconds
         rungs = tuple(plan.rungs.values())
         resumed_after = self.resume_epoch(trial) if before.attempts else 0
-        self.pool.assign(worker, Job(trial, plan.epochs, rungs, step_seconds))
+        reference_seconds = self.storage.reference_seconds()
+        self.pool.assign(worker, Job(trial, plan.epochs, rungs, step_seconds, reference_seconds))
         yield events.TrialStarted(
             trial=trial.number,
             worker=worker,
@@ -475,7 +482,14 @@ class _Loop:
             raise TypeError(f"nobody asked for {message!r}")
         if isinstance(message, WorkerExited):
             yield from self._handle_death(worker, message)
-            return
+        elif isinstance(message, Remeasured):
+            yield from self._restate(worker, message)
+        else:
+            yield from self._handle_trial(worker, message)
+
+    def _handle_trial(
+        self, worker: int, message: Compiled | EpochEnded | RungReached | Finished
+    ) -> Iterator[Event]:
         running = self.running.get(message.trial)
         if running is None or running.worker != worker:
             # A trial that another supervisor has taken over; its worker stops at the next rung.
@@ -512,11 +526,13 @@ class _Loop:
             seconds = self._seconds(running) if message.outcome == "complete" else None
             trial = running.outcome(message, quality=self.plan.quality, seconds=seconds)
             yield from self._finish(running, trial)
-            yield from self._free(worker, message)
+            yield from self._free(worker, message, running.trial)
 
     def _set_bucket(self, running: RunningTrial, message: Compiled) -> Event:
         time, bucket = BucketTime.of(message), running.trial.bucket
         cost = None if bucket is None else self.storage.keep_bucket_time(bucket, time)
+        if message.time is not None and message.time.is_quiet:
+            self.storage.keep_reference_seconds(message.time.reference_seconds)
         running.set_bucket(message.bucket, cost)
         return events.BucketCompiled(
             trial=message.trial,
@@ -566,15 +582,70 @@ class _Loop:
         self.pool.decide(worker, message.trial, go_on=decision.go_on)
         return rung_decided(message.trial, result, decision)
 
-    def _free(self, worker: int, message: Finished) -> Iterator[Event]:
-        """Reuse a worker for the next trial, or replace it if it has grown too large."""
+    def _free(self, worker: int, message: Finished, trial: Trial | None = None) -> Iterator[Event]:
+        """Reuse a worker for the next trial, or replace it if it has grown too large.
+
+        Between the two it measures the bucket of its trial again, if the step time is doubtful.
+        """
         size = message.memory_bytes
         first = self.first_bytes.setdefault(worker, size)
         if self.memory_limit is None or size <= max(self.memory_limit, _GROWTH * first):
-            self.idle.append(worker)
+            if trial is None or not self._measure_again(worker, trial):
+                self.idle.append(worker)
             return
         self.pool.restart(worker)
         yield events.WorkerReplaced(worker=worker, memory_bytes=size)
+
+    def _measure_again(self, worker: int, trial: Trial) -> bool:
+        """Measure the bucket of a worker's last trial again, if that is needed; whether it is."""
+        bucket = trial.bucket
+        is_possible = self.plan.clock == "measured" and self.budget.time_spent() is None
+        if not is_possible or bucket is None or trial.recipe is None:
+            return False
+        time = self.storage.bucket_time(bucket)
+        ended = [t for t in self.storage.trials() if t.state != "running" and t.bucket == bucket]
+        if time is None or bucket in self.measuring.values() or not is_doubtful(time, ended):
+            return False
+        self.measuring[worker] = bucket
+        reference_seconds = self.storage.reference_seconds()
+        self.pool.measure_again(worker, trial.recipe, reference_seconds=reference_seconds)
+        return True
+
+    def _restate(self, worker: int, message: Remeasured) -> Iterator[Event]:
+        """Replace the step time of a bucket by a new measurement, if it contradicts the old one."""
+        self.measuring.pop(worker, None)
+        self.idle.append(worker)
+        bucket, measured = message.bucket, message.time
+        known = self.storage.bucket_time(bucket)
+        if known is None or measured is None:
+            return
+        if measured.is_quiet:
+            self.storage.keep_reference_seconds(measured.reference_seconds)
+        before = self._front()
+        version = next_version(known, measured)
+        newest = self.storage.restate_bucket_time(bucket, version, replaces=known)
+        for running in self.running.values():
+            if running.trial.bucket == bucket and running.cost is not None:
+                running.cost = newest
+        if newest.step_seconds == known.step_seconds:
+            return
+        yield events.BucketTimeRestated(
+            label=newest.label,
+            old_seconds=known.step_seconds,
+            new_seconds=newest.step_seconds,
+            trials=tuple(
+                trial.number
+                for trial in self.storage.trials()
+                if trial.state == "complete" and trial.bucket == bucket
+            ),
+            front_changed=self._front() != before,
+            bucket=bucket,
+        )
+
+    def _front(self) -> list[int]:
+        """The trials on the Pareto front, fastest first."""
+        complete = [trial for trial in self.storage.trials() if trial.state == "complete"]
+        return [trial.number for trial in front_of(complete, Objective(self.plan.directions[0]))]
 
     def _train_again(self, running: RunningTrial, worker: int) -> Iterator[Event]:
         """Train a trial again from the beginning, as its bucket has no step time.
@@ -612,6 +683,7 @@ class _Loop:
     def _handle_death(self, worker: int, message: WorkerExited) -> Iterator[Event]:
         """Resume the trial of a worker that has exited, unless that is its config's fault."""
         running = next((r for r in self.running.values() if r.worker == worker), None)
+        self.measuring.pop(worker, None)
         if worker in self.idle:
             self.idle.remove(worker)
         is_lost = False

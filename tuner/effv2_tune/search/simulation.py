@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from effv2_tune.search.events import Event
     from effv2_tune.study.plan import Direction
+    from effv2_tune.study.recipe import Recipe
     from effv2_tune.study.space import Config, Space
     from effv2_tune.study.trial import Trial, TrialState
     from effv2_tune.workers.messages import FromWorker
@@ -279,6 +280,12 @@ class SimulatedPool:
         )
         # Stopped at a rung, perhaps before the decision, it waits again, as a real worker does.
         self._end_epoch(worker)
+
+    def measure_again(
+        self, worker: int, recipe: Recipe, *, reference_seconds: float | None
+    ) -> None:
+        """Curves have no buckets, whose step time could be measured."""
+        raise AssertionError(f"no bucket to measure: {worker}, {recipe}, {reference_seconds}")
 
     def decide(self, worker: int, trial: int, *, go_on: bool) -> None:  # noqa: ARG002 - a protocol
         """Resume or stop the trial of a worker that waits at a rung."""

@@ -69,7 +69,7 @@ def change_space(url: str, plan: StudyPlan) -> tuple[int, int]:
                 f"Study {plan.name} is running, so its search space cannot change.",
                 hint="Stop the other 'effv2-tune run' (Ctrl-C loses nothing), then try again.",
             )
-        trials = [_original(old, trial) for trial in old.trials()]
+        trials = [_original(old, trial) for trial in old.recorded_trials()]
         attributes = {k: v for k, v in old.attributes().items() if k not in _NOT_COPIED}
     unfinished = plan.name + _UNFINISHED_NAME
     _discard(url, unfinished, plan)

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from effv2_tune.study.trial import Trial, TrialState
 
 
+_OUTLIER_NOTE = "its steps took"
+
+
 def with_state(trial: Trial, state: TrialState, reason: str) -> Trial:
     """The trial in its last state."""
     return trial.model_copy(update={"state": state, "reason": reason})
@@ -29,10 +32,17 @@ def with_step_time(trial: Trial, cost: BucketTime | None) -> Trial:
         return trial
     times = trial.times.model_copy(update={"step_bucket": cost.step_seconds})
     excess = times.step_excess
-    note = f"its steps took {abs(excess):.0%} {'more' if excess > 0 else 'less'} than its bucket's"
-    matters = times.train >= LEAST_STEP_SHARE * (times.train + cost.extraction_seconds)
-    notes = (*trial.notes, note) if times.is_timing_outlier and matters else trial.notes
+    notes = tuple(note for note in trial.notes if not note.startswith(_OUTLIER_NOTE))
+    if times.is_timing_outlier and steps_matter(trial, cost):
+        amount = f"{abs(excess):.0%} {'more' if excess > 0 else 'less'}"
+        notes = (*notes, f"{_OUTLIER_NOTE} {amount} than its bucket's")
     return trial.model_copy(update={"times": times, "notes": notes})
+
+
+def steps_matter(trial: Trial, cost: BucketTime) -> bool:
+    """Whether the steps, and not a frozen backbone's extraction, make the training time."""
+    steps = trial.times.train
+    return steps >= LEAST_STEP_SHARE * (steps + cost.extraction_seconds)
 
 
 def as_duplicate(trial: Trial, original: Trial, now: datetime) -> Trial:

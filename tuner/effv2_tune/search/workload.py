@@ -21,25 +21,37 @@ if TYPE_CHECKING:
 
 
 class BucketTime(Value):
-    """The step time of a bucket, measured once in a study and used for all trials of the bucket.
+    """The step time of a bucket, the newest version of which is used for all trials of the bucket.
 
     Attributes:
         label: The bucket's short name.
-        step_seconds: Median time of one optimizer step, steady state.
+        step_seconds: Time of one optimizer step, steady state.
         extraction_seconds: One pass of a frozen backbone over the images; 0 for any other.
+        low: Lower end of the 90 % interval of ``step_seconds``; None where it was not estimated.
+        high: Upper end.
+        is_quiet: Whether the machine was quiet during the measurement, as far as is known.
+        measurements: How often it was measured; it was restated if another version differs.
     """
 
     label: str
     step_seconds: float
     extraction_seconds: float = 0.0
+    low: float | None = None
+    high: float | None = None
+    is_quiet: bool = True
+    measurements: int = 1
 
     @classmethod
     def of(cls, message: Compiled) -> Self:
         """The times that a worker has measured."""
+        time = message.time
         return cls(
             label=message.bucket.label,
             step_seconds=message.step_seconds,
             extraction_seconds=message.extraction_seconds,
+            low=None if time is None else time.low,
+            high=None if time is None else time.high,
+            is_quiet=time is None or time.is_quiet,
         )
 
 

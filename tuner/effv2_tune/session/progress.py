@@ -133,9 +133,8 @@ class StudyProgress:
             yield f"trial {event.trial}: retries trial {event.retry_of}: {_config(event.config)}"
         elif isinstance(event, happened.TrialStarted) and not self._bars.shown:
             yield f"trial {event.trial}: {_config(event.config)}"
-        elif isinstance(event, happened.BucketCompiled) and event.fresh:
-            yield from event.notes
-            yield f"compiled {self._label(event)}: {1000 * event.step_seconds:.0f} ms per step"
+        elif isinstance(event, happened.BucketCompiled | happened.BucketTimeRestated):
+            yield from self._bucket_lines(event)
         elif isinstance(event, happened.TrialEnded):
             self._ended += 1
             yield self._summary(event.trial)
@@ -150,6 +149,15 @@ class StudyProgress:
             yield f"trial {event.trial}: taken over by another supervisor"
         else:
             yield from _interruption_lines(event)
+
+    def _bucket_lines(
+        self, event: happened.BucketCompiled | happened.BucketTimeRestated
+    ) -> Iterator[str]:
+        if isinstance(event, happened.BucketTimeRestated):
+            yield _restated_line(event)
+        elif event.fresh:
+            yield from event.notes
+            yield f"compiled {self._label(event)}: {1000 * event.step_seconds:.0f} ms per step"
 
     def _label(self, event: happened.BucketCompiled) -> str:
         """The bucket's short name, with what differs from others of the same name."""
@@ -324,6 +332,17 @@ def _database_line(event: happened.BackupFailed | happened.VersionDamaged) -> st
     if isinstance(event, happened.VersionDamaged):
         return f"note: {event.note}"
     return f"the backup of the database was not written: {event.reason}; the study continues"
+
+
+def _restated_line(event: happened.BucketTimeRestated) -> str:
+    before, now = (f"{1000 * s:.3g} ms" for s in (event.old_seconds, event.new_seconds))
+    line = f"measured {event.label} again: {now} per step, not {before}"
+    if event.trials:
+        numbers = ", ".join(map(str, event.trials))
+        line += (
+            f"; restated the training time of {pluralized(len(event.trials), 'trial')} ({numbers})"
+        )
+    return line + ("; the Pareto front has changed" if event.front_changed else "")
 
 
 @contextmanager

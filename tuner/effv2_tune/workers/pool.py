@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from effv2_tune.study.recipe import Recipe
     from effv2_tune.study.trial import Trial
     from effv2_tune.workers.exits import ExitKind
     from effv2_tune.workers.messages import FromWorker
@@ -27,12 +28,14 @@ class Job:
         epochs: Of the whole trial.
         rungs: Epochs at whose end the worker waits for a decision, ascending.
         step_seconds: The bucket's step time, if it is known.
+        reference_seconds: Time of the reference kernel in the study, if it is known.
     """
 
     trial: Trial
     epochs: int
     rungs: tuple[int, ...]
     step_seconds: float | None
+    reference_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,11 @@ class WorkerPool(Protocol):
 
     def assign(self, worker: int, job: Job) -> None:
         """Train a trial in an idle worker."""
+
+    def measure_again(
+        self, worker: int, recipe: Recipe, *, reference_seconds: float | None
+    ) -> None:
+        """Measure the step time of a recipe's bucket again, in an idle worker."""
 
     def decide(self, worker: int, trial: int, *, go_on: bool) -> None:
         """Resume or stop the trial of a worker that waits at a rung."""

@@ -18,6 +18,7 @@ from effv2_tune.workers.messages import (
     Measure,
     Ready,
     Refused,
+    Remeasure,
     Stop,
     Train,
 )
@@ -149,6 +150,7 @@ class SupervisedPool:
             step_seconds=job.step_seconds,
             checkpoint=self.checkpoint(trial.number),
             all_folds=True,
+            reference_seconds=job.reference_seconds,
         )
         self._silence.begin(worker)
         self._launcher.send(worker, request)
@@ -157,6 +159,14 @@ class SupervisedPool:
         """Profile the bucket of a recipe in an idle worker."""
         self._silence.begin(worker)
         self._launcher.send(worker, Measure(recipe=recipe))
+
+    def measure_again(
+        self, worker: int, recipe: Recipe, *, reference_seconds: float | None
+    ) -> None:
+        """Measure the step time of a recipe's bucket again, in an idle worker."""
+        self._workers[worker].trial = None
+        self._silence.begin(worker)
+        self._launcher.send(worker, Remeasure(recipe=recipe, reference_seconds=reference_seconds))
 
     def decide(self, worker: int, trial: int, *, go_on: bool) -> None:
         """Resume or stop the trial of a worker that waits at a rung."""

@@ -17,6 +17,7 @@ from optuna.trial import TrialState
 from effv2_tune.errors import EXIT_FAILED, TuneError
 from effv2_tune.search.engines.base import Exhausted, begin_trial, position
 from effv2_tune.search.engines.distributions import config_of_params, params_of_config
+from effv2_tune.search.engines.sampler_view import ExpectedOutcomes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -80,7 +81,7 @@ class KerasTunerEngine:
         self._command = tuple(command)
         self._process: subprocess.Popen[str] | None = None
         self._log = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - closed by close
-        self._states: dict[int, str] = {}
+        self._told: dict[int, dict[str, Any]] = {}
 
     def __enter__(self) -> Self:
         """The process starts with the first ask."""
@@ -112,7 +113,7 @@ class KerasTunerEngine:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.communicate()
-        self._states.clear()
+        self._told.clear()
         self._log.close()
 
     def _propose(self, trials: Sequence[FrozenTrial]) -> tuple[FrozenTrial, Config]:
@@ -136,15 +137,17 @@ class KerasTunerEngine:
         return template, config
 
     def _send_changes(self, trials: Sequence[FrozenTrial]) -> None:
-        """Send the trials that have begun, ended or failed since the last call."""
+        """Send the trials that have begun, ended, failed or been restated since the last call."""
+        outcomes = ExpectedOutcomes(self._storage.trials())
         for trial in trials:
             if trial.state == TrialState.FAIL:
-                if self._states.pop(trial.number, None) is not None:
+                if self._told.pop(trial.number, None) is not None:
                     self._send({"forget": {"number": trial.number}})
                 continue
-            result = _trial_message(trial, config_of_params(self._space, trial.params))
-            if self._states.get(trial.number) != result["state"]:
-                self._states[trial.number] = result["state"]
+            config = config_of_params(self._space, trial.params)
+            result = _trial_message(trial, config, outcomes.seconds(trial.number))
+            if self._told.get(trial.number) != result:
+                self._told[trial.number] = result
                 self._send({"tell": result})
 
     def _send(self, message: dict[str, Any]) -> None:
@@ -212,10 +215,11 @@ def oracle_environment() -> dict[str, str]:
     }
 
 
-def _trial_message(trial: FrozenTrial, config: Config) -> dict[str, Any]:
-    """A trial, as sent to the oracle's process."""
+def _trial_message(trial: FrozenTrial, config: Config, restated: float | None) -> dict[str, Any]:
+    """A trial, as sent to the oracle's process; with its seconds by the newest step time."""
     message: dict[str, Any] = {"number": trial.number, "config": config}
     if trial.state == TrialState.COMPLETE:
         quality, seconds = trial.values
+        seconds = seconds if restated is None else restated
         return message | {"state": "complete", "quality": quality, "seconds": seconds}
     return message | {"state": "worse" if trial.state == TrialState.PRUNED else "running"}

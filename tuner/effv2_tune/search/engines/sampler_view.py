@@ -33,21 +33,30 @@ class SamplerView:
     def __init__(
         self, directions: Sequence[StudyDirection], time_scale: Callable[[float], float]
     ) -> None:
+        self._directions = directions
         self._time_scale = time_scale
+        self._clear()
+
+    def _clear(self) -> None:
         self._storage = optuna.storages.InMemoryStorage()
         with silence_optuna():
-            self._study_id = self._storage.create_new_study(directions, _NAME)
+            self._study_id = self._storage.create_new_study(self._directions, _NAME)
         self._ids: dict[int, int] = {}
         self._running: set[int] = set()
+        self._seconds: dict[int, float | None] = {}
 
     def update(self, trials: Sequence[FrozenTrial], records: Sequence[Trial]) -> None:
         """Copy the trials that have begun or ended since the last update, except failed ones.
+
+        Where a step time was restated, all of them are copied anew: ended trials never change.
 
         Args:
             trials: All trials of the study, in Optuna's form.
             records: Our records of them.
         """
         expected = ExpectedOutcomes(records)
+        if any(expected.seconds(number) != seconds for number, seconds in self._seconds.items()):
+            self._clear()
         for trial in trials:
             number = trial.number
             if number not in self._ids:
@@ -57,6 +66,7 @@ class SamplerView:
                 self._running.add(number)
             if number in self._running and trial.state.is_finished():
                 self._running.remove(number)
+                self._seconds[number] = expected.seconds(number)
                 self._end(self._ids[number], trial, expected.of(number))
 
     def begin(self, sampler: BaseSampler) -> optuna.Trial:
@@ -83,7 +93,9 @@ class SamplerView:
         for key, value in trial.system_attrs.items():
             self._storage.set_trial_system_attr(trial_id, key, value)
         if trial.state == TrialState.COMPLETE:
-            quality, seconds = trial.values
+            # Optuna's own values have the step time that counted when the trial ended.
+            now = self._seconds[trial.number]
+            quality, seconds = trial.values[0], trial.values[1] if now is None else now
         elif expected is not None:
             quality, seconds = expected.quality, expected.train_seconds
         else:
@@ -103,10 +115,20 @@ class ExpectedOutcomes:
     def __init__(self, records: Sequence[Trial]) -> None:
         self._records = {record.number: record for record in records}
 
+    def seconds(self, number: int) -> float | None:
+        """The training seconds of a complete trial, or those projected for a pruned one."""
+        record = self._records.get(number)
+        if record is None:
+            return None
+        if record.measurement is not None:
+            return record.measurement.train_seconds
+        return record.rungs[-1].projected_seconds if record.rungs else None
+
     def of(self, number: int) -> Measurement | None:
         """The expected outcome of a pruned trial; None for any other.
 
-        It depends on the trials that were complete when this one was pruned, so it never changes.
+        It depends on the trials that were complete when this one was pruned, so it never changes
+        unless a step time is restated.
         """
         record = self._records.get(number)
         if record is None or record.state != "pruned" or not record.rungs:

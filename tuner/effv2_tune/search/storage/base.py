@@ -54,7 +54,10 @@ class TrialStore(Protocol):
     optuna: BaseStorage
 
     def trials(self) -> Sequence[Trial]:
-        """Every trial by number, those of other supervisors included."""
+        """Every trial by number, those of other supervisors included.
+
+        Training seconds follow from the newest step times of the buckets.
+        """
 
     def begin(self, template: FrozenTrial, number: int) -> None:
         """Begin a trial, with its lease.
@@ -144,6 +147,12 @@ class StudyFacts(Protocol):
         Returns:
             The one that counts.
         """
+
+    def reference_seconds(self) -> float | None:
+        """Time of the reference kernel on the quiet machine: the scale of all step times."""
+
+    def keep_reference_seconds(self, seconds: float) -> None:
+        """Keep that of the first quiet measurement."""
 
     def seconds_before(self) -> float:
         """How long the study has run, this run excluded."""

@@ -15,6 +15,7 @@ from optuna.storages import BaseStorage, RDBStorage, get_storage
 
 from effv2_tune.errors import EXIT_FAILED, TuneError
 from effv2_tune.host import install_command
+from effv2_tune.search.restatement import with_newest_times
 from effv2_tune.search.storage import records
 from effv2_tune.search.storage.activity import SECONDS, SUPERVISOR
 from effv2_tune.search.storage.backup import write_backup
@@ -27,7 +28,7 @@ from effv2_tune.search.storage.base import (
 from effv2_tune.search.storage.consistency import contradictions
 from effv2_tune.search.storage.damage import DamagedError
 from effv2_tune.search.storage.database_errors import reason_of
-from effv2_tune.search.storage.facts import BUCKET, Facts, bucket_times, versions
+from effv2_tune.search.storage.facts import BUCKET, Facts, bucket_times, data_facts, versions
 from effv2_tune.search.storage.leases import LEASES, METADATA, Leases, Owner
 from effv2_tune.search.storage.optuna_study import create_study, end_trial
 from effv2_tune.search.storage.optuna_trials import check_optuna_trials
@@ -77,6 +78,10 @@ _DEAD_PEER_OPTIONS = {
     "keepalives_count": 3,
     "tcp_user_timeout": 60_000,
 }
+
+
+#: The fact that holds the time of the reference kernel.
+REFERENCE_KERNEL = "reference_kernel"
 
 
 class DatabaseStorage:
@@ -130,7 +135,14 @@ class DatabaseStorage:
 
     @retried
     def trials(self) -> Sequence[Trial]:
-        """Every trial by number, those of other supervisors included."""
+        """Every trial by number, with the newest step times; see :class:`TrialStore`."""
+        trials = self._reader.trials()
+        facts = self._facts.read()
+        return with_newest_times(trials, bucket_times(facts), data_facts(facts))
+
+    @retried
+    def recorded_trials(self) -> Sequence[Trial]:
+        """Every trial by number, as it was recorded."""
         return self._reader.trials()
 
     @retried
@@ -289,6 +301,15 @@ class DatabaseStorage:
         newest = self._facts.restate(key, time.model_dump(), replaces=replaces.model_dump())
         return BucketTime.model_validate(newest)
 
+    def reference_seconds(self) -> float | None:
+        """Time of the reference kernel on the quiet machine, once measured."""
+        kept = self.attributes().get(OURS + REFERENCE_KERNEL)
+        return None if kept is None else float(kept)
+
+    def keep_reference_seconds(self, seconds: float) -> None:
+        """Keep that of the first quiet measurement."""
+        self.keep_once(REFERENCE_KERNEL, seconds)
+
     def seconds_before(self) -> float:
         """How long the study has run, this run excluded."""
         return self._of_other_sessions("seconds")
@@ -358,11 +379,10 @@ class DatabaseStorage:
         trials, optuna_trials = self._settled_trials()
         # After the trials: the time of a bucket is kept before the first trial that has it.
         facts, notes = self.retries(self._facts.read_with_notes)
-        data = facts.get("data")
         for sentence in contradictions(
             trials,
             times=bucket_times(facts),
-            data=None if data is None else DataFacts.model_validate(data, strict=False),
+            data=data_facts(facts),
             device_kind=facts.get("device_kind"),
         ):
             raise DamagedError(sentence)
@@ -374,10 +394,10 @@ class DatabaseStorage:
 
     def _settled_trials(self) -> tuple[Sequence[Trial], list[FrozenTrial]]:
         """The records, and Optuna's trials, between which no other supervisor has changed any."""
-        trials = self.trials()
+        trials = self.recorded_trials()
         while True:
             optuna_trials = self.optuna.get_all_trials(self._study_id, deepcopy=False)
-            before, trials = trials, self.trials()
+            before, trials = trials, self.recorded_trials()
             if [(t.state, t.config) for t in before] == [(t.state, t.config) for t in trials]:
                 return trials, optuna_trials
 

@@ -22,6 +22,7 @@ from effv2_tune.search.storage.base import OURS
 from effv2_tune.search.storage.damage import DamagedError
 from effv2_tune.search.storage.records import ARCHIVED, STUDY_ATTRIBUTES, locked_study
 from effv2_tune.search.workload import BucketTime
+from effv2_tune.study.bucket import DataFacts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -173,6 +174,12 @@ def bucket_times(facts: Mapping[str, Any]) -> dict[str, list[BucketTime]]:
             digest = _original(name).removeprefix(BUCKET)
             found[digest].append(BucketTime.model_validate(facts[name]))
     return dict(found)
+
+
+def data_facts(facts: Mapping[str, Any]) -> DataFacts | None:
+    """The facts of the images; None before the first worker was ready."""
+    data = facts.get("data")
+    return None if data is None else DataFacts.model_validate(data, strict=False)
 
 
 def _original(key: str) -> str:

@@ -47,6 +47,7 @@ class MemoryStorage:
         self._held: set[int] = set()
         self._data: DataFacts | None = None
         self._times: dict[BucketKey, BucketTime] = {}
+        self._reference_seconds: float | None = None
         self._seconds: list[float] = [0.0]
         self._device_seconds: list[float] = [0.0]
 
@@ -118,6 +119,14 @@ class MemoryStorage:
         if self._times[bucket] == replaces:
             self._times[bucket] = time
         return self._times[bucket]
+
+    def reference_seconds(self) -> float | None:
+        """Time of the reference kernel on the quiet machine, once measured."""
+        return self._reference_seconds
+
+    def keep_reference_seconds(self, seconds: float) -> None:
+        """Keep that of the first quiet measurement."""
+        self._reference_seconds = self._reference_seconds or seconds
 
     def seconds_before(self) -> float:
         """How long the study has run, this run excluded."""

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from effv2_tune.errors import EXIT_FAILED, TuneError
 from effv2_tune.pareto import Objective, front_of
 from effv2_tune.search.events import StudyEnded
+from effv2_tune.search.restatement import with_newest_times
 from effv2_tune.search.storage.activity import SECONDS, activity
 from effv2_tune.search.storage.backup import DATABASE, refuse_lost_database
 from effv2_tune.search.storage.consistency import contradictions
@@ -24,11 +25,10 @@ from effv2_tune.search.storage.damage import (
     way_out,
 )
 from effv2_tune.search.storage.database_errors import database_errors
-from effv2_tune.search.storage.facts import Facts, bucket_times
+from effv2_tune.search.storage.facts import Facts, bucket_times, data_facts
 from effv2_tune.search.storage.leases import read_holders
 from effv2_tune.search.storage.records import RecordReader, connected, find_studies
 from effv2_tune.search.storage.urls import sqlite_read_only_url, sqlite_url, without_password
-from effv2_tune.study.bucket import DataFacts
 from effv2_tune.study.plan import StudyPlan
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from effv2_tune.search.storage.activity import Activity
     from effv2_tune.search.storage.leases import Owner
     from effv2_tune.search.workload import BucketTime
+    from effv2_tune.study.bucket import DataFacts
     from effv2_tune.study.trial import Trial
 
 
@@ -52,7 +53,8 @@ class StudyRecord:
         ended_by: Why it ended; None while it runs, or was interrupted.
         device_kind: Its device; None before the first worker was ready.
         data: Facts of the images; likewise.
-        bucket_times: The step time of each measured bucket, by the digest of the bucket.
+        time_versions: The versions of the step time of each measured bucket, the newest last; by
+            the digest of the bucket.
         seconds: How long it has run, over all runs.
         contradictions: Sentences about facts that contradict the records of trials, or are damaged
             and have an earlier version.
@@ -66,11 +68,16 @@ class StudyRecord:
     ended_by: StudyEnded | None
     device_kind: str | None
     data: DataFacts | None
-    bucket_times: Mapping[str, BucketTime]
+    time_versions: Mapping[str, Sequence[BucketTime]]
     seconds: float
     activity: Activity
     command: str = ""
     contradictions: tuple[str, ...] = ()
+
+    @property
+    def bucket_times(self) -> dict[str, BucketTime]:
+        """The newest step time of each measured bucket, by the digest of the bucket."""
+        return {digest: versions[-1] for digest, versions in self.time_versions.items()}
 
     def shown_trials(self) -> tuple[Trial, ...]:
         """Every trial; a running one that no supervisor holds is interrupted."""
@@ -138,19 +145,19 @@ def _record(
     Raises:
         DamagedError: A fact is not what this version writes.
     """
-    ended, data, kind = facts.get("ended_by"), facts.get("data"), facts.get("device_kind")
+    ended, kind = facts.get("ended_by"), facts.get("device_kind")
     try:
         times = bucket_times(facts)
-        images = None if data is None else DataFacts.model_validate(data, strict=False)
+        images = data_facts(facts)
         contrary = contradictions(trials, times=times, data=images, device_kind=kind)
         return StudyRecord(
             plan=StudyPlan.model_validate_json(facts["plan"]),
             base=Path(facts.get("base", ".")),
-            trials=trials,
+            trials=tuple(with_newest_times(trials, times, images)),
             ended_by=None if ended is None else StudyEnded.model_validate(ended),
             device_kind=kind,
             data=images,
-            bucket_times={digest: known[-1] for digest, known in times.items()},
+            time_versions=times,
             seconds=sum(v for k, v in facts.items() if k.startswith(SECONDS)),
             activity=activity(facts, holders, is_ended=ended is not None),
             command=_command(*facts.get("command", ("", ""))),

@@ -1,0 +1,162 @@
+"""A step time that trials contradict is measured again, and training seconds follow from it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from effv2_tune.search.restatement import is_doubtful, next_version, with_newest_times
+from effv2_tune.search.workload import BucketTime
+from effv2_tune.study.bucket import DataFacts, Placement, bucket_key
+from effv2_tune.study.recipe import Recipe
+from effv2_tune.study.step_time import StepTime
+from effv2_tune.study.trial import Measurement, RungResult, Times, Trial
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+DATA = DataFacts(
+    classes=10, image_shape=(8, 8, 1), train=1000, validation=100, test=100, digest="d" * 64
+)
+HERE = Placement(backend="jax", device_kind="cpu", device_count=1, precision="float32")
+#: Ten epochs of ten steps.
+RECIPE = Recipe(variant="tiny", batch_size=100, epochs=10)
+BUCKET = bucket_key(RECIPE, DATA, HERE)
+
+
+def bucket_time(seconds: float, **changes: Any) -> BucketTime:
+    known: dict[str, Any] = {"low": 0.98 * seconds, "high": 1.02 * seconds}
+    return BucketTime(label="tiny@8", step_seconds=seconds, **(known | changes))
+
+
+def step_time(seconds: float, *, is_quiet: bool = True, error: float = 0.02) -> StepTime:
+    return StepTime(
+        seconds=seconds,
+        low=(1 - error) * seconds,
+        high=(1 + error) * seconds,
+        is_quiet=is_quiet,
+        reference_seconds=0.002,
+    )
+
+
+def trial(step_bucket: float = 0.1, **times: float) -> Trial:
+    rung = RungResult(rung=0, epoch=5, quality=0.4, projected_seconds=100 * step_bucket)
+    return Trial(
+        number=3,
+        state="complete",
+        config={},
+        recipe=RECIPE,
+        bucket=BUCKET,
+        measurement=Measurement(quality=0.5, train_seconds=100 * step_bucket),
+        rungs=(rung,),
+        times=Times(step_bucket=step_bucket, train=1.0, **times),
+        notes=("its steps took 50% less than its bucket's", "a remark"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("times", "doubtful"),
+    [
+        ([], False),
+        ([{"step_median": 0.095, "step_least": 0.09}], False),
+        # A faster trial proves that the measurement was disturbed.
+        (
+            [{"step_median": 0.1, "step_least": 0.1}, {"step_median": 0.08, "step_least": 0.07}],
+            True,
+        ),
+        # A slower one may have been disturbed itself, unless its fastest steps are slow, too.
+        ([{"step_median": 0.2, "step_least": 0.1}], False),
+        ([{"step_median": 0.2, "step_least": 0.12}], True),
+        # An earlier version recorded no fastest steps.
+        ([{"step_median": 0.2}], False),
+    ],
+)
+def test_trials_of_a_bucket_are_evidence(
+    times: Sequence[dict[str, float]], *, doubtful: bool
+) -> None:
+    assert is_doubtful(bucket_time(0.1), [trial(**one) for one in times]) is doubtful
+
+
+def test_a_busy_machine_is_measured_again_but_not_for_ever() -> None:
+    busy = bucket_time(0.1, is_quiet=False)
+    slow, fast = trial(step_median=0.2, step_least=0.2), trial(step_median=0.05)
+
+    assert is_doubtful(busy, [])
+    assert not is_doubtful(busy.model_copy(update={"measurements": 4}), [fast])
+    twice = bucket_time(0.1, measurements=2)
+    assert not is_doubtful(twice, [slow])
+    assert is_doubtful(twice, [slow, fast])
+
+
+def test_steps_that_are_next_to_nothing_beside_an_extraction_are_no_evidence() -> None:
+    assert not is_doubtful(bucket_time(0.1, extraction_seconds=30.0), [trial(step_median=0.05)])
+
+
+def test_a_measurement_that_agrees_leaves_the_step_time() -> None:
+    known = bucket_time(0.1)
+
+    assert next_version(known, step_time(0.101)) == bucket_time(0.1, measurements=2)
+
+
+def test_a_measurement_that_contradicts_replaces_the_step_time_and_its_interval() -> None:
+    known = bucket_time(0.2, extraction_seconds=3.0)
+
+    assert next_version(known, step_time(0.1)) == bucket_time(
+        0.1, extraction_seconds=3.0, measurements=2
+    )
+
+
+def test_a_quiet_measurement_replaces_one_of_a_busy_machine() -> None:
+    busy = bucket_time(0.1, low=0.08, high=0.12, is_quiet=False)
+
+    assert next_version(busy, step_time(0.095)).step_seconds == 0.095
+    again = step_time(0.095, is_quiet=False, error=0.2)
+    assert next_version(busy, again).step_seconds == 0.1
+
+
+def test_a_busy_machine_does_not_overrule_a_quiet_one_within_its_own_error() -> None:
+    again = step_time(0.115, is_quiet=False, error=0.2)
+
+    assert next_version(bucket_time(0.1), again).step_seconds == 0.1
+
+
+def test_a_time_of_an_earlier_version_has_no_interval_and_is_replaced_all_the_same() -> None:
+    known = BucketTime(label="tiny@8", step_seconds=0.1)
+
+    assert next_version(known, step_time(0.103)).step_seconds == 0.1
+    assert next_version(known, step_time(0.12)) == bucket_time(0.12, measurements=2)
+
+
+def test_seconds_rungs_and_notes_follow_from_the_newest_version() -> None:
+    times = {BUCKET.digest: [bucket_time(0.1), bucket_time(0.05)]}
+    recorded = trial(step_median=0.05)
+
+    (read,) = with_newest_times([recorded], times, DATA)
+
+    now = read.measurement
+    assert now is not None
+    seconds = (now.train_seconds, now.seconds_low, now.seconds_high)
+    assert seconds == pytest.approx((5.0, 4.9, 5.1))
+    assert [rung.projected_seconds for rung in read.rungs] == [5.0]
+    assert read.times.step_bucket == 0.05
+    assert read.notes == ("a remark",)
+
+
+def test_a_duplicate_has_the_seconds_of_the_newest_version_too() -> None:
+    times = {BUCKET.digest: [bucket_time(0.1), bucket_time(0.05)]}
+    duplicate = trial().model_copy(update={"times": Times(), "notes": ("duplicate of trial 2",)})
+
+    (read,) = with_newest_times([duplicate], times, DATA)
+
+    assert read.measurement is not None
+    assert (read.measurement.train_seconds, read.times) == (5.0, Times())
+
+
+def test_what_was_never_restated_is_read_as_it_was_recorded() -> None:
+    recorded = trial(step_median=0.1)
+    once = {BUCKET.digest: [BucketTime(label="tiny@8", step_seconds=0.1)]}
+
+    assert with_newest_times([recorded], once, DATA) == [recorded]
+    assert with_newest_times([recorded], {}, DATA) == [recorded]
+    assert with_newest_times([recorded], once, None) == [recorded]

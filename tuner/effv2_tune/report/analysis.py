@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from effv2_tune.pareto import Objective, estimates, fastest, knee, most_accurate, pareto_front
 from effv2_tune.report.candidates import POSSIBLE, candidates_of, expectations
+from effv2_tune.report.step_times import order_of_times
 from effv2_tune.report.timing_outliers import find_timing_outliers
 from effv2_tune.study.trial import Measurement
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from effv2_tune.pareto import Candidate
     from effv2_tune.report.candidates import Expectation
     from effv2_tune.report.input import ReportInput
+    from effv2_tune.report.step_times import TimeOrder
     from effv2_tune.report.timing_outliers import TimingOutliers
     from effv2_tune.study.trial import Trial, TrialState
 
@@ -91,6 +93,11 @@ class DeviceAnalysis:
         ]
         return tuple(sorted(close, key=seconds_of))
 
+    @property
+    def order(self) -> TimeOrder:
+        """Whether the order of the training times on the front is certain."""
+        return order_of_times(self.front)
+
     def remark(self, trial: Trial) -> str:
         """The places of a trial on the front: ``fastest``, ``knee, most accurate``, or none."""
         places = {"fastest": self.fastest, "knee": self.knee, "most accurate": self.best}
@@ -133,6 +140,15 @@ class Analysis:
     def timing_outliers(self) -> TimingOutliers:
         """Trials and hosts whose steps deviate from the benchmark."""
         return find_timing_outliers(self.study.trials)
+
+    def time_sentences(self) -> list[str]:
+        """All that is to be said about how certain the training times are."""
+        orders = [device.order.sentence() for device in self.devices]
+        return [
+            *filter(None, orders),
+            *self.study.time_notes,
+            *self.timing_outliers.sentences(),
+        ]
 
     @cached_property
     def states(self) -> dict[TrialState, int]:

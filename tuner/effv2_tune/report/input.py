@@ -18,6 +18,7 @@ class ReportInput(Value):
         quality: The score that is traded against time, such as ``accuracy``.
         trials: Every trial in any state, ordered by number.
         validation: Validation images; None where that is not known.
+        time_notes: Sentences about step times that were restated, or measured on a busy machine.
         facts: Further facts of the plan, label to text, shown in this order: the data and its
             splits, the search space, the engine, the budget, the seed.
         ended_by: Why the search stopped, as a sentence; empty while it runs.
@@ -31,6 +32,7 @@ class ReportInput(Value):
     quality: Quality = "accuracy"
     trials: tuple[Trial, ...] = ()
     validation: int | None = None
+    time_notes: tuple[str, ...] = ()
     facts: dict[str, str] = Field(default_factory=dict)
     ended_by: str = ""
     activity: str = ""

@@ -9,10 +9,10 @@ from effv2_tune.report.analysis import (
     device_of,
     network_of,
     pixels_of,
-    seconds_of,
     variant_of,
 )
-from effv2_tune.report.quantities import human_seconds, label_of, percent, short, with_error
+from effv2_tune.report.quantities import label_of, percent, short, with_error
+from effv2_tune.report.step_times import interval_of, seconds_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -103,7 +103,7 @@ def front_rows(analysis: Analysis, device: DeviceAnalysis) -> list[dict[str, str
         {
             "trial": str(trial.number),
             **_quality_cells(analysis, device, trial),
-            "training time": human_seconds(seconds_of(trial)),
+            "training time": seconds_text(trial),
             "network": network_of(trial),
             "remark": POSSIBLE_REMARK if trial in device.possible else device.remark(trial),
             **{label_of(name): short(trial.config.get(name)) for name in parameters},
@@ -207,6 +207,7 @@ def _row(
     rung = trial.rungs[-1] if trial.rungs else None
     scores = trial.scores
     times = trial.times
+    low, high = interval_of(trial) or (None, None)
     return {
         "trial": trial.number,
         "on_front": on_front,
@@ -214,6 +215,8 @@ def _row(
         "quality": None if measurement is None else measurement.quality,
         "train_seconds": None if measurement is None else measurement.train_seconds,
         **_expected_values(its),
+        "seconds_low": low,
+        "seconds_high": high,
         **{name: trial.config.get(name) for name in parameters},
         "network_variant": variant_of(trial),
         "network_pixels": pixels_of(trial) or None,

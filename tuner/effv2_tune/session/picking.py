@@ -126,6 +126,8 @@ def to_training_run(record: StudyRecord, trial: Trial, *, pick: str) -> Training
                 validation=trial.scores,
                 validation_count=record.data.scored,
                 train_seconds=trial.measurement.train_seconds,
+                seconds_low=trial.measurement.seconds_low,
+                seconds_high=trial.measurement.seconds_high,
                 environment=trial.environment,
                 data_digest=record.data.digest,
             ).model_dump(mode="json"),

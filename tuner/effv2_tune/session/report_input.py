@@ -8,6 +8,8 @@ from effv2_tune.report.input import ReportInput
 from effv2_tune.study.validation_size import folds_text, small_validation_hint
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from effv2_tune.search.storage.snapshot import StudyRecord
     from effv2_tune.study import StudyPlan
     from effv2_tune.study.plan import StopSpec
@@ -29,6 +31,7 @@ def report_input(record: StudyRecord, *, folder: str, written: str = "") -> Repo
         quality=plan.quality,
         trials=record.shown_trials(),
         validation=None if record.data is None else record.data.scored,
+        time_notes=tuple(_time_notes(record)),
         facts=_facts(record),
         ended_by="" if ended is None else ended.reason,
         activity=activity[:1].upper() + activity[1:] if ended is None else "",
@@ -47,6 +50,23 @@ def activity_sentence(record: StudyRecord) -> str:
         how = record.command or "run the same program again"
         return f"interrupted{since}; to resume: {how}"
     return "" if ended is None else f"ended: {ended.reason}"
+
+
+def _time_notes(record: StudyRecord) -> Iterator[str]:
+    """Sentences about step times that were restated, or are those of a busy machine."""
+    for versions in record.time_versions.values():
+        newest, label = versions[-1], versions[-1].label
+        steps = list(dict.fromkeys(f"{1000 * one.step_seconds:.3g} ms" for one in versions))
+        if len(steps) > 1:
+            yield (
+                f"The step time of {label} was measured again and restated: {' -> '.join(steps)}."
+            )
+        if not newest.is_quiet and newest.low is not None and newest.high is not None:
+            error = (newest.high - newest.low) / 2 / newest.step_seconds
+            yield (
+                f"The machine was busy when {label} was measured: its step time is known "
+                f"to {error:.0%}."
+            )
 
 
 def _facts(record: StudyRecord) -> dict[str, str]:

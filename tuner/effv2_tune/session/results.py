@@ -115,6 +115,10 @@ class Results:
                 "trials": list(self.analysis.timing_outliers.trials),
                 "machines": self.analysis.timing_outliers.machines,
             },
+            "uncertain_time_order": [
+                list(pair) for device in self.analysis.devices for pair in device.order.uncertain
+            ],
+            "time_notes": list(self.input.time_notes),
             "running": [_plain(row) for row in rows if row["state"] == "running"],
             "interrupted": [_plain(row) for row in rows if row["state"] == "interrupted"],
             "front": [_plain(row) for row in rows if row["on_front"]],
@@ -156,7 +160,7 @@ class Results:
         console = Console(highlight=False, soft_wrap=True)
         console.print(f"{self.record.plan.name}: {search_sentence(self.analysis)}", markup=False)
         console.print(state_sentence(self.analysis), markup=False)
-        for sentence in self.analysis.timing_outliers.sentences():
+        for sentence in self.analysis.time_sentences():
             console.print(sentence, markup=False)
         for trial in self.input.trials:
             if trial.state in ("running", "interrupted"):

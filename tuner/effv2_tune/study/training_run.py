@@ -34,6 +34,8 @@ class Provenance(Value):
         validation: What the search measured on the validation split.
         validation_count: How many images that was.
         train_seconds: Seconds that the search measured this run to take on its device.
+        seconds_low: Lower end of their 90 % interval; absent where it is not known.
+        seconds_high: Upper end.
         environment: What the trial ran on.
         data_digest: Of the images and splits that the trial saw.
     """
@@ -44,6 +46,8 @@ class Provenance(Value):
     validation: Scores
     validation_count: int
     train_seconds: float
+    seconds_low: float | None = None
+    seconds_high: float | None = None
     environment: Environment
     data_digest: str
 

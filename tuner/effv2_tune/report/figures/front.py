@@ -10,8 +10,12 @@ from effv2_tune.report.figures.hover import hover_text
 from effv2_tune.report.figures.palette import INK, PAPER, QUIET, resolution_symbols, variant_colour
 from effv2_tune.report.figures.theme import TimeScale, new_figure
 from effv2_tune.report.quantities import label_of
+from effv2_tune.report.step_times import interval_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
     import plotly.graph_objects as go
 
     from effv2_tune.pareto import Objective
@@ -163,6 +167,7 @@ def _draw_complete(
             name=html.escape(network_of(members[0])),
             x=[scale(seconds_of(trial)) for trial in members],
             y=[device.qualities[trial.number] for trial in members],
+            error_x=_time_errors(members, scale),
             mode="markers",
             marker={
                 "color": variant_colour(variant),
@@ -181,6 +186,20 @@ def _draw_complete(
             hoverinfo="text",
             cliponaxis=False,
         )
+
+
+def _time_errors(trials: Sequence[Trial], scale: TimeScale) -> dict[str, Any] | None:
+    """Plotly's error bars for the 90 % intervals of the training times; None without any."""
+    found = [interval_of(trial) or (seconds_of(trial),) * 2 for trial in trials]
+    pairs = list(zip(map(seconds_of, trials), found, strict=True))
+    if all(low == high for _, (low, high) in pairs):
+        return None
+    return {
+        "array": [scale(high - seconds) for seconds, (_, high) in pairs],
+        "arrayminus": [scale(seconds - low) for seconds, (low, _) in pairs],
+        "thickness": 1,
+        "width": 0,
+    }
 
 
 def _draw_knee(figure: go.Figure, knee: Trial, device: DeviceAnalysis, scale: TimeScale) -> None:

@@ -14,6 +14,7 @@ from effv2_tune.report.quantities import (
     short,
     with_error,
 )
+from effv2_tune.report.step_times import seconds_text
 
 if TYPE_CHECKING:
     from effv2_tune.report.candidates import Expectation
@@ -34,7 +35,7 @@ def hover_text(trial: Trial, quality: str, its: Expectation | None = None) -> st
     if trial.measurement is not None and trial.state == "complete":
         lines.append(
             f"{label_of(quality)} <b>{trial.measurement.quality:.4f}</b> in "
-            f"<b>{human_seconds(trial.measurement.train_seconds)}</b>"
+            f"<b>{seconds_text(trial)}</b>"
         )
         if its is not None:
             lines += _expected_lines(its)

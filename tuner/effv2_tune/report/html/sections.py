@@ -156,6 +156,8 @@ def front_section(analysis: Analysis, device: DeviceAnalysis, position: int) -> 
             "from it."
         )
         caption += certainty_sentences(device)
+    if device.order.uncertain:
+        caption.append(device.order.sentence())
     if device.pruned:
         caption.append(
             f"Thin crosses are trials stopped early ({len(device.pruned)}), at their quality when "
@@ -255,7 +257,7 @@ def time_section(analysis: Analysis) -> Section:
     return Section(
         name,
         title,
-        " ".join([*sentences, *analysis.timing_outliers.sentences()]),
+        " ".join([*sentences, *analysis.time_sentences()]),
         plot,
         "A bucket is everything that forces a new compilation; trials of one bucket compile once.",
     )

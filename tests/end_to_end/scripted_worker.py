@@ -10,7 +10,8 @@ started so late; ``memory_bytes`` is what the process has after a trial; ``epoch
 long an epoch takes, of every trial or of one; ``pace`` is how long a step is measured to take,
 times 0.001 s a pixel; ``own_pace`` is that of the trials' own steps, where it differs; ``slower``
 is how much longer those of a trial take; ``again`` is the pace when it is measured again, by
-resolution, after ``again_seconds``; ``compile_seconds`` is
+resolution, after ``again_seconds``; ``train_seconds`` is how long a trial says that it trained;
+``compile_seconds`` is
 how long a trial answers nothing before its first epoch; ``checkpoint_bytes`` is the size of a
 checkpoint. Asked to stop, it writes a checkpoint of its last epoch, even where it keeps none.
 """
@@ -174,7 +175,8 @@ def train(connection: Connection, order: Train, environment: Environment, script
     fresh = order.step_seconds is None
     curve: list[Epoch] = []
     own = 0.001 * script["own_pace"] * recipe.pixels if "own_pace" in script else step
-    times = Times(step_median=own * deed.get("slower", 1.0))
+    train_seconds = script.get("train_seconds", 0.0)
+    times = Times(step_median=own * deed.get("slower", 1.0), train=train_seconds)
 
     def finished(outcome: str, reason: str = "") -> Finished:
         complete = outcome == "complete"

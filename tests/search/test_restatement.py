@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from effv2_tune.search.restatement import is_doubtful, next_version, with_newest_times
+from effv2_tune.search.restatement import (
+    is_doubtful,
+    next_version,
+    with_intervals,
+    with_newest_times,
+)
 from effv2_tune.search.workload import BucketTime
 from effv2_tune.study.bucket import DataFacts, Placement, bucket_key
 from effv2_tune.study.recipe import Recipe
@@ -50,7 +55,7 @@ def trial(step_bucket: float = 0.1, **times: float) -> Trial:
         bucket=BUCKET,
         measurement=Measurement(quality=0.5, train_seconds=100 * step_bucket),
         rungs=(rung,),
-        times=Times(step_bucket=step_bucket, train=1.0, **times),
+        times=Times(step_bucket=step_bucket, **({"train": 10.0} | times)),
         notes=("its steps took 50% less than its bucket's", "a remark"),
     )
 
@@ -82,15 +87,20 @@ def test_a_busy_machine_is_measured_again_but_not_for_ever() -> None:
     busy = bucket_time(0.1, is_quiet=False)
     slow, fast = trial(step_median=0.2, step_least=0.2), trial(step_median=0.05)
 
-    assert is_doubtful(busy, [])
+    assert is_doubtful(busy, [trial(step_median=0.1)])
     assert not is_doubtful(busy.model_copy(update={"measurements": 4}), [fast])
     twice = bucket_time(0.1, measurements=2)
     assert not is_doubtful(twice, [slow])
     assert is_doubtful(twice, [slow, fast])
 
 
+def test_trials_that_are_shorter_than_a_measurement_give_no_reason_for_one() -> None:
+    assert not is_doubtful(bucket_time(0.1), [trial(step_median=0.05, train=2.0)])
+    assert not is_doubtful(bucket_time(0.1, is_quiet=False), [trial(step_median=0.1, train=2.0)])
+
+
 def test_steps_that_are_next_to_nothing_beside_an_extraction_are_no_evidence() -> None:
-    assert not is_doubtful(bucket_time(0.1, extraction_seconds=30.0), [trial(step_median=0.05)])
+    assert not is_doubtful(bucket_time(0.1, extraction_seconds=300.0), [trial(step_median=0.05)])
 
 
 def test_a_measurement_that_agrees_leaves_the_step_time() -> None:
@@ -134,13 +144,20 @@ def test_seconds_rungs_and_notes_follow_from_the_newest_version() -> None:
 
     (read,) = with_newest_times([recorded], times, DATA)
 
-    now = read.measurement
-    assert now is not None
-    seconds = (now.train_seconds, now.seconds_low, now.seconds_high)
-    assert seconds == pytest.approx((5.0, 4.9, 5.1))
+    assert read.measurement == Measurement(quality=0.5, train_seconds=5.0)
     assert [rung.projected_seconds for rung in read.rungs] == [5.0]
     assert read.times.step_bucket == 0.05
     assert read.notes == ("a remark",)
+
+
+def test_seconds_have_the_interval_of_the_step_time_and_the_whole_extraction() -> None:
+    time = bucket_time(0.1, extraction_seconds=30.0)
+
+    (read,) = with_intervals([trial()], {BUCKET.digest: time}, DATA)
+
+    assert read.measurement is not None
+    ends = (read.measurement.seconds_low, read.measurement.seconds_high)
+    assert ends == pytest.approx((39.8, 40.2))
 
 
 def test_a_duplicate_has_the_seconds_of_the_newest_version_too() -> None:
@@ -160,3 +177,5 @@ def test_what_was_never_restated_is_read_as_it_was_recorded() -> None:
     assert with_newest_times([recorded], once, DATA) == [recorded]
     assert with_newest_times([recorded], {}, DATA) == [recorded]
     assert with_newest_times([recorded], once, None) == [recorded]
+    unknown = {BUCKET.digest: BucketTime(label="tiny@8", step_seconds=0.1)}
+    assert with_intervals([recorded], unknown, DATA) == [recorded]

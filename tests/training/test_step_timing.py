@@ -39,6 +39,7 @@ class FakeDevice:
     ) -> None:
         self.time = self.own = self.others = 0.0
         self.windows: list[int] = []
+        self.planned_steps = 100_000
         self._step_seconds = step_seconds
         self._slow_steps = slow_steps
         self._stutter = stutter
@@ -77,6 +78,7 @@ class FakeDevice:
         return measure_step(
             self.run,
             self.kernel,
+            planned_steps=self.planned_steps,
             scale=scale,
             should_stop=lambda: stops,
             now=lambda: self.time,
@@ -139,6 +141,15 @@ def test_a_quiet_moment_is_not_waited_for_when_the_study_stops() -> None:
 
     assert device.time < 6
     assert time.low < 0.05 < time.high
+
+
+def test_a_quiet_moment_is_waited_for_up_to_a_quarter_of_the_training() -> None:
+    device = FakeDevice(0.05, is_busy=lambda _: True)
+    device.planned_steps = 600
+
+    device.measure()
+
+    assert 7.5 <= device.time < 30
 
 
 def test_a_machine_of_half_the_speed_measures_on_the_scale_of_the_study() -> None:

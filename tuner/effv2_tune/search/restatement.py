@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import functools
+from typing import TYPE_CHECKING, Any
 
 from effv2_tune.pareto import training_seconds
 from effv2_tune.search.trial_updates import steps_matter, with_step_time
@@ -10,10 +11,10 @@ from effv2_tune.study.steps import planned_steps
 from effv2_tune.study.trial import STEP_TIME_TOLERANCE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from effv2_tune.search.workload import BucketTime
-    from effv2_tune.study.bucket import DataFacts
+    from effv2_tune.study.bucket import BucketKey, DataFacts
     from effv2_tune.study.step_time import StepTime
     from effv2_tune.study.trial import Trial
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 _MOST_MEASUREMENTS = 4
 #: Likewise because trials were slower: most of them are, on a busy machine.
 _MOST_FOR_SLOWER = 2
+#: Training seconds of a trial below which its bucket is not worth the seconds of a measurement.
+_LEAST_SECONDS = 3.0
 #: Relative half-width of the interval of a step time that has none.
 _UNKNOWN_ERROR = 0.05
 
@@ -38,9 +41,11 @@ def is_doubtful(time: BucketTime, trials: Iterable[Trial]) -> bool:
     """
     if time.measurements >= _MOST_MEASUREMENTS:
         return False
+    known = [one.times for one in trials if one.times.step_median and steps_matter(one, time)]
+    if all(one.train < _LEAST_SECONDS for one in known):
+        return False
     if not time.is_quiet:
         return True
-    known = [one.times for one in trials if one.times.step_median and steps_matter(one, time)]
     if any(one.step_median < (1 - STEP_TIME_TOLERANCE) * time.step_seconds for one in known):
         return True
     slow = (1 + STEP_TIME_TOLERANCE) * time.step_seconds
@@ -76,46 +81,81 @@ def with_newest_times(
     times: Mapping[str, Sequence[BucketTime]],
     data: DataFacts | None,
 ) -> list[Trial]:
-    """The trials, with the training seconds of the newest step times, and their intervals.
+    """The trials, with the training seconds of the newest step times where these were restated.
 
     Args:
         trials: As recorded.
         times: The versions of the step time of each bucket, the newest last; by its digest.
         data: Facts of the images; None before the first worker was ready.
     """
-    if data is None:
+    restated = {
+        digest: versions[-1]
+        for digest, versions in times.items()
+        if len({version.step_seconds for version in versions}) > 1
+    }
+    return _each(_with_newest_time, trials, restated, data)
+
+
+def with_intervals(
+    trials: Sequence[Trial], times: Mapping[str, BucketTime], data: DataFacts | None
+) -> list[Trial]:
+    """The trials, with the 90 % intervals of their training seconds where these are known.
+
+    Args:
+        trials: With the newest step times.
+        times: The newest step time of each bucket, by its digest.
+        data: As of :func:`with_newest_times`.
+    """
+    known = {digest: time for digest, time in times.items() if time.low is not None}
+    return _each(_with_interval, trials, known, data)
+
+
+def _each(
+    change: Callable[[Trial, BucketTime, int], Trial],
+    trials: Sequence[Trial],
+    times: Mapping[str, BucketTime],
+    data: DataFacts | None,
+) -> list[Trial]:
+    """Change the trials whose bucket has a time, given their planned steps."""
+    if not times or data is None:
         return list(trials)
-    return [
-        _with_newest_time(trial, times.get(trial.bucket.digest, ()), data)
-        if trial.bucket is not None
-        else trial
-        for trial in trials
-    ]
+
+    def changed(trial: Trial) -> Trial:
+        time = None if trial.bucket is None else times.get(_digest(trial.bucket))
+        if time is None or trial.bucket is None or trial.recipe is None:
+            return trial
+        return change(trial, time, planned_steps(trial.recipe, data, trial.bucket.device_count))
+
+    return [changed(trial) for trial in trials]
 
 
-def _with_newest_time(trial: Trial, versions: Sequence[BucketTime], data: DataFacts) -> Trial:
-    if not versions or trial.recipe is None or trial.bucket is None:
-        return trial
-    newest = versions[-1]
-    is_restated = any(one.step_seconds != newest.step_seconds for one in versions)
-    if not is_restated and (trial.measurement is None or newest.low is None):
-        return trial
-    steps = planned_steps(trial.recipe, data, trial.bucket.device_count)
+#: The records are read many times, and a study has few buckets.
+@functools.cache
+def _digest(bucket: BucketKey) -> str:
+    return bucket.digest
 
-    def seconds(step: float | None) -> float | None:
-        if step is None:
-            return None
-        return training_seconds(steps, step, extraction_seconds=newest.extraction_seconds)
 
-    whole = {"train_seconds": seconds(newest.step_seconds)} if is_restated else {}
+def _with_newest_time(trial: Trial, time: BucketTime, steps: int) -> Trial:
+    seconds = _seconds(time, time.step_seconds, steps)
+    rungs = [rung.model_copy(update={"projected_seconds": seconds}) for rung in trial.rungs]
+    changes: dict[str, Any] = {"rungs": tuple(rungs)}
     if trial.measurement is not None:
-        ends = {"seconds_low": seconds(newest.low), "seconds_high": seconds(newest.high)}
-        measurement = trial.measurement.model_copy(update=whole | ends)
-        trial = trial.model_copy(update={"measurement": measurement})
-    if not is_restated:
-        return trial
-    projected = {"projected_seconds": whole["train_seconds"]}
-    rungs = tuple(rung.model_copy(update=projected) for rung in trial.rungs)
-    trial = trial.model_copy(update={"rungs": rungs})
+        measured = trial.measurement.model_copy(update={"train_seconds": seconds})
+        changes["measurement"] = measured
+    trial = trial.model_copy(update=changes)
     # A duplicate was never trained, and has no step time of its own.
-    return with_step_time(trial, newest) if trial.times.step_bucket else trial
+    return with_step_time(trial, time) if trial.times.step_bucket else trial
+
+
+def _with_interval(trial: Trial, time: BucketTime, steps: int) -> Trial:
+    if trial.measurement is None or time.low is None or time.high is None:
+        return trial
+    ends = {
+        "seconds_low": _seconds(time, time.low, steps),
+        "seconds_high": _seconds(time, time.high, steps),
+    }
+    return trial.model_copy(update={"measurement": trial.measurement.model_copy(update=ends)})
+
+
+def _seconds(time: BucketTime, step_seconds: float, steps: int) -> float:
+    return training_seconds(steps, step_seconds, extraction_seconds=time.extraction_seconds)

@@ -14,8 +14,9 @@
 * `features`: `extraction` of a frozen backbone's features, the `feature_set` that buckets share,
   and its `cache` and `files` on disk.
 * `loss` and `scores`: losses and counts of a batch; accuracy and other scores from counts.
-* `step_timing` and `machine_lock`: the step time of a bucket, measured while nothing else trains on
-  this machine; `profiling` adds peak memory and FLOPs; `process_memory` is that of the process.
+* `step_timing`, `machine_lock` and `machine_load`: the step time of a bucket, measured while
+  nothing else of this user trains on this machine, whatever others do; `profiling` adds peak memory
+  and FLOPs; `process_memory` is that of the process.
 * `final_training`: the command ``train``, the only code that uses the test images.
 * `worker`: ``python -m effv2_tune.training.worker --fd N``, the worker process; `device_checks`
   checks a device likewise. The parent process sets KERAS_BACKEND.

@@ -213,6 +213,12 @@ class CompiledBucket:
 
         kernel = self._backend.reference_kernel()
         with lock.measuring():
-            self.time = measure_step(run, kernel, scale=scale, should_stop=should_stop)
+            self.time = measure_step(
+                run,
+                kernel,
+                planned_steps=recipe.epochs * epoch_steps,
+                scale=scale,
+                should_stop=should_stop,
+            )
         self.step_seconds = self.time.seconds
         return self.time

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 WINDOW_SECONDS = 0.3
 _BUDGET_SECONDS = 3.0
 _MIN_WINDOWS = 3
-#: How long a quiet moment is waited for, by measuring on.
+#: How long a quiet moment is waited for, by measuring on: this share of the training of one trial,
+#: and no longer than the limit.
+_WAIT_SHARE = 0.25
 LIMIT_SECONDS = 30.0
 #: Time of the reference kernel in a window, relative to that of the steps.
 _REFERENCE_SHARE = 0.25
@@ -65,6 +67,7 @@ def measure_step(
     run: Callable[[int], None],
     reference: Callable[[], None],
     *,
+    planned_steps: int,
     scale: float | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     now: Callable[[], float] = time.perf_counter,
@@ -76,6 +79,7 @@ def measure_step(
         run: Runs so many steps and returns when the device has finished them. It has been called
             before: compilation is over.
         reference: Runs the reference kernel once, likewise.
+        planned_steps: Of a whole trial.
         scale: Seconds of the reference kernel that the result is to be comparable with: those of
             the study's first quiet measurement.
         should_stop: Ends the wait for a quiet moment.
@@ -84,7 +88,7 @@ def measure_step(
 
     Returns:
         Its time, from about three seconds of windows, or three windows where a single step is
-        longer; from up to ``LIMIT_SECONDS`` of them on a busy machine.
+        longer; from up to ``LIMIT_SECONDS`` of them on a busy machine, if trials are so long.
     """
     started = now()
     take = _warm_up(run, reference, now, load)
@@ -95,7 +99,9 @@ def measure_step(
         is_quiet = len(undisturbed) >= max(_MIN_WINDOWS, len(windows) // 4)
         if is_quiet and seconds >= _BUDGET_SECONDS:
             return _of_quiet_windows(undisturbed, _fastest_reference(windows), scale)
-        if seconds >= LIMIT_SECONDS or (seconds >= _BUDGET_SECONDS and should_stop()):
+        wait = _WAIT_SHARE * planned_steps * min(window.step for window in windows)
+        limit = 0.0 if should_stop() else min(LIMIT_SECONDS, wait)
+        if seconds >= max(_BUDGET_SECONDS, limit):
             return _of_ratio(windows, _fastest_reference(windows), scale)
         windows.append(take())
 

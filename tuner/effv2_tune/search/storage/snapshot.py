@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from effv2_tune.errors import EXIT_FAILED, TuneError
 from effv2_tune.pareto import Objective, front_of
 from effv2_tune.search.events import StudyEnded
-from effv2_tune.search.restatement import with_newest_times
+from effv2_tune.search.restatement import with_intervals, with_newest_times
 from effv2_tune.search.storage.activity import SECONDS, activity
 from effv2_tune.search.storage.backup import DATABASE, refuse_lost_database
 from effv2_tune.search.storage.consistency import contradictions
@@ -153,7 +153,7 @@ def _record(
         return StudyRecord(
             plan=StudyPlan.model_validate_json(facts["plan"]),
             base=Path(facts.get("base", ".")),
-            trials=tuple(with_newest_times(trials, times, images)),
+            trials=_restated(trials, times, images),
             ended_by=None if ended is None else StudyEnded.model_validate(ended),
             device_kind=kind,
             data=images,
@@ -168,6 +168,14 @@ def _record(
             "A fact of the study was written by another version of effv2-tune, or is damaged: "
             f"{str(error).splitlines()[0]}."
         ) from error
+
+
+def _restated(
+    trials: Sequence[Trial], times: Mapping[str, Sequence[BucketTime]], data: DataFacts | None
+) -> tuple[Trial, ...]:
+    """The trials with the seconds of the newest step times, and their intervals."""
+    newest = {digest: versions[-1] for digest, versions in times.items()}
+    return tuple(with_intervals(with_newest_times(trials, times, data), newest, data))
 
 
 def _command(folder: str, line: str) -> str:

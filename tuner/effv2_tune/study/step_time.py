@@ -17,8 +17,8 @@ class StepTime(Value):
         low: Lower end of its 90 % interval.
         high: Upper end.
         is_quiet: Whether nothing disturbed the windows that it was estimated from.
-        reference_seconds: Time of the reference kernel on this machine, undisturbed. A study keeps
-            that of its first quiet measurement; later ones are on the same scale.
+        reference_seconds: Time of the reference kernel beside; on a CPU, its processor time. A
+            study keeps that of its first quiet measurement; later ones are on the same scale.
     """
 
     seconds: Annotated[float, Field(gt=0)]

@@ -215,8 +215,9 @@ class CompiledBucket:
         with lock.measuring():
             self.time = measure_step(
                 run,
-                kernel,
+                kernel.run,
                 planned_steps=recipe.epochs * epoch_steps,
+                is_on_cpu=kernel.is_on_cpu,
                 scale=scale,
                 should_stop=should_stop,
             )

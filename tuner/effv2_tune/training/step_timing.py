@@ -1,10 +1,11 @@
 """Measures the time of one optimizer step, on a machine that may not be quiet.
 
-Short windows of steps alternate with a reference kernel, a fixed piece of work for the same device.
-Windows in which other processes used the processors, or the reference kernel was slow, are
-disturbed. Where enough others are found within the limit, a low quantile of them is the step time.
-Where none are, other processes slow steps and reference kernel down alike, and the ratio of the two
-times is what remains: see docs/training.md and benchmarks/results/busy_machine.md.
+Short windows of steps alternate with a reference kernel, a fixed piece of work for the same device,
+so that its clock divides out. Where enough windows without other processes are found within the
+limit, they are the step time. Where none are, what counts on a CPU is not the wall time but the
+processor time, which others change far less; the wall time of a quiet machine follows from the
+processors that a step uses when it has all. On an accelerator others slow down steps and reference
+kernel alike. See docs/training.md and benchmarks/results/busy_machine.md.
 """
 
 from __future__ import annotations
@@ -33,34 +34,42 @@ LIMIT_SECONDS = 30.0
 #: Time of the reference kernel in a window, relative to that of the steps.
 _REFERENCE_SHARE = 0.25
 _MIN_REFERENCE_RUNS = 3
-#: Undisturbed: others use at most this share of the processors, and the reference kernel takes at
-#: most this much longer than it can.
+#: Undisturbed: others use at most this share of the processors, and on an accelerator the reference
+#: kernel takes at most this much longer than it can.
 _OTHERS_SHARE = 0.05
 _REFERENCE_EXCESS = 0.1
-#: Quantile of the undisturbed windows, and of all runs of the reference kernel.
-_LOW_QUANTILE = 0.25
-_FASTEST_QUANTILE = 0.05
+#: Of the processors, that this process has at least.
+_LEAST_SHARE = 0.01
+#: Quantile of disturbed windows.
+_LOW_QUANTILE = 0.1
+#: The share of the processors that they have which steps use: the rest is spent waiting for each
+#: other. 0.92 to 0.95 on two cores.
+_EFFICIENCY = 0.93
 #: From the standard error to half of a 90 % interval.
 _NORMAL_90 = 1.645
 #: From the median absolute deviation of normal values to their standard deviation.
 _DEVIATIONS = 1.4826
-#: What repeated quiet measurements differ by beyond the spread of their windows, relative.
+#: What repeated measurements of a quiet machine differ by beyond the spread of their windows.
 _QUIET_ERROR = 0.01
-#: Error of the ratio where the reference kernel takes twice as long as it can; relative.
-_RATIO_ERROR = 0.1
+#: Half of the 90 % interval where others get as much of the device as this process.
+_BUSY_ERROR = 0.1
 
 
 @dataclass(frozen=True)
 class _Window:
-    """Seconds of one step, and of one run of the reference kernel beside; who disturbed them."""
+    """Some steps, and the reference kernel beside.
 
-    step: float
-    reference: tuple[float, ...]
+    Attributes:
+        wall: Seconds of one step.
+        work: Likewise, in processor time on a CPU.
+        reference: Mean of one run of the reference kernel; on a CPU in processor time.
+        others: The share of the processors that others used meanwhile.
+    """
+
+    wall: float
+    work: float
+    reference: float
     others: float
-
-    @property
-    def mean_reference(self) -> float:
-        return statistics.fmean(self.reference)
 
 
 def measure_step(
@@ -68,6 +77,7 @@ def measure_step(
     reference: Callable[[], None],
     *,
     planned_steps: int,
+    is_on_cpu: bool,
     scale: float | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     now: Callable[[], float] = time.perf_counter,
@@ -80,6 +90,7 @@ def measure_step(
             before: compilation is over.
         reference: Runs the reference kernel once, likewise.
         planned_steps: Of a whole trial.
+        is_on_cpu: Whether the device is the processors.
         scale: Seconds of the reference kernel that the result is to be comparable with: those of
             the study's first quiet measurement.
         should_stop: Ends the wait for a quiet moment.
@@ -91,18 +102,18 @@ def measure_step(
         longer; from up to ``LIMIT_SECONDS`` of them on a busy machine, if trials are so long.
     """
     started = now()
-    take = _warm_up(run, reference, now, load)
+    take = _warm_up(run, reference, now, load, is_on_cpu=is_on_cpu)
     windows = [take() for _ in range(_MIN_WINDOWS)]
     while True:
         seconds = now() - started
-        undisturbed = _undisturbed(windows)
+        undisturbed = _undisturbed(windows, is_on_cpu=is_on_cpu)
         is_quiet = len(undisturbed) >= max(_MIN_WINDOWS, len(windows) // 4)
         if is_quiet and seconds >= _BUDGET_SECONDS:
-            return _of_quiet_windows(undisturbed, _fastest_reference(windows), scale)
-        wait = _WAIT_SHARE * planned_steps * min(window.step for window in windows)
+            return _of_quiet_windows(undisturbed, scale)
+        wait = _WAIT_SHARE * planned_steps * min(window.wall for window in windows)
         limit = 0.0 if should_stop() else min(LIMIT_SECONDS, wait)
         if seconds >= max(_BUDGET_SECONDS, limit):
-            return _of_ratio(windows, _fastest_reference(windows), scale)
+            return _of_busy_windows(windows, scale, is_on_cpu=is_on_cpu)
         windows.append(take())
 
 
@@ -111,6 +122,8 @@ def _warm_up(
     reference: Callable[[], None],
     now: Callable[[], float],
     load: Callable[[], ProcessorTimes],
+    *,
+    is_on_cpu: bool,
 ) -> Callable[[], _Window]:
     """Run the first, slow steps; returns what measures a window."""
 
@@ -129,72 +142,93 @@ def _warm_up(
     if steps > 1:
         run(steps)
 
+    def repeat_reference() -> None:
+        for _ in range(runs):
+            reference()
+
     def window() -> _Window:
-        before, times_before = now(), load()
-        step = timed(lambda: run(steps)) / steps
-        kernels = tuple(timed(reference) for _ in range(runs))
-        others = times_before.share_of_others(load(), now() - before)
-        return _Window(step, kernels, others)
+        start = load()
+        wall = timed(lambda: run(steps))
+        middle = load()
+        kernels = timed(repeat_reference)
+        end = load()
+        work, kernel_work = middle.own - start.own, end.own - middle.own
+        return _Window(
+            wall=wall / steps,
+            work=(work if is_on_cpu else wall) / steps,
+            reference=(kernel_work if is_on_cpu else kernels) / runs,
+            others=start.share_of_others(middle, wall),
+        )
 
     return window
 
 
-def _fastest_reference(windows: Sequence[_Window]) -> float:
-    """Time of the reference kernel where nothing disturbs it: it is short enough for that."""
-    return _quantile([t for window in windows for t in window.reference], _FASTEST_QUANTILE)
-
-
-def _undisturbed(windows: Sequence[_Window]) -> list[_Window]:
-    limit = (1 + _REFERENCE_EXCESS) * _fastest_reference(windows)
+def _undisturbed(windows: Sequence[_Window], *, is_on_cpu: bool) -> list[_Window]:
+    fastest = min(window.reference for window in windows)
+    limit = math.inf if is_on_cpu else (1 + _REFERENCE_EXCESS) * fastest
     return [
-        window
-        for window in windows
-        if window.others <= _OTHERS_SHARE and statistics.median(window.reference) <= limit
+        window for window in windows if window.others <= _OTHERS_SHARE and window.reference <= limit
     ]
 
 
-def _of_quiet_windows(windows: Sequence[_Window], fastest: float, scale: float | None) -> StepTime:
-    steps = [window.step for window in windows]
-    seconds = _quantile(steps, _LOW_QUANTILE)
-    # Not the standard deviation: one stutter is no reason to doubt all other windows.
-    middle = statistics.median(steps)
-    deviation = _DEVIATIONS * statistics.median(abs(step - middle) for step in steps)
-    spread = deviation / seconds / math.sqrt(len(steps))
+def _of_quiet_windows(windows: Sequence[_Window], scale: float | None) -> StepTime:
+    ratio, spread = _middle([window.wall / window.reference for window in windows])
+    reference = statistics.median(window.reference for window in windows)
     error = _NORMAL_90 * math.hypot(spread, _QUIET_ERROR)
-    return _step_time(seconds, error, fastest=fastest, scale=scale, is_quiet=True)
+    return _step_time(ratio, error, reference=reference, scale=scale, is_quiet=True)
 
 
-def _of_ratio(windows: Sequence[_Window], fastest: float, scale: float | None) -> StepTime:
-    """From the ratio of all steps to all reference kernels beside them."""
-    steps = [window.step for window in windows]
-    kernels = [window.mean_reference for window in windows]
-    ratio = statistics.fmean(steps) / statistics.fmean(kernels)
-    residuals = [step - ratio * kernel for step, kernel in zip(steps, kernels, strict=True)]
-    spread = statistics.stdev(residuals) / statistics.fmean(steps) / math.sqrt(len(steps))
-    slowdown = statistics.fmean(kernels) / fastest - 1
-    error = math.hypot(_NORMAL_90 * math.hypot(spread, _QUIET_ERROR), _RATIO_ERROR * slowdown)
-    return _step_time(ratio * fastest, error, fastest=fastest, scale=scale, is_quiet=False)
+def _of_busy_windows(
+    windows: Sequence[_Window], scale: float | None, *, is_on_cpu: bool
+) -> StepTime:
+    works, references = zip(*((window.work, window.reference) for window in windows), strict=True)
+    reference = _quantile(references, _LOW_QUANTILE)
+    if is_on_cpu:
+        # Processor time: others make it longer, by emptying caches, but never shorter.
+        processors, lost = _processors_of(windows)
+        ratio = _quantile(works, _LOW_QUANTILE) / reference / (_EFFICIENCY * processors)
+    else:
+        ratio = statistics.fmean(works) / statistics.fmean(references)
+        lost = statistics.fmean(references) / reference - 1
+    error = _BUSY_ERROR * max(1.0, lost)
+    return _step_time(ratio, error, reference=reference, scale=scale, is_quiet=False)
+
+
+def _processors_of(windows: Sequence[_Window]) -> tuple[float, float]:
+    """The processors that steps would use if they had all, and how much more of them others had."""
+    wall = sum(window.wall for window in windows)
+    others = sum(window.others * window.wall for window in windows) / wall
+    own = max(1 - others, _LEAST_SHARE)
+    return sum(window.work for window in windows) / (wall * own), others / own
+
+
+def _middle(values: Sequence[float]) -> tuple[float, float]:
+    """The median, and its relative standard error."""
+    # Not from the standard deviation: one stutter is no reason to doubt all other windows.
+    middle = statistics.median(values)
+    deviation = _DEVIATIONS * statistics.median(abs(value - middle) for value in values)
+    return middle, deviation / middle / math.sqrt(len(values))
 
 
 def _step_time(
-    seconds: float, error: float, *, fastest: float, scale: float | None, is_quiet: bool
+    ratio: float, error: float, *, reference: float, scale: float | None, is_quiet: bool
 ) -> StepTime:
-    """The result on the scale of the study.
+    """The result, on the scale of the study.
 
     Args:
-        seconds: On the scale of now.
+        ratio: Of the step time to that of the reference kernel.
         error: Half of the 90 % interval, relative.
-        fastest: Of the reference kernel, now.
-        scale: Of the reference kernel, in the study.
+        reference: Time of the reference kernel now.
+        scale: Of the reference kernel in the study.
         is_quiet: Whether it is from undisturbed windows.
     """
-    scaled = seconds if scale is None else seconds * scale / fastest
+    seconds = ratio * (reference if scale is None else scale)
     return StepTime(
-        seconds=scaled,
-        low=scaled / (1 + error),
-        high=scaled * (1 + error),
+        seconds=seconds,
+        low=seconds / (1 + error),
+        high=seconds * (1 + error),
         is_quiet=is_quiet,
-        reference_seconds=fastest,
+        reference_seconds=reference,
     )
 
 

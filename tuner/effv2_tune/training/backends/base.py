@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-import numpy as np
-
 from effv2_tune.errors import EXIT_FAILED, TuneError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from effv2_tune.catalog import Scaling
@@ -24,11 +23,6 @@ SplitName = Literal["train", "validation", "test"]
 
 #: Features per evaluation batch: evaluating a classifier takes next to no time.
 _FEATURES_PER_BATCH = 1024
-
-#: The matrix that a reference kernel multiplies with itself: side and products. A few milliseconds
-#: on two cores, and on accelerators.
-REFERENCE_SIDE = {"cpu": 512, "gpu": 2048, "tpu": 2048}
-REFERENCE_PRODUCTS = {"cpu": 4, "gpu": 16, "tpu": 16}
 
 #: The state of dropout and stochastic depth, beside the weights in `named_variables`.
 RANDOM_STATE = "network/random_state"
@@ -145,6 +139,19 @@ class Steps(Protocol):
         """End the trial: these weights go into the network, and :meth:`evaluate` uses them."""
 
 
+@dataclass(frozen=True)
+class ReferenceKernel:
+    """A fixed piece of work that is timed beside steps.
+
+    Attributes:
+        run: Runs it once, and waits for it.
+        is_on_cpu: Whether the device is the processors.
+    """
+
+    run: Callable[[], None]
+    is_on_cpu: bool
+
+
 class Extractor(Protocol):
     """A backbone on a device, compiled for inference."""
 
@@ -206,8 +213,8 @@ class Backend(Protocol):
             data: Images, from :meth:`place`.
         """
 
-    def reference_kernel(self) -> Callable[[], None]:
-        """A fixed piece of work, compiled: each call runs it once, and waits for it."""
+    def reference_kernel(self) -> ReferenceKernel:
+        """A fixed piece of work, compiled."""
 
     def image_flops(self, network: Any, pixels: int) -> float | None:
         """FLOPs of a training step for one image, unoptimized; None where nothing counts them."""
@@ -235,10 +242,3 @@ def named_variables(network: Any) -> dict[str, Any]:
         for variable in layer.variables
     }
     return weights | {RANDOM_STATE: network.seed_generator.state}
-
-
-def reference_matrix(hardware: Kind) -> NDArray[np.float32]:
-    """The matrix of the reference kernel: its powers neither vanish nor overflow."""
-    side = REFERENCE_SIDE[hardware]
-    # Orthogonal: a cyclic shift of the rows of the identity.
-    return np.roll(np.eye(side, dtype=np.float32), 1, axis=0)

@@ -12,19 +12,16 @@ import jax
 
 from effv2_tune.files.cache import cache_folder
 from effv2_tune.host import probe_host
-from effv2_tune.training.backends.base import (
-    REFERENCE_PRODUCTS,
-    missing_device_error,
-    reference_matrix,
-)
+from effv2_tune.training.backends.base import ReferenceKernel, missing_device_error
 from effv2_tune.training.backends.jax.extraction import JaxExtractor
 from effv2_tune.training.backends.jax.flops import image_flops
 from effv2_tune.training.backends.jax.mesh import device_mesh, replicated, split_by_batch
 from effv2_tune.training.backends.jax.steps import JaxSteps
+from effv2_tune.training.backends.reference import reference_inputs, reference_work
 from effv2_tune.training.inputs.pipeline import device_data
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from jax.sharding import Mesh, Sharding
@@ -99,23 +96,17 @@ class JaxBackend:
         """The inference of a backbone on the mesh."""
         return JaxExtractor(backbone, plan, data, mesh=self.mesh)
 
-    def reference_kernel(self) -> Callable[[], None]:
-        """Products of one matrix, on the first device."""
-        products = REFERENCE_PRODUCTS[self.platform]
-        matrix = jax.device_put(reference_matrix(self.platform), self.mesh.devices.flat[0])
-
-        @jax.jit
-        def power(matrix: Any) -> Any:
-            product = matrix
-            for _ in range(products):
-                product = product @ matrix
-            return product[0, 0]
+    def reference_kernel(self) -> ReferenceKernel:
+        """See :mod:`effv2_tune.training.backends.reference`; on the first device."""
+        inputs = reference_inputs(self.platform)
+        images, filters = jax.device_put(inputs, self.mesh.devices.flat[0])
+        work = jax.jit(partial(reference_work, kind=self.platform))
 
         def run() -> None:
-            power(matrix).block_until_ready()
+            work(images, filters).block_until_ready()
 
         run()
-        return run
+        return ReferenceKernel(run, is_on_cpu=self.platform == "cpu")
 
     image_flops = staticmethod(image_flops)
 

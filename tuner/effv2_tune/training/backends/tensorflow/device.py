@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
 from effv2_tune.errors import TuneError
 from effv2_tune.host import probe_host
-from effv2_tune.training.backends.base import (
-    REFERENCE_PRODUCTS,
-    missing_device_error,
-    reference_matrix,
-)
+from effv2_tune.training.backends.base import ReferenceKernel, missing_device_error
+from effv2_tune.training.backends.reference import reference_inputs, reference_work
 from effv2_tune.training.backends.tensorflow.extraction import TensorFlowExtractor
 from effv2_tune.training.backends.tensorflow.steps import TensorFlowSteps
 from effv2_tune.training.inputs.pipeline import device_data
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from effv2_tune.host import Kind
     from effv2_tune.optimizers.step_optimizer import StepOptimizer
@@ -93,22 +91,16 @@ class TensorFlowBackend:
         """The inference of a backbone on the device."""
         return TensorFlowExtractor(backbone, plan, data)
 
-    def reference_kernel(self) -> Callable[[], None]:
-        """Products of one matrix."""
-        matrix = tf.constant(reference_matrix(self.hardware))
-
-        @tf.function(autograph=False, jit_compile=False)  # type: ignore[untyped-decorator]
-        def products(matrix: Any) -> Any:
-            product = matrix
-            for _ in range(REFERENCE_PRODUCTS[self.hardware]):
-                product = tf.matmul(product, matrix)
-            return product[0, 0]
+    def reference_kernel(self) -> ReferenceKernel:
+        """See :mod:`effv2_tune.training.backends.reference`."""
+        images, filters = map(tf.constant, reference_inputs(self.hardware))
+        work = tf.function(partial(reference_work, kind=self.hardware), autograph=False)
 
         def run() -> None:
-            products(matrix).numpy()
+            work(images, filters).numpy()
 
         run()
-        return run
+        return ReferenceKernel(run, is_on_cpu=self.hardware == "cpu")
 
     def image_flops(self, network: Any, pixels: int) -> None:
         """TensorFlow counts none."""

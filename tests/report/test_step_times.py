@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from effv2_tune.report.analysis import analyse
 from effv2_tune.report.figures.front import front_figure
+from effv2_tune.report.html.trial_list import trial_table
 from effv2_tune.report.input import ReportInput
 from effv2_tune.report.step_times import order_of_times, seconds_text
 from effv2_tune.report.table import front_text, trial_rows
@@ -76,5 +77,7 @@ def test_tables_figures_and_sentences_show_the_intervals(trial_maker: MakeTrial)
     assert "1 min 40 s ± 5 s" in front_text(analysis, device)
     assert analysis.time_sentences() == [device.order.sentence(), note]
     assert device.order.uncertain == ((0, 1),)
+    cells = {column.key: cell.text for column, cell in trial_table(analysis).rows[0].cells}
+    assert cells["train_seconds"] == "100.0 ± 5.0"
     drawn = [trace for trace in front_figure(analysis, device).data if trace.error_x.array]
     assert sorted(round(trace.error_x.array[0], 3) for trace in drawn) == [5.0, 5.1]

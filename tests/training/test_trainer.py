@@ -16,7 +16,14 @@ from effv2_tune.training.attempt import TrainingStoppedError
 from effv2_tune.training.compiled import CompiledBucket
 from effv2_tune.training.devices import open_device
 from effv2_tune.training.trainer import Trainer
-from effv2_tune.workers.messages import Compiled, EpochEnded, Finished, RungReached, Train
+from effv2_tune.workers.messages import (
+    Compiled,
+    EpochEnded,
+    Finished,
+    Remeasure,
+    RungReached,
+    Train,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -499,3 +506,21 @@ def test_frozen_stages_keep_their_weights_and_statistics(
     for name, value in before.items():
         is_frozen = any(name.startswith(f"network/{prefix}") for prefix in frozen)
         assert np.array_equal(value, trained[name]) == is_frozen, name
+
+
+def test_a_bucket_is_measured_again_on_request_and_on_the_scale_of_the_study(
+    trainer: Trainer,
+) -> None:
+    recipe = RECIPE.with_settings(epochs=1)
+
+    first = trainer.measure_again(Remeasure(recipe=recipe), should_stop=lambda: True)
+
+    assert first.bucket == trainer.bucket_key(recipe)
+    assert first.time is not None
+    assert first.time.low < first.time.seconds < first.time.high
+    # In the study, the reference kernel took a thousand times as long.
+    scale = 1000 * first.time.reference_seconds
+    request = Remeasure(recipe=recipe, reference_seconds=scale)
+    second = trainer.measure_again(request, should_stop=lambda: True)
+    assert second.time is not None
+    assert second.time.seconds > 10 * first.time.seconds

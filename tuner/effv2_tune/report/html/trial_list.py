@@ -165,9 +165,17 @@ def _cell_text(row: dict[str, Any], column: Column, analysis: Analysis) -> str:
     texts: dict[str, Callable[[], str]] = {
         "quality": lambda: f"{value:.4f}",
         "share": lambda: percent(value),
-        "time": lambda: f"{value / column.divisor:,.1f}",
+        "time": lambda: f"{value / column.divisor:,.1f}{_time_error(row, column)}",
     }
     return texts.get(column.kind, lambda: short(value))()
+
+
+def _time_error(row: dict[str, Any], column: Column) -> str:
+    """Half of the interval of the training time; empty where it has none."""
+    if column.key != "train_seconds" or row["seconds_low"] is None:
+        return ""
+    half = (row["seconds_high"] - row["seconds_low"]) / 2
+    return f" \N{PLUS-MINUS SIGN} {half / column.divisor:.1f}"
 
 
 def _state_words(row: dict[str, Any], analysis: Analysis) -> str:

@@ -40,6 +40,22 @@ def test_two_points_that_cannot_be_told_apart_are_equally_likely_the_best() -> N
     assert pick_probabilities(front)["fastest"] == [1.0, 0.0]
 
 
+def test_picks_among_some_have_their_probabilities_and_the_others_none() -> None:
+    study = [
+        candidate(0.80, seconds=10),
+        candidate(0.95, seconds=30),
+        candidate(0.90, seconds=20),
+        candidate(0.91, seconds=20),
+    ]
+
+    found = pick_probabilities(study, among=[3, 2])
+
+    assert found["most-accurate"][:2] == found["fastest"][:2] == [0, 0]
+    assert sum(found["most-accurate"]) == 1
+    assert found["most-accurate"][3] > found["most-accurate"][2] > 0
+    assert pick_probabilities(study, among=[1])["knee"] == [0, 1, 0, 0]
+
+
 def test_nothing_has_no_probability() -> None:
     assert front_probabilities([]) == []
     assert pick_probabilities([]) == {"fastest": [], "knee": [], "most-accurate": []}

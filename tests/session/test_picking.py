@@ -44,7 +44,7 @@ def record(ended: Path) -> StudyRecord:
 def test_a_point_is_picked_among_the_trials_of_one_kind_of_device(
     record: StudyRecord, device: str, pick: str, number: int
 ) -> None:
-    assert pick_trial(record, pick, device=device).number == number
+    assert pick_trial(record, pick, device=device).trial.number == number
 
 
 def test_times_of_two_kinds_of_device_are_never_compared(record: StudyRecord) -> None:
@@ -54,18 +54,18 @@ def test_times_of_two_kinds_of_device_are_never_compared(record: StudyRecord) ->
         pick_trial(record, "fastest")
 
     assert "--device" in str(error.value.hint)
-    assert pick_trial(record, "trial=1").number == 1
+    assert pick_trial(record, "trial=1").trial.number == 1
 
 
 def test_limits_leave_points_out(record: StudyRecord) -> None:
-    assert pick_trial(record, "most-accurate", device="old", max_seconds=1000).number == 0
-    assert pick_trial(record, "fastest", device="old", min_quality=0.92).number == 1
+    assert pick_trial(record, "most-accurate", device="old", max_seconds=1000).trial.number == 0
+    assert pick_trial(record, "fastest", device="old", min_quality=0.92).trial.number == 1
 
 
 def test_a_training_run_finds_its_files_from_anywhere(record: StudyRecord, tmp_path: Path) -> None:
-    trial = record.trials[0]
-    assert trial.recipe is not None
-    recipe = trial.recipe.model_copy(
+    pick = pick_trial(record, "trial=0")
+    assert pick.trial.recipe is not None
+    recipe = pick.trial.recipe.model_copy(
         update={
             "backbone": "finetune",
             "weights": "mine.weights.h5",
@@ -74,7 +74,8 @@ def test_a_training_run_finds_its_files_from_anywhere(record: StudyRecord, tmp_p
     )
     record = replace(record, base=tmp_path)
 
-    run = to_training_run(record, trial.model_copy(update={"recipe": recipe}), pick="knee")
+    trial = pick.trial.model_copy(update={"recipe": recipe})
+    run = to_training_run(record, replace(pick, option=replace(pick.option, trial=trial)))
 
     assert run.recipe.weights == str(tmp_path / "mine.weights.h5")
     assert run.data.path == str(tmp_path / "images.npz")
@@ -83,7 +84,37 @@ def test_a_training_run_finds_its_files_from_anywhere(record: StudyRecord, tmp_p
 def test_a_long_name_of_a_study_leaves_room_for_the_trial(record: StudyRecord) -> None:
     plan = record.plan.model_copy(update={"name": "n" * 80})
 
-    run = to_training_run(replace(record, plan=plan), record.trials[3], pick="knee")
+    run = to_training_run(replace(record, plan=plan), pick_trial(record, "trial=3"))
 
     assert run.name == "n" * 72 + "-trial-3"
     assert len(run.name) == 80
+
+
+def test_a_training_run_has_the_promise_of_the_search(record: StudyRecord) -> None:
+    pick = pick_trial(record, "most-accurate", device="old", robust=True)
+
+    found = to_training_run(record, pick).provenance
+
+    assert found is not None
+    assert found.pick == "most-accurate, robust"
+    assert found.promise == pick.promise()
+    assert found.promise.low < found.promise.quality < found.promise.high
+
+
+def test_a_trial_by_its_number_has_an_estimate_from_the_trials_of_its_kind_of_device(
+    record: StudyRecord,
+) -> None:
+    pick = pick_trial(record, "trial=3")
+
+    assert pick.compared == 2
+    assert pick.probability is None
+    assert pick.option.estimate == pick_trial(record, "most-accurate", device="new").option.estimate
+
+
+def test_a_replicate_is_exported_as_the_trial_that_it_repeats(record: StudyRecord) -> None:
+    again = record.trials[3].model_copy(update={"replicate_of": 2})
+
+    with pytest.raises(TuneError, match="Trial 3 is a replicate of trial 2; only a complete") as no:
+        pick_trial(replace(record, trials=(*record.trials[:3], again)), "trial=3")
+
+    assert no.value.hint == "Complete are: 0, 1, 2"

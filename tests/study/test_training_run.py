@@ -8,7 +8,7 @@ import pytest
 
 from effv2_tune.errors import MistakesError
 from effv2_tune.study.recipe import Settings
-from effv2_tune.study.training_run import Provenance, TrainingRun, load_training_run
+from effv2_tune.study.training_run import Promise, Provenance, TrainingRun, load_training_run
 from effv2_tune.study.trial import Environment, Scores
 
 if TYPE_CHECKING:
@@ -52,6 +52,26 @@ def test_its_first_lines_say_where_it_comes_from() -> None:
     text = RUN.to_yaml()
 
     assert "# Trial 3 of study mine (knee): validation accuracy 0.9500, 12.5 s" in text
+
+
+def test_a_promise_is_kept_in_it_and_a_file_without_one_can_still_be_read(tmp_path: Path) -> None:
+    promise = Promise(
+        quality=0.94,
+        standard_error=0.01,
+        low=0.92,
+        high=0.96,
+        raw=0.95,
+        raw_standard_error=0.012,
+        seed_deviation=0.0,
+    )
+    assert RUN.provenance is not None
+    found = RUN.provenance.model_copy(update={"promise": promise, "seconds_low": 12.0})
+    promised = RUN.model_copy(update={"provenance": found})
+    (tmp_path / "train.yaml").write_text(promised.to_yaml())
+
+    assert load_training_run(tmp_path / "train.yaml").run == promised
+    assert "0.9400 (90 % interval 0.9200 to 0.9600)." in promised.to_yaml()
+    assert "promise" not in RUN.to_yaml()
 
 
 def test_a_mistake_in_it_has_its_line(tmp_path: Path) -> None:

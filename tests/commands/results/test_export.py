@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
         (("--pick", "trial=99"), "Trial 99 does not exist"),
         (("--pick", "trial=-1"), "Trial -1 does not exist"),
         (("--pick", "trial=1", "--max-seconds", "9"), "cannot be combined with limits"),
+        (("--pick", "trial=1", "--robust"), "cannot be combined with limits"),
         (("--max-seconds", "0.001"), "The fastest takes 0.9 s"),
-        (("--min-quality", "0.999"), "the best has accuracy 0.5"),
+        (("--min-quality", "0.999"), "the best has an expected accuracy of 0.4999"),
         (("--device", "scriptd"), "did you mean 'scripted'?"),
         (("--name", "other"), "holds no study 'other'"),
         (("-o", "study.yaml"), "study.yaml exists already"),
@@ -42,6 +44,31 @@ def test_export_says_what_there_is_instead(
     assert sentence in done.err
     assert not Path("train.yaml").exists()
     assert Path("study.yaml").read_text() == written
+
+
+def test_export_says_how_certain_the_pick_is_and_what_its_value_is_corrected_by(
+    tune: Tune, study: Path
+) -> None:
+    done = tune("export", str(study), "--pick", "most-accurate")
+
+    assert done.code == 0
+    assert done.out == "train.yaml\n"
+    picked, certainty, correction, command = done.err.splitlines()
+    assert picked.startswith("most-accurate: trial ")
+    assert "90 % interval" in picked
+    assert "probability" in certainty
+    assert correction.startswith("The best of 4 measured values is on average too high")
+    assert command == "Next: effv2-tune train train.yaml"
+
+
+def test_the_same_as_json_is_the_only_output(tune: Tune, study: Path) -> None:
+    done = tune("export", str(study), "--pick", "trial=1", "--json")
+
+    found = json.loads(done.out)
+
+    assert (found["file"], found["trial"], found["pick"]) == ("train.yaml", 1, "trial=1")
+    assert found["low"] < found["estimate"] < found["high"]
+    assert found["probability"] is None
 
 
 def test_a_study_without_a_complete_trial_cannot_be_exported_and_fails(

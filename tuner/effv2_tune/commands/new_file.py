@@ -26,8 +26,14 @@ def output_option(default: str) -> Callable[[Callable[..., Any]], Callable[..., 
     )
 
 
-def write_new(output: Path, text: str, *, next_command: str) -> None:
+def write_new(output: Path, text: str, *, next_command: str, found: str | None = None) -> None:
     """Write ``text`` to the new file ``output``; print its path, and the command to run next.
+
+    Args:
+        output: The file.
+        text: Its content.
+        next_command: Suggested on stderr.
+        found: Printed instead of the path.
 
     Raises:
         TuneError: The file is there already, or cannot be written.
@@ -40,5 +46,5 @@ def write_new(output: Path, text: str, *, next_command: str) -> None:
         raise TuneError(f"{output} exists already, and is not overwritten.", hint=hint) from None
     except OSError as error:
         raise TuneError(f"{output} cannot be written: {error.strerror}.", hint=hint) from None
-    click.echo(str(output))
+    click.echo(str(output) if found is None else found)
     click.echo(f"Next: effv2-tune {next_command} {shlex.quote(str(output))}", err=True)

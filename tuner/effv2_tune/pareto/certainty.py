@@ -76,15 +76,27 @@ def front_probabilities(
 
 
 def pick_probabilities(
-    candidates: Sequence[Candidate], objective: Objective = ACCURACY, *, draws: int = DRAWS
+    candidates: Sequence[Candidate],
+    objective: Objective = ACCURACY,
+    *,
+    among: Sequence[int] | None = None,
+    draws: int = DRAWS,
 ) -> dict[str, list[float]]:
     """The probability of each candidate [n] to be the true pick, by the name of the pick.
 
     The picks are those of `pareto.picking`: ``fastest``, ``knee`` and ``most-accurate``. Each
     list adds up to 1.
+
+    Args:
+        candidates: [n].
+        objective: Of the study.
+        among: Positions of those that can be picked; all of them if left out. The others still
+            inform the estimates.
+        draws: Of the Monte Carlo computation.
     """
+    kept = list(range(len(candidates)) if among is None else among)
     counts = {name: np.zeros(len(candidates)) for name in ("fastest", "knee", "most-accurate")}
-    for costs, seconds, order, on_front in _sorted_draws(candidates, objective, draws):
+    for costs, seconds, order, on_front in _sorted_draws(candidates, objective, draws, kept):
         rows = np.arange(len(costs))
         chosen = {
             "fastest": order[:, 0],
@@ -92,7 +104,7 @@ def pick_probabilities(
             "most-accurate": costs.argmin(axis=1),
         }
         for name, positions in chosen.items():
-            counts[name] += np.bincount(positions, minlength=len(candidates))
+            counts[name][kept] += np.bincount(positions, minlength=len(kept))
     return {name: [float(count) / draws for count in its] for name, its in counts.items()}
 
 
@@ -127,12 +139,17 @@ def order_is_certain(
 
 
 def _sorted_draws(
-    candidates: Sequence[Candidate], objective: Objective, draws: int
+    candidates: Sequence[Candidate],
+    objective: Objective,
+    draws: int,
+    among: Sequence[int] | None = None,
 ) -> Iterator[tuple[Floats, Floats, NDArray[np.intp], NDArray[np.bool_]]]:
     """Blocks of draws: costs, seconds, order by time, and the front in that order."""
     if not candidates:
         return
     qualities, seconds = draw_outcomes(candidates, objective, draws=draws)
+    if among is not None:
+        qualities, seconds = qualities[:, among], seconds[:, among]
     costs = objective.quality_cost(1.0) * qualities
     block = max(_BLOCK // len(candidates), 1)
     for start in range(0, draws, block):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from effv2_tune import pareto
 from effv2_tune.errors import TuneError, did_you_mean
-from effv2_tune.report.analysis import analyse
+from effv2_tune.report.analysis import analyse, device_of
+from effv2_tune.report.picks import PICKS, Pick, choose, options_of
 from effv2_tune.report.quantities import human_seconds, label_of
 from effv2_tune.session.report_input import report_input
 from effv2_tune.study.recipe import WEIGHT_SUFFIXES
@@ -15,15 +17,10 @@ from effv2_tune.study.training_run import Provenance, TrainingRun
 
 if TYPE_CHECKING:
     from effv2_tune.report.analysis import DeviceAnalysis
+    from effv2_tune.report.picks import Option
     from effv2_tune.search.storage.snapshot import StudyRecord
     from effv2_tune.study import Measurement, Recipe, Trial
 
-_CHOOSE = {
-    "knee": pareto.knee,
-    "most-accurate": pareto.most_accurate,
-    "fastest": pareto.fastest,
-}
-PICKS = tuple(_CHOOSE)
 _BY_NUMBER = "trial="
 _LONGEST_NAME = 80
 
@@ -32,11 +29,12 @@ def pick_trial(
     record: StudyRecord,
     pick: str,
     *,
+    robust: bool = False,
     max_seconds: float | None = None,
     min_quality: float | None = None,
     device: str | None = None,
-) -> Trial:
-    """The trial of the Pareto front that ``pick`` names.
+) -> Pick:
+    """The trial of the Pareto front that ``pick`` names, by the estimates of all qualities.
 
     Training times on different devices are not comparable: only trials of one device kind are
     considered.
@@ -44,8 +42,9 @@ def pick_trial(
     Args:
         record: The study.
         pick: ``knee``, ``most-accurate``, ``fastest`` or ``trial=N``.
+        robust: Decide by the worse end of the 90 % intervals instead of the estimates.
         max_seconds: Only trials that train for at most so long.
-        min_quality: Only trials of at least this quality (for a loss: at most).
+        min_quality: Only trials of at least this estimate (for a loss: at most).
         device: On which kind of device, as the report calls it; may be left out where trials are
             complete on one kind alone.
 
@@ -58,39 +57,55 @@ def pick_trial(
             f"--pick {pick!r} is unknown{did_you_mean(pick, PICKS) or '.'}",
             hint=f"Use {', '.join(PICKS)} or trial=N; knee is the usual choice.",
         )
-    if by_number and not (max_seconds is None and min_quality is None and device is None):
+    if by_number and (
+        robust or not (max_seconds is None and min_quality is None and device is None)
+    ):
         raise TuneError(
             f"--pick {pick} names one trial and cannot be combined with limits.",
-            hint="Omit --max-seconds, --min-quality and --device; or pick knee.",
+            hint="Omit --max-seconds, --min-quality, --robust and --device; or pick knee.",
         )
-    complete = {t.number: t for t in record.trials if t.state == "complete"}
+    complete = {
+        trial.number: trial
+        for trial in record.trials
+        if trial.state == "complete" and trial.replicate_of is None
+    }
     if not complete:
         raise TuneError(
             f"Study {record.plan.name} has no complete trial yet.",
             hint="Rerun the same 'effv2-tune run' command to resume it, with more --trials if its "
             "budget is spent.",
         )
+    quality, objective = record.plan.quality, pareto.Objective(record.plan.directions[0])
     if by_number:
-        return _trial(pick.removeprefix(_BY_NUMBER), complete, record)
-    trials = _device(record, device).complete
-    points = [trial.measurement for trial in trials if trial.measurement is not None]
-    objective = pareto.Objective(record.plan.directions[0])
-    kept = pareto.within(points, objective, max_seconds=max_seconds, min_quality=min_quality)
-    chosen = _CHOOSE[pick]([points[position] for position in kept], objective)
+        trial = _trial(pick.removeprefix(_BY_NUMBER), complete, record)
+        options = _options(record, device_of(trial))
+        option = next(option for option in options if option.trial.config == trial.config)
+        return Pick(replace(option, trial=trial), pick, quality, compared=len(options))
+    options = _options(record, device)
+    chosen = choose(
+        pick,
+        options,
+        quality,
+        objective,
+        robust=robust,
+        max_seconds=max_seconds,
+        min_quality=min_quality,
+    )
     if chosen is None:
         raise TuneError(
             "No complete trial is within these limits.",
-            hint=_extremes(points, record),
+            hint=_extremes([one.measurement(objective, robust=robust) for one in options], record),
         )
-    return trials[kept[chosen]]
+    return chosen
 
 
-def to_training_run(record: StudyRecord, trial: Trial, *, pick: str) -> TrainingRun:
-    """The final training of a trial, with its provenance.
+def to_training_run(record: StudyRecord, pick: Pick) -> TrainingRun:
+    """The final training of a picked trial, with its provenance.
 
     Raises:
         TuneError: The trial is not complete.
     """
+    trial = pick.trial
     if (
         trial.recipe is None
         or trial.scores is None
@@ -122,7 +137,7 @@ def to_training_run(record: StudyRecord, trial: Trial, *, pick: str) -> Training
             "provenance": Provenance(
                 study=record.plan.name,
                 trial=trial.number,
-                pick=pick,
+                pick=pick.rule,
                 validation=trial.scores,
                 validation_count=record.data.scored,
                 train_seconds=trial.measurement.train_seconds,
@@ -130,18 +145,26 @@ def to_training_run(record: StudyRecord, trial: Trial, *, pick: str) -> Training
                 seconds_high=trial.measurement.seconds_high,
                 environment=trial.environment,
                 data_digest=record.data.digest,
+                promise=pick.promise(),
             ).model_dump(mode="json"),
         }
     )
 
 
-def _device(record: StudyRecord, wanted: str | None) -> DeviceAnalysis:
-    """The device kind to pick on; the only one unless the user names one."""
-    kinds = {
-        kind.device: kind
-        for kind in analyse(report_input(record, folder="")).devices
-        if kind.complete
-    }
+def _options(record: StudyRecord, wanted: str | None) -> list[Option]:
+    """The complete trials on one device kind; on the only one unless the user names one."""
+    kind = _kind(record, wanted)
+    if not kind.candidates:
+        raise TuneError(
+            f"Study {record.plan.name} has not recorded its number of validation images.",
+            hint="Rerun the same 'effv2-tune run' command: it records them.",
+        )
+    return options_of(kind)
+
+
+def _kind(record: StudyRecord, wanted: str | None) -> DeviceAnalysis:
+    analysis = analyse(report_input(record, folder=""))
+    kinds = {kind.device: kind for kind in analysis.devices if kind.complete}
     if wanted is None and len(kinds) == 1:
         return next(iter(kinds.values()))
     names = ", ".join(repr(name) for name in kinds)
@@ -165,7 +188,7 @@ def _extremes(points: list[Measurement], record: StudyRecord) -> str:
     best = pick(point.quality for point in points)
     return (
         f"The fastest takes {human_seconds(quickest)} ({quickest:.4g} seconds), and the best has "
-        f"{label_of(record.plan.quality)} {best:.4f}."
+        f"an expected {label_of(record.plan.quality)} of {best:.4f}."
     )
 
 
@@ -179,9 +202,14 @@ def _weights(recipe: Recipe, base: Path) -> str:
 def _trial(number: str, complete: dict[int, Trial], record: StudyRecord) -> Trial:
     if number.isdigit() and int(number) in complete:
         return complete[int(number)]
-    states = {str(trial.number): trial.state for trial in record.trials}
-    found = f"is {states[number]}" if number in states else "does not exist"
+    found = {
+        str(trial.number): f"is {trial.state}"
+        if trial.replicate_of is None
+        else f"is a replicate of trial {trial.replicate_of}"
+        for trial in record.trials
+    }
     raise TuneError(
-        f"Trial {number} {found}; only a complete trial can be exported.",
+        f"Trial {number} {found.get(number, 'does not exist')}; only a complete trial of the "
+        "search can be exported.",
         hint=f"Complete are: {', '.join(map(str, sorted(complete)))}",
     )

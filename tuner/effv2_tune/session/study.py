@@ -353,14 +353,15 @@ class Study:
         self.results().report(path)
         return path
 
-    def export(self, pick: str = "knee") -> TrainingRun:
+    def export(self, pick: str = "knee", *, robust: bool = False) -> TrainingRun:
         """The final training of a trial of the Pareto front.
 
         Args:
             pick: ``knee``, ``most-accurate``, ``fastest`` or ``trial=N``.
+            robust: Compare trials by the worse end of the 90 % interval of their quality.
         """
         record = self.results().record
-        return to_training_run(record, pick_trial(record, pick), pick=pick)
+        return to_training_run(record, pick_trial(record, pick, robust=robust))
 
     def _repr_html_(self) -> str:
         """The Pareto front, drawn and listed, for Jupyter, Colab and Kaggle."""

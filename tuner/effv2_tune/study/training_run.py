@@ -24,6 +24,31 @@ RECIPE_FILE, HISTORY_FILE, MODEL_FILE = "recipe.json", "history.csv", "model.ker
 METRICS_FILE = "metrics.json"
 
 
+class Promise(Value):
+    """What the search expects of a training of the recipe with any seed, judged on all images.
+
+    Attributes:
+        quality: The shrunken estimate of the study's quality.
+        standard_error: Of that estimate.
+        low: Lower end of its 90 % interval.
+        high: Upper end.
+        raw: The quality as measured; with replicates their mean.
+        raw_standard_error: Of the measured quality of one training, as an estimate for all images.
+        seed_deviation: Standard deviation between trainings with other seeds on the same images,
+            pooled over the replicates of the study; what is usual where it has none.
+        replicates: Trainings of the recipe that were measured.
+    """
+
+    quality: float
+    standard_error: float
+    low: float
+    high: float
+    raw: float
+    raw_standard_error: float
+    seed_deviation: float
+    replicates: int = 1
+
+
 class Provenance(Value):
     """Where a training run's recipe was found.
 
@@ -38,6 +63,7 @@ class Provenance(Value):
         seconds_high: Upper end.
         environment: What the trial ran on.
         data_digest: Of the images and splits that the trial saw.
+        promise: What the search expects of it; absent in files of earlier versions.
     """
 
     study: str
@@ -50,6 +76,7 @@ class Provenance(Value):
     seconds_high: float | None = None
     environment: Environment
     data_digest: str
+    promise: Promise | None = None
 
 
 class TrainingRun(Value):
@@ -87,6 +114,12 @@ class TrainingRun(Value):
                 f"{self.quality} {found.validation.value_of(self.quality):.4f}, "
                 f"{found.train_seconds:.1f} s of training on {found.environment.device_kind}."
             )
+            if found.promise is not None:
+                promise = found.promise
+                header += (
+                    f"\nExpected with another seed, on other images: {promise.quality:.4f} (90 % "
+                    f"interval {promise.low:.4f} to {promise.high:.4f})."
+                )
         return dump_yaml(json.loads(self.model_dump_json(exclude_none=True)), header=header)
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     epilog="\b\nExamples:\n"
     "  effv2-tune export runs/quickstart --pick knee -o train.yaml\n"
     "  effv2-tune export runs/quickstart --pick most-accurate --max-seconds 600 -o train.yaml\n"
+    "  effv2-tune export runs/quickstart --pick most-accurate --robust --json\n"
     "  effv2-tune export runs/quickstart --pick trial=7 -o train.yaml"
 )
 @study_location
@@ -28,13 +29,22 @@ if TYPE_CHECKING:
     help="knee, most-accurate, fastest, or trial=N.",
 )
 @click.option(
+    "--robust",
+    is_flag=True,
+    help="Compare trials by the worse end of the 90 % interval of their quality instead of its "
+    "estimate.",
+)
+@click.option(
     "--max-seconds",
     type=float,
     metavar="S",
     help="Only trials that take at most S seconds to train.",
 )
 @click.option(
-    "--min-quality", type=float, metavar="Q", help="Only trials with at least this quality."
+    "--min-quality",
+    type=float,
+    metavar="Q",
+    help="Only trials with at least this quality, by estimate.",
 )
 @click.option(
     "--device",
@@ -42,27 +52,42 @@ if TYPE_CHECKING:
     help="Device kind to choose from, where trials ran on several: their times are not comparable.",
 )
 @output_option("train.yaml")
+@click.option("--json", "as_json", is_flag=True, help="Print the pick and its certainty as JSON.")
 def command(
     folder: str | Path,
     *,
     name: str | None,
     pick: str,
+    robust: bool,
     max_seconds: float | None,
     min_quality: float | None,
     device: str | None,
     output: Path,
+    as_json: bool,
 ) -> None:
     """Export a trial of the Pareto front as a training run.
 
-    Writes the complete recipe, with every default filled in and its provenance. `effv2-tune train`
-    runs it.
+    Trials are compared by estimates of their quality, which the measured values of all trials
+    correct for luck. Says how probable it is that the pick is the true one, and names the next best
+    trial where the two cannot be distinguished. Writes the complete recipe, with every default
+    filled in and its provenance. `effv2-tune train` runs it.
     """
+    import json
+
     from effv2_tune.session.picking import pick_trial, to_training_run
     from effv2_tune.session.results import Results
 
     record = Results(folder, name=name).record
-    trial = pick_trial(
-        record, pick, max_seconds=max_seconds, min_quality=min_quality, device=device
+    picked = pick_trial(
+        record,
+        pick,
+        robust=robust,
+        max_seconds=max_seconds,
+        min_quality=min_quality,
+        device=device,
     )
-    text = to_training_run(record, trial, pick=pick).to_yaml()
-    write_new(output, text, next_command="train")
+    run = to_training_run(record, picked)
+    for sentence in picked.sentences():
+        click.echo(sentence, err=True)
+    found = json.dumps({"file": str(output), **picked.plain()}, indent=2) if as_json else None
+    write_new(output, run.to_yaml(), next_command="train", found=found)

@@ -195,6 +195,7 @@ def test_export_fills_in_everything_and_says_where_it_comes_from(journey: dict[s
 
     assert exported.returncode == 0, exported.stderr
     assert exported.stdout == "train.yaml\n"
+    assert exported.stderr.startswith("most-accurate: trial ")
     assert "Next: effv2-tune train train.yaml" in exported.stderr
     assert "beta_2: 0.999" in text
     assert "of study real (most-accurate): validation accuracy 0." in text
@@ -207,9 +208,14 @@ def test_the_test_accuracy_is_what_the_search_promised(journey: dict[str, Any]) 
     metrics = json.loads((out / "metrics.json").read_text())
     trial = read_study(journey["folder"] / "runs" / "real").trials[int(out.name.split("-")[-1])]
 
-    assert "agrees with the validation accuracy of the search" in trained.stdout
     assert re.search(r"^test accuracy 0\.\d{4} ± 0\.\d{4}", trained.stdout)
     assert trial.scores is not None
+    assert "promise kept: test accuracy 0." in trained.stdout
+    assert f"the validation accuracy {trial.scores.accuracy:.4f} is the one that" in trained.stdout
+    assert "training took " in trained.stdout
+    assert metrics["promise"]["test"]["is_kept"]
+    assert metrics["promise"]["is_reproduced"]
+    assert metrics["promise"]["seconds"]["found"] == metrics["train_seconds"]
     assert (
         f"data_digest: {metrics['data_digest']}" in (journey["folder"] / "train.yaml").read_text()
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 from contextlib import contextmanager
@@ -11,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from effv2_tune.errors import TuneError
 from effv2_tune.host import choose_hardware, probe_host, probe_packages
 from effv2_tune.interruption import StopRequest, StudyInterrupt, signals_stop
+from effv2_tune.pareto.promise import Comparison
+from effv2_tune.report.promise import promise_sentences
 from effv2_tune.session.location import RUNS, check_folder, command_line, make_folder, shown
 from effv2_tune.session.mirrors import mirrored_training
 from effv2_tune.session.preflight import check_training
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from effv2_tune.session.progress import TrainingProgress
     from effv2_tune.study.training_run import TrainingRun
 
-_TWO_SIDED = 2.0
 #: Files of training runs and studies, which must not share a folder.
 _OUTPUTS = ("checkpoints", HISTORY_FILE, METRICS_FILE, MODEL_FILE, "study.db")
 
@@ -170,6 +170,7 @@ class TrainingSession:
                 hardware=hardware.kind,
                 on_event=show,
                 data_digest=None if found is None else found.data_digest,
+                provenance=found,
                 should_stop=stop.is_due,
             )
         except TrainingStoppedError as stopped:
@@ -179,7 +180,7 @@ class TrainingSession:
         return True
 
     def summary_lines(self) -> list[str]:
-        """The test scores, compared with the validation scores of the search."""
+        """The test scores, and whether the promise of the search was kept."""
         test = self._metrics["test"]
         count = self._metrics["test_count"]
         lines = [
@@ -191,11 +192,9 @@ class TrainingSession:
             f"test top-5 accuracy {test['top5']:.4f}",
             f"training {self._metrics['train_seconds']:.1f} s",
         ]
-        found = self._run.provenance
-        if found is not None:
-            lines.append(
-                _comparison(found.validation.accuracy, found.validation_count, test, count)
-            )
+        compared = self._metrics.get("promise")
+        if compared is not None:
+            lines += promise_sentences(Comparison.from_plain(compared))
         return lines
 
 
@@ -256,19 +255,3 @@ def _redirected_to(log: Path) -> Iterator[Console]:
         for descriptor, kept in outside.items():
             os.dup2(kept, descriptor)
             os.close(kept)
-
-
-def _comparison(
-    validation: float, validation_count: int, test: dict[str, float], test_count: int
-) -> str:
-    """Whether test and validation accuracy differ by more than their standard errors explain."""
-    spread = math.hypot(
-        standard_error(validation, validation_count), standard_error(test["accuracy"], test_count)
-    )
-    agrees = abs(test["accuracy"] - validation) <= _TWO_SIDED * spread
-    verdict = "agrees with" if agrees else "differs from"
-    return (
-        f"the test accuracy {verdict} the validation accuracy of the search "
-        f"({test['accuracy']:.4f} vs {validation:.4f}, standard error of the difference "
-        f"{spread:.4f})"
-    )

@@ -16,20 +16,22 @@ from effv2_tune.errors import EXIT_FAILED, TuneError
 from effv2_tune.files.atomic import replacing, write_text
 from effv2_tune.host import choose_hardware, probe_host, probe_packages
 from effv2_tune.network import stock_model
+from effv2_tune.pareto.promise import FinalResult, compare
 from effv2_tune.study.steps import planned_steps
 from effv2_tune.study.training_run import HISTORY_FILE, METRICS_FILE, MODEL_FILE, RECIPE_FILE
-from effv2_tune.study.trial import Scores
+from effv2_tune.study.trial import Environment, Scores
 from effv2_tune.training.attempt import never_stop
 from effv2_tune.training.devices import open_device
-from effv2_tune.training.scores import scores_of, standard_error
+from effv2_tune.training.scores import scores_of, standard_error, standard_errors_of
 from effv2_tune.training.trainer import Trainer
 from effv2_tune.workers.messages import Noted, Train
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from effv2_tune.host import Kind
     from effv2_tune.study.recipe import Recipe
+    from effv2_tune.study.training_run import Provenance
     from effv2_tune.training.scores import Counts
     from effv2_tune.workers.messages import Compiled, EpochEnded, Finished
 
@@ -65,6 +67,7 @@ def train(
     hardware: Kind | None = None,
     on_event: Callable[[Compiled | EpochEnded | Noted], None] | None = None,
     data_digest: str | None = None,
+    provenance: Provenance | None = None,
     should_stop: Callable[[float], bool] = never_stop,
 ) -> TrainResult:
     """Run the final training of a recipe, or resume it.
@@ -81,6 +84,8 @@ def train(
         hardware: The kind of device to use; the best of this machine if left out.
         on_event: Called after compilation, after every epoch, and with notes for the user.
         data_digest: Expected digest of images and splits; not checked if left out.
+        provenance: Where the recipe was found; ``metrics.json`` then says, under ``promise``,
+            whether quality and seconds are those that the search expected.
         should_stop: Called between windows of steps, with the longest time in seconds that it has
             taken so far to write a checkpoint and stop; whether to do so now.
 
@@ -120,6 +125,8 @@ def train(
     if notes:
         notify(Noted(notes=notes))
     metrics = _metrics(finished, counts, trainer, recipe)
+    if provenance is not None:
+        metrics["promise"] = _compared(provenance, recipe, metrics)
     _save_model(trainer, recipe, out / MODEL_FILE)
     _write_history(finished, out / HISTORY_FILE)
     # Last: metrics mark a finished run.
@@ -178,6 +185,7 @@ def _metrics(
         "test_count": counts.images,
         "test_correct": int(counts.correct.sum()),
         "test_standard_error": standard_error(test.accuracy, counts.images),
+        "test_standard_errors": standard_errors_of(counts).model_dump(),
         "validation": None if validation is None else validation.model_dump(),
         "selected_epoch": finished.selected_epoch,
         "train_seconds": steps * finished.times.step_bucket + extraction_seconds,
@@ -187,6 +195,18 @@ def _metrics(
         "extraction_seconds": extraction_seconds,
         "data_digest": dataset.digest,
     }
+
+
+def _compared(provenance: Provenance, recipe: Recipe, metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Whether the promise of the search was kept, as plain data."""
+    result = FinalResult(
+        validation=Scores.model_validate(metrics["validation"]),
+        test=Scores.model_validate(metrics["test"]),
+        test_errors=Scores.model_validate(metrics["test_standard_errors"]),
+        train_seconds=metrics["train_seconds"],
+        environment=Environment.model_validate(metrics["environment"]),
+    )
+    return compare(provenance, recipe.quality, result).model_dump()
 
 
 def _save_model(trainer: Trainer, recipe: Recipe, path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from effv2_tune.search.storage.records import is_replicate, without_replicates
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
@@ -23,11 +25,13 @@ class Duplicates:
 
         Args:
             trial: The new one.
-            known: All trials of the study.
+            known: All trials of the study; a replicate is no duplicate, nor has any.
             running: Numbers of the trials that this supervisor runs.
         """
+        if is_replicate(trial):
+            return None
         key = _key(trial)
-        for other in known:
+        for other in without_replicates(known):
             if other.number not in self._keys and other.config:
                 self._keys[other.number] = _key(other)
             usable = other.state not in ("running", "failed") or other.number in running

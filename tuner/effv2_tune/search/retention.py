@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from effv2_tune.pareto import Objective, front_of
+from effv2_tune.search.storage.records import without_replicates
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,5 +25,6 @@ def expired_checkpoints(trials: Sequence[Trial], plan: StudyPlan) -> list[int]:
         return [trial.number for trial in ended if trial.state != "complete"]
     if plan.keep == "none":
         return [trial.number for trial in ended]
-    front = {trial.number for trial in front_of(ended, Objective(plan.directions[0]))}
+    compared = without_replicates(ended)
+    front = {trial.number for trial in front_of(compared, Objective(plan.directions[0]))}
     return [trial.number for trial in ended if trial.number not in front]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from effv2_tune.pareto import HalvingDecision, Objective, decide
 from effv2_tune.search.events import RungDecided
+from effv2_tune.search.storage.records import without_replicates
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +32,7 @@ def decide_at_rung(
         spec: The halving of the study.
         objective: Of the study.
     """
-    others = [other for other in known if other.number != trial.number]
+    others = [other for other in without_replicates(known) if other.number != trial.number]
     at_rung = [(other, r) for other in others for r in other.rungs if r.rung == result.rung]
     completed = [other.measurement for other in others if other.measurement is not None]
     gains = [

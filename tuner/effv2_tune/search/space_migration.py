@@ -16,14 +16,9 @@ from optuna.trial import TrialState
 
 from effv2_tune.errors import TuneError
 from effv2_tune.search.engines.distributions import params_of_config
-from effv2_tune.search.storage.base import OURS
+from effv2_tune.search.storage.base import OURS, optuna_values
 from effv2_tune.search.storage.database import DatabaseStorage
-from effv2_tune.search.storage.optuna_study import (
-    CONSTRAINT,
-    VIOLATED,
-    optuna_state,
-    optuna_values,
-)
+from effv2_tune.search.storage.optuna_study import CONSTRAINT, VIOLATED, optuna_state
 from effv2_tune.search.storage.records import (
     ARCHIVED,
     OUTSIDE,

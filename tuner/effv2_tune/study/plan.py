@@ -53,6 +53,23 @@ class HalvingSpec(Value):
     quantile: Annotated[float, Field(gt=0, le=1)] = 0.9
 
 
+class ConfirmSpec(Value):
+    """How the picks are confirmed: configs are trained again with other seeds.
+
+    Attributes:
+        trials: Number of replicates in all, over all runs of the study; null for no limit.
+        hours: Hours of training replicates in all; null for no limit. Without either limit,
+            replicates take at most as many seconds of training as the search has taken.
+        level: A pick is clear when it is the best choice with this probability.
+        difference: Differences of quality up to this one do not matter.
+    """
+
+    trials: Annotated[int, Field(ge=1, le=MAX_TRIALS)] | None = None
+    hours: Annotated[float, Field(gt=0, le=MAX_HOURS)] | None = None
+    level: Annotated[float, Field(gt=0.5, lt=1)] = 0.9
+    difference: Annotated[float, Field(ge=0)] = 0.005
+
+
 class SearchSpec(Value):
     """How the next config is sampled.
 
@@ -60,6 +77,8 @@ class SearchSpec(Value):
         engine: The sampler: one of Optuna's by name, or an oracle of Keras Tuner.
         seed: Of the sampler; with one worker the same seed gives the same configs.
         halving: When a trial is pruned.
+        confirm: How ``run`` confirms the picks after the search; null for not at all. The command
+            ``confirm`` does so at any time.
     """
 
     engine: Literal[
@@ -74,6 +93,7 @@ class SearchSpec(Value):
     ] = "tpe"
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
     halving: HalvingSpec = HalvingSpec()
+    confirm: ConfirmSpec | None = None
 
 
 class StopSpec(Value):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from effv2_tune.search.storage.base import TrialNumberTakenError
-from effv2_tune.search.storage.records import RETRY
+from effv2_tune.search.storage.records import is_sampled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -57,13 +57,15 @@ def begin_trial(
 
 
 def position(trials: Sequence[FrozenTrial], number: int) -> int:
-    """The place of trial ``number`` in the order of sampling, from 0: retries are not sampled.
+    """The place of trial ``number`` in the order of sampling, from 0.
+
+    Retries and replicates are not sampled.
 
     Args:
         trials: At least all those of lower numbers.
         number: Of the trial.
     """
-    return sum(RETRY not in trial.user_attrs for trial in trials if trial.number < number)
+    return sum(is_sampled(trial.user_attrs) for trial in trials if trial.number < number)
 
 
 class Engine(Protocol):

@@ -18,6 +18,7 @@ from effv2_tune.errors import EXIT_FAILED, TuneError
 from effv2_tune.search.engines.base import Exhausted, begin_trial, position
 from effv2_tune.search.engines.distributions import config_of_params, params_of_config
 from effv2_tune.search.engines.sampler_view import ExpectedOutcomes
+from effv2_tune.search.storage.records import REPLICATE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -140,6 +141,8 @@ class KerasTunerEngine:
         """Send the trials that have begun, ended, failed or been restated since the last call."""
         outcomes = ExpectedOutcomes(self._storage.trials())
         for trial in trials:
+            if REPLICATE in trial.user_attrs:
+                continue
             if trial.state == TrialState.FAIL:
                 if self._told.pop(trial.number, None) is not None:
                     self._send({"forget": {"number": trial.number}})

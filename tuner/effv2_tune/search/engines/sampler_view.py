@@ -9,6 +9,7 @@ from optuna.trial import TrialState
 
 from effv2_tune.pareto import expected_outcome
 from effv2_tune.search.storage.optuna_study import silence_optuna
+from effv2_tune.search.storage.records import REPLICATE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,7 +47,9 @@ class SamplerView:
         self._seconds: dict[int, float | None] = {}
 
     def update(self, trials: Sequence[FrozenTrial], records: Sequence[Trial]) -> None:
-        """Copy the trials that have begun or ended since the last update, except failed ones.
+        """Copy the trials that have begun or ended since the last update.
+
+        Failed ones and replicates are left out.
 
         Where a step time was restated, all of them are copied anew: ended trials never change.
 
@@ -60,7 +63,8 @@ class SamplerView:
         for trial in trials:
             number = trial.number
             if number not in self._ids:
-                if trial.state == TrialState.FAIL or not trial.params:
+                is_seen = trial.state != TrialState.FAIL and REPLICATE not in trial.user_attrs
+                if not is_seen or not trial.params:
                     continue
                 self._ids[number] = self._storage.create_new_trial(self._study_id, _begun(trial))
                 self._running.add(number)

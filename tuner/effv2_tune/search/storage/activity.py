@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 StudyState = Literal["running", "interrupted", "ended"]
 
 #: Prefixes of the facts of one run of a study, followed by the moment of its start.
-SUPERVISOR, SECONDS = "supervisor:", "seconds:"
+SUPERVISOR, SECONDS, CONFIRM_SECONDS = "supervisor:", "seconds:", "confirm_seconds:"
 #: Seconds without a sign after which a supervisor of another machine counts as dead. Supervisors
 #: give one every few seconds; the clocks of two machines may differ by as much.
 _EXPIRY = timedelta(seconds=120)
@@ -86,12 +86,13 @@ def activity(
 
 
 def _runs(facts: Mapping[str, Any]) -> list[_Run]:
-    moments = {key.rpartition(":")[2] for key in facts if key.startswith((SUPERVISOR, SECONDS))}
+    prefixes = (SUPERVISOR, SECONDS, CONFIRM_SECONDS)
+    moments = {key.rpartition(":")[2] for key in facts if key.startswith(prefixes)}
     runs = []
     for moment in moments:
         started = datetime.fromtimestamp(int(moment, 16) / 1e9, UTC)
         owner = facts.get(SUPERVISOR + moment)
-        seconds = float(facts.get(SECONDS + moment, 0.0))
+        seconds = sum(float(facts.get(key + moment, 0.0)) for key in (SECONDS, CONFIRM_SECONDS))
         seen = started + timedelta(seconds=seconds)
         runs.append(_Run(None if owner is None else Owner(**owner), started, seen))
     return runs

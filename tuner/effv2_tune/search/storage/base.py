@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
@@ -21,13 +21,30 @@ OURS = "effv2_tune:"
 #: Optuna's constraint that an infeasible trial violates.
 FITS = "fits"
 #: Optuna's state of an ended trial, by ours. Samplers never see FAIL, but learn from PRUNED.
-OPTUNA_STATES = {
+_OPTUNA_STATES = {
     "complete": "COMPLETE",
     "pruned": "PRUNED",
     "infeasible": "PRUNED",
     "diverged": "PRUNED",
     "failed": "FAIL",
 }
+
+
+def optuna_state_name(trial: Trial) -> str:
+    """The name of Optuna's state of a trial.
+
+    A replicate ends without values, so that it is on no Pareto front that Optuna computes.
+    """
+    if trial.state == "complete" and trial.replicate_of is not None:
+        return "PRUNED"
+    return _OPTUNA_STATES.get(trial.state, "RUNNING")
+
+
+def optuna_values(trial: Trial) -> tuple[float, float] | None:
+    """Quality and seconds of a complete trial; None for any other, and for a replicate."""
+    if optuna_state_name(trial) != "COMPLETE" or trial.measurement is None:
+        return None
+    return trial.measurement.quality, trial.measurement.train_seconds
 
 
 class BudgetSpentError(Exception):
@@ -95,13 +112,17 @@ class LeaseKeeper(Protocol):
 
     tick_seconds: float
 
-    def claim(self) -> int | None:
-        """Take over a running trial that has no owner; None where there is none."""
+    def claim(self, among: Collection[int] | None = None) -> int | None:
+        """Take over a running trial that has no owner; None where there is none.
 
-    def has_unowned(self) -> bool:
+        Args:
+            among: Numbers of trials; all if left out, here and below.
+        """
+
+    def has_unowned(self, among: Collection[int] | None = None) -> bool:
         """Whether there is such a trial, or one whose owner may turn out to be dead."""
 
-    def held_elsewhere(self) -> list[int]:
+    def held_elsewhere(self, among: Collection[int] | None = None) -> list[int]:
         """Numbers of the running trials whose other owners are alive."""
 
     def renew(self, numbers: Sequence[int]) -> list[int]:
@@ -162,6 +183,12 @@ class StudyFacts(Protocol):
 
     def keep_seconds(self, seconds: float, device_seconds: float) -> None:
         """Keep the duration and the device-seconds of this run."""
+
+    def confirm_seconds_before(self) -> float:
+        """How long replicates have been trained, this run excluded."""
+
+    def keep_confirm_seconds(self, seconds: float) -> None:
+        """Keep how long this run has trained replicates."""
 
     def keep_end(self, end: StudyEnded | None) -> None:
         """Keep why the study ended; None while it runs."""

@@ -17,7 +17,7 @@ from effv2_tune.errors import EXIT_FAILED, TuneError
 from effv2_tune.host import install_command
 from effv2_tune.search.restatement import with_newest_times
 from effv2_tune.search.storage import records
-from effv2_tune.search.storage.activity import SECONDS, SUPERVISOR
+from effv2_tune.search.storage.activity import CONFIRM_SECONDS, SECONDS, SUPERVISOR
 from effv2_tune.search.storage.backup import write_backup
 from effv2_tune.search.storage.base import (
     OURS,
@@ -44,17 +44,17 @@ from effv2_tune.search.storage.outages import (
 from effv2_tune.search.storage.records import (
     DUPLICATE,
     RECORD,
-    RETRY,
     RecordReader,
     add_checksum,
     is_in_budget,
+    is_sampled,
 )
 from effv2_tune.search.storage.urls import without_password
 from effv2_tune.search.workload import BucketTime
 from effv2_tune.study.bucket import DataFacts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from optuna.trial import FrozenTrial, TrialState
 
@@ -91,7 +91,8 @@ class DatabaseStorage:
         url: The database.
         name: The study; created if there is none of that name.
         directions: Which way is better, for quality and for seconds.
-        limit: The largest number of trials, duplicates and retries excluded; None for no limit.
+        limit: The largest number of trials, duplicates, retries and replicates excluded; None for
+            no limit.
         expiry_seconds: Seconds without renewal after which a lease of another machine expires.
         backup: File for backups of an SQLite database.
         retry_seconds: How long the database may be unavailable before an operation fails.
@@ -185,16 +186,16 @@ class DatabaseStorage:
 
         self.retries(end)
 
-    def claim(self) -> int | None:
+    def claim(self, among: Collection[int] | None = None) -> int | None:
         """Take over a running trial that has no owner; None where there is none."""
-        number = self._claim()
+        number = self._claim(among)
         if number is not None and self.trial_attribute(number, DUPLICATE):
             self._duplicates.add(number)
         return number
 
     @retried
-    def _claim(self) -> int | None:
-        running = self._reader.unfinished()
+    def _claim(self, among: Collection[int] | None) -> int | None:
+        running = self._unfinished(among)
         lease_states = self._leases.lease_states(running.values())
         for number, trial_id in sorted(running.items()):
             if lease_states.get(trial_id) == "free" and self._leases.claim(trial_id):
@@ -202,19 +203,24 @@ class DatabaseStorage:
         return None
 
     @retried
-    def has_unowned(self) -> bool:
+    def has_unowned(self, among: Collection[int] | None = None) -> bool:
         """Whether there is such a trial, or one whose owner may turn out to be dead."""
-        running = self._reader.unfinished()
+        running = self._unfinished(among)
         return not {"free", "unknown"}.isdisjoint(
             self._leases.lease_states(running.values()).values()
         )
 
     @retried
-    def held_elsewhere(self) -> list[int]:
+    def held_elsewhere(self, among: Collection[int] | None = None) -> list[int]:
         """Numbers of the running trials whose other owners are alive."""
-        running = self._reader.unfinished()
+        running = self._unfinished(among)
         lease_states = self._leases.lease_states(running.values())
         return sorted(n for n, trial_id in running.items() if lease_states.get(trial_id) == "held")
+
+    def _unfinished(self, among: Collection[int] | None) -> dict[int, int]:
+        """Trial ids of the running trials by number, of those in ``among`` if it is given."""
+        running = self._reader.unfinished()
+        return {n: i for n, i in running.items() if among is None or n in among}
 
     @retried
     def renew(self, numbers: Sequence[int]) -> list[int]:
@@ -322,6 +328,14 @@ class DatabaseStorage:
         """Keep the duration and the device-seconds of this run."""
         self.keep(f"{SECONDS}{self._session}", round(seconds, 3))
         self.keep(f"device_seconds:{self._session}", round(device_seconds, 3))
+
+    def confirm_seconds_before(self) -> float:
+        """How long replicates have been trained, this run excluded."""
+        return self._of_other_sessions(CONFIRM_SECONDS.removesuffix(":"))
+
+    def keep_confirm_seconds(self, seconds: float) -> None:
+        """Keep how long this run has trained replicates."""
+        self.keep(f"{CONFIRM_SECONDS}{self._session}", round(seconds, 3))
 
     @contextlib.contextmanager
     def supervised(self) -> Iterator[None]:
@@ -492,7 +506,7 @@ class _LeasedStorage(RDBStorage):
     def _get_prepared_new_trial(
         self, study_id: int, template_trial: FrozenTrial | None, session: Any
     ) -> Any:
-        """Begin a trial with its lease, unless it is a new one and all trials have been begun."""
+        """Begin a trial with its lease, unless it is sampled and all trials have been begun."""
         # Where transactions do not begin with the write lock (PostgreSQL), others wait here;
         # otherwise two supervisors that count at once would both begin the last trial.
         session.execute(records.locked_study(study_id))
@@ -500,9 +514,9 @@ class _LeasedStorage(RDBStorage):
             begun = session.execute(records.trial_of(study_id, self.next_number)).one_or_none()
             if begun is not None and self.leases.holds(session, begun.trial_id):
                 return begun  # by an earlier attempt whose answer was lost
-        is_retry = template_trial is not None and RETRY in template_trial.user_attrs
+        is_new = template_trial is None or is_sampled(template_trial.user_attrs)
         spent = self.limit is not None and _count_begun(session, study_id) >= self.limit
-        if spent and not is_retry:
+        if spent and is_new:
             raise BudgetSpentError
         trial = super()._get_prepared_new_trial(study_id, template_trial, session)
         if self.next_number is not None and trial.number != self.next_number:
@@ -514,7 +528,7 @@ class _LeasedStorage(RDBStorage):
 
 
 def _count_begun(session: Any, study_id: int) -> int:
-    """Trials of a study, duplicates and retries excluded."""
+    """Trials of a study, duplicates, retries and replicates excluded."""
     statement = sa.text(
         "SELECT count(*) FROM trials t WHERE t.study_id = :study AND NOT EXISTS (SELECT 1 FROM "
         "trial_user_attributes a WHERE a.trial_id = t.trial_id AND a.key = :duplicate "

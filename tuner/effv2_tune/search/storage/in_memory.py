@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 from effv2_tune.search.storage.optuna_study import create_study, end_trial
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from optuna.trial import FrozenTrial
 
@@ -50,6 +50,7 @@ class MemoryStorage:
         self._reference_seconds: float | None = None
         self._seconds: list[float] = [0.0]
         self._device_seconds: list[float] = [0.0]
+        self._confirm_seconds: list[float] = [0.0]
 
     def trials(self) -> Sequence[Trial]:
         """Every trial by number."""
@@ -70,18 +71,18 @@ class MemoryStorage:
         trial_id = self.optuna.get_trial_id_from_study_id_trial_number(self._study_id, trial.number)
         end_trial(self.optuna, trial_id, trial)
 
-    def claim(self) -> int | None:
+    def claim(self, among: Collection[int] | None = None) -> int | None:
         """Take over a running trial of an earlier run."""
-        number = next(iter(self._unowned()), None)
+        number = next(iter(self._unowned(among)), None)
         if number is not None:
             self._held.add(number)
         return number
 
-    def has_unowned(self) -> bool:
+    def has_unowned(self, among: Collection[int] | None = None) -> bool:
         """Whether an earlier run has left a running trial."""
-        return bool(self._unowned())
+        return bool(self._unowned(among))
 
-    def held_elsewhere(self) -> list[int]:
+    def held_elsewhere(self, among: Collection[int] | None = None) -> list[int]:  # noqa: ARG002
         """No trial: there is one supervisor."""
         return []
 
@@ -143,12 +144,22 @@ class MemoryStorage:
         self._seconds[-1] = seconds
         self._device_seconds[-1] = device_seconds
 
+    def confirm_seconds_before(self) -> float:
+        """How long replicates have been trained, this run excluded."""
+        self._confirm_seconds.append(0.0)
+        return sum(self._confirm_seconds)
+
+    def keep_confirm_seconds(self, seconds: float) -> None:
+        """Keep how long this run has trained replicates."""
+        self._confirm_seconds[-1] = seconds
+
     def keep_end(self, end: StudyEnded | None) -> None:
         """Keep why the study ended; None while it runs."""
         self.end = end
 
-    def _unowned(self) -> list[int]:
+    def _unowned(self, among: Collection[int] | None) -> list[int]:
         running = self.optuna.get_all_trials(
             self._study_id, deepcopy=False, states=(TrialState.RUNNING,)
         )
-        return [trial.number for trial in running if trial.number not in self._held]
+        free = [trial.number for trial in running if trial.number not in self._held]
+        return [number for number in free if among is None or number in among]

@@ -9,7 +9,7 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from effv2_tune.search.storage.base import FITS, OPTUNA_STATES
+from effv2_tune.search.storage.base import FITS, optuna_state_name, optuna_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,16 +44,9 @@ def create_study(storage: BaseStorage, name: str, directions: tuple[Direction, D
         storage.create_new_study(kinds, name)
 
 
-def optuna_values(trial: Trial) -> tuple[float, float] | None:
-    """Quality and seconds of a complete trial; None for any other."""
-    if trial.state != "complete" or trial.measurement is None:
-        return None
-    return trial.measurement.quality, trial.measurement.train_seconds
-
-
 def optuna_state(trial: Trial) -> TrialState:
     """Optuna's state of a trial."""
-    return TrialState[OPTUNA_STATES.get(trial.state, "RUNNING")]
+    return TrialState[optuna_state_name(trial)]
 
 
 def end_trial(storage: BaseStorage, trial_id: int, trial: Trial) -> None:

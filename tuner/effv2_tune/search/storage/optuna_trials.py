@@ -5,13 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from effv2_tune.search.engines.distributions import config_of_params, distribution_of
+from effv2_tune.search.storage.base import optuna_values
 from effv2_tune.search.storage.damage import DamagedError
-from effv2_tune.search.storage.optuna_study import (
-    CONSTRAINT,
-    VIOLATED,
-    optuna_state,
-    optuna_values,
-)
+from effv2_tune.search.storage.optuna_study import CONSTRAINT, VIOLATED, optuna_state
 from effv2_tune.search.storage.records import DUPLICATE, is_in_budget, is_outside
 
 if TYPE_CHECKING:

@@ -10,18 +10,20 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from pydantic import ValidationError
 
-from effv2_tune.search.storage.base import OPTUNA_STATES, OURS
+from effv2_tune.search.storage.base import OURS, optuna_state_name, optuna_values
 from effv2_tune.search.storage.damage import DamagedError
 from effv2_tune.study.trial import Trial
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 RECORD = f"{OURS}record"
-#: Whether a trial does not count towards the budget, as a duplicate or a retry.
+#: Whether a trial does not count towards the budget, as a duplicate, a retry or a replicate.
 DUPLICATE = f"{OURS}duplicate"
 #: The number of the failed trial that a trial retries.
 RETRY = f"{OURS}retry_of"
+#: The number of the trial that a replicate trains again.
+REPLICATE = f"{OURS}replicate_of"
 #: The original record of a trial that is outside of the search space since the space was edited.
 OUTSIDE = f"{OURS}outside"
 OUTSIDE_NOTE = "outside the search space since it was edited"
@@ -85,9 +87,24 @@ def is_outside(trial: Trial) -> bool:
     return any(note.startswith(OUTSIDE_NOTE) for note in trial.notes)
 
 
+def is_replicate(trial: Trial) -> bool:
+    """Whether a trial trains the config of another one again, with another seed."""
+    return trial.replicate_of is not None
+
+
+def without_replicates(trials: Iterable[Trial]) -> list[Trial]:
+    """The trials of the search itself."""
+    return [trial for trial in trials if not is_replicate(trial)]
+
+
 def is_in_budget(trial: Trial) -> bool:
     """Whether a trial counts towards the budget; the failed trial counts in place of its retry."""
-    return trial.retry_of is None and not is_duplicate(trial)
+    return trial.retry_of is None and not is_replicate(trial) and not is_duplicate(trial)
+
+
+def is_sampled(attributes: Mapping[str, Any]) -> bool:
+    """Whether a trial has a config of its own, by its attributes: no retry and no replicate."""
+    return RETRY not in attributes and REPLICATE not in attributes
 
 
 def unretried(trials: Sequence[Trial]) -> list[Trial]:
@@ -95,7 +112,7 @@ def unretried(trials: Sequence[Trial]) -> list[Trial]:
     retried = {trial.retry_of for trial in trials}
     return [
         trial
-        for trial in trials
+        for trial in without_replicates(trials)
         if trial.state == "failed" and trial.number not in retried and not is_duplicate(trial)
     ]
 
@@ -103,7 +120,8 @@ def unretried(trials: Sequence[Trial]) -> list[Trial]:
 def record_attributes(trial: Trial) -> dict[str, Any]:
     """The attributes of a trial in Optuna's form."""
     attributes: dict[str, Any] = {RECORD: add_checksum(trial), DUPLICATE: not is_in_budget(trial)}
-    return attributes if trial.retry_of is None else attributes | {RETRY: trial.retry_of}
+    links = {RETRY: trial.retry_of, REPLICATE: trial.replicate_of}
+    return attributes | {key: number for key, number in links.items() if number is not None}
 
 
 def duplicate_note(original: int) -> str:
@@ -261,9 +279,8 @@ def _check(trial: Trial, state: str, values: dict[int, float] | None) -> None:
     Raises:
         DamagedError: They differ.
     """
-    measurement = trial.measurement if trial.state == "complete" else None
-    ours = () if measurement is None else (measurement.quality, measurement.train_seconds)
-    if OPTUNA_STATES.get(trial.state) != state or (values or {}) != dict(enumerate(ours)):
+    ours = optuna_values(trial) or ()
+    if optuna_state_name(trial) != state or (values or {}) != dict(enumerate(ours)):
         raise _damaged(trial.number)
 
 

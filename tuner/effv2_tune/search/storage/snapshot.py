@@ -14,7 +14,7 @@ from effv2_tune.errors import EXIT_FAILED, TuneError
 from effv2_tune.pareto import Objective, front_of
 from effv2_tune.search.events import StudyEnded
 from effv2_tune.search.restatement import with_intervals, with_newest_times
-from effv2_tune.search.storage.activity import SECONDS, activity
+from effv2_tune.search.storage.activity import CONFIRM_SECONDS, SECONDS, activity
 from effv2_tune.search.storage.backup import DATABASE, refuse_lost_database
 from effv2_tune.search.storage.consistency import contradictions
 from effv2_tune.search.storage.damage import (
@@ -27,7 +27,12 @@ from effv2_tune.search.storage.damage import (
 from effv2_tune.search.storage.database_errors import database_errors
 from effv2_tune.search.storage.facts import Facts, bucket_times, data_facts
 from effv2_tune.search.storage.leases import read_holders
-from effv2_tune.search.storage.records import RecordReader, connected, find_studies
+from effv2_tune.search.storage.records import (
+    RecordReader,
+    connected,
+    find_studies,
+    without_replicates,
+)
 from effv2_tune.search.storage.urls import sqlite_read_only_url, sqlite_url, without_password
 from effv2_tune.study.plan import StudyPlan
 
@@ -90,7 +95,8 @@ class StudyRecord:
 
     def front(self) -> list[int]:
         """Numbers of the trials on the Pareto front, fastest first."""
-        complete = [trial for trial in self.trials if trial.state == "complete"]
+        searched = without_replicates(self.trials)
+        complete = [trial for trial in searched if trial.state == "complete"]
         return [trial.number for trial in front_of(complete, Objective(self.plan.directions[0]))]
 
 
@@ -158,7 +164,7 @@ def _record(
             device_kind=kind,
             data=images,
             time_versions=times,
-            seconds=sum(v for k, v in facts.items() if k.startswith(SECONDS)),
+            seconds=sum(v for k, v in facts.items() if k.startswith((SECONDS, CONFIRM_SECONDS))),
             activity=activity(facts, holders, is_ended=ended is not None),
             command=_command(*facts.get("command", ("", ""))),
             contradictions=(*notes, *contrary),

@@ -3,8 +3,8 @@
     python benchmarks/busy_machine.py --backend tensorflow --out runs/busy-machine
 
 Five buckets, one trial each, with equal seeds: on the quiet machine twice; while two processes that
-compute begin and end at random moments; and likewise with the method of version 0.2, the median of
-windows in three seconds, which no later evidence corrects. What counts are the ratios between the
+compute begin and end at random moments; and likewise with the earlier method, the median of windows in
+three seconds, which no later evidence corrects. What counts are the ratios between the
 step times, because they decide the Pareto front: the largest error of a ratio of two buckets, and
 the order of the times on the front. Each part is kept under --out: the same command resumes.
 Writes benchmarks/results/busy_machine.md, one table for each backend.
@@ -97,7 +97,7 @@ def busy_neighbours(seed: int) -> Iterator[None]:
 def median_of_windows(
     run: Callable[[int], None], _reference: Callable[[], None], **_: Any
 ) -> StepTime:
-    """The step time as version 0.2 measured it."""
+    """The step time as it was measured before."""
 
     def window(steps: int) -> float:
         before = time.perf_counter()
@@ -120,7 +120,7 @@ def median_of_windows(
 
 
 def run_old_worker(arguments: Sequence[str]) -> None:
-    """A worker that measures as version 0.2 did."""
+    """A worker that measures with the earlier method."""
     from effv2_tune.training import compiled, worker
 
     compiled.measure_step = median_of_windows  # type: ignore[assignment]

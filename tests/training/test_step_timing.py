@@ -37,7 +37,7 @@ class FakeDevice:
         stutter: int = 0,
         is_busy: Callable[[float], bool] = lambda _: False,
         speed: float = 1.0,
-        is_on_cpu: bool = True,
+        threads: int | None = 2,
         seed: int = 0,
     ) -> None:
         self.time = self.own = self.busy = 0.0
@@ -48,7 +48,7 @@ class FakeDevice:
         self._stutter = stutter
         self._is_busy = is_busy
         self._speed = speed
-        self._is_on_cpu = is_on_cpu
+        self._threads = threads
         self._chance = random.Random(seed)  # noqa: S311 - not for cryptography
 
     def _work(self, seconds: float) -> None:
@@ -85,7 +85,7 @@ class FakeDevice:
             self.run,
             self.kernel,
             planned_steps=self.planned_steps,
-            is_on_cpu=self._is_on_cpu,
+            threads=self._threads,
             scale=scale,
             should_stop=lambda: stops,
             now=lambda: self.time,
@@ -147,8 +147,8 @@ def test_on_a_cpu_the_processor_time_counts_where_neighbours_are_always_busy(
 def test_on_an_accelerator_neighbours_slow_down_steps_and_reference_kernel_alike(
     seed: int,
 ) -> None:
-    quiet = FakeDevice(0.05, is_on_cpu=False).measure()
-    device = FakeDevice(0.05, is_busy=lambda _: True, is_on_cpu=False, seed=seed)
+    quiet = FakeDevice(0.05, threads=None).measure()
+    device = FakeDevice(0.05, is_busy=lambda _: True, threads=None, seed=seed)
 
     time = device.measure(quiet.reference_seconds)
 

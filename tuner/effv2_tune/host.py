@@ -127,6 +127,14 @@ def probe_host(root: Path = Path("/")) -> Host:
     )
 
 
+def compute_threads(backend: Backend) -> int:
+    """How many CPU threads a backend computes with in this process."""
+    processors = len(os.sched_getaffinity(0))
+    limit = os.environ.get(THREADS_VARIABLE[backend], "")
+    # Zero, or anything but digits, leaves it to the backend: it uses all.
+    return min(processors, int(limit) or processors) if limit.isdecimal() else processors
+
+
 def usable_bytes() -> int:
     """Memory available to processes: the machine's, or the container's limit if lower."""
     machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -217,7 +217,7 @@ class CompiledBucket:
                 run,
                 kernel.run,
                 planned_steps=recipe.epochs * epoch_steps,
-                is_on_cpu=kernel.is_on_cpu,
+                threads=kernel.threads,
                 scale=scale,
                 should_stop=should_stop,
             )

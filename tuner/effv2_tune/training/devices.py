@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from effv2_tune.errors import EXIT_FAILED, TuneError
-from effv2_tune.host import THREADS_VARIABLE, installed_versions, usable_bytes
+from effv2_tune.host import compute_threads, installed_versions, usable_bytes
 from effv2_tune.study.bucket import Placement
 from effv2_tune.study.trial import Environment
 from effv2_tune.training.backends import open_backend
@@ -69,7 +68,7 @@ def open_device(
         device_count=len(names),
         backend=backend,
         precision=precision,
-        threads=_threads(backend),
+        threads=compute_threads(backend),
         host=socket.gethostname(),
         versions={"python": platform.python_version()} | installed_versions(_PACKAGES),
     )
@@ -81,14 +80,6 @@ def open_device(
     )
     memory = usable_bytes() if hardware == "cpu" else opened.memory_bytes
     return Device(hardware, opened, environment, placement, image_bytes=memory // 4)
-
-
-def _threads(backend: BackendName) -> int:
-    """How many CPU threads the backend computes with in this process."""
-    processors = len(os.sched_getaffinity(0))
-    limit = os.environ.get(THREADS_VARIABLE[backend], "")
-    # Zero, or anything but digits, leaves it to the backend: it uses all.
-    return min(processors, int(limit) or processors) if limit.isdecimal() else processors
 
 
 def _check_backend(backend: BackendName) -> None:

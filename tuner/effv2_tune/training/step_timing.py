@@ -77,7 +77,7 @@ def measure_step(
     reference: Callable[[], None],
     *,
     planned_steps: int,
-    is_on_cpu: bool,
+    threads: int | None,
     scale: float | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     now: Callable[[], float] = time.perf_counter,
@@ -90,7 +90,7 @@ def measure_step(
             before: compilation is over.
         reference: Runs the reference kernel once, likewise.
         planned_steps: Of a whole trial.
-        is_on_cpu: Whether the device is the processors.
+        threads: That steps run in, where the device is the processors; None for an accelerator.
         scale: Seconds of the reference kernel that the result is to be comparable with: those of
             the study's first quiet measurement.
         should_stop: Ends the wait for a quiet moment.
@@ -102,6 +102,7 @@ def measure_step(
         longer; from up to ``LIMIT_SECONDS`` of them on a busy machine, if trials are so long.
     """
     started = now()
+    is_on_cpu = threads is not None
     take = _warm_up(run, reference, now, load, is_on_cpu=is_on_cpu)
     windows = [take() for _ in range(_MIN_WINDOWS)]
     while True:
@@ -113,7 +114,7 @@ def measure_step(
         wait = _WAIT_SHARE * planned_steps * min(window.wall for window in windows)
         limit = 0.0 if should_stop() else min(LIMIT_SECONDS, wait)
         if seconds >= max(_BUDGET_SECONDS, limit):
-            return _of_busy_windows(windows, scale, is_on_cpu=is_on_cpu)
+            return _of_busy_windows(windows, scale, threads)
         windows.append(take())
 
 
@@ -179,17 +180,18 @@ def _of_quiet_windows(windows: Sequence[_Window], scale: float | None) -> StepTi
 
 
 def _of_busy_windows(
-    windows: Sequence[_Window], scale: float | None, *, is_on_cpu: bool
+    windows: Sequence[_Window], scale: float | None, threads: int | None
 ) -> StepTime:
     works, references = zip(*((window.work, window.reference) for window in windows), strict=True)
     reference = _quantile(references, _LOW_QUANTILE)
-    if is_on_cpu:
-        # Processor time: others make it longer, by emptying caches, but never shorter.
-        processors, lost = _processors_of(windows)
-        ratio = _quantile(works, _LOW_QUANTILE) / reference / (_EFFICIENCY * processors)
-    else:
+    if threads is None:
         ratio = statistics.fmean(works) / statistics.fmean(references)
         lost = statistics.fmean(references) / reference - 1
+    else:
+        # Processor time: others make it longer, by emptying caches, but never shorter.
+        processors, lost = _processors_of(windows)
+        used = _EFFICIENCY * min(processors, threads)
+        ratio = _quantile(works, _LOW_QUANTILE) / reference / used
     error = _BUSY_ERROR * max(1.0, lost)
     return _step_time(ratio, error, reference=reference, scale=scale, is_quiet=False)
 

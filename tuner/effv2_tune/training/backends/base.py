@@ -145,11 +145,11 @@ class ReferenceKernel:
 
     Attributes:
         run: Runs it once, and waits for it.
-        is_on_cpu: Whether the device is the processors.
+        threads: Of the backend, where the device is the processors; None for an accelerator.
     """
 
     run: Callable[[], None]
-    is_on_cpu: bool
+    threads: int | None
 
 
 class Extractor(Protocol):

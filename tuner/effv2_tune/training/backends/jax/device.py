@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from effv2_tune.files.cache import cache_folder
-from effv2_tune.host import probe_host
+from effv2_tune.host import compute_threads, probe_host
 from effv2_tune.training.backends.base import ReferenceKernel, missing_device_error
 from effv2_tune.training.backends.jax.extraction import JaxExtractor
 from effv2_tune.training.backends.jax.flops import image_flops
@@ -106,7 +106,8 @@ class JaxBackend:
             work(images, filters).block_until_ready()
 
         run()
-        return ReferenceKernel(run, is_on_cpu=self.platform == "cpu")
+        threads = compute_threads("jax") if self.platform == "cpu" else None
+        return ReferenceKernel(run, threads)
 
     image_flops = staticmethod(image_flops)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from effv2_tune.errors import TuneError
-from effv2_tune.host import probe_host
+from effv2_tune.host import compute_threads, probe_host
 from effv2_tune.training.backends.base import ReferenceKernel, missing_device_error
 from effv2_tune.training.backends.reference import reference_inputs, reference_work
 from effv2_tune.training.backends.tensorflow.extraction import TensorFlowExtractor
@@ -100,7 +100,8 @@ class TensorFlowBackend:
             work(images, filters).numpy()
 
         run()
-        return ReferenceKernel(run, is_on_cpu=self.hardware == "cpu")
+        threads = compute_threads("tensorflow") if self.hardware == "cpu" else None
+        return ReferenceKernel(run, threads)
 
     def image_flops(self, network: Any, pixels: int) -> None:
         """TensorFlow counts none."""

@@ -48,7 +48,7 @@ def seconds_of(folder: Path) -> list[float]:
     ]
 
 
-def told(folder: Path) -> list[float]:
+def values_in_optuna(folder: Path) -> list[float]:
     study = optuna.load_study(study_name="tiny", storage=database_url(folder))
     return [trial.values[1] for trial in study.trials]
 
@@ -71,8 +71,11 @@ def test_trials_that_were_faster_have_the_bucket_measured_again_and_restated(
         ((0,), 0.064, 0.032),
         ((1,), 0.128, 0.064),
     ]
-    # Optuna's values of trials that have ended can not be changed: they stay as first told.
-    ratios = [then / now for then, now in zip(told(tmp_path), seconds_of(tmp_path), strict=True)]
+    # Optuna's values of trials that have ended can not be changed: they stay as first reported.
+    ratios = [
+        then / now
+        for then, now in zip(values_in_optuna(tmp_path), seconds_of(tmp_path), strict=True)
+    ]
     assert ratios == pytest.approx([2, 2, 1, 1])
     # A study with restated times can be resumed.
     run_scripted(make_plan(trials=5, enqueue=CONFIGS), tmp_path, script={"own_pace": 1.0})

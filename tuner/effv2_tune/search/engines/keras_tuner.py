@@ -82,7 +82,7 @@ class KerasTunerEngine:
         self._command = tuple(command)
         self._process: subprocess.Popen[str] | None = None
         self._log = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - closed by close
-        self._told: dict[int, dict[str, Any]] = {}
+        self._sent: dict[int, dict[str, Any]] = {}
 
     def __enter__(self) -> Self:
         """The process starts with the first ask."""
@@ -114,7 +114,7 @@ class KerasTunerEngine:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.communicate()
-        self._told.clear()
+        self._sent.clear()
         self._log.close()
 
     def _propose(self, trials: Sequence[FrozenTrial]) -> tuple[FrozenTrial, Config]:
@@ -144,13 +144,13 @@ class KerasTunerEngine:
             if REPLICATE in trial.user_attrs:
                 continue
             if trial.state == TrialState.FAIL:
-                if self._told.pop(trial.number, None) is not None:
+                if self._sent.pop(trial.number, None) is not None:
                     self._send({"forget": {"number": trial.number}})
                 continue
             config = config_of_params(self._space, trial.params)
             result = _trial_message(trial, config, outcomes.seconds(trial.number))
-            if self._told.get(trial.number) != result:
-                self._told[trial.number] = result
+            if self._sent.get(trial.number) != result:
+                self._sent[trial.number] = result
                 self._send({"tell": result})
 
     def _send(self, message: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ import pytest
 from effv2_tune.pareto import binomial_error
 from effv2_tune.report.analysis import analyse
 from effv2_tune.report.candidates import POSSIBLE, candidates_of, standard_error_of
+from effv2_tune.report.text import state_sentence
 from effv2_tune.study.trial import Measurement, Scores
 
 if TYPE_CHECKING:
@@ -74,13 +75,16 @@ def test_replicates_belong_to_their_original(
     second = changed(first, 1, 0.95, 120.0)
     trials = (first, second, replicate(second, 2, 0.93), replicate(second, 3, 0.94))
 
-    (device,) = analyse(study_maker(trials=trials, validation=400)).devices
+    analysis = analyse(study_maker(trials=trials, validation=400))
+    (device,) = analysis.devices
 
     assert [trial.number for trial in device.complete] == [0, 1]
     assert device.candidates[1].qualities == (0.95, 0.93, 0.94)
     assert device.expected[1].estimate.replicates == 3
     assert device.expected[1].estimate.raw == pytest.approx(0.94)
     assert device.has_replicates
+    assert [trial.number for trial in device.trials] == [0, 1]
+    assert state_sentence(analysis) == "2 complete. 2 trainings with other seeds (replicates)."
 
 
 def test_with_replicates_the_front_is_that_of_the_estimates(

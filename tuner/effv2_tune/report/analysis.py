@@ -42,8 +42,8 @@ class DeviceAnalysis:
 
     Attributes:
         device: The device's name, with the count where several were used together.
-        trials: Every trial on it, in the order of their numbers.
-        complete: Those with a measurement, without replicates.
+        trials: Every trial on it without replicates, in the order of their numbers.
+        complete: Those with a measurement.
         candidates: What is known of each of these; empty where no errors are known.
         qualities: The quality of each, by its number: as measured; where there are replicates, the
             estimates, as a mean of three cannot be compared with the luckiest of many.
@@ -152,8 +152,8 @@ class Analysis:
 
     @cached_property
     def states(self) -> dict[TrialState, int]:
-        """Number of trials in each state that occurs."""
-        counts = Counter(trial.state for trial in self.study.trials)
+        """Number of trials in each state that occurs, without replicates."""
+        counts = Counter(trial.state for trial in self.study.trials if trial.replicate_of is None)
         return {state: counts[state] for state in STATE_WORDS if counts[state]}
 
 
@@ -171,13 +171,11 @@ def analyse(study: ReportInput) -> Analysis:
 
 def _analyse_device(device: str, trials: Sequence[Trial], study: ReportInput) -> DeviceAnalysis:
     objective = study.objective
-    measured_ones = [
-        trial for trial in trials if trial.state == "complete" and trial.measurement is not None
-    ]
-    complete = tuple(trial for trial in measured_ones if trial.replicate_of is None)
-    candidates = candidates_of(
-        complete, measured_ones, quality=study.quality, validation=study.validation
+    originals = tuple(trial for trial in trials if trial.replicate_of is None)
+    complete = tuple(
+        trial for trial in originals if trial.state == "complete" and trial.measurement is not None
     )
+    candidates = candidates_of(complete, trials, quality=study.quality, validation=study.validation)
     measurements = measured(complete)
     if any(len(candidate.qualities) > 1 for candidate in candidates):
         measurements = [
@@ -194,7 +192,7 @@ def _analyse_device(device: str, trials: Sequence[Trial], study: ReportInput) ->
 
     return DeviceAnalysis(
         device=device,
-        trials=tuple(trials),
+        trials=originals,
         complete=complete,
         candidates=tuple(candidates),
         qualities={

@@ -27,8 +27,9 @@ def search_sentence(analysis: Analysis) -> str:
     if not names:
         return "Nothing has been tried yet."
     devices = [device.device for device in analysis.devices]
+    trials = pluralized(sum(analysis.states.values()), "trial")
     return (
-        f"{pluralized(len(study.trials), 'trial')} over {joined(names)}, compared by validation "
+        f"{trials} over {joined(names)}, compared by validation "
         f"{label_of(study.quality)} and training time on {joined(devices)}."
     )
 
@@ -38,7 +39,11 @@ def state_sentence(analysis: Analysis) -> str:
     if not analysis.states:
         return ""
     parts = [f"{count:,} {STATE_WORDS[state]}" for state, count in analysis.states.items()]
-    return f"{joined(parts)[:1].upper()}{joined(parts)[1:]}."
+    sentence = f"{joined(parts)[:1].upper()}{joined(parts)[1:]}."
+    replicates = sum(trial.replicate_of is not None for trial in analysis.study.trials)
+    if replicates:
+        sentence += f" {pluralized(replicates, 'training')} with other seeds (replicates)."
+    return sentence
 
 
 def front_sentence(analysis: Analysis, device: DeviceAnalysis) -> str:

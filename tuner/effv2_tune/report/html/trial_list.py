@@ -179,6 +179,8 @@ def _time_error(row: dict[str, Any], column: Column) -> str:
 
 
 def _state_words(row: dict[str, Any], analysis: Analysis) -> str:
+    if row["replicate_of"] is not None:
+        return f"replicate of {row['replicate_of']}"
     if row["trial"] in analysis.knees:
         return "front, knee"
     if row["trial"] in analysis.possible:

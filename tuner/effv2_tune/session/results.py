@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from effv2_tune.report.analysis import Analysis
+    from effv2_tune.report.console import Console
     from effv2_tune.report.input import ReportInput
     from effv2_tune.search.storage.snapshot import StudyRecord
 
@@ -130,10 +131,9 @@ class Results:
 
     def print_front(self) -> None:
         """Print the Pareto front to stdout: a table on a terminal, plain columns in a pipe."""
-        from effv2_tune.report.console import Console
         from effv2_tune.report.table import fits, front_table, front_text, narrow_front_text
 
-        console = Console(highlight=False, soft_wrap=True)
+        console = _stdout()
         devices = self.analysis.devices
         for device in devices:
             is_table = console.is_terminal and bool(device.front)
@@ -150,14 +150,13 @@ class Results:
 
     def print_status(self) -> None:
         """Print what is searched, the running trials and the Pareto front to stdout."""
-        from effv2_tune.report.console import Console
         from effv2_tune.report.text import (
             certainty_sentences,
             search_sentence,
             state_sentence,
         )
 
-        console = Console(highlight=False, soft_wrap=True)
+        console = _stdout()
         console.print(f"{self.record.plan.name}: {search_sentence(self.analysis)}", markup=False)
         console.print(state_sentence(self.analysis), markup=False)
         for sentence in self.analysis.time_sentences():
@@ -229,6 +228,15 @@ class Results:
                 "study whose trials are in a database.",
                 hint="Give the URL of the database, and the name of the study: URL --name NAME",
             )
+
+
+def _stdout() -> Console:
+    """Wraps lines at words on a terminal, and nowhere in a pipe."""
+    from effv2_tune.report.console import Console
+
+    console = Console(highlight=False)
+    console.soft_wrap = not console.is_terminal
+    return console
 
 
 def _has_only_logs(folder: Path) -> bool:

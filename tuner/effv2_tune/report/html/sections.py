@@ -131,8 +131,13 @@ def _expected_text(device: DeviceAnalysis, number: int) -> str:
     its = device.expected.get(number)
     if its is None:
         return ""
-    estimate = with_error(its.estimate.quality, its.estimate.standard_error)
-    return f"expected {estimate}; on the front: {percent(its.on_front)}"
+    estimate, on_front = its.estimate, f"on the front: {percent(its.on_front)}"
+    if device.has_replicates:
+        measured = f"measured {estimate.raw:.4f}"
+        if estimate.replicates > 1:
+            measured += f", mean of {estimate.replicates} trainings"
+        return f"\N{PLUS-MINUS SIGN} {estimate.standard_error:.4f} ({measured}); {on_front}"
+    return f"expected {with_error(estimate.quality, estimate.standard_error)}; {on_front}"
 
 
 def front_section(analysis: Analysis, device: DeviceAnalysis, position: int) -> Section:

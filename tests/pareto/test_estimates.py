@@ -60,6 +60,13 @@ def test_a_perfect_accuracy_is_not_certain() -> None:
     assert estimate.high == 1.0
 
 
+def test_estimates_of_shares_stay_between_0_and_1() -> None:
+    for extreme in (0.0, 1.0):
+        found = estimates([candidate(extreme), candidate(extreme, error=0.0)])
+
+        assert all(0 <= one.low <= one.quality <= one.high <= 1 for one in found)
+
+
 def test_without_replicates_seeds_vary_by_their_share_of_the_binomial_variance() -> None:
     variance = seed_variance([candidate(0.9, error=0.02), candidate(0.8, error=0.03)])
 

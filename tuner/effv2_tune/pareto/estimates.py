@@ -190,7 +190,8 @@ class Posterior:
         self._candidates = candidates
         self._objective = objective
         # Everything is computed for the goodness, of which more is better.
-        self._bound = 1.0 if objective.quality_direction == "maximize" else 0.0
+        is_share = objective.quality_direction == "maximize"
+        self._bounds = (0.0, 1.0) if is_share else (-math.inf, 0.0)
         self._raw = np.array([-objective.quality_cost(one.mean) for one in candidates])
         self._variance = np.array([_variance(one) for one in candidates])
         seeds = np.array(seed_variance(candidates).each)
@@ -206,7 +207,7 @@ class Posterior:
     def _fit(self) -> None:
         raw, variance = self._raw[self._near], self._variance[self._near]
         errors = np.sqrt(self._own[self._near] * variance)
-        self._grid = _grid(raw, errors, self._bound)
+        self._grid = _grid(raw, errors, self._bounds)
         self._step = float(self._grid[1] - self._grid[0])
         self._variance_at = _smooth(self._grid, raw, variance)
         #: [near, cells]: the likelihood of each true quality.
@@ -326,10 +327,10 @@ def _log_likelihood(ratio: float, degrees: float, pooled: Floats, prior: float) 
     )
 
 
-def _grid(raw: Floats, errors: Floats, bound: float) -> Floats:
+def _grid(raw: Floats, errors: Floats, bounds: tuple[float, float]) -> Floats:
     """Equidistant true qualities [cells] that cover all candidates by four standard errors."""
-    low = float((raw - 4 * errors).min())
-    high = max(min(float((raw + 4 * errors).max()), bound), float(raw.max()))
+    low = min(max(float((raw - 4 * errors).min()), bounds[0]), float(raw.min()))
+    high = max(min(float((raw + 4 * errors).max()), bounds[1]), float(raw.max()))
     cells = round((high - low) / float(errors.min()) * _CELLS_PER_ERROR) + 2
     return np.linspace(low, high, min(cells, _MOST_CELLS))
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from effv2_tune.cli import COMMANDS, MODULES, cli
 from effv2_tune.study import limits
-from effv2_tune.study.plan import HalvingSpec, SearchSpec, StopSpec, StudyPlan
+from effv2_tune.study.plan import ConfirmSpec, HalvingSpec, SearchSpec, StopSpec, StudyPlan
 from effv2_tune.study.recipe import DataSpec, Settings
 
 HERE = Path(__file__).parent
@@ -47,6 +47,7 @@ def study_page() -> str:
         _table("`data:`", DataSpec),
         _table("`search:`", SearchSpec),
         _table("`search: halving:`", HalvingSpec),
+        _table("`search: confirm:`", ConfirmSpec),
         _table("`stop_when:`", StopSpec),
         "## The search space\n",
         inspect.cleandoc(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tests.end_to_end.forking_cli import ForkingCli
 
-_COMMAND = ("run", "study.yaml")
+_SEARCH = ("run", "study.yaml")
 #: Share of the kills that end the supervisor; the others end one of its workers.
 _SUPERVISORS = 0.45
 #: An orphan is a worker that is alive this long after its supervisor.
@@ -59,19 +59,29 @@ class KilledStudy:
         folder: An empty folder.
         plan: The keys of the study file.
         script: What the scripted workers do; JSON.
+        confirm: The command that is run after the search, and alone is under kills; if left out,
+            the search is.
     """
 
-    def __init__(self, folder: Path, plan: dict[str, Any], *, script: str = "{}") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        plan: dict[str, Any],
+        *,
+        script: str = "{}",
+        confirm: tuple[str, ...] = (),
+    ) -> None:
         self._folder = folder
         self._plan = plan
         self._environment = {"SCRIPT": script}
+        self._before, self._command = ([_SEARCH], confirm) if confirm else ([], _SEARCH)
         self._seen: set[psutil.Process] = set()
 
     def run_undisturbed(self, cli: ForkingCli) -> Result:
         """The result of the undisturbed study."""
         folder = self._prepare("undisturbed", clock="measured")
-        ended = cli.run(folder, *_COMMAND, **self._environment)
-        assert ended.code == 0, ended.err
+        for command in (*self._before, self._command):
+            self._run(cli, folder, command)
         return result_of(folder / "runs" / self._plan["name"])
 
     def run_killed(
@@ -95,12 +105,14 @@ class KilledStudy:
         name = self._plan["name"]
         clock = {"recorded": f"../undisturbed/runs/{name}"}
         folder = self._prepare("killed", clock=clock)
+        for command in self._before:
+            self._run(clis[0], folder, command)
         tally = Tally()
         alive: dict[ForkingCli, int] = {}
         pending = list(clis)
         while pending or alive:
             for cli in pending:
-                alive[cli] = cli.start(folder, *_COMMAND, **self._environment)
+                alive[cli] = cli.start(folder, *self._command, **self._environment)
                 tally.restarts += 1
             pause = random.uniform(0, pause_seconds) if tally.kills < most else None
             ended = _first_to_end(alive, pause)
@@ -117,6 +129,11 @@ class KilledStudy:
         out = folder / "runs" / name
         tally.problems += self._orphans() + differences(out, expected)
         return tally
+
+    def _run(self, cli: ForkingCli, folder: Path, command: tuple[str, ...]) -> None:
+        """Run a command that nothing disturbs."""
+        ended = cli.run(folder, *command, **self._environment)
+        assert ended.code == 0, ended.err
 
     def _prepare(self, name: str, **changes: Any) -> Path:
         folder = self._folder / name

@@ -33,3 +33,16 @@ def test_a_study_ends_as_undisturbed_after_kills_of_supervisors_and_workers(tmp_
 
     assert tally.problems == []
     assert tally.kills > 0
+
+
+def test_a_confirmation_under_kills_decides_as_an_undisturbed_one(tmp_path: Path) -> None:
+    command = ("confirm", "killed", "--trials", "10", "--difference", "0")
+    script = '{"epoch_seconds": 0.03, "seed_noise": 0.01}'
+    study = KilledStudy(tmp_path, STUDY | {"trials": 6}, script=script, confirm=command)
+    with ForkingCli(tmp_path) as cli:
+        expected = study.run_undisturbed(cli)
+        chance = random.Random(1)  # noqa: S311 - not for cryptography
+        tally = study.run_killed([cli], expected, chance, pause_seconds=1.0, most=5)
+
+    assert tally.problems == []
+    assert tally.kills > 0

@@ -69,6 +69,7 @@ def _facts(trial: Trial) -> tuple[Any, ...]:
         trial.rungs,
         trial.scores,
         trial.bucket,
+        trial.replicate_of,
     )
 
 
@@ -158,4 +159,5 @@ def unsound_files(out: Path) -> list[Problem]:
 
 def _named(before: tuple[Any, ...], now: tuple[Any, ...]) -> str:
     names = ("number", "state", "config", "measurement", "curve", "rungs", "scores", "bucket")
+    names += ("replicate_of",)
     return ", ".join(n for n, a, b in zip(names, before, now, strict=True) if a != b)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 GROUPS = {
     "study": {
         "run": "Run a study, or resume it.",
+        "confirm": "Confirm the picks of a study with replicates.",
         "check": "Validate a study file.",
         "plan": "Estimate time, memory and disk of a study before training.",
         "init": "Write a study file to edit.",

@@ -18,6 +18,7 @@ from effv2_tune.pareto.estimates import (
     estimates,
     mean_variance,
     seed_variance,
+    standard_error_of,
 )
 from effv2_tune.pareto.extrapolation import expected_outcome
 from effv2_tune.pareto.front import dominates, front_of, pareto_front
@@ -70,6 +71,7 @@ __all__ = [
     "project_seconds",
     "rank_order",
     "seed_variance",
+    "standard_error_of",
     "training_seconds",
     "within",
 ]

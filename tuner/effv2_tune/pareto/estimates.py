@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from effv2_tune.study.recipe import Quality
+    from effv2_tune.study.trial import Trial
+
     Floats = NDArray[np.float64]
 
 #: The share of the binomial variance of an accuracy that differs between trainings of a config with
@@ -131,6 +134,21 @@ def binomial_error(share: float, images: int) -> float:
     """
     corrected = (share * images + 2) / (images + 4)
     return math.sqrt(corrected * (1 - corrected) / (images + 4))
+
+
+def standard_error_of(trial: Trial, quality: Quality, validation: int | None) -> float | None:
+    """Standard error of the measured quality of a complete trial.
+
+    In records of earlier versions it is not measured. For a score from 0 to 1 it is then binomial,
+    for a loss that of losses with an exponential distribution; None without the number of images.
+    """
+    if trial.standard_errors is not None:
+        return trial.standard_errors.value_of(quality)
+    if trial.measurement is None or not validation:
+        return None
+    if quality == "loss":
+        return trial.measurement.quality / math.sqrt(validation)
+    return binomial_error(min(max(trial.measurement.quality, 0.0), 1.0), validation)
 
 
 def seed_variance(candidates: Sequence[Candidate]) -> SeedVariance:

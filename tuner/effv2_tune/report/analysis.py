@@ -153,7 +153,7 @@ class Analysis:
     @cached_property
     def states(self) -> dict[TrialState, int]:
         """Number of trials in each state that occurs, without replicates."""
-        counts = Counter(trial.state for trial in self.study.trials if trial.replicate_of is None)
+        counts = Counter(trial.state for trial in self.study.searched)
         return {state: counts[state] for state in STATE_WORDS if counts[state]}
 
 

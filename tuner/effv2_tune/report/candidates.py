@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from effv2_tune.pareto import Candidate, binomial_error, estimates, front_probabilities
+from effv2_tune.pareto import Candidate, estimates, front_probabilities, standard_error_of
 from effv2_tune.pareto.certainty import DRAWS
 
 if TYPE_CHECKING:
@@ -100,21 +99,6 @@ def expectations(
         )
     }
     return {trial.number: expected[_config(trial)] for trial in trials}
-
-
-def standard_error_of(trial: Trial, quality: Quality, validation: int | None) -> float | None:
-    """Standard error of the measured quality of a complete trial.
-
-    In records of earlier versions it is not measured. For a score from 0 to 1 it is then binomial,
-    for a loss that of losses with an exponential distribution; None without the number of images.
-    """
-    if trial.standard_errors is not None:
-        return trial.standard_errors.value_of(quality)
-    if trial.measurement is None or not validation:
-        return None
-    if quality == "loss":
-        return trial.measurement.quality / math.sqrt(validation)
-    return binomial_error(min(max(trial.measurement.quality, 0.0), 1.0), validation)
 
 
 def _config(trial: Trial) -> str:

@@ -36,7 +36,9 @@ def growth_points(device: DeviceAnalysis, study: ReportInput) -> list[GrowthPoin
     :func:`effv2_tune.pareto.front_growth`.
     """
     ended = sorted(
-        (trial.ended, trial.number, trial) for trial in device.trials if trial.ended is not None
+        (trial.ended, trial.number, trial)
+        for trial in device.trials
+        if trial.ended is not None and trial.replicate_of is None
     )
     outcomes = [outcome_of(trial, study.quality, study.validation) for _, _, trial in ended]
     growth = front_growth(outcomes, study.objective)

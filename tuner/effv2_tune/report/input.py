@@ -16,7 +16,7 @@ class ReportInput(Value):
     Attributes:
         name: The study's name.
         quality: The score that is traded against time, such as ``accuracy``.
-        trials: Every trial in any state, ordered by number.
+        trials: Every trial in any state, ordered by number, replicates included.
         validation: Validation images; None where that is not known.
         time_notes: Sentences about step times that were restated, or measured on a busy machine.
         facts: Further facts of the plan, label to text, shown in this order: the data and its
@@ -38,6 +38,11 @@ class ReportInput(Value):
     activity: str = ""
     folder: str = "DIR"
     written: str = ""
+
+    @property
+    def searched(self) -> tuple[Trial, ...]:
+        """The trials of the search, without replicates."""
+        return tuple(trial for trial in self.trials if trial.replicate_of is None)
 
     @property
     def objective(self) -> Objective:

@@ -27,9 +27,8 @@ def search_sentence(analysis: Analysis) -> str:
     if not names:
         return "Nothing has been tried yet."
     devices = [device.device for device in analysis.devices]
-    trials = pluralized(sum(analysis.states.values()), "trial")
     return (
-        f"{trials} over {joined(names)}, compared by validation "
+        f"{_counted(study)} over {joined(names)}, compared by validation "
         f"{label_of(study.quality)} and training time on {joined(devices)}."
     )
 
@@ -132,6 +131,14 @@ def definitions(study: ReportInput) -> list[tuple[str, str]]:
 def joined(names: list[str]) -> str:
     """Names as a list in prose, with commas and a final "and"."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _counted(study: ReportInput) -> str:
+    """The number of trials, and of replicates where there are any."""
+    trials, replicates = len(study.searched), len(study.trials) - len(study.searched)
+    if not replicates:
+        return pluralized(trials, "trial")
+    return f"{pluralized(trials, 'trial')} and {pluralized(replicates, 'replicate')}"
 
 
 def _point(trial: Trial, device: DeviceAnalysis, quality: str) -> str:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from effv2_tune.pareto import Objective, front_growth, outcome_of
 from effv2_tune.search.events import StudyEnded
-from effv2_tune.search.storage.records import is_duplicate, is_in_budget
+from effv2_tune.search.storage.records import is_duplicate, is_in_budget, without_replicates
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from effv2_tune.search.clock import Clock
     from effv2_tune.search.storage.base import Storage
@@ -47,26 +47,16 @@ class Budget:
         over = self.time_spent()
         if over is not None:
             return over
-        trials = [trial for trial in self._storage.trials() if not is_duplicate(trial)]
+        known = without_replicates(self._storage.trials())
+        trials = [trial for trial in known if not is_duplicate(trial)]
         count = sum(map(is_in_budget, trials))
         if self._plan.trials is not None and count >= self._plan.trials:
-            return self.trials_spent()
+            return trials_spent(self._plan)
         return self.failing() or self._stagnation(trials)
 
     def failing(self) -> StudyEnded | None:
         """The reason where trial after trial has failed in this run; None otherwise."""
-        failures = _failures_at_the_end(
-            [
-                trial
-                for trial in self._storage.trials()
-                if trial.number not in self._failed_before and not is_duplicate(trial)
-            ]
-        )
-        if len(failures) < MAX_FAILURES:
-            return None
-        return StudyEnded(
-            kind="failing", reason=f"The last {MAX_FAILURES} trials failed: {failures[-1].reason}"
-        )
+        return failing(self._storage.trials(), before=self._failed_before)
 
     def hold(self, worker: int, devices: int) -> None:
         """Count the devices of ``worker`` from now on, until the run ends."""
@@ -86,12 +76,6 @@ class Budget:
                 "are used up.",
             )
         return None
-
-    def trials_spent(self) -> StudyEnded:
-        """The reason where all trials have been begun."""
-        return StudyEnded(
-            kind="trials", reason=f"All {self._plan.trials} trials of the study are done."
-        )
 
     def seconds_left(self) -> float:
         """Seconds until a limit of time is reached; infinite without one."""
@@ -150,6 +134,28 @@ class Budget:
 
 def _stagnated(reason: str) -> StudyEnded:
     return StudyEnded(kind="stagnation", reason=reason)
+
+
+def trials_spent(plan: StudyPlan) -> StudyEnded:
+    """The reason where all trials have been begun."""
+    return StudyEnded(kind="trials", reason=f"All {plan.trials} trials of the study are done.")
+
+
+def failing(trials: Sequence[Trial], *, before: Collection[int]) -> StudyEnded | None:
+    """The reason where trial after trial has failed in a run; None otherwise.
+
+    Args:
+        trials: All trials of the study.
+        before: Numbers of those that had failed before the run.
+    """
+    failures = _failures_at_the_end(
+        [trial for trial in trials if trial.number not in before and not is_duplicate(trial)]
+    )
+    if len(failures) < MAX_FAILURES:
+        return None
+    return StudyEnded(
+        kind="failing", reason=f"The last {MAX_FAILURES} trials failed: {failures[-1].reason}"
+    )
 
 
 def _failures_at_the_end(trials: Sequence[Trial]) -> list[Trial]:

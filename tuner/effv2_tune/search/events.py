@@ -10,8 +10,18 @@ from effv2_tune.study.trial import Environment, Epoch, Trial
 
 #: ``trials``, ``hours`` or ``accelerator_hours`` are used up; ``stagnation``: the hypervolume
 #: stopped growing; ``exhausted``: the engine has no new config; ``failing``: several trials
-#: in a row failed.
-EndKind = Literal["trials", "hours", "accelerator_hours", "stagnation", "exhausted", "failing"]
+#: in a row failed; ``clear``: every pick is confirmed; ``unclear``: no further replicate would
+#: confirm one.
+EndKind = Literal[
+    "trials",
+    "hours",
+    "accelerator_hours",
+    "stagnation",
+    "exhausted",
+    "failing",
+    "clear",
+    "unclear",
+]
 
 
 class StudyStarted(Value):
@@ -28,6 +38,44 @@ class StudyStarted(Value):
     known: int
     unfinished: int
     retries: int = 0
+
+
+class ConfirmStarted(Value):
+    """Replicates are trained from now on, to confirm the picks.
+
+    Attributes:
+        study: Its name.
+        candidates: Complete trials that are compared.
+        known: Replicates that ended in earlier runs.
+        unfinished: Running replicates of earlier runs, which will be resumed.
+        limit: The largest number of replicates; None for no limit.
+    """
+
+    study: str
+    candidates: int
+    known: int
+    unfinished: int
+    limit: int | None
+
+
+class ReplicateChosen(Value):
+    """A complete trial is trained again with another seed.
+
+    Attributes:
+        trial: The number of the replicate.
+        replicate_of: The trial.
+        count: Its how many-th replicate this is, from 1.
+        rival: The trial that it is compared with.
+        probability: That the order of the two is not the estimated one.
+        reason: Why, as the end of a sentence.
+    """
+
+    trial: int
+    replicate_of: int
+    count: int
+    rival: int
+    probability: float
+    reason: str
 
 
 class PlanChanged(Value):
@@ -86,6 +134,7 @@ class TrialStarted(Value):
         resumed_after: The whole epochs in the checkpoint that it resumes from; 0 without one.
         starts_over: Why epochs of earlier attempts are trained again; empty where none are.
         retry_of: The failed trial that it retries.
+        replicate_of: The complete trial that it trains again with another seed.
     """
 
     trial: int
@@ -96,6 +145,7 @@ class TrialStarted(Value):
     resumed_after: int
     starts_over: str = ""
     retry_of: int | None = None
+    replicate_of: int | None = None
 
 
 class BucketCompiled(Value):
@@ -370,6 +420,8 @@ class StudyEnded(Value):
 
 Event = (
     StudyStarted
+    | ConfirmStarted
+    | ReplicateChosen
     | PlanChanged
     | Downloading
     | WorkerReady

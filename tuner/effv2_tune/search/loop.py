@@ -11,7 +11,10 @@ from effv2_tune.errors import TuneError
 from effv2_tune.interruption import StopRequest, signals_stop
 from effv2_tune.pareto import Objective, front_of
 from effv2_tune.search import events
-from effv2_tune.search.budget import Budget
+from effv2_tune.search.budget import Budget, trials_spent
+from effv2_tune.search.confirmation.candidates import contenders
+from effv2_tune.search.confirmation.decisions import Confirmation, NoReplicateError
+from effv2_tune.search.confirmation.replicates import replicate_notes, replicate_plan
 from effv2_tune.search.duplicates import Duplicates
 from effv2_tune.search.engines.base import Exhausted
 from effv2_tune.search.restatement import is_doubtful, next_version
@@ -25,7 +28,12 @@ from effv2_tune.search.rung_decision import decide_at_rung, rung_decided
 from effv2_tune.search.running_trial import RunningTrial
 from effv2_tune.search.storage.base import BudgetSpentError, LeaseLostError
 from effv2_tune.search.storage.recorded_times import missing_time
-from effv2_tune.search.storage.records import duplicate_note, unretried
+from effv2_tune.search.storage.records import (
+    duplicate_note,
+    is_replicate,
+    unretried,
+    without_replicates,
+)
 from effv2_tune.search.trial_updates import as_duplicate, with_state
 from effv2_tune.search.worker_deaths import MAX_KILLS, infeasible_reason, repeated_kills
 from effv2_tune.search.workload import BucketTime
@@ -53,9 +61,9 @@ if TYPE_CHECKING:
     from effv2_tune.search.engines.base import Engine
     from effv2_tune.search.events import Event
     from effv2_tune.search.storage.base import Storage
-    from effv2_tune.search.workload import Workload
+    from effv2_tune.search.workload import TrialPlan, Workload
     from effv2_tune.study.bucket import BucketKey
-    from effv2_tune.study.plan import StudyPlan
+    from effv2_tune.study.plan import ConfirmSpec, StudyPlan
     from effv2_tune.study.trial import Environment
     from effv2_tune.workers.messages import FromWorker
     from effv2_tune.workers.pool import WorkerPool
@@ -86,8 +94,11 @@ def run_study(
     retry_failed: bool = False,
     resume_epoch: Callable[[Trial], int] = lambda trial: len(trial.curve),
     fetch: Callable[[int], Thread] | None = None,
+    confirm: ConfirmSpec | None = None,
 ) -> Generator[Event]:
     """Yield what happens, in order, until the budget of ``plan`` is spent.
+
+    Then the picks are confirmed, if the plan says so.
 
     However the iteration ends, running trials stay running in the storage without a lease, so that
     the next call resumes them. The pool is started when there is work for it; the caller closes it.
@@ -110,6 +121,7 @@ def run_study(
             of trials.
         resume_epoch: The whole epochs in the checkpoint of a trial; 0 where there is none.
         fetch: Fetches the checkpoint of a trial from another machine, in a thread.
+        confirm: Confirms the picks of the trials so far, in place of searching.
 
     Raises:
         TuneError: A worker refuses to work, or has another device or other images than before; a
@@ -128,6 +140,7 @@ def run_study(
         before_workers,
         resume_epoch,
         fetch,
+        confirm,
     )
     loop.stop = loop.stop if stop is None else stop
     if retry_failed:
@@ -157,7 +170,12 @@ class _Loop:
     before_workers: Callable[[], Iterable[Event]]
     resume_epoch: Callable[[Trial], int]
     fetch: Callable[[int], Thread] | None
+    confirm: ConfirmSpec | None
     ready: Ready | None = None
+    #: Once the search has ended, or in its place.
+    confirmation: Confirmation | None = None
+    is_started: bool = False
+    is_stopped: bool = False
     first_bytes: dict[int, int] = field(default_factory=dict)
     idle: list[int] = field(default_factory=list)
     running: dict[int, RunningTrial] = field(default_factory=dict)
@@ -175,27 +193,40 @@ class _Loop:
     measuring: dict[int, BucketKey] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.budget = Budget(self.plan, self.storage, self.clock)
+        self.budget: Budget | Confirmation
+        if self.confirm is None:
+            self.budget = Budget(self.plan, self.storage, self.clock)
+        else:
+            self._begin_confirmation(self.confirm)
 
     def run(self) -> Iterator[Event]:
-        """Run until the budget is spent."""
-        known = self.storage.trials()
-        unfinished = sum(trial.state == "running" for trial in known)
-        yield events.StudyStarted(
-            study=self.plan.name,
-            known=len(known) - unfinished,
-            unfinished=unfinished,
-            retries=len(self.retries),
-        )
+        """Search until the budget is spent, and confirm the picks until they are clear."""
+        yield from self._run_phase()
+        spec = self.plan.search.confirm
+        has_ended = self.end is not None and self.end.kind != "failing" and not self.is_stopped
+        if self.confirmation is None and spec is not None and has_ended:
+            self._leave_search()
+            self._begin_confirmation(spec)
+            if contenders(self.storage.trials()):
+                yield from self._run_phase()
+
+    def _run_phase(self) -> Iterator[Event]:
+        """Run until the budget of the search, or of the confirmation, is spent."""
+        yield self._start_event()
         self.end = self.budget.spent()
         if self._has_work():
-            # Nothing has to be saved yet: a signal ends a download at once.
-            with signals_stop(self.stop):
-                yield from self.before_workers()
             self.storage.keep_end(None)
-            self.pool.start()
+            if not self.is_started:
+                # Nothing has to be saved yet: a signal ends a download at once.
+                with signals_stop(self.stop):
+                    yield from self.before_workers()
+                self.pool.start()
+                self.is_started = True
+            # The workers of the search are idle already.
+            yield from self._fill()
             while self._has_work():
                 if self.stop.is_due(self.stop_seconds):
+                    self.is_stopped = True
                     yield from self._stop_workers()
                     return
                 timeout = min(
@@ -210,11 +241,56 @@ class _Loop:
                 yield from self._report_others()
         if self.end is None:
             raise AssertionError("the loop ended without a reason")
-        self.end = with_failures(self.end, self.storage.trials())
+        if self.confirmation is None:
+            self.end = with_failures(self.end, self.storage.trials())
         # The study goes on where another supervisor has a trial left after the end of the hours.
-        if not self.storage.held_elsewhere():
+        if not self.storage.held_elsewhere(self._of_phase()):
             self.storage.keep_end(self.end)
         yield self.end
+
+    def _start_event(self) -> Event:
+        known = [trial for trial in self.storage.trials() if self._is_of_phase(trial)]
+        unfinished = sum(trial.state == "running" for trial in known)
+        if self.confirmation is not None:
+            return events.ConfirmStarted(
+                study=self.plan.name,
+                candidates=len(contenders(self.storage.trials())),
+                known=len(known) - unfinished,
+                unfinished=unfinished,
+                limit=self.confirmation.limit,
+            )
+        return events.StudyStarted(
+            study=self.plan.name,
+            known=len(known) - unfinished,
+            unfinished=unfinished,
+            retries=len(self.retries),
+        )
+
+    def _leave_search(self) -> None:
+        """Leave the trials that the hours have ended to a later run."""
+        self.release()
+        busy = [running.worker for running in self.running.values()]
+        for worker in (*busy, *self.measuring):
+            if worker is not None:
+                self.pool.restart(worker)
+        self.measuring.clear()
+        self.running.clear()
+        self.waiting.clear()
+        self.retries.clear()
+        self.duplicates = Duplicates()
+        self.end, self.is_waiting = None, False
+
+    def _begin_confirmation(self, spec: ConfirmSpec) -> None:
+        self.confirmation = Confirmation(self.plan, spec, self.storage, self.clock)
+        self.budget = self.confirmation
+
+    def _is_of_phase(self, trial: Trial) -> bool:
+        """Whether a trial is of the search, or of the confirmation, whichever is running."""
+        return is_replicate(trial) == (self.confirmation is not None)
+
+    def _of_phase(self) -> set[int]:
+        """Numbers of such trials."""
+        return {trial.number for trial in self.storage.trials() if self._is_of_phase(trial)}
 
     def release(self) -> None:
         """Save the running trials and give back their leases."""
@@ -257,19 +333,25 @@ class _Loop:
         if self.end.kind in ("hours", "accelerator_hours"):
             return False
         # Where another supervisor dies, this one resumes its trials.
-        return bool(
+        numbers = self._of_phase()
+        if (
             self.running
             or self.measuring
             or self.retries
-            or self.storage.has_unowned()
-            or self.storage.held_elsewhere()
-        )
+            or self.storage.has_unowned(numbers)
+            or self.storage.held_elsewhere(numbers)
+        ):
+            return True
+        if self.confirmation is not None:
+            # The decision assumed expected results of the replicates that have ended meanwhile.
+            self.end = self.confirmation.spent()
+        return self.end is None
 
     def _report_others(self) -> Iterator[Event]:
         """Report, once, that only trials of other supervisors are left."""
         if self.end is None or self.running or self.is_waiting:
             return
-        others = self.storage.held_elsewhere()
+        others = self.storage.held_elsewhere(self._of_phase())
         if others:
             self.is_waiting = True
             yield events.WaitingForOthers(trials=tuple(others))
@@ -292,11 +374,11 @@ class _Loop:
             self.end = self.end or self.budget.spent()
             if self.end is not None:
                 break
-            yield from self._ask()
+            yield from self._ask() if self.confirmation is None else self._replicate()
 
     def _claim(self) -> Iterator[Event]:
         """Take over a running trial that has no owner."""
-        number = self.storage.claim()
+        number = self.storage.claim(self._of_phase())
         if number is None:
             return
         trial = {trial.number: trial for trial in self.storage.trials()}.get(number)
@@ -314,7 +396,7 @@ class _Loop:
         """Let a trial wait for an idle worker."""
         running = RunningTrial(trial)
         if trial.attempts > 0:
-            running.plan = self.workload.plan_trial(trial.config)
+            running.plan = self._plan_trial(trial)
         self.running[trial.number] = running
         self.waiting.append(trial.number)
 
@@ -323,13 +405,27 @@ class _Loop:
         try:
             asked = self.engine.ask()
         except BudgetSpentError:
-            self.end = self.budget.trials_spent()
+            self.end = trials_spent(self.plan)
             return
         except Exhausted:
             self.end = events.StudyEnded(kind="exhausted", reason="Every config has been tried.")
             return
         running = RunningTrial(self._new_trial(asked.number, asked.config))
         self.running[asked.number] = running
+        yield from self._begin(running)
+
+    def _replicate(self) -> Iterator[Event]:
+        """Begin the replicate that is worth most."""
+        if self.confirmation is None:
+            raise AssertionError("replicates belong to a confirmation")
+        try:
+            trial, chosen = self.confirmation.begin()
+        except NoReplicateError as none:
+            self.end = none.end
+            return
+        yield chosen
+        running = RunningTrial(trial)
+        self.running[trial.number] = running
         yield from self._begin(running)
 
     def _retry(self) -> Iterator[Event]:
@@ -356,9 +452,10 @@ class _Loop:
             yield from self._begin_duplicate(trial, original)
             return
         self.duplicates_in_a_row = 0
-        running.trial = trial.model_copy(update={"notes": retry_notes(trial)})
+        notes = (*retry_notes(trial), *replicate_notes(trial))
+        running.trial = trial.model_copy(update={"notes": notes})
         try:
-            running.plan = self.workload.plan_trial(trial.config)
+            running.plan = self._plan_trial(trial)
         except (ValueError, TuneError) as error:
             yield from self._finish(running, with_state(trial, "infeasible", _one_line(error)))
             return
@@ -448,6 +545,7 @@ class _Loop:
             resumed_after=resumed_after,
             starts_over="" if resumed_after else _why_over(before, self.ready.environment),
             retry_of=trial.retry_of,
+            replicate_of=trial.replicate_of,
         )
 
     def _fetch_checkpoint(self, trial: Trial) -> Iterator[Event]:
@@ -644,7 +742,8 @@ class _Loop:
 
     def _front(self) -> list[int]:
         """The trials on the Pareto front, fastest first."""
-        complete = [trial for trial in self.storage.trials() if trial.state == "complete"]
+        searched = without_replicates(self.storage.trials())
+        complete = [trial for trial in searched if trial.state == "complete"]
         return [trial.number for trial in front_of(complete, Objective(self.plan.directions[0]))]
 
     def _train_again(self, running: RunningTrial, worker: int) -> Iterator[Event]:
@@ -672,6 +771,9 @@ class _Loop:
             return
         del self.running[trial.number]
         yield events.TrialEnded(trial=trial)
+        if self.confirmation is not None:
+            # It may differ from the result that the decision to end has expected.
+            self.end = None
         for duplicate in self.duplicates.pop_waiting(trial.number):
             if trial.state == "failed":
                 self._queue(duplicate)
@@ -739,6 +841,12 @@ class _Loop:
 
     def _new_trial(self, number: int, config: dict[str, object]) -> Trial:
         return Trial(number=number, state="running", config=config, started=self.clock.utc())
+
+    def _plan_trial(self, trial: Trial) -> TrialPlan:
+        plan = self.workload.plan_trial(trial.config)
+        if not is_replicate(trial):
+            return plan
+        return replicate_plan(plan, trial, self.storage.trials())
 
     def _save(self, running: RunningTrial) -> None:
         running.saved_at = self.clock.now()

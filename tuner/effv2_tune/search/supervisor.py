@@ -59,13 +59,14 @@ from effv2_tune.workers.launch import WORKER_COMMAND, WorkerSpec
 from effv2_tune.workers.local import local_pool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
     from threading import Thread
 
     from effv2_tune.search.engines.base import Engine
     from effv2_tune.search.events import Event, StudyRestored
+    from effv2_tune.study.plan import ConfirmSpec
     from effv2_tune.study.space import Config
     from effv2_tune.study.trial import Trial
     from effv2_tune.workers.exits import OomCounter
@@ -144,6 +145,7 @@ class OpenStudy:
         announce: Callable[[Event], None] = lambda _: None,
         silence: SilenceLimits | None = None,
         retry_failed: bool = False,
+        confirm: ConfirmSpec | None = None,
     ) -> Iterator[Event]:
         """Yield events until the budget is spent, and log them.
 
@@ -160,6 +162,7 @@ class OpenStudy:
             announce: Receives the events that happen while the iteration waits for the database.
             silence: How long a worker may send nothing before it counts as hung.
             retry_failed: Whether the failed trials of earlier runs are tried again.
+            confirm: Confirms the picks of the trials so far, in place of searching.
 
         Raises:
             TuneError: A worker refuses to work, or has another device or other images than before;
@@ -184,20 +187,13 @@ class OpenStudy:
         ):
             # The last run may have been killed between the end of a trial and this step.
             self._delete_expired(pool)
-            stream = run_study(
-                self.plan,
-                engine=engine,
-                pool=pool,
-                storage=self.storage,
-                clock=SystemClock(),
-                workload=PlannedWorkload(self.plan),
-                memory_limit=int(_LEEWAY * MEMORY_SHARE * usable_bytes() / self.plan.workers),
-                set_aside=pool.set_aside,
+            stream = self._stream(
+                engine,
+                pool,
                 before_workers=before_workers,
                 stop=stop,
                 retry_failed=retry_failed,
-                resume_epoch=lambda trial: _resume_epoch(trial, pool.checkpoint(trial.number)),
-                fetch=self._fetch(pool),
+                confirm=confirm,
             )
             with contextlib.closing(stream):
                 for event in self._copied(stream):
@@ -209,6 +205,22 @@ class OpenStudy:
                     yield event
         if is_interrupted and stop.signal is not None:
             raise StudyInterrupt
+
+    def _stream(self, engine: Engine, pool: SupervisedPool, **options: Any) -> Generator[Event]:
+        """The events of a run; ``options`` are those of :func:`run_study`."""
+        return run_study(
+            self.plan,
+            engine=engine,
+            pool=pool,
+            storage=self.storage,
+            clock=SystemClock(),
+            workload=PlannedWorkload(self.plan),
+            memory_limit=int(_LEEWAY * MEMORY_SHARE * usable_bytes() / self.plan.workers),
+            set_aside=pool.set_aside,
+            resume_epoch=lambda trial: _resume_epoch(trial, pool.checkpoint(trial.number)),
+            fetch=self._fetch(pool),
+            **options,
+        )
 
     def _worker_spec(
         self,

@@ -84,6 +84,7 @@ class StudyProgress:
         self._console = console
         self._bars = bars
         self._ended = 0
+        self._limit = plan.trials
         self._downloads = _Downloads(bars)
         self._buckets: dict[str, list[BucketKey]] = {}
 
@@ -95,9 +96,8 @@ class StudyProgress:
             self._move_bars(event)
 
     def _lines(self, event: Event) -> Iterator[str]:
-        if isinstance(event, happened.StudyStarted):
-            self._ended = event.known
-            yield f"{event.study}: {_start(event)}"
+        if isinstance(event, happened.StudyStarted | happened.ConfirmStarted):
+            yield self._start_line(event)
         elif isinstance(event, happened.PlanChanged):
             yield from (f"changed: {line}" for line in event.lines)
             if event.inside is not None:
@@ -124,15 +124,22 @@ class StudyProgress:
             yield from _mirror_lines(event)
             yield from _storage_lines(event)
 
+    def _start_line(self, event: happened.StudyStarted | happened.ConfirmStarted) -> str:
+        self._ended = event.known
+        if isinstance(event, happened.StudyStarted):
+            return f"{event.study}: {_start(event)}"
+        self._limit = event.limit
+        return f"{event.study}: {_confirmation(event)}"
+
     def _trial_lines(self, event: Event) -> Iterator[str]:
         if isinstance(event, happened.TrialStarted) and event.starts_over:
             yield f"trial {event.trial}: starts over, {event.starts_over}"
         elif isinstance(event, happened.TrialStarted) and event.attempt > 1:
             yield f"trial {event.trial}: resumes after epoch {event.resumed_after}"
-        elif isinstance(event, happened.TrialStarted) and event.retry_of is not None:
-            yield f"trial {event.trial}: retries trial {event.retry_of}: {_config(event.config)}"
-        elif isinstance(event, happened.TrialStarted) and not self._bars.shown:
-            yield f"trial {event.trial}: {_config(event.config)}"
+        elif isinstance(event, happened.TrialStarted):
+            yield from _first_lines(event, is_on_bar=self._bars.shown)
+        elif isinstance(event, happened.ReplicateChosen):
+            yield f"trial {event.replicate_of} again, as trial {event.trial}: {event.reason}"
         elif isinstance(event, happened.BucketCompiled | happened.BucketTimeRestated):
             yield from self._bucket_lines(event)
         elif isinstance(event, happened.TrialEnded):
@@ -170,7 +177,7 @@ class StudyProgress:
         return f"{event.label} ({parts})" if differing else event.label
 
     def _summary(self, trial: Trial) -> str:
-        limit = self._plan.trials
+        limit = self._limit
         # Duplicates and retries are beyond the limit.
         total = "" if limit is None or self._ended > limit else f"/{limit}"
         words = [f"[{self._ended}{total}] trial {trial.number}", STATE_WORDS[trial.state]]
@@ -181,7 +188,7 @@ class StudyProgress:
         elif trial.rungs:
             rung = trial.rungs[-1]
             words.append(f"{quality} {rung.quality:.4f} after epoch {rung.epoch}")
-        words.append(_config(trial.config))
+        words += [_config(trial.config)] if trial.replicate_of is None else []
         if trial.state not in ("complete", "pruned") and trial.reason:
             words.append(trial.reason)
         words += trial.notes
@@ -190,6 +197,8 @@ class StudyProgress:
     def _move_bars(self, event: Event) -> None:
         if isinstance(event, happened.StudyStarted):
             self._bars.start("study", "trials", self._plan.trials, done=event.known)
+        elif isinstance(event, happened.ConfirmStarted):
+            self._bars.start("study", "replicates", event.limit, done=event.known)
         elif isinstance(event, happened.Downloading):
             self._downloads.move_bar(event)
         elif isinstance(event, happened.TrialStarted):
@@ -388,6 +397,13 @@ def _start(event: happened.StudyStarted) -> str:
     return _resumption(event) + (f"; retrying {retries}" if event.retries else "")
 
 
+def _confirmation(event: happened.ConfirmStarted) -> str:
+    text = f"confirming the picks of {pluralized(event.candidates, 'complete trial')}"
+    done = [f"after {pluralized(event.known, 'replicate')}"] if event.known else []
+    done += [f"with {event.unfinished} unfinished"] if event.unfinished else []
+    return f"{text}, resuming {' '.join(done)}" if done else text
+
+
 def _resumption(event: happened.StudyStarted) -> str:
     if not (event.known or event.unfinished):
         return "starts"
@@ -408,6 +424,14 @@ def _interruption_lines(event: Event) -> Iterator[str]:
         yield f"trial {event.trial}: no checkpoint in time; it resumes from the one before"
     elif isinstance(event, happened.TrialInterrupted):
         yield f"trial {event.trial}: checkpoint of step {event.step} written"
+
+
+def _first_lines(event: happened.TrialStarted, *, is_on_bar: bool) -> Iterator[str]:
+    """The beginning of a trial; that of a replicate was reported when it was chosen."""
+    if event.retry_of is not None:
+        yield f"trial {event.trial}: retries trial {event.retry_of}: {_config(event.config)}"
+    elif event.replicate_of is None and not is_on_bar:
+        yield f"trial {event.trial}: {_config(event.config)}"
 
 
 def _device(event: happened.WorkerReady) -> str:

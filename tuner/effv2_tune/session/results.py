@@ -93,7 +93,10 @@ class Results:
         return self.record.activity.state == "running"
 
     def frame(self) -> pd.DataFrame:
-        """All trials, one row each, those on the Pareto front first; with units in the names."""
+        """All trials, one row each, those on the Pareto front first; with units in the names.
+
+        Replicates have rows, too.
+        """
         from effv2_tune.report.table import to_frame
 
         return to_frame(self.input.trials, self.analysis.front, self.analysis.expected)
@@ -112,6 +115,7 @@ class Results:
             "ended_by": None if ended is None else ended.reason,
             "quality": self.record.plan.quality,
             "states": dict(self.analysis.states),
+            "replicates": len(self.input.trials) - len(self.input.searched),
             "timing_outliers": {
                 "trials": list(self.analysis.timing_outliers.trials),
                 "machines": self.analysis.timing_outliers.machines,

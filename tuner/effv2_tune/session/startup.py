@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from effv2_tune.host import Hardware
     from effv2_tune.search.mirror.restoration import MirroredStudy
     from effv2_tune.search.storage.snapshot import StudyRecord
-    from effv2_tune.study import Config, LoadedPlan, StudyPlan
+    from effv2_tune.study import Config, LoadedPlan, StudyPlan, Trial
+    from effv2_tune.study.plan import ConfirmSpec
 
 Result = TypeVar("Result")
 
@@ -66,7 +67,7 @@ class Startup:
 
     def as_data(self) -> dict[str, Any]:
         """The same for programs."""
-        trials = () if self.earlier is None else self.earlier[0].trials
+        trials = [] if self.earlier is None else _searched(self.earlier[0])
         unfinished = sum(trial.state == "running" for trial in trials)
         return {
             "summary": self.summary,
@@ -125,6 +126,16 @@ class Startup:
         return [f"download  {pluralized(self.downloads, 'file')}, {size}"]
 
 
+def confirm_text(spec: ConfirmSpec) -> str:
+    """The limits of a confirmation, in words."""
+    limits = [
+        pluralized(spec.trials, "replicate") if spec.trials else "",
+        f"{spec.hours:g} h" if spec.hours else "",
+    ]
+    budget = ", ".join(filter(None, limits)) or "as many seconds of training as the search"
+    return f"until the picks are clear at {spec.level:.0%}, at most {budget}"
+
+
 def budget_text(plan: StudyPlan) -> str:
     """The limits of a study, in words; empty where it ends when its front stops growing."""
     limits = [
@@ -140,8 +151,17 @@ def _restored(mirrored: MirroredStudy) -> str:
 
 
 def _so_far(record: StudyRecord) -> str:
-    ended = sum(trial.state != "running" for trial in record.trials)
-    return f"{pluralized(ended, 'trial')}, {len(record.trials) - ended} unfinished"
+    trials = _searched(record)
+    ended = sum(trial.state != "running" for trial in trials)
+    replicates = len(record.trials) - len(trials)
+    done = pluralized(ended, "trial")
+    done += f" and {pluralized(replicates, 'replicate')}" if replicates else ""
+    return f"{done}, {len(trials) - ended} unfinished"
+
+
+def _searched(record: StudyRecord) -> list[Trial]:
+    """The trials of the search, without replicates."""
+    return [trial for trial in record.trials if trial.replicate_of is None]
 
 
 class Findings:

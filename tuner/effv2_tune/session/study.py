@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 from effv2_tune.errors import TuneError
 from effv2_tune.interruption import StopRequest
 from effv2_tune.report.quantities import pluralized
-from effv2_tune.session.location import RUNS, as_arguments, command_line, make_folder, shown
+from effv2_tune.session.location import (
+    RUNS,
+    as_arguments,
+    command_line,
+    is_database,
+    make_folder,
+    shown,
+)
 from effv2_tune.session.mirrors import check_mirrors
 from effv2_tune.session.picking import pick_trial, to_training_run
 from effv2_tune.session.preflight import (
@@ -21,9 +28,10 @@ from effv2_tune.session.preflight import (
     possible_settings,
 )
 from effv2_tune.session.results import Results
-from effv2_tune.session.startup import Findings, Startup, budget_text
+from effv2_tune.session.startup import Findings, Startup, budget_text, confirm_text
 from effv2_tune.study import load_plan
 from effv2_tune.study.batches import check_batches
+from effv2_tune.study.plan import ConfirmSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -82,6 +90,7 @@ class Study:
         self._loaded: LoadedPlan | None = None
         self._session_hours = session_hours
         self.command = ""
+        self._confirmation = ConfirmSpec() if plan.search.confirm is None else plan.search.confirm
         self._retry_failed = retry_failed
         self._mirror = None if mirror is None else str(mirror)
         self._resume_from = None if resume_from is None else str(resume_from)
@@ -148,11 +157,71 @@ class Study:
         check_study(loaded, begun=session._begun or session._mirrored is not None)
         return session
 
+    @classmethod
+    def open(
+        cls,
+        place: str | Path,
+        *,
+        name: str | None = None,
+        out: str | Path | None = None,
+        trials: int | None = None,
+        hours: float | None = None,
+        level: float | None = None,
+        difference: float | None = None,
+        workers: int | None = None,
+        session_hours: float | None = None,
+        mirror: str | Path | None = None,
+    ) -> Study:
+        """The study in a folder or a database, with the plan of its last run, to be confirmed.
+
+        Args:
+            place: Its folder, or the URL of its database.
+            name: Of the study, where a database holds several.
+            out: Folder for checkpoints and logs, where ``place`` is a database.
+            trials: Replicates in all, over all calls; this and the following three instead of the
+                study's own (``search: confirm:``).
+            hours: Hours of training replicates in all.
+            level: A pick is clear when it is the best choice with this probability.
+            difference: Differences of quality up to this one do not matter.
+            workers: Instead of those of its last run.
+            session_hours: As of :meth:`load`.
+            mirror: Folder or URL that the study is copied to.
+
+        Raises:
+            TuneError: There is no study.
+        """
+        earlier = Results(place, name=name)
+        plan, storage = earlier.record.plan, str(place) if is_database(place) else None
+        session = cls(
+            plan if workers is None else plan.model_copy(update={"workers": workers}),
+            base=earlier.record.base,
+            out=earlier.folder if out is None else out,
+            storage=storage,
+            session_hours=session_hours,
+            mirror=mirror,
+        )
+        budget = {"trials": trials, "hours": hours, "level": level, "difference": difference}
+        spec = (plan.search.confirm or ConfirmSpec()).model_dump()
+        given = {key: value for key, value in budget.items() if value is not None}
+        session._confirmation = ConfirmSpec.model_validate(spec | given)
+        session.command = command_line(
+            "confirm",
+            shown(place),
+            name=name,
+            out=out,
+            **budget,
+            workers=workers,
+            session_hours=session_hours,
+            mirror=None if mirror is None else shown(mirror),
+        )
+        return session
+
     def events(
         self,
         announce: Callable[[Event], None] = lambda _: None,
         *,
         stop: StopRequest | None = None,
+        confirm: ConfirmSpec | None = None,
     ) -> Generator[Event]:
         """Run the study, or resume it, and yield its events.
 
@@ -162,6 +231,7 @@ class Study:
         Args:
             announce: Receives the events that happen while the iteration waits for the database.
             stop: Ends the iteration early; its session starts now if it is left out.
+            confirm: Confirm the picks with this budget, in place of searching.
 
         Raises:
             TuneError: The device cannot be used, or the folder holds another study.
@@ -195,6 +265,7 @@ class Study:
                 stop=stop,
                 retry_failed=self._retry_failed,
                 announce=announce,
+                confirm=confirm,
             )
 
     def _first(self) -> list[Config]:
@@ -296,7 +367,7 @@ class Study:
         plan, startup = self.plan, self.startup()
         pruning = "with pruning" if plan.search.halving.enabled else "without pruning"
         names = [one.name for one in plan.search_space.dimensions()]
-        first = startup.first
+        first, confirm = startup.first, plan.search.confirm
         return [
             f"study     {plan.name}",
             f"folder    {self.out}",
@@ -309,6 +380,7 @@ class Study:
             f"searches  {', '.join(names)}",
             f"engine    {plan.search.engine} {pruning}",
             f"budget    {budget_text(plan) or 'until the front stops growing'}",
+            *([f"confirm   {confirm_text(confirm)}"] if confirm is not None else []),
             f"device    {startup.hardware.why}",
             *([] if plan.clock == "measured" else [f"clock     as in {plan.clock.recorded}"]),
             f"workers   {plan.workers}",
@@ -328,6 +400,28 @@ class Study:
         from effv2_tune.session.progress import show_progress
 
         show_progress(partial(self.events, stop=stop), self.plan)
+        return self
+
+    def confirm(self, *, stop: StopRequest | None = None) -> Study:
+        """Confirm the picks with replicates, or resume that; progress goes to stderr.
+
+        Complete trials are trained again with other seeds, always the one that would change the
+        choice of a recipe most, until the picks are clear or the budget is spent.
+
+        Args:
+            stop: As of :meth:`events`.
+
+        Raises:
+            TuneError: No trial is complete.
+        """
+        from effv2_tune.session.progress import show_progress
+
+        if not self.results().has_front:
+            raise TuneError(
+                f"Study {self.plan.name} has no complete trial yet: there is nothing to confirm.",
+                hint="Rerun the 'effv2-tune run' command of the study until a trial is complete.",
+            )
+        show_progress(partial(self.events, stop=stop, confirm=self._confirmation), self.plan)
         return self
 
     def results(self) -> Results:

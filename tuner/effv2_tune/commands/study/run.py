@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from effv2_tune.commands.options import COUNT, POSITIVE, session_hours, storage, study_folder
+from effv2_tune.commands.running import run_and_show
 from effv2_tune.errors import EXIT_DONE, EXIT_FAILED
-from effv2_tune.interruption import StudyInterrupt, exits_after_signals, exits_at
 
 if TYPE_CHECKING:
     from effv2_tune.interruption import StopRequest
-    from effv2_tune.session.results import Results
-    from effv2_tune.session.study import Study
 
 
 @click.command(
@@ -110,34 +108,17 @@ def command(
         for line in loaded.dry_run_lines():
             click.echo(line)
         return EXIT_DONE
-    stop.limit_session(session_hours)
-    with exits_at(stop.ends_at, _session_over(loaded)), exits_after_signals():
-        try:
-            loaded.run(stop=stop)
-        except StudyInterrupt:
-            _show(loaded, as_json=as_json)
-            raise
-        results = _show(loaded, as_json=as_json)
-    if results.record.ended_by is None:
-        click.echo(_session_over(loaded), err=True)
+    results = run_and_show(
+        loaded,
+        partial(loaded.run, stop=stop),
+        stop=stop,
+        session_hours=session_hours,
+        as_json=as_json,
+    )
+    if results is None:
         return EXIT_DONE
     if results.has_front:
         click.echo(
             f"Next: effv2-tune export {results.arguments} --pick knee -o train.yaml", err=True
         )
     return EXIT_FAILED if results.has_failed else EXIT_DONE
-
-
-def _show(study: Study, *, as_json: bool) -> Results:
-    """Print the front, and write the report."""
-    results = study.results()
-    if as_json:
-        click.echo(json.dumps(results.status(), indent=2))
-    else:
-        results.print_front()
-    click.echo(f"Report: {study.report()}", err=True)
-    return results
-
-
-def _session_over(study: Study) -> str:
-    return f"The session is over, and the study is not done. To continue: {study.command}"

@@ -68,6 +68,17 @@ def test_without_a_standard_error_nothing_is_estimated(
     assert (device.expected, device.possible) == ({}, ())
 
 
+def test_the_interval_of_the_seconds_is_that_of_the_step_time(trial_maker: TrialMaker) -> None:
+    exact = changed(trial_maker(0, state="complete"), 0, 0.9, 60.0)
+    measured = Measurement(quality=0.9, train_seconds=60.0, seconds_low=58.0, seconds_high=63.0)
+    known = exact.model_copy(update={"measurement": measured})
+
+    first, second = candidates_of([exact, known], [], quality="accuracy", validation=400)
+
+    assert (first.seconds_low, first.seconds_high) == (60.0, 60.0)
+    assert (second.seconds_low, second.seconds_high) == (58.0, 63.0)
+
+
 def test_replicates_belong_to_their_original(
     trial_maker: TrialMaker, study_maker: StudyMaker
 ) -> None:

@@ -106,5 +106,8 @@ def _config(trial: Trial) -> str:
 
 
 def _interval(measurement: Measurement) -> tuple[float, float]:
-    """The 90 % interval of the training seconds."""
-    return measurement.train_seconds, measurement.train_seconds
+    """The 90 % interval of the training seconds; where it is not known, they count as exact."""
+    low, high = measurement.seconds_low, measurement.seconds_high
+    if low is None or high is None:
+        return measurement.train_seconds, measurement.train_seconds
+    return low, high

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -62,17 +64,19 @@ def found(promise: Promise | None = PROMISE, **changes: object) -> Provenance:
     return provenance.model_copy(update=changes)
 
 
-def final(
-    test: float = 0.95, *, validation: float = 0.94, seconds: float = 20.0, where: object = HERE
-) -> FinalResult:
-    assert isinstance(where, Environment)
-    return FinalResult(
-        validation=scores(validation),
-        test=scores(test),
-        test_errors=scores(0.01),
-        train_seconds=seconds,
-        environment=where,
-    )
+FINAL = FinalResult(
+    validation=scores(0.94),
+    validation_errors=None,
+    test=scores(0.95),
+    test_errors=scores(0.01),
+    train_seconds=20.0,
+    seconds_error=0.0,
+    environment=HERE,
+)
+
+
+def final(test: float = 0.95, **changes: Any) -> FinalResult:
+    return replace(FINAL, test=scores(test), **changes)
 
 
 def test_a_test_accuracy_is_compared_with_the_errors_of_both_sides() -> None:
@@ -102,8 +106,8 @@ def test_the_seeds_variance_beyond_that_of_the_images_makes_the_difference_less_
 
 
 def test_the_same_scores_on_the_same_images_are_a_reproduction() -> None:
-    assert compare(found(), "accuracy", final(validation=0.96)).is_reproduced
-    assert not compare(found(), "accuracy", final(validation=0.9601)).is_reproduced
+    assert compare(found(), "accuracy", final(validation=scores(0.96))).is_reproduced
+    assert not compare(found(), "accuracy", final(validation=scores(0.9601))).is_reproduced
 
 
 def test_a_file_of_an_earlier_version_promises_the_accuracy_as_measured() -> None:
@@ -120,7 +124,7 @@ def test_a_file_of_an_earlier_version_promises_the_accuracy_as_measured() -> Non
     ("seconds", "is_expected"), [(19.5, True), (20.9, True), (22.4, False), (18.0, False)]
 )
 def test_seconds_are_compared_with_their_interval(seconds: float, is_expected: bool) -> None:  # noqa: FBT001
-    compared = compare_seconds(found(), seconds)
+    compared = compare_seconds(found(), final(train_seconds=seconds))
 
     assert compared.is_expected == is_expected
     assert compared.excess == pytest.approx(seconds / 20 - 1)
@@ -128,20 +132,40 @@ def test_seconds_are_compared_with_their_interval(seconds: float, is_expected: b
     assert (abs(compared.standard_errors) < 1.7) == is_expected
 
 
+def test_the_error_of_the_new_step_time_widens_the_interval() -> None:
+    compared = compare_seconds(found(), final(train_seconds=22.4, seconds_error=0.12))
+
+    assert compared.is_expected
+    assert compared.high is not None
+    assert compared.high == pytest.approx(20 * 1.134, rel=0.01)
+
+
+def test_on_a_fold_the_validation_images_are_others_than_those_of_the_search() -> None:
+    fold = compare(found(), "accuracy", final(validation_errors=scores(0.03)))
+
+    assert fold.validation.standard_error == pytest.approx(math.hypot(0.01, 0.03))
+    assert (
+        fold.validation.standard_error
+        > compare(found(), "accuracy", final()).validation.standard_error
+    )
+
+
 def test_without_an_interval_a_tenth_is_tolerated() -> None:
     alone = found(seconds_low=None, seconds_high=None)
 
-    assert compare_seconds(alone, 21.9).is_expected
-    assert not compare_seconds(alone, 22.1).is_expected
+    assert compare_seconds(alone, final(train_seconds=21.9)).is_expected
+    assert not compare_seconds(alone, final(train_seconds=22.1)).is_expected
 
 
 def test_seconds_on_another_kind_of_device_are_not_compared() -> None:
     four = HERE.model_copy(update={"threads": 4})
-    compared = compare(found(), "accuracy", final(where=four))
+    compared = compare(found(), "accuracy", final(environment=four))
 
     assert compared.seconds is None
     assert compared.other_device == "CPU threads: 2 then, 4 now"
-    assert compare(found(), "accuracy", final(where=HERE.model_copy(update={"host": "b"}))).seconds
+    assert compare(
+        found(), "accuracy", final(environment=HERE.model_copy(update={"host": "b"}))
+    ).seconds
 
 
 @pytest.mark.parametrize("beyond", [0.0, 0.01])

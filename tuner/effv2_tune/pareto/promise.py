@@ -43,7 +43,8 @@ class SecondsDifference(Value):
 
     Attributes:
         expected: By the search.
-        low: Lower end of the 90 % interval; None where the search recorded none.
+        low: Lower end of the interval that holds the found seconds in 90 % of all cases, by the
+            errors of both step times; None where the search recorded none.
         high: Upper end.
         found: By the final training.
         excess: Relative deviation of what was found; positive is slower.
@@ -88,16 +89,21 @@ class FinalResult:
 
     Attributes:
         validation: Scores of the selected weights.
-        test: Scores of the same weights.
+        validation_errors: The standard error of each of these, where the validation images are not
+            those of the search but, with folds, the first part of them; else None.
+        test: Scores of the same weights on the test images.
         test_errors: The standard error of each of these.
         train_seconds: By the step time that the final training measured.
+        seconds_error: Relative half-width of the 90 % interval of these.
         environment: What it ran on.
     """
 
     validation: Scores
+    validation_errors: Scores | None
     test: Scores
     test_errors: Scores
     train_seconds: float
+    seconds_error: float
     environment: Environment
 
 
@@ -109,19 +115,19 @@ def compare(found: Provenance, quality: Quality, result: FinalResult) -> Compari
     promise = found.promise
     if promise is None:
         quality, promise = "accuracy", _measured(found)
-    test_error = result.test_errors.value_of(quality)
+    test_error = other_images_error(promise, result.test_errors.value_of(quality))
+    if result.validation_errors is None:
+        error = same_images_error(promise)
+    else:
+        # What the fold's images do is partly in the estimate: the true error is a little smaller.
+        error = other_images_error(promise, result.validation_errors.value_of(quality))
     other_device = _other_device(found.environment, result.environment)
-    seconds = None if other_device else compare_seconds(found, result.train_seconds)
     return Comparison(
         quality=quality,
-        validation=_difference(
-            promise, result.validation, quality, error=same_images_error(promise)
-        ),
-        test=_difference(
-            promise, result.test, quality, error=other_images_error(promise, test_error)
-        ),
+        validation=_difference(promise, result.validation, quality, error=error),
+        test=_difference(promise, result.test, quality, error=test_error),
         is_reproduced=result.validation == found.validation,
-        seconds=seconds,
+        seconds=None if other_device else compare_seconds(found, result),
         other_device=other_device,
     )
 
@@ -152,21 +158,23 @@ def same_images_error(promise: Promise) -> float:
     return math.sqrt(relative + (1 - 2 * weight) * images + seeds)
 
 
-def compare_seconds(found: Provenance, train_seconds: float) -> SecondsDifference:
+def compare_seconds(found: Provenance, result: FinalResult) -> SecondsDifference:
     """Compare training seconds, on the same kind of device, with those that were promised."""
     expected, low, high = found.train_seconds, found.seconds_low, found.seconds_high
-    excess = train_seconds / expected - 1
-    if low is None or high is None:
-        errors, is_expected = None, abs(excess) <= STEP_TIME_TOLERANCE
-    else:
-        deviation = math.log(high / low) / (2 * Z90)
-        errors = math.log(train_seconds / expected) / deviation
-        is_expected = low <= train_seconds <= high
+    excess = result.train_seconds / expected - 1
+    errors, is_expected = None, abs(excess) <= STEP_TIME_TOLERANCE
+    if low is not None and high is not None and low < high:
+        own = math.log1p(result.seconds_error)
+        below = math.hypot(math.log(expected / low), own)
+        above = math.hypot(math.log(high / expected), own)
+        low, high = expected * math.exp(-below), expected * math.exp(above)
+        errors = math.log1p(excess) / (above if excess > 0 else below) * Z90
+        is_expected = low <= result.train_seconds <= high
     return SecondsDifference(
         expected=expected,
         low=low,
         high=high,
-        found=train_seconds,
+        found=result.train_seconds,
         excess=excess,
         standard_errors=errors,
         is_expected=is_expected,

@@ -176,10 +176,11 @@ def _metrics(
     finished: Finished, counts: Counts, trainer: Trainer, recipe: Recipe
 ) -> dict[str, Any]:
     test = scores_of(counts)
-    validation = finished.scores
+    validation, errors = finished.scores, finished.standard_errors
     device, dataset = trainer.device, trainer.dataset
     steps = planned_steps(recipe, dataset.facts(), device.placement.device_count)
-    extraction_seconds = trainer.bucket(recipe).extraction_seconds
+    bucket = trainer.bucket(recipe)
+    extraction_seconds, time = bucket.extraction_seconds, bucket.time
     return {
         "test": test.model_dump(),
         "test_count": counts.images,
@@ -187,8 +188,10 @@ def _metrics(
         "test_standard_error": standard_error(test.accuracy, counts.images),
         "test_standard_errors": standard_errors_of(counts).model_dump(),
         "validation": None if validation is None else validation.model_dump(),
+        "validation_standard_errors": None if errors is None else errors.model_dump(),
         "selected_epoch": finished.selected_epoch,
         "train_seconds": steps * finished.times.step_bucket + extraction_seconds,
+        "step_time": None if time is None else time.model_dump(),
         "steps": steps,
         "times": finished.times.model_dump(),
         "environment": device.environment.model_dump(),
@@ -199,11 +202,15 @@ def _metrics(
 
 def _compared(provenance: Provenance, recipe: Recipe, metrics: Mapping[str, Any]) -> dict[str, Any]:
     """Whether the promise of the search was kept, as plain data."""
+    time, errors = metrics["step_time"], metrics["validation_standard_errors"]
+    has_folds = recipe.data.folds is not None
     result = FinalResult(
         validation=Scores.model_validate(metrics["validation"]),
+        validation_errors=Scores.model_validate(errors) if has_folds else None,
         test=Scores.model_validate(metrics["test"]),
         test_errors=Scores.model_validate(metrics["test_standard_errors"]),
         train_seconds=metrics["train_seconds"],
+        seconds_error=0.0 if time is None else (time["high"] - time["low"]) / 2 / time["seconds"],
         environment=Environment.model_validate(metrics["environment"]),
     )
     return compare(provenance, recipe.quality, result).model_dump()

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from effv2_tune.pareto import binomial_error
+from effv2_tune.pareto import binomial_error, standard_error_of
 from effv2_tune.report.analysis import analyse
-from effv2_tune.report.candidates import POSSIBLE, candidates_of, standard_error_of
+from effv2_tune.report.candidates import POSSIBLE, candidates_of
 from effv2_tune.report.text import state_sentence
 from effv2_tune.study.trial import Measurement, Scores
 

@@ -100,6 +100,11 @@ def test_the_quality_is_that_of_all_folds_each_trained_like_any_split(tmp_path: 
         assert one.scores is not None
         correct += one.scores.accuracy * len(dataset.fold(number).validation)
     assert finished.scores.accuracy == pytest.approx(correct / 301)
+    # As of all images: the two folds have about the same accuracy.
+    assert finished.standard_errors is not None
+    assert single[0].standard_errors is not None
+    ratio = finished.standard_errors.accuracy / single[0].standard_errors.accuracy
+    assert ratio == pytest.approx(2**-0.5, rel=0.3)
     # Curve, selected epoch and weights are those of the first fold.
     assert [epoch.validation for epoch in finished.curve] == [
         epoch.validation for epoch in single[0].curve

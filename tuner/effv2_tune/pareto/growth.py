@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from effv2_tune.pareto.estimates import standard_error_of
 from effv2_tune.pareto.front import dominates
 from effv2_tune.pareto.hypervolume import front_reference, hypervolume
 from effv2_tune.pareto.objective import ACCURACY, Objective
@@ -68,19 +69,11 @@ def outcome_of(trial: Trial, quality: Quality, images: int | None) -> Outcome | 
     Args:
         trial: The trial.
         quality: Of the study.
-        images: That the quality was measured on, for records of earlier versions without standard
-            errors: that of an accuracy is then binomial. None where it is not known.
+        images: That the quality was measured on, for records without standard errors.
     """
     if trial.state != "complete" or trial.measurement is None:
         return None
-    if trial.standard_errors is not None:
-        return Outcome(trial.measurement, trial.standard_errors.value_of(quality))
-    if images is None or quality == "loss":
-        return Outcome(trial.measurement)
-    # Two correct and two wrong images more, so that an accuracy of 1 is not certain (Agresti and
-    # Coull, "Approximate is better than 'exact' for interval estimation of binomial proportions").
-    share = (trial.measurement.quality * images + 2) / (images + 4)
-    return Outcome(trial.measurement, math.sqrt(share * (1 - share) / (images + 4)))
+    return Outcome(trial.measurement, standard_error_of(trial, quality, images) or 0.0)
 
 
 def front_growth(ended: Sequence[Outcome | None], objective: Objective = ACCURACY) -> FrontGrowth:

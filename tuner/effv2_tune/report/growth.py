@@ -30,7 +30,7 @@ class GrowthPoint(NamedTuple):
 
 
 def growth_points(device: DeviceAnalysis, study: ReportInput) -> list[GrowthPoint]:
-    """One point for each trial that ended on a device, in the order of their ends.
+    """One point for each trial that ended on a device, in the order of their ends; no replicates.
 
     Empty while no trial is complete. The hypervolume is that of ``stop_when``, see
     :func:`effv2_tune.pareto.front_growth`.

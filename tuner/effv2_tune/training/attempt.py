@@ -85,15 +85,15 @@ class TrainingContext:
         times: Times,
         reason: str = "",
         scores: Scores | None = None,
+        standard_errors: Scores | None = None,
     ) -> Finished:
         """The result of a trial."""
-        selected = progress.curve[progress.best_epoch - 1] if scores else None
         return Finished(
             trial=request.trial,
             outcome=outcome,
             scores=scores,
-            standard_errors=None if selected is None else selected.standard_errors,
-            selected_epoch=None if selected is None else selected.epoch,
+            standard_errors=standard_errors,
+            selected_epoch=progress.best_epoch if scores else None,
             curve=tuple(progress.curve),
             times=times,
             memory_bytes=process_memory.resident_bytes(),
@@ -177,7 +177,10 @@ class TrialAttempt:
                     return finished
                 continue
             if not self._train_epoch():
-                where = f"epoch {epoch + 1}" + (f" of fold {progress.fold + 1}" * (self._folds > 1))
+                where = f"epoch {epoch + 1}"
+                if progress.fold:
+                    where += f" of fold {progress.fold + 1}"
+                    progress.return_to_first_fold()
                 return self._end("diverged", reason=f"The loss became NaN in {where}")
             on_event(
                 EpochEnded(
@@ -290,7 +293,8 @@ class TrialAttempt:
         with self._lock.training():
             self._steps.finish(progress.best)
         if self._folds == 1:
-            return self._complete(progress.curve[progress.best_epoch - 1].validation)
+            selected = progress.curve[progress.best_epoch - 1]
+            return self._complete(selected.validation, selected.standard_errors)
         with progress.timed("evaluate"), self._lock.training():
             counts = self._bucket.validate(progress.fold)
         out_of_fold = progress.end_fold(counts)
@@ -301,10 +305,10 @@ class TrialAttempt:
         progress.return_to_first_fold()
         with self._lock.training():
             self._steps.finish(progress.best)
-        return self._complete(scores_of(out_of_fold))
+        return self._complete(scores_of(out_of_fold), standard_errors_of(out_of_fold))
 
-    def _complete(self, scores: Scores) -> Finished:
-        finished = self._end("complete", scores=scores)
+    def _complete(self, scores: Scores, standard_errors: Scores | None) -> Finished:
+        finished = self._end("complete", scores=scores, standard_errors=standard_errors)
         self._save_selected(finished, self._progress.best)
         return finished
 
@@ -325,12 +329,18 @@ class TrialAttempt:
         *,
         reason: str = "",
         scores: Scores | None = None,
+        standard_errors: Scores | None = None,
     ) -> Finished:
         if outcome != "complete":
             self._folder.clear()
-        request, progress, times = self._request, self._progress, self._times()
         return self._context.finished(
-            request, progress, outcome, times=times, reason=reason, scores=scores
+            self._request,
+            self._progress,
+            outcome,
+            times=self._times(),
+            reason=reason,
+            scores=scores,
+            standard_errors=standard_errors,
         )
 
     def _times(self) -> Times:

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 #: A replicate that is expected to gain less than this share of the difference that matters, in
 #: every decision, is not trained.
 LEAST_GAIN = 0.02
+#: No posterior variance is less than this share of the noise: estimates average the common part of
+#: the error over similar qualities, so that what is left of it here may be off by a little.
+_LEAST_SHARE = 0.05
 _DRAWS = 20_000
 
 
@@ -105,20 +108,17 @@ class Race:
         common = COMMON_SHARE * np.array([one.standard_error for one in candidates]) ** 2
 
         def noise(further: Sequence[int]) -> Array:
-            return (
-                np.array(
-                    [
-                        mean_variance(one.standard_error, seed, len(one.qualities) + more)
-                        for one, seed, more in zip(candidates, seeds, further, strict=True)
-                    ]
-                )
-                - common
-            )
+            variances = [
+                mean_variance(one.standard_error, seed, len(one.qualities) + more)
+                for one, seed, more in zip(candidates, seeds, further, strict=True)
+            ]
+            return np.array(variances) - common
 
         found = estimates(candidates, objective)
-        posterior = np.array([one.standard_error for one in found]) ** 2 - common
         waiting = running or [0] * len(candidates)
         now = noise([0] * len(candidates))
+        posterior = np.array([one.standard_error for one in found]) ** 2 - common
+        posterior = np.maximum(posterior, _LEAST_SHARE * now)
         before = _updated(posterior, now, noise(waiting))
         gained = before - _updated(posterior, now, noise([more + 1 for more in waiting]))
         return cls(

@@ -23,6 +23,7 @@ PLACES = [
     ("trials", "nowhere"),
     ("report", "nowhere"),
     ("export", "nowhere"),
+    ("confirm", "nowhere"),
     ("status", "study.yaml"),
     ("run", "study.yaml", "--out", "new", "--warm-start", "nowhere"),
 ]
@@ -43,6 +44,7 @@ WRONG = [
     ),
     (("check", "."), ". is a folder, not a study file."),
     (("run", "study.yaml", "--hours", "abc"), "'abc' is not a valid number."),
+    (("confirm", "small", "--level", "1"), "1.0 is not in the range"),
     (("run", "study.yaml", "--trials", "abc"), "'abc' is not a valid whole number."),
     (
         ("train", "study.yaml"),

@@ -143,3 +143,23 @@ def test_a_duplicate_is_as_probably_on_the_front_as_its_original(
     assert analysis.front == {0, 1}
     assert analysis.expected[0] == analysis.expected[1]
     assert analysis.expected[1].on_front == 1.0
+
+
+def test_the_interval_of_the_training_time_is_that_of_its_step_time(
+    trial_maker: TrialMaker,
+) -> None:
+    exact = changed(trial_maker(0, state="complete"), 0, 0.9, 60.0)
+    uncertain = exact.model_copy(
+        update={
+            "measurement": Measurement(
+                quality=0.9, train_seconds=60.0, seconds_low=57.0, seconds_high=64.0
+            )
+        }
+    )
+
+    first, second = candidates_of([exact, uncertain], [], quality="accuracy", validation=400)
+
+    assert (first.seconds_low, first.seconds, first.seconds_high) == (60.0, 60.0, 60.0)
+    assert (second.seconds_low, second.seconds, second.seconds_high) == (57.0, 60.0, 64.0)
+    assert exact.bucket is not None
+    assert first.time_group == second.time_group == exact.bucket.digest

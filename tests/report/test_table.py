@@ -141,12 +141,29 @@ def test_trials_that_cannot_be_told_from_the_front_follow_it(
 def test_a_narrow_terminal_shows_every_number_whole_within_80_characters(
     study_maker: Callable[..., ReportInput],
 ) -> None:
-    analysis = analyse(study_maker(40, validation=500))
+    study = study_maker(40, validation=500)
+    uncertain = [
+        trial
+        if trial.measurement is None
+        else trial.model_copy(
+            update={
+                "measurement": trial.measurement.model_copy(
+                    update={
+                        "seconds_low": 0.96 * trial.measurement.train_seconds,
+                        "seconds_high": 1.04 * trial.measurement.train_seconds,
+                    }
+                )
+            }
+        )
+        for trial in study.trials
+    ]
+    analysis = analyse(study_maker(trials=tuple(uncertain), validation=500))
     (device,) = analysis.devices
 
     text = narrow_front_text(analysis, device, 80)
 
     assert max(map(len, text.splitlines())) <= 80
+    assert max(map(len, narrow_front_text(analysis, device, 40).splitlines())) <= 40
     for row in front_rows(analysis, device):
         for header, cell in row.items():
             assert cell in text, header

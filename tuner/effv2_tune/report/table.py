@@ -145,7 +145,7 @@ def front_table(analysis: Analysis, device: DeviceAnalysis) -> Table:
 def front_text(analysis: Analysis, device: DeviceAnalysis) -> str:
     """The same in plain characters: columns two spaces apart, no colours, no frame."""
     rows = front_rows(analysis, device)
-    return "\n".join(_aligned(rows)) if rows else "no trial is complete yet"
+    return "\n".join(_aligned(rows, list(rows[0]))) if rows else "no trial is complete yet"
 
 
 def fits(table: Table, console: Console) -> bool:
@@ -155,20 +155,28 @@ def fits(table: Table, console: Console) -> bool:
 
 
 def narrow_front_text(analysis: Analysis, device: DeviceAnalysis, width: int) -> str:
-    """The same for a terminal of few characters: remark and config are below each trial."""
+    """The same for a terminal of few characters: below each trial is what does not fit."""
     quality = label_of(analysis.study.quality)
     names = {f"validation {quality}": quality, "training time": "time"}
-    rows, details = [], []
-    for full in front_rows(analysis, device):
-        row = {names.get(header, header): cell for header, cell in full.items()}
-        settings = list(row)[list(row).index("remark") + 1 :]
-        remark = row.pop("remark")
-        details.append([*([remark] if remark else []), *(f"{n} {row.pop(n)}" for n in settings)])
-        rows.append(row)
-    header, *lines = _aligned(rows)
-    below = [_wrapped(detail, width) for detail in details]
-    pairs = zip(lines, below, strict=True)
-    return "\n".join([header, *(text for pair in pairs for text in pair if text)])
+    rows = [
+        {names.get(header, header): cell for header, cell in row.items()}
+        for row in front_rows(analysis, device)
+    ]
+    kept = list(rows[0])[: list(rows[0]).index("remark")]
+    while max(map(len, lines := _aligned(rows, kept))) > width and len(kept) > 1:
+        kept.pop()
+    below = [_wrapped(_details(row, kept), width) for row in rows]
+    pairs = zip(lines[1:], below, strict=True)
+    return "\n".join([lines[0], *(text for pair in pairs for text in pair if text)])
+
+
+def _details(row: dict[str, str], kept: Collection[str]) -> list[str]:
+    """The cells of a row that are not in columns, as words."""
+    return [
+        cell if header in TEXT_COLUMNS else f"{header} {cell}"
+        for header, cell in row.items()
+        if header not in kept and cell
+    ]
 
 
 def _wrapped(parts: Sequence[str], width: int) -> str:
@@ -185,11 +193,10 @@ def _wrapped(parts: Sequence[str], width: int) -> str:
     ).replace("\0", " ")
 
 
-def _aligned(rows: Sequence[dict[str, str]]) -> list[str]:
+def _aligned(rows: Sequence[dict[str, str]], headers: Sequence[str]) -> list[str]:
     """A line of headers and one for each row, in columns two spaces apart."""
-    headers = list(rows[0])
     widths = [max(len(header), *(len(row[header]) for row in rows)) for header in headers]
-    lines = [headers, *([row[header] for header in headers] for row in rows)]
+    lines = [list(headers), *([row[header] for header in headers] for row in rows)]
     padded = (
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
         for line in lines

@@ -79,7 +79,8 @@ def certainty_sentences(device: DeviceAnalysis) -> list[str]:
     numbers = joined([str(trial.number) for trial in device.possible])
     noun = "Trial" if len(device.possible) == 1 else "Trials"
     possible = (
-        f"{noun} {numbers} cannot be distinguished from the front ({percent(POSSIBLE)} or more)."
+        f"{noun} {numbers} cannot be distinguished from the front: truly on it with a probability "
+        f"of {percent(POSSIBLE)} or more."
     )
     return [columns, possible]
 

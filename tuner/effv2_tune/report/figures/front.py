@@ -128,7 +128,7 @@ def _draw_staircase(figure: go.Figure, device: DeviceAnalysis, scale: TimeScale)
 
 
 def _draw_intervals(figure: go.Figure, device: DeviceAnalysis, scale: TimeScale) -> None:
-    """Draw the 90 % intervals of the expected qualities, with a dash at the estimate."""
+    """Draw the 90 % intervals of the expected qualities, with a dot at the estimate."""
     shown = intervals(device)
     figure.add_scatter(
         name="90 % interval of the expected quality",
@@ -144,8 +144,7 @@ def _draw_intervals(figure: go.Figure, device: DeviceAnalysis, scale: TimeScale)
         x=[scale(seconds_of(trial)) for trial, _, _ in shown],
         y=[device.expected[trial.number].estimate.quality for trial, _, _ in shown],
         mode="markers",
-        marker={"symbol": "line-ew", "size": 15, "line": {"color": INK, "width": 1.6}},
-        opacity=0.75,
+        marker={"symbol": "circle", "size": 6, "color": INK},
         hoverinfo="skip",
     )
 

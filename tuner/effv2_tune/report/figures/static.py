@@ -199,12 +199,12 @@ def _draw_trials(
 
 
 def _draw_intervals(axes: Axes, scale: TimeScale, device: DeviceAnalysis) -> None:
-    """Draw the 90 % intervals of the expected qualities, with a dash at the estimate."""
-    look: dict[str, Any] = {"color": INK, "alpha": 0.55, "zorder": 2.5}
+    """Draw the 90 % intervals of the expected qualities, with a dot at the estimate."""
+    line: dict[str, Any] = {"color": INK, "alpha": 0.55, "linewidth": 1.2, "zorder": 2.5}
     for trial, low, high in intervals(device):
         at, expected = scale(seconds_of(trial)), device.expected[trial.number].estimate.quality
-        axes.plot([at, at], [low, high], linewidth=1.2, **look)
-        axes.plot([at], [expected], linestyle="none", marker="_", markersize=14, **look)
+        axes.plot([at, at], [low, high], **line)
+        axes.plot([at], [expected], marker="o", markersize=4, color=INK, zorder=2.5)
 
 
 def _draw_front(axes: Axes, scale: TimeScale, device: DeviceAnalysis) -> None:

@@ -156,7 +156,7 @@ def front_section(analysis: Analysis, device: DeviceAnalysis, position: int) -> 
         )
     if device.expected and device.front:
         caption.append(
-            "Vertical lines are 90 % intervals of the expected quality, with a dash at the "
+            "Vertical lines are 90 % intervals of the expected quality, with a dot at the "
             "estimate: of the front, and of the outlined trials, which cannot be distinguished "
             "from it."
         )

@@ -15,13 +15,13 @@ lint:
 fast *arguments:
     pytest -m "not slow" {{ arguments }}
 
-# Every test
+# Every test, in two processes: each takes up to 4 GB
 test *arguments:
-    pytest {{ arguments }}
+    pytest -n 2 --dist loadfile {{ arguments }}
 
 # Every test, with the coverage of this process (what workers run in processes of their own is not counted)
 coverage:
-    pytest --cov=effv2_tune --cov-report=term:skip-covered --cov-fail-under=88
+    pytest -n 2 --dist loadfile --cov=effv2_tune --cov-report=term:skip-covered --cov-fail-under=88
 
 # The documentation, into site/ (after a change of commands or keys: python docs/generate.py)
 docs:

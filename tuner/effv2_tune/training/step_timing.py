@@ -5,7 +5,7 @@ so that its clock divides out. Where enough windows without other processes are 
 limit, they are the step time. Where none are, what counts on a CPU is not the wall time but the
 processor time, which others change far less; the wall time of a quiet machine follows from the
 processors that a step uses when it has all. On an accelerator others slow down steps and reference
-kernel alike. See docs/training.md and benchmarks/results/busy_machine.md.
+kernel alike. See docs/training.md and benchmarks/results/busy_buckets.md.
 """
 
 from __future__ import annotations

@@ -10,11 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from effv2_tune.pareto import ACCURACY, Candidate, Estimate, Objective
-from effv2_tune.report.analysis import DeviceAnalysis
+from effv2_tune.report.analysis import DeviceAnalysis, analyse
 from effv2_tune.report.picks import PICKS, Option, choose, options_of, selection_sentence
 from effv2_tune.study.trial import Trial
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from effv2_tune.report.input import ReportInput
     from effv2_tune.report.picks import Pick
     from effv2_tune.study.recipe import Quality
 
@@ -204,3 +207,14 @@ def test_every_pick_is_one_of_the_options_and_no_other_dominates_it(
         if other.candidate.seconds < pick.option.candidate.seconds
         and other.estimate.quality > pick.option.estimate.quality
     ]
+
+
+@pytest.mark.parametrize("trials", [9, 60])
+def test_the_report_names_the_trials_that_export_picks(
+    trials: int, study_maker: Callable[..., ReportInput]
+) -> None:
+    (kind,) = analyse(study_maker(trials, validation=500)).devices
+
+    shown = {"fastest": kind.fastest, "knee": kind.knee, "most-accurate": kind.best}
+
+    assert shown == {name: picked(name, options_of(kind)).trial for name in PICKS}

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from effv2_tune.pareto import Objective, estimates, fastest, knee, most_accurate, pareto_front
-from effv2_tune.report.candidates import POSSIBLE, candidates_of, expectations
+from effv2_tune.pareto import Objective, fastest, knee, most_accurate, pareto_front
+from effv2_tune.report.candidates import POSSIBLE, candidates_of, estimates_of, expectations
 from effv2_tune.report.step_times import order_of_times
 from effv2_tune.report.timing_outliers import find_timing_outliers
 from effv2_tune.study.trial import Measurement
@@ -176,14 +176,16 @@ def _analyse_device(device: str, trials: Sequence[Trial], study: ReportInput) ->
         trial for trial in originals if trial.state == "complete" and trial.measurement is not None
     )
     candidates = candidates_of(complete, trials, quality=study.quality, validation=study.validation)
-    measurements = measured(complete)
-    if any(len(candidate.qualities) > 1 for candidate in candidates):
-        measurements = [
+    measurements = expected = measured(complete)
+    if candidates:
+        expected = [
             Measurement(quality=estimate.quality, train_seconds=candidate.seconds)
             for estimate, candidate in zip(
-                estimates(candidates, objective), candidates, strict=True
+                estimates_of(complete, candidates, objective), candidates, strict=True
             )
         ]
+    if any(len(candidate.qualities) > 1 for candidate in candidates):
+        measurements = expected
     marks = pareto_front(measurements, quality_direction=objective.quality_direction)
     front = [trial for trial, on_front in zip(complete, marks, strict=True) if on_front]
 
@@ -200,9 +202,9 @@ def _analyse_device(device: str, trials: Sequence[Trial], study: ReportInput) ->
         },
         objective=objective,
         front=tuple(sorted(front, key=lambda trial: (seconds_of(trial), trial.number))),
-        fastest=chosen(fastest(measurements, objective)),
-        knee=chosen(knee(measurements, objective)),
-        best=chosen(most_accurate(measurements, objective)),
+        fastest=chosen(fastest(expected, objective)),
+        knee=chosen(knee(expected, objective)),
+        best=chosen(most_accurate(expected, objective)),
     )
 
 

@@ -86,7 +86,7 @@ def expectations(
     """
     if not candidates:
         return {}
-    by_config = {_config(t): one for t, one in zip(trials, candidates, strict=True)}
+    by_config = _distinct(trials, candidates)
     distinct = list(by_config.values())
     draws = min(DRAWS, max(_FEWEST_DRAWS, _MOST_NUMBERS // len(distinct)))
     expected = {
@@ -99,6 +99,19 @@ def expectations(
         )
     }
     return {trial.number: expected[_config(trial)] for trial in trials}
+
+
+def estimates_of(
+    trials: Sequence[Trial], candidates: Sequence[Candidate], objective: Objective
+) -> list[Estimate]:
+    """The estimate of each trial [n], from its candidate [n]; duplicates count once."""
+    by_config = _distinct(trials, candidates)
+    found = dict(zip(by_config, estimates(list(by_config.values()), objective), strict=True))
+    return [found[_config(trial)] for trial in trials]
+
+
+def _distinct(trials: Sequence[Trial], candidates: Sequence[Candidate]) -> dict[str, Candidate]:
+    return {_config(trial): one for trial, one in zip(trials, candidates, strict=True)}
 
 
 def _config(trial: Trial) -> str:

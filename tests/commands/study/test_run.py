@@ -23,8 +23,8 @@ def test_run_says_one_line_for_each_event_and_prints_the_front(tune: Tune) -> No
 
     assert done.code == 0
     assert done.out.splitlines()[0].split() == [
-        *("trial", "validation", "accuracy", "training", "time"),
-        *("network", "remark", "weight", "decay"),
+        *("trial", "validation", "accuracy", "expected", "on", "front"),
+        *("training", "time", "network", "remark", "weight", "decay"),
     ]
     lines = done.err.splitlines()
     assert lines[0] == "small: starts"

@@ -116,9 +116,11 @@ def test_an_interrupted_watch_says_nothing(start: Start, tune: Tune) -> None:
 
 
 @pytest.mark.slow
-def test_a_terminal_gets_bars_and_a_table(folder: Path) -> None:
+def test_a_wide_terminal_gets_bars_and_a_table(folder: Path) -> None:
     code, shown = on_a_terminal(
-        folder, "run", "study.yaml", "--trials", "2", SCRIPT='{"epoch_seconds": 0.1}'
+        *(folder, "run", "study.yaml", "--trials", "2"),
+        COLUMNS="160",
+        SCRIPT='{"epoch_seconds": 0.1}',
     )
 
     assert code == 0

@@ -57,7 +57,7 @@ def candidates_of(
     for trial in others:
         is_complete = trial.state == "complete" and trial.replicate_of is not None
         if is_complete and trial.measurement is not None:
-            repeated.setdefault(_config(trial), []).append(trial.measurement.quality)
+            repeated.setdefault(config_key(trial), []).append(trial.measurement.quality)
     found = []
     for trial in trials:
         error = standard_error_of(trial, quality, validation)
@@ -66,7 +66,7 @@ def candidates_of(
         low, high = _interval(trial.measurement)
         found.append(
             Candidate(
-                qualities=(trial.measurement.quality, *repeated.get(_config(trial), ())),
+                qualities=(trial.measurement.quality, *repeated.get(config_key(trial), ())),
                 standard_error=error,
                 seconds=trial.measurement.train_seconds,
                 seconds_low=low,
@@ -98,7 +98,7 @@ def expectations(
             strict=True,
         )
     }
-    return {trial.number: expected[_config(trial)] for trial in trials}
+    return {trial.number: expected[config_key(trial)] for trial in trials}
 
 
 def estimates_of(
@@ -107,14 +107,15 @@ def estimates_of(
     """The estimate of each trial [n], from its candidate [n]; duplicates count once."""
     by_config = _distinct(trials, candidates)
     found = dict(zip(by_config, estimates(list(by_config.values()), objective), strict=True))
-    return [found[_config(trial)] for trial in trials]
+    return [found[config_key(trial)] for trial in trials]
 
 
 def _distinct(trials: Sequence[Trial], candidates: Sequence[Candidate]) -> dict[str, Candidate]:
-    return {_config(trial): one for trial, one in zip(trials, candidates, strict=True)}
+    return {config_key(trial): one for trial, one in zip(trials, candidates, strict=True)}
 
 
-def _config(trial: Trial) -> str:
+def config_key(trial: Trial) -> str:
+    """Equal for trials of the same config: duplicates and replicates."""
     return json.dumps(trial.config, sort_keys=True)
 
 

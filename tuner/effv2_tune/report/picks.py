@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from effv2_tune import pareto
 from effv2_tune.pareto.certainty import LEVEL
 from effv2_tune.report.analysis import network_of
+from effv2_tune.report.candidates import config_key
 from effv2_tune.report.quantities import human_seconds, label_of
 from effv2_tune.study.recipe import quality_direction
 from effv2_tune.study.training_run import Promise
@@ -147,7 +147,7 @@ def options_of(kind: DeviceAnalysis) -> list[Option]:
     """
     known: dict[str, tuple[Trial, Candidate]] = {}
     for one in zip(kind.complete, kind.candidates, strict=True):
-        known.setdefault(json.dumps(one[0].config, sort_keys=True), one)
+        known.setdefault(config_key(one[0]), one)
     candidates = [candidate for _, candidate in known.values()]
     deviations = map(math.sqrt, pareto.seed_variance(candidates).each)
     estimates = pareto.estimates(candidates, kind.objective)

@@ -51,7 +51,6 @@ from effv2_tune.search.storage.records import (
 )
 from effv2_tune.search.storage.urls import without_password
 from effv2_tune.search.workload import BucketTime
-from effv2_tune.study.bucket import DataFacts
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -59,7 +58,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, TrialState
 
     from effv2_tune.search.events import StudyEnded
-    from effv2_tune.study.bucket import BucketKey
+    from effv2_tune.study.bucket import BucketKey, DataFacts
     from effv2_tune.study.plan import Direction
     from effv2_tune.study.space import Space
     from effv2_tune.study.trial import Trial
@@ -279,10 +278,10 @@ class DatabaseStorage:
                 "another folder.",
             )
 
+    @retried
     def data_facts(self) -> DataFacts | None:
         """Facts of the images; None before a worker was ready."""
-        data = self.attributes().get(f"{OURS}data")
-        return None if data is None else DataFacts.model_validate(data, strict=False)
+        return data_facts(self._facts.read())
 
     @retried
     def bucket_time(self, bucket: BucketKey) -> BucketTime | None:

@@ -6,6 +6,8 @@ times faster (`benchmarks/operations.py`). On accelerators the stock operation i
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +17,35 @@ import jax.numpy as jnp
 from effv2_tune.network.conv_geometry import Axis
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from effv2_tune.host import Kind
     from effv2_tune.tensor import Tensor
+
+_PLATFORM: ContextVar[Kind | None] = ContextVar("platform", default=None)
+
+
+@contextmanager
+def traced_for(platform: Kind) -> Iterator[None]:
+    """Choose operations for this kind of device, which need not be attached, while tracing.
+
+    Without it they are chosen for JAX's default device.
+    """
+    token = _PLATFORM.set(platform)
+    try:
+        yield
+    finally:
+        _PLATFORM.reset(token)
+
+
+def on_accelerator() -> bool:
+    """Whether the traced computation is for a GPU or a TPU."""
+    return (_PLATFORM.get() or jax.default_backend()) != "cpu"
 
 
 def has_fast_depthwise(images: Tensor, stride: int) -> bool:  # noqa: ARG001 - of any size and stride
     """Whether :func:`depthwise` is faster than the stock operation."""
-    return bool(jax.default_backend() == "cpu")
+    return not on_accelerator()
 
 
 def depthwise(images: Tensor, kernel: Tensor, *, stride: int, padding: str) -> Tensor:

@@ -94,7 +94,7 @@ class JaxBackend:
 
     def make_extractor(self, backbone: Any, plan: StepPlan, data: DeviceData) -> JaxExtractor:
         """The inference of a backbone on the mesh."""
-        return JaxExtractor(backbone, plan, data, mesh=self.mesh)
+        return JaxExtractor(backbone, plan, data, mesh=self.mesh, platform=self.platform)
 
     def reference_kernel(self) -> ReferenceKernel:
         """See :mod:`effv2_tune.training.backends.reference`; on the first device."""

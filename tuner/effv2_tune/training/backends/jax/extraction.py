@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from effv2_tune.network.jax_operations import traced_for
 from effv2_tune.training.backends.jax.mesh import replicated, split_by_batch
 from effv2_tune.training.inputs.pipeline import image_batches
 from effv2_tune.training.inputs.preparation import prepared
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from jax.sharding import Mesh
     from numpy.typing import NDArray
 
+    from effv2_tune.host import Kind
     from effv2_tune.training.backends.base import SplitName, StepPlan
     from effv2_tune.training.inputs.pipeline import DeviceData
 
@@ -27,9 +29,19 @@ class JaxExtractor:
 
     Args:
         mesh: The devices.
+        platform: Their kind.
     """
 
-    def __init__(self, backbone: Any, plan: StepPlan, data: DeviceData, *, mesh: Mesh) -> None:
+    def __init__(
+        self,
+        backbone: Any,
+        plan: StepPlan,
+        data: DeviceData,
+        *,
+        mesh: Mesh,
+        platform: Kind,
+    ) -> None:
+        self._platform = platform
         self._backbone = backbone
         self._plan = plan
         self._data = data
@@ -45,9 +57,10 @@ class JaxExtractor:
         images = jax.lax.with_sharding_constraint(pixels[indices], self._split)
         images = images.astype(jnp.float32)
         images = jnp.where(mirrored, jnp.flip(images, axis=2), images)
-        features, _ = self._backbone.stateless_call(
-            *weights, prepared(images, self._plan), training=False
-        )
+        with traced_for(self._platform):
+            features, _ = self._backbone.stateless_call(
+                *weights, prepared(images, self._plan), training=False
+            )
         return features
 
     def run(

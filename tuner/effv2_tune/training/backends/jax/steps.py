@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from effv2_tune.network.hash_rng import draws
+from effv2_tune.network.jax_operations import traced_for
 from effv2_tune.training.backends.base import Sums, named_variables
 from effv2_tune.training.backends.jax.mesh import replicated, split_by_batch
 from effv2_tune.training.inputs.pipeline import Streamed, evaluation_batches
@@ -63,6 +64,7 @@ class JaxSteps:
         self._inputs: dict[str, Any] = {}
         self._state: State = {}
         self._averages = plan.averaged
+        self._platform = platform
         self._order: Any = None
         self._positions = np.arange(plan.batch, dtype=np.int32)
         # XLA runs convolutions inside a loop on the CPU 16 times slower (jax-ml/jax#12868).
@@ -86,9 +88,10 @@ class JaxSteps:
             state, (step_loss, step_correct) = self._train(state, inputs, images, selection)
             return state, (loss + step_loss, correct + step_correct)
 
-        if not self.loops_on_device:
-            return step(0, (state, zero))  # type: ignore[no-any-return]
-        return jax.lax.fori_loop(0, steps, step, (state, zero))  # type: ignore[no-any-return]
+        with traced_for(self._platform):
+            if not self.loops_on_device:
+                return step(0, (state, zero))  # type: ignore[no-any-return]
+            return jax.lax.fori_loop(0, steps, step, (state, zero))  # type: ignore[no-any-return]
 
     def _train(
         self, state: State, inputs: Any, images: Any, selection: tuple[Any, Any]
@@ -133,9 +136,10 @@ class JaxSteps:
         self, trained: Any, others: Any, images: Any, indices: Any, counted: Any, *, streams: bool
     ) -> dict[str, Any]:
         batch, labels = self._batch(images, indices, streams=streams)
-        logits, _ = self._network.stateless_call(
-            trained, others, evaluation_inputs(batch, self._plan), training=False
-        )
+        with traced_for(self._platform):
+            logits, _ = self._network.stateless_call(
+                trained, others, evaluation_inputs(batch, self._plan), training=False
+            )
         return evaluation_counts(logits, labels, counted)
 
     def start(self, inputs: StepInputs) -> None:

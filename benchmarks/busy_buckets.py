@@ -47,15 +47,15 @@ class Buckets:
 
     def __init__(self, trainer: Trainer) -> None:
         self._trainer = trainer
-        self._recipes = {
+        self.recipes = {
             f"{variant}@{side}": Recipe(
                 variant=variant, resolution=side, batch_size=32, epochs=EPOCHS, data=DATA
             )
             for variant, side in NETWORKS
         }
         self._scale: float | None = None
-        self.labels = list(self._recipes)
-        for recipe in self._recipes.values():
+        self.labels = list(self.recipes)
+        for recipe in self.recipes.values():
             trainer.bucket(recipe)
 
     def measure(self, *, waits: bool = True) -> dict[str, StepTime]:
@@ -65,7 +65,7 @@ class Buckets:
             waits: Whether to wait for a quiet moment.
         """
         times = {}
-        for label, recipe in self._recipes.items():
+        for label, recipe in self.recipes.items():
             bucket = self._trainer.bucket(recipe)
             times[label] = bucket.measure(
                 recipe, NoLock(), scale=self._scale, should_stop=lambda: not waits
@@ -76,7 +76,7 @@ class Buckets:
     def measure_as_before(self) -> dict[str, float]:
         """Every step time by the median of windows, in seconds."""
         times = {}
-        for label, recipe in self._recipes.items():
+        for label, recipe in self.recipes.items():
             bucket = self._trainer.bucket(recipe)
             epoch_steps = bucket.start_first_epoch(recipe)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from effv2_tune.search.restatement import (
     is_doubtful,
@@ -45,6 +48,13 @@ def step_time(seconds: float, *, is_quiet: bool = True, error: float = 0.02) -> 
     )
 
 
+def half_width(time: BucketTime) -> float:
+    """Half of the 90 % interval, relative."""
+    assert time.low is not None
+    assert time.high is not None
+    return math.log(time.high / time.low) / 2
+
+
 def trial(step_bucket: float = 0.1, **times: float) -> Trial:
     rung = RungResult(rung=0, epoch=5, quality=0.4, projected_seconds=100 * step_bucket)
     return Trial(
@@ -73,6 +83,10 @@ def trial(step_bucket: float = 0.1, **times: float) -> Trial:
         # A slower one may have been disturbed itself, unless its fastest steps are slow, too.
         ([{"step_median": 0.2, "step_least": 0.1}], False),
         ([{"step_median": 0.2, "step_least": 0.12}], True),
+        # The machine was slower, or faster, than the one that step times are stated for.
+        ([{"step_median": 0.08, "step_least": 0.07, "speed": 1.25}], False),
+        ([{"step_median": 0.1, "step_least": 0.1, "speed": 0.8}], True),
+        ([{"step_median": 0.2, "step_least": 0.12, "speed": 0.8}], False),
         # An earlier version recorded no fastest steps.
         ([{"step_median": 0.2}], False),
     ],
@@ -103,10 +117,20 @@ def test_steps_that_are_next_to_nothing_beside_an_extraction_are_no_evidence() -
     assert not is_doubtful(bucket_time(0.1, extraction_seconds=300.0), [trial(step_median=0.05)])
 
 
-def test_a_measurement_that_agrees_leaves_the_step_time() -> None:
-    known = bucket_time(0.1)
+def test_measurements_that_agree_are_averaged_to_a_narrower_interval() -> None:
+    known = bucket_time(0.1, extraction_seconds=3.0)
 
-    assert next_version(known, step_time(0.101)) == bucket_time(0.1, measurements=2)
+    both = next_version(known, step_time(0.101))
+
+    assert both.step_seconds == pytest.approx(math.sqrt(0.1 * 0.101))
+    assert half_width(both) == pytest.approx(half_width(known) / math.sqrt(2))
+    assert (both.extraction_seconds, both.measurements) == (3.0, 2)
+
+
+def test_of_two_measurements_the_more_precise_one_counts_for_more() -> None:
+    both = next_version(bucket_time(0.1), step_time(0.11, error=0.2))
+
+    assert 0.1 < both.step_seconds < 0.101
 
 
 def test_a_measurement_that_contradicts_replaces_the_step_time_and_its_interval() -> None:
@@ -117,25 +141,57 @@ def test_a_measurement_that_contradicts_replaces_the_step_time_and_its_interval(
     )
 
 
+def test_measurements_that_differ_by_more_than_their_errors_have_a_wider_interval() -> None:
+    known = bucket_time(0.1)
+
+    both = next_version(known, step_time(0.104))
+
+    assert both.low is not None
+    assert both.high is not None
+    assert both.low < 0.1
+    assert both.high > 0.104
+    assert half_width(both) > half_width(known)
+
+
+@given(st.lists(st.floats(-0.02, 0.02), min_size=1, max_size=4))
+def test_the_average_lies_among_the_measurements_and_in_its_interval(logs: list[float]) -> None:
+    values = [0.1 * math.exp(one) for one in logs]
+    time = bucket_time(values[0])
+    for value in values[1:]:
+        time = next_version(time, step_time(value))
+
+    assert min(values) * 0.999 <= time.step_seconds <= max(values) * 1.001
+    assert time.low is not None
+    assert time.high is not None
+    assert time.low < time.step_seconds < time.high
+    assert time.measurements == len(values)
+
+
 def test_a_quiet_measurement_replaces_one_of_a_busy_machine() -> None:
     busy = bucket_time(0.1, low=0.08, high=0.12, is_quiet=False)
 
     assert next_version(busy, step_time(0.095)).step_seconds == 0.095
     again = step_time(0.095, is_quiet=False, error=0.2)
-    assert next_version(busy, again).step_seconds == 0.1
+    assert 0.095 < next_version(busy, again).step_seconds < 0.1
 
 
 def test_a_busy_machine_does_not_overrule_a_quiet_one_within_its_own_error() -> None:
     again = step_time(0.115, is_quiet=False, error=0.2)
 
-    assert next_version(bucket_time(0.1), again).step_seconds == 0.1
+    assert next_version(bucket_time(0.1), again) == bucket_time(0.1, measurements=2)
 
 
-def test_a_time_of_an_earlier_version_has_no_interval_and_is_replaced_all_the_same() -> None:
+def test_a_busy_machine_that_contradicts_a_quiet_one_leaves_the_step_time_doubtful() -> None:
+    version = next_version(bucket_time(0.1), step_time(0.2, is_quiet=False, error=0.1))
+
+    assert not version.is_quiet
+
+
+def test_a_time_of_an_earlier_version_has_no_interval_and_is_averaged_all_the_same() -> None:
     known = BucketTime(label="tiny@8", step_seconds=0.1)
 
-    assert next_version(known, step_time(0.103)).step_seconds == 0.1
-    assert next_version(known, step_time(0.12)) == bucket_time(0.12, measurements=2)
+    assert 0.1 < next_version(known, step_time(0.103)).step_seconds < 0.103
+    assert next_version(known, step_time(0.12)).measurements == 2
 
 
 def test_seconds_rungs_and_notes_follow_from_the_newest_version() -> None:

@@ -102,13 +102,13 @@ def test_the_step_time_is_that_of_steady_windows(step: float, stutter: int) -> N
     assert time.is_quiet
 
 
-def test_a_measurement_takes_a_few_seconds_of_windows_of_a_third_of_a_second() -> None:
+def test_a_measurement_takes_a_few_seconds_of_windows_of_a_seventh_of_a_second() -> None:
     device = FakeDevice(0.01, slow_steps=1)
 
     device.measure()
 
     assert device.time < 6
-    assert device.windows[-1] == pytest.approx(30, abs=1)
+    assert device.windows[-1] == pytest.approx(15, abs=1)
 
 
 def test_a_step_longer_than_all_the_budget_is_measured_in_three_windows() -> None:

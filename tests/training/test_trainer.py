@@ -12,6 +12,7 @@ from effv2_tune.data import load_dataset
 from effv2_tune.errors import TuneError
 from effv2_tune.files.checkpoint import Checkpoint, CheckpointFolder
 from effv2_tune.study.recipe import DataSpec, Recipe
+from effv2_tune.training import attempt
 from effv2_tune.training.attempt import TrainingStoppedError
 from effv2_tune.training.compiled import CompiledBucket
 from effv2_tune.training.devices import open_device
@@ -149,6 +150,31 @@ def test_it_learns_the_digits(trainer: Trainer, tmp_path: Path) -> None:
     assert finished.times.step_bucket == 0.01
     assert finished.times.step_median > 0
     assert finished.times.wall > finished.times.train > 0
+
+
+def test_a_trial_compares_the_speed_of_the_machine_with_that_of_the_study(
+    trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempt, "_REFERENCE_INTERVAL", 0.0)
+    recipe = RECIPE.with_settings(epochs=1)
+
+    def speed(reference_seconds: float | None) -> float:
+        folder = tmp_path / str(reference_seconds)
+        request = Train(
+            trial=0,
+            recipe=recipe,
+            rungs=(),
+            step_seconds=0.01,
+            reference_seconds=reference_seconds,
+            checkpoint=folder,
+        )
+        return trainer.train_trial(
+            request, on_event=lambda _: None, should_continue=lambda _: True
+        ).times.speed
+
+    # A study whose reference kernel took a minute ran on a much slower machine.
+    assert speed(60.0) > 10
+    assert speed(None) == 1.0
 
 
 def test_trials_that_differ_in_every_hyperparameter_share_one_trace_and_leak_nothing(

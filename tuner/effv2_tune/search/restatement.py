@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import math
+import operator
 from typing import TYPE_CHECKING, Any
 
 from effv2_tune.pareto import training_seconds
@@ -27,6 +29,12 @@ _MOST_FOR_SLOWER = 2
 _LEAST_SECONDS = 3.0
 #: Relative half-width of the interval of a step time that has none.
 _UNKNOWN_ERROR = 0.05
+#: The least of one that has an interval.
+_LEAST_ERROR = 1e-3
+#: From the standard error to half of a 90 % interval.
+_NORMAL_90 = 1.645
+#: Standard errors by which two measurements differ, if neither was disturbed.
+_MOST_DEVIATIONS = 3.0
 
 
 def is_doubtful(time: BucketTime, trials: Iterable[Trial]) -> bool:
@@ -46,34 +54,62 @@ def is_doubtful(time: BucketTime, trials: Iterable[Trial]) -> bool:
         return False
     if not time.is_quiet:
         return True
-    if any(one.step_median < (1 - STEP_TIME_TOLERANCE) * time.step_seconds for one in known):
+    fast = (1 - STEP_TIME_TOLERANCE) * time.step_seconds
+    if any(one.step_median * one.speed < fast for one in known):
         return True
     slow = (1 + STEP_TIME_TOLERANCE) * time.step_seconds
-    return time.measurements < _MOST_FOR_SLOWER and any(one.step_least > slow for one in known)
+    return time.measurements < _MOST_FOR_SLOWER and any(
+        one.step_least * one.speed > slow for one in known
+    )
 
 
 def next_version(known: BucketTime, measured: StepTime) -> BucketTime:
-    """The step time of a bucket after another measurement: the new one where it differs.
+    """The step time of a bucket after another measurement.
+
+    A quiet measurement replaces those of a busy machine, and counts where a busy one does not
+    contradict it. All others are averaged: by their precision, on a logarithmic scale, and with
+    the Birge ratio (Birge, Phys. Rev. 40, 1932): if they differ by more than their intervals say,
+    the interval of their average is wider by as much. If they differ by far more, one was
+    disturbed, and the new one counts: it was taken because trials contradict the other.
 
     Args:
         known: The version before.
         measured: The new measurement.
     """
+    counted = known.model_copy(update={"measurements": known.measurements + 1})
     low = known.step_seconds / (1 + _UNKNOWN_ERROR) if known.low is None else known.low
     high = known.step_seconds * (1 + _UNKNOWN_ERROR) if known.high is None else known.high
-    agrees = low <= measured.seconds <= high
-    if not measured.is_quiet:
-        agrees |= measured.low <= known.step_seconds <= measured.high
-    counted = known.model_copy(update={"measurements": known.measurements + 1})
-    if agrees and known.is_quiet >= measured.is_quiet:
+    if measured.is_quiet and not known.is_quiet:
+        seconds, low, high = measured.seconds, measured.low, measured.high
+    elif known.is_quiet and not measured.is_quiet and _overlap((low, high), measured):
         return counted
-    changes = {
-        "step_seconds": measured.seconds,
-        "low": measured.low,
-        "high": measured.high,
-        "is_quiet": measured.is_quiet,
-    }
+    else:
+        low, seconds, high = _average((low, known.step_seconds, high), measured)
+    changes = {"step_seconds": seconds, "low": low, "high": high, "is_quiet": measured.is_quiet}
     return counted.model_copy(update=changes)
+
+
+def _overlap(known: tuple[float, float], measured: StepTime) -> bool:
+    return known[0] <= measured.high and measured.low <= known[1]
+
+
+def _average(known: tuple[float, float, float], measured: StepTime) -> tuple[float, float, float]:
+    """Two step times as one, and its interval.
+
+    Args:
+        known: Lower end, value, and upper end.
+        measured: The other one.
+    """
+    both = [known, (measured.low, measured.seconds, measured.high)]
+    errors = [max(_LEAST_ERROR, math.log(high / low) / 2) for low, _, high in both]
+    logs = [math.log(value) for _, value, _ in both]
+    weights = [1 / error**2 for error in errors]
+    middle = sum(map(operator.mul, weights, logs)) / sum(weights)
+    birge_ratio = _NORMAL_90 * abs(logs[1] - logs[0]) / math.hypot(*errors)
+    if birge_ratio > _MOST_DEVIATIONS:
+        return both[1]
+    error = max(1.0, birge_ratio) / math.sqrt(sum(weights))
+    return math.exp(middle - error), math.exp(middle), math.exp(middle + error)
 
 
 def with_newest_times(

@@ -114,6 +114,8 @@ class Times(Value):
         step_median: Median of the trial's own step times.
         step_least: The least of them, which a busy machine bends least; 0 where not recorded.
         step_bucket: The bucket's step time, from which ``train_seconds`` is computed.
+        speed: Of the machine during the trial, relative to the one for which ``step_bucket`` is
+            stated, by the reference kernel; 1 where it is not known.
     """
 
     build: float = 0.0
@@ -127,13 +129,14 @@ class Times(Value):
     step_median: float = 0.0
     step_least: float = 0.0
     step_bucket: float = 0.0
+    speed: float = 1.0
 
     @property
     def step_excess(self) -> float:
         """Relative deviation of the trial's step time from its bucket's; 0 where unknown."""
         if self.step_bucket <= 0 or self.step_median <= 0:
             return 0.0
-        return self.step_median / self.step_bucket - 1
+        return self.step_median * self.speed / self.step_bucket - 1
 
     @property
     def is_timing_outlier(self) -> bool:

@@ -56,6 +56,12 @@ def never_stop(_seconds: float) -> bool:
     return False
 
 
+#: Seconds of training between two timings of the reference kernel, at least; and the share of the
+#: training time that they take, at most.
+_REFERENCE_INTERVAL = 3.0
+_REFERENCE_SHARE = 0.03
+
+
 @dataclass(frozen=True)
 class TrainingContext:
     """What all trials of a process have in common.
@@ -145,6 +151,7 @@ class TrialAttempt:
         self._should_stop: ShouldStop = never_stop
         self._polled = self._saved
         self._longest_wait = self._longest_save = 0.0
+        self._compare_at = progress.times.get("train", 0.0) + _REFERENCE_INTERVAL
 
     @property
     def _wall(self) -> float:
@@ -224,6 +231,7 @@ class TrialAttempt:
             if progress.step < self._epoch_steps:
                 self._stop_if_requested()
                 self._save_if_due()
+        self._compare_speed()
         with progress.timed("evaluate"), self._lock.training():
             counts = self._bucket.validate(progress.fold)
         if not math.isfinite(counts.loss_sum):
@@ -237,6 +245,17 @@ class TrialAttempt:
         if self._recipe.select != "last" and progress.selects_newest:
             progress.select(self._steps.evaluated_weights())
         return True
+
+    def _compare_speed(self) -> None:
+        """Time the reference kernel, if enough was trained since the last time."""
+        trained = self._progress.times["train"]
+        if trained < self._compare_at:
+            return
+        before = time.perf_counter()
+        with self._lock.training():
+            self._progress.references.append(self._bucket.reference_seconds())
+        took = time.perf_counter() - before
+        self._compare_at = trained + max(_REFERENCE_INTERVAL, took / _REFERENCE_SHARE)
 
     def _learning_rate(self) -> float:
         """Of the last step of the present epoch."""
@@ -344,4 +363,10 @@ class TrialAttempt:
         )
 
     def _times(self) -> Times:
-        return self._progress.all_times(wall=self._wall, step_bucket=self._step_seconds)
+        measured = self._bucket.time
+        scale = self._request.reference_seconds
+        if scale is None and measured is not None:
+            scale = measured.reference_seconds
+        return self._progress.all_times(
+            wall=self._wall, step_bucket=self._step_seconds, scale=scale
+        )

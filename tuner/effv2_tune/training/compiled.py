@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from effv2_tune.training.recipe_mapping import (
     step_plan,
     weights_source,
 )
-from effv2_tune.training.step_timing import measure_step
+from effv2_tune.training.step_timing import measure_step, reference_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from effv2_tune.study.bucket import BucketKey
     from effv2_tune.study.recipe import Recipe
     from effv2_tune.study.step_time import StepTime
-    from effv2_tune.training.backends.base import Backend, Steps
+    from effv2_tune.training.backends.base import Backend, ReferenceKernel, Steps
     from effv2_tune.training.features.feature_set import FeatureSet
     from effv2_tune.training.inputs.pipeline import DeviceData
     from effv2_tune.training.machine_lock import MachineLock
@@ -211,7 +212,7 @@ class CompiledBucket:
                 steps -= count
             advance()
 
-        kernel = self._backend.reference_kernel()
+        kernel = self._kernel
         with lock.measuring():
             self.time = measure_step(
                 run,
@@ -223,3 +224,11 @@ class CompiledBucket:
             )
         self.step_seconds = self.time.seconds
         return self.time
+
+    @functools.cached_property
+    def _kernel(self) -> ReferenceKernel:
+        return self._backend.reference_kernel()
+
+    def reference_seconds(self) -> float:
+        """The time of the reference kernel now, for comparison with that of a measurement."""
+        return reference_seconds(self._kernel.run, threads=self._kernel.threads)

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 #: A window of a trial is long compared with the clock's resolution, and short enough to notice a
 #: NaN or a signal soon.
 WINDOW_SECONDS = 0.3
+#: One of a measurement is shorter: the speed of the machine changes less between it and the
+#: reference kernel.
+_WINDOW_SECONDS = 0.15
 _BUDGET_SECONDS = 3.0
 _MIN_WINDOWS = 3
 #: How long a quiet moment is waited for, by measuring on: this share of the training of one trial,
@@ -32,8 +35,10 @@ _MIN_WINDOWS = 3
 _WAIT_SHARE = 0.25
 LIMIT_SECONDS = 30.0
 #: Time of the reference kernel in a window, relative to that of the steps.
-_REFERENCE_SHARE = 0.25
-_MIN_REFERENCE_RUNS = 3
+_REFERENCE_SHARE = 1.0
+_MIN_REFERENCE_RUNS = 2
+#: Runs of it between the epochs of a trial.
+_REFERENCE_RUNS = 3
 #: Undisturbed: others use at most this share of the processors, and on an accelerator the reference
 #: kernel takes at most this much longer than it can.
 _OTHERS_SHARE = 0.05
@@ -49,8 +54,10 @@ _EFFICIENCY = 0.93
 _NORMAL_90 = 1.645
 #: From the median absolute deviation of normal values to their standard deviation.
 _DEVIATIONS = 1.4826
+#: From the standard error of a mean of normal values to that of their median.
+_MEDIAN_ERROR = 1.2533
 #: What repeated measurements of a quiet machine differ by beyond the spread of their windows.
-_QUIET_ERROR = 0.01
+_QUIET_ERROR = 0.02
 #: Half of the 90 % interval where others get as much of the device as this process.
 _BUSY_ERROR = 0.1
 
@@ -118,6 +125,21 @@ def measure_step(
         windows.append(take())
 
 
+def reference_seconds(run: Callable[[], None], *, threads: int | None) -> float:
+    """The time of the reference kernel now; on a CPU its processor time.
+
+    Args:
+        run: Runs it once, and waits for it.
+        threads: As of :func:`measure_step`.
+    """
+    now = time.perf_counter if threads is None else time.process_time
+    run()
+    before = now()
+    for _ in range(_REFERENCE_RUNS):
+        run()
+    return (now() - before) / _REFERENCE_RUNS
+
+
 def _warm_up(
     run: Callable[[int], None],
     reference: Callable[[], None],
@@ -137,7 +159,7 @@ def _warm_up(
     timed(reference)
     seconds = timed(lambda: run(1))
     kernel_seconds = timed(reference)
-    steps = max(1, math.ceil(WINDOW_SECONDS / max(seconds, 1e-6)))
+    steps = max(1, math.ceil(_WINDOW_SECONDS / max(seconds, 1e-6)))
     share = _REFERENCE_SHARE * steps * seconds
     runs = max(_MIN_REFERENCE_RUNS, math.ceil(share / max(kernel_seconds, 1e-6)))
     if steps > 1:
@@ -209,7 +231,7 @@ def _middle(values: Sequence[float]) -> tuple[float, float]:
     # Not from the standard deviation: one stutter is no reason to doubt all other windows.
     middle = statistics.median(values)
     deviation = _DEVIATIONS * statistics.median(abs(value - middle) for value in values)
-    return middle, deviation / middle / math.sqrt(len(values))
+    return middle, _MEDIAN_ERROR * deviation / middle / math.sqrt(len(values))
 
 
 def _step_time(

@@ -63,6 +63,7 @@ class TrialProgress:
         step_times: Seconds per step of the present epoch's windows.
         epoch_step_times: Median of these, for each completed epoch.
         least_step_time: The least of all; 0 before the first window.
+        references: Times of the reference kernel between epochs, in seconds.
         curve: One entry for each completed epoch.
         best_epoch: Epoch of the weights that are selected so far, from 1; 0 for none.
         best: Those weights; empty where the last ones are selected.
@@ -82,6 +83,7 @@ class TrialProgress:
     step_times: list[float] = field(default_factory=list)
     epoch_step_times: list[float] = field(default_factory=list)
     least_step_time: float = 0.0
+    references: list[float] = field(default_factory=list)
     curve: list[Epoch] = field(default_factory=list)
     best_epoch: int = 0
     best: Weights = field(default_factory=dict)
@@ -172,13 +174,21 @@ class TrialProgress:
         """Keep these weights as those of the newest epoch."""
         self.best_epoch, self.best = self.epoch, weights
 
-    def all_times(self, *, wall: float, step_bucket: float) -> Times:
-        """The times so far; ``wall`` is that of this attempt alone."""
+    def all_times(self, *, wall: float, step_bucket: float, scale: float | None) -> Times:
+        """The times so far.
+
+        Args:
+            wall: That of this attempt alone.
+            step_bucket: The step time of the bucket.
+            scale: Time of the reference kernel in the study; None where it is not known.
+        """
         medians = self.epoch_step_times or self.step_times
+        speed = scale / statistics.median(self.references) if scale and self.references else 1.0
         return Times(
             **(self.times | {"wall": self.times.get("wall", 0.0) + wall}),
             step_median=statistics.median(medians) if medians else 0.0,
             step_least=self.least_step_time,
+            speed=speed,
             step_bucket=step_bucket,
         )
 

@@ -79,8 +79,8 @@ _DEAD_PEER_OPTIONS = {
 }
 
 
-#: The fact that holds the time of the reference kernel.
-REFERENCE_KERNEL = "reference_kernel"
+#: The fact that holds the time of the reference kernel; one of another kernel has another name.
+REFERENCE_KERNEL = "reference_kernel_2"
 
 
 class DatabaseStorage:

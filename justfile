@@ -21,7 +21,7 @@ test *arguments:
 
 # Every test, with the coverage of this process (what workers run in processes of their own is not counted)
 coverage:
-    pytest -n 2 --dist loadfile --cov=effv2_tune --cov-report=term:skip-covered --cov-fail-under=88
+    pytest -n 2 --dist loadfile --durations=40 --cov=effv2_tune --cov-report=term:skip-covered --cov-fail-under=88
 
 # The documentation, into site/ (after a change of commands or keys: python docs/generate.py)
 docs:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 # Keras takes its backend from the environment, once, at import: the test process has this one.
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# Tests compile much and train little: a quarter less time to compile tiny networks on JAX, and
+# steps that take no longer.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
 
 # A shell that starts the tests in its background lets them, and all that they start, ignore Ctrl-C;
 # some facts are about Ctrl-C.

@@ -2,8 +2,8 @@
 
 Convolutions and elementwise operations, as in a network, so that they depend alike on clocks,
 caches and memory. On a CPU its images take 4 MB, more than a core keeps in its own cache, and it
-takes some 25 milliseconds on two cores; smaller kernels follow the steps of networks no better, and
-those of JAX less well (benchmarks/results/reference_kernel.md). On an accelerator it takes a few.
+takes some 25 milliseconds on two cores; kernels of other sizes follow the steps of networks about
+as well (benchmarks/results/reference_kernel.md). On an accelerator it takes a few.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -41,3 +42,98 @@ def test_steps_run_on_the_devices_of_their_mesh_alone(run_python: Callable[..., 
     printed = run_python(ON_SOME_DEVICES, KERAS_BACKEND="jax", JAX_NUM_CPU_DEVICES="4")
 
     assert printed.strip() == "[2, 3]"
+
+
+IN_BOTH_FORMS = """
+import json
+from dataclasses import replace
+from pathlib import Path
+import jax
+import numpy as np
+from effv2_tune.data import load_dataset
+from effv2_tune.network import training_network
+from effv2_tune.study.recipe import DataSpec, Recipe
+from effv2_tune.training.backends.base import StepPlan
+from effv2_tune.training.backends.jax import extraction, steps
+from effv2_tune.training.devices import open_device
+from effv2_tune.training.inputs.pipeline import image_sources
+from effv2_tune.training.trainer import Trainer
+
+steps.EVALUATION_WINDOW = extraction.EXTRACTION_WINDOW = 3
+data = DataSpec(train=160, validation=101, test=100)
+recipe = Recipe(variant="tiny", resolution=32, batch_size=16, epsilon=1e-7, flip=True,
+                crop_padding=1, ema=True, data=data)
+dataset = load_dataset(data, base=Path())
+device = open_device("jax", hardware="cpu")
+order = np.random.default_rng(0).integers(0, 101, (7, 16)).astype(np.int32)
+some = np.arange(0, 160, 3, dtype=np.int32)
+
+def counts(evaluated):
+    return [evaluated.support.tolist(), evaluated.predicted.tolist(), evaluated.correct.tolist(),
+            evaluated.in_top5], [evaluated.loss_sum, evaluated.loss_squares]
+
+def results(platform, **limit):
+    backend = replace(device.backend, platform=platform)
+    trainer = Trainer(dataset, replace(device, backend=backend), **limit)
+    bucket = trainer.bucket(recipe)
+    bucket.start_first_epoch(recipe)
+    before = [counts(bucket.validate()), counts(bucket.steps.evaluate("train", some))]
+    sums = bucket.steps.run(2, 4)
+    weights = bucket.steps.evaluated_weights()
+    plan = StepPlan(batch=16, classes=0, image_shape=dataset.train.images.shape[1:], resolution=32,
+                    interpolation="bilinear", scaling="tf", augmentations=(), averaged=False)
+    backbone = training_network("tiny", classes=None, resolution=32, seed=3)
+    images = backend.place(image_sources(dataset), limit.get("resident_bytes", 10**9))
+    extractor = backend.make_extractor(backbone, plan, images)
+    features = [extractor.run("validation", order[:batches], mirrored=batches == 1)
+                for batches in (7, 1)]
+    stored = getattr(images["train"], "pixels", None)
+    return {
+        "stored": None if stored is None else list(stored.shape),
+        "traces": bucket.steps.traces,
+        "counts": [one[0] for one in before],
+        "losses": [*before[0][1], *before[1][1], sums.loss],
+    }, weights, features
+
+first, weights, features = results("cpu")
+found = [first]
+limits = [{}] if len(jax.devices()) > 1 else [{}, {"resident_bytes": 1000}]
+for limit in limits:
+    other, other_weights, other_features = results("tpu", **limit)
+    other["weights apart"] = max(float(np.abs(weights[name] - array).max())
+                                 for name, array in other_weights.items()
+                                 if array.dtype.kind == "f")
+    other["features apart"] = max(float(np.abs(one - two).max())
+                                  for one, two in zip(features, other_features, strict=True))
+    other["same shapes"] = [f.shape for f in features] == [f.shape for f in other_features]
+    found.append(other)
+print(json.dumps({"devices": len(jax.devices()), "found": found}))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [1, 8])
+def test_the_form_of_accelerators_trains_evaluates_and_extracts_like_that_of_the_cpu(
+    run_python: Callable[..., str], devices: int
+) -> None:
+    """Images in rows, and loops on the device; on a CPU they are slow, and only here."""
+    printed = run_python(
+        IN_BOTH_FORMS,
+        KERAS_BACKEND="jax",
+        JAX_NUM_CPU_DEVICES=str(devices),
+        JAX_CPU_ENABLE_ASYNC_DISPATCH="false",
+    )
+    result = json.loads(printed)
+    on_cpu, *others = result["found"]
+    stored = [[160, 2, 128], None] if devices == 1 else [[160, 2, 128]]  # resident, streamed
+
+    assert result["devices"] == devices
+    assert on_cpu["stored"] == [160, 8, 8, 3]
+    assert [one["stored"] for one in others] == stored
+    for one in others:
+        assert one["traces"] == 1
+        assert one["counts"] == on_cpu["counts"]
+        assert one["losses"] == pytest.approx(on_cpu["losses"], rel=1e-5)
+        assert one["weights apart"] < 1e-4
+        assert one["features apart"] < 1e-4
+        assert one["same shapes"]

@@ -28,6 +28,10 @@ class FeatureSource:
     labels: NDArray[np.int32]
 
     @property
+    def image_shape(self) -> None:
+        """None: they are not images."""
+
+    @property
     def nbytes(self) -> int:
         """Of all views."""
         return sum(view.nbytes for view in self.views)

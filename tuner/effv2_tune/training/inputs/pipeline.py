@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from effv2_tune.data import Dataset, Split
 
-    Place = Callable[[NDArray[Any], NDArray[np.int32]], tuple[Any, Any]]
+    PlaceAll = Callable[["Source"], tuple[Any, Any]]
+    PlaceBatch = Callable[[NDArray[Any], NDArray[np.int32]], tuple[Any, Any]]
 
 DeviceData = dict[str, "Resident | Streamed"]
 
@@ -35,6 +36,10 @@ class Source(Protocol):
     @property
     def labels(self) -> NDArray[np.int32]:
         """[count]."""
+
+    @property
+    def image_shape(self) -> tuple[int, ...] | None:
+        """Height, width and channels of images; None for features."""
 
     @property
     def nbytes(self) -> int:
@@ -57,6 +62,11 @@ class ImageSource:
     def labels(self) -> NDArray[np.int32]:
         """[count]."""
         return self.split.labels
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Height, width and channels."""
+        return self.split.images.shape[1:]
 
     @property
     def nbytes(self) -> int:
@@ -83,8 +93,8 @@ class Resident:
     """A split on the device, where batches are gathered.
 
     Attributes:
-        pixels: All rows, on the device: images [count, height, width, channels], uint8; or
-            features [count, views, width], float32.
+        pixels: All rows, on the device: images [count, height, width, channels], uint8, or in rows
+            of bytes (`packing`); or features [count, views, width], float32.
         labels: [count], int32, on the device.
     """
 
@@ -104,7 +114,7 @@ class Streamed:
         place: Puts one batch of rows and labels on the device.
     """
 
-    def __init__(self, source: Source, place: Place) -> None:
+    def __init__(self, source: Source, place: PlaceBatch) -> None:
         self._source = source
         self._place = place
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="prefetch")
@@ -135,22 +145,19 @@ class Streamed:
 
 
 def device_data(
-    sources: Mapping[str, Source], *, limit: int, place_all: Place, place_batch: Place
+    sources: Mapping[str, Source], *, limit: int, place_all: PlaceAll, place_batch: PlaceBatch
 ) -> DeviceData:
     """Each split on the device: resident if all together have at most ``limit`` bytes.
 
     Args:
         sources: By split.
         limit: Bytes.
-        place_all: Puts all rows of a split, and their labels, on the device.
+        place_all: Puts all rows and labels of a split on the device.
         place_batch: Puts one batch there.
     """
     if sum(source.nbytes for source in sources.values()) > limit:
         return {name: Streamed(source, place_batch) for name, source in sources.items()}
-    return {
-        name: Resident(*place_all(source.whole(), np.asarray(source.labels)))
-        for name, source in sources.items()
-    }
+    return {name: Resident(*place_all(source)) for name, source in sources.items()}
 
 
 def image_batches(
@@ -168,10 +175,10 @@ def image_batches(
         yield data.take(step)[0], np.arange(order.shape[1], dtype=np.int32)
 
 
-def evaluation_batches(
+def evaluation_rows(
     data: Resident | Streamed, batch: int, positions: NDArray[np.int32] | None = None
-) -> Iterator[tuple[tuple[Any, Any], NDArray[np.int32], NDArray[np.float32]]]:
-    """For each evaluation batch, pixels and labels, its positions in them, and which count.
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """The positions of every evaluation batch [batches, batch], and which of them count.
 
     Args:
         data: The split.
@@ -179,8 +186,18 @@ def evaluation_batches(
         positions: Of the images to evaluate; all of the split if left out.
     """
     evaluated = np.arange(len(data), dtype=np.int32) if positions is None else positions
-    for order, counted in zip(*evaluation_order(len(evaluated), batch), strict=True):
-        indices = evaluated[order]
+    order, counted = evaluation_order(len(evaluated), batch)
+    return evaluated[order], counted
+
+
+def evaluation_batches(
+    data: Resident | Streamed, batch: int, positions: NDArray[np.int32] | None = None
+) -> Iterator[tuple[tuple[Any, Any], NDArray[np.int32], NDArray[np.float32]]]:
+    """For each evaluation batch, pixels and labels, its positions in them, and which count.
+
+    The arguments are those of :func:`evaluation_rows`.
+    """
+    for indices, counted in zip(*evaluation_rows(data, batch, positions), strict=True):
         advance()
         if isinstance(data, Resident):
             yield (data.pixels, data.labels), indices, counted

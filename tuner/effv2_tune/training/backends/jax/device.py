@@ -16,15 +16,17 @@ from effv2_tune.training.backends.base import ReferenceKernel, missing_device_er
 from effv2_tune.training.backends.jax.extraction import JaxExtractor
 from effv2_tune.training.backends.jax.flops import image_flops
 from effv2_tune.training.backends.jax.mesh import device_mesh, replicated, split_by_batch
+from effv2_tune.training.backends.jax.placing import place_batch, place_in_blocks, place_whole
 from effv2_tune.training.backends.jax.steps import JaxSteps
 from effv2_tune.training.backends.reference import reference_inputs, reference_work
+from effv2_tune.training.inputs.packing import packed_sources
 from effv2_tune.training.inputs.pipeline import device_data
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from jax.sharding import Mesh, Sharding
+    from jax.sharding import Mesh
 
     from effv2_tune.host import Kind
     from effv2_tune.optimizers.step_optimizer import StepOptimizer
@@ -81,10 +83,17 @@ class JaxBackend:
         return self.mesh.devices.flat[0].memory_stats() or {}
 
     def place(self, sources: Mapping[str, Source], limit: int) -> DeviceData:
-        """Images or features by split: on every device if they have at most ``limit`` bytes."""
-        shardings = (replicated(self.mesh), split_by_batch(self.mesh))
-        place_all, place_batch = (partial(_put, sharding) for sharding in shardings)
-        return device_data(sources, limit=limit, place_all=place_all, place_batch=place_batch)
+        """Images or features by split: on every device if they have at most ``limit`` bytes.
+
+        Images are packed into rows on accelerators.
+        """
+        place = place_whole if self.platform == "cpu" else place_in_blocks
+        return device_data(
+            sources if self.platform == "cpu" else packed_sources(sources),
+            limit=limit,
+            place_all=partial(place, replicated(self.mesh)),
+            place_batch=partial(place_batch, split_by_batch(self.mesh)),
+        )
 
     def make_steps(
         self, network: Any, optimizer: StepOptimizer, plan: StepPlan, data: DeviceData
@@ -110,11 +119,6 @@ class JaxBackend:
         return ReferenceKernel(run, threads)
 
     image_flops = staticmethod(image_flops)
-
-
-def _put(sharding: Sharding, pixels: Any, labels: Any) -> tuple[Any, Any]:
-    placed: tuple[Any, Any] = jax.device_put((pixels, labels), sharding)
-    return placed
 
 
 def keep_compilations(device_kind: str) -> Path:

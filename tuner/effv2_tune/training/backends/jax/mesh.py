@@ -24,6 +24,11 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def split_by_batch(mesh: Mesh) -> NamedSharding:
-    """The sharding of an array of which every device has a part of the batch."""
-    return NamedSharding(mesh, PartitionSpec(_BATCH))
+def split_by_batch(mesh: Mesh, *, axis: int = 0) -> NamedSharding:
+    """The sharding of an array of which every device has a part of the batch.
+
+    Args:
+        mesh: The devices.
+        axis: Of the batch.
+    """
+    return NamedSharding(mesh, PartitionSpec(*[None] * axis, _BATCH))

@@ -77,7 +77,10 @@ class TensorFlowBackend:
         def place(pixels: Any, labels: Any) -> tuple[Any, Any]:
             return tf.constant(pixels), tf.constant(labels, tf.int32)
 
-        return device_data(sources, limit=limit, place_all=place, place_batch=place)
+        def place_all(source: Source) -> tuple[Any, Any]:
+            return place(source.whole(), source.labels)
+
+        return device_data(sources, limit=limit, place_all=place_all, place_batch=place)
 
     def make_steps(
         self, network: Any, optimizer: StepOptimizer, plan: StepPlan, data: DeviceData

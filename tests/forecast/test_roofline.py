@@ -24,6 +24,32 @@ def test_the_roofline_gives_each_row_of_timms_table_within_7_percent(
     assert predicted == pytest.approx(measured, rel=0.07)
 
 
+#: Images per second in inference on the same GPU: benchmark-infer-amp-nhwc-pt113-cu117-rtx3090.csv.
+TIMM_INFERENCE = [
+    ("b0", 224, 9930.95),
+    ("b1", 240, 6476.52),
+    ("b2", 260, 4718.26),
+    ("b3", 300, 2654.14),
+    ("t", 288, 2601.49),
+    ("s", 384, 1219.16),
+    ("m", 480, 458.93),
+    ("l", 480, 257.29),
+    ("xl", 512, 161.32),
+]
+
+
+@pytest.mark.parametrize(("variant", "pixels", "measured"), TIMM_INFERENCE)
+def test_the_roofline_gives_each_row_of_timms_table_of_inference_within_10_percent(
+    variant: str, pixels: int, measured: float
+) -> None:
+    where = target("rtx3090")
+    data = DATA.model_copy(update={"classes": 1000})
+    key, work = bucket(where, data, variant=variant, resolution=pixels)
+
+    assert 1 / roofline.evaluation_seconds(work, key, where) == pytest.approx(measured, rel=0.1)
+    assert 1 / roofline.extraction_seconds(work, key, where) == pytest.approx(measured, rel=0.1)
+
+
 def test_the_roofline_of_a_cpu_gives_the_step_that_it_was_taken_from() -> None:
     key, work = bucket(target(), batch_size=128, resolution=32)
 

@@ -245,28 +245,60 @@ def find_variant(name: str) -> Variant:
 
 @dataclass(frozen=True)
 class _Convolution:
-    """A convolution with batch normalization: what it costs."""
+    """A convolution with batch normalization: what it costs.
+
+    Attributes:
+        kernel_size: Rows and columns of the kernel.
+        inputs_per_output: Channels that an output channel is computed from.
+        width_out: Output channels.
+        side: Rows and columns of the output.
+        zeros: Taps of the kernel's rows that are in the padding, over all rows of the output.
+    """
 
     kernel_size: int
     inputs_per_output: int
     width_out: int
-    pixels: int
+    side: int
+    zeros: int = 0
+
+    @property
+    def pixels(self) -> int:
+        """Of the output."""
+        return self.side**2
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates."""
+        return self.kernel_size**2 * self.inputs_per_output * self.width_out * self.pixels
+
+    @property
+    def valid_macs(self) -> int:
+        """Multiply-accumulates without those of the padding."""
+        taps = self.kernel_size * self.side - self.zeros
+        return taps**2 * self.inputs_per_output * self.width_out
 
 
 def _convolutions(variant: Variant, resolution: int) -> Iterator[_Convolution]:
     side = _halved(resolution)
-    yield _Convolution(KERNEL_SIZE, 3, variant.stem_width, side**2)
+    yield _Convolution(KERNEL_SIZE, 3, variant.stem_width, side, _zeros(resolution, 2))
     for block in variant.blocks:
         before, side = side, side if block.stride == 1 else _halved(side)
+        zeros = _zeros(before, block.stride)
         if block.kind == "fused":
             wide = block.width_out if block.expansion == 1 else block.width_inside
-            yield _Convolution(KERNEL_SIZE, block.width_in, wide, side**2)
+            yield _Convolution(KERNEL_SIZE, block.width_in, wide, side, zeros)
         else:
-            yield _Convolution(1, block.width_in, block.width_inside, before**2)
-            yield _Convolution(KERNEL_SIZE, 1, block.width_inside, side**2)
+            yield _Convolution(1, block.width_in, block.width_inside, before)
+            yield _Convolution(KERNEL_SIZE, 1, block.width_inside, side, zeros)
         if not (block.kind == "fused" and block.expansion == 1):
-            yield _Convolution(1, block.width_inside, block.width_out, side**2)
-    yield _Convolution(1, variant.stages[-1].width_out, variant.head_width, side**2)
+            yield _Convolution(1, block.width_inside, block.width_out, side)
+    yield _Convolution(1, variant.stages[-1].width_out, variant.head_width, side)
+
+
+def _zeros(side: int, stride: int) -> int:
+    """Taps of a kernel of 3 that are in the padding, along one axis of an image of this side."""
+    # With stride 2 and an even side, one of the two paddings is not reached.
+    return 1 if stride != 1 and side % 2 == 0 else 2
 
 
 def _halved(side: int) -> int:
@@ -310,12 +342,22 @@ def count_macs(variant: Variant, resolution: int, classes: int = 1000) -> int:
         resolution: Side of the square image, in pixels.
         classes: Outputs of the classifier.
     """
-    convolutions = sum(
-        conv.kernel_size**2 * conv.inputs_per_output * conv.width_out * conv.pixels
-        for conv in _convolutions(variant, resolution)
+    return sum(conv.macs for conv in _convolutions(variant, resolution)) + _products(
+        variant, classes
     )
+
+
+def count_valid_macs(variant: Variant, resolution: int, classes: int = 1000) -> int:
+    """The same without the padding of images, as XLA counts them."""
+    return sum(conv.valid_macs for conv in _convolutions(variant, resolution)) + _products(
+        variant, classes
+    )
+
+
+def _products(variant: Variant, classes: int) -> int:
+    """Multiply-accumulates of squeezes and classifier."""
     squeezes = sum(2 * wide * narrow for wide, narrow in _squeezes(variant))
-    return convolutions + squeezes + variant.head_width * classes
+    return squeezes + variant.head_width * classes
 
 
 def count_activations(variant: Variant, resolution: int, classes: int = 1000) -> int:
@@ -328,6 +370,16 @@ def count_activations(variant: Variant, resolution: int, classes: int = 1000) ->
     """
     convolutions = sum(conv.width_out * conv.pixels for conv in _convolutions(variant, resolution))
     return convolutions + sum(wide + narrow for wide, narrow in _squeezes(variant)) + classes
+
+
+def convolution_outputs(variant: Variant, resolution: int) -> Iterator[tuple[int, int]]:
+    """Channels and pixels of the output of every convolution, each before a batch normalization.
+
+    Args:
+        variant: The network.
+        resolution: Side of the square image, in pixels.
+    """
+    return ((conv.width_out, conv.pixels) for conv in _convolutions(variant, resolution))
 
 
 def count_widest_activation(variant: Variant, resolution: int) -> int:

@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from effv2_tune.forecast import tpu
+from effv2_tune.forecast.work import EXTRACTION_BATCH
+from effv2_tune.image_rows import packed_bytes
+
 if TYPE_CHECKING:
     from effv2_tune.forecast.target import Target
     from effv2_tune.forecast.work import Work
@@ -27,8 +31,6 @@ _PROCESS_BYTES = {"tensorflow": 0.8e9, "jax": 0.65e9}
 _BLOCK_BYTES = {"tensorflow": 20e6, "jax": 55e6}
 #: The current layer has its input, its output and a copy of either beside the kept activations.
 _WIDEST_COPIES = 3
-#: Images per device in one forward pass of feature extraction (`training.features.extraction`).
-EXTRACTION_BATCH = 128
 #: Memory of the runtime on a GPU or a TPU.
 _RUNTIME_BYTES = 0.5e9
 #: Gradients, and the flat copies for the update.
@@ -40,8 +42,9 @@ class MemoryForecast:
     """Predicted memory of a bucket on one device; on a CPU, of the host.
 
     Attributes:
-        weights: Bytes of weights, gradients and optimizer.
-        activations: Bytes that the forward pass keeps for the backward pass.
+        weights: Bytes of weights, gradients and optimizer; on a TPU without gradients.
+        activations: Bytes that the forward pass keeps for the backward pass; on a TPU those that
+            the step allocates, gradients and code included.
         images: Bytes of images, or cached features, in this memory.
         overhead: Bytes of the runtime; on a CPU, of the process with its framework.
         limit: Bytes available; None if unknown.
@@ -68,7 +71,7 @@ def image_tier(nbytes: int, target: Target, *, on_disk: bool) -> Tier:
     """Where so many bytes of images are stored during training; the rule of the trainer.
 
     Args:
-        nbytes: Of all images.
+        nbytes: Of all images, as the device would store them.
         target: The device.
         on_disk: Whether they were decoded into a store on disk.
     """
@@ -89,29 +92,37 @@ def predict_memory(
         data: The images.
         tier: Where they are stored.
     """
+    overhead = _RUNTIME_BYTES
+    if target.kind == "cpu":
+        overhead = _PROCESS_BYTES[key.backend] + work.blocks * _BLOCK_BYTES[key.backend]
+    vectors: int = work.state_vectors + _UPDATE_VECTORS
+    images_here: float = key.batch / target.placement.device_count
+    if work.caches_features:
+        images_here = EXTRACTION_BATCH  # always more than a batch of features
+    if target.kind == "tpu":
+        vectors = work.state_vectors
+        activations = tpu.training_bytes(work, key, images_here)
+    else:
+        activations = images_here * _image_activation_bytes(work, key, target)
+    return MemoryForecast(
+        weights=_FLOAT_BYTES * (work.parameters + work.trained * vectors),
+        activations=activations,
+        images=_data_bytes(work, data, target, tier),
+        overhead=overhead,
+        limit=target.usable_memory,
+    )
+
+
+def _image_activation_bytes(work: Work, key: BucketKey, target: Target) -> float:
+    """Bytes of an image of a batch and of the layers' outputs that exist at the same time."""
     element = _FLOAT_BYTES if key.precision == "float32" else 2
     if target.accelerator is not None:
         element = max(element, target.accelerator.bytes_per_number)
-    images_here: float = key.batch / target.placement.device_count
-    weights = _FLOAT_BYTES * (
-        work.parameters + work.trained * (work.state_vectors + _UPDATE_VECTORS)
-    )
-    if work.caches_features:
-        images_here = EXTRACTION_BATCH  # always more than a batch of features
     kept = work.kept_activations * _COPIES[key.backend] + _IMAGE_COPIES * work.image_numbers
     if work.kept_activations < work.activations:
         # A frozen backbone keeps nothing, here or while it computes features.
         kept += _WIDEST_COPIES * work.widest_activation
-    overhead = _RUNTIME_BYTES
-    if target.kind == "cpu":
-        overhead = _PROCESS_BYTES[key.backend] + work.blocks * _BLOCK_BYTES[key.backend]
-    return MemoryForecast(
-        weights=weights,
-        activations=images_here * element * kept,
-        images=_data_bytes(work, data, tier),
-        overhead=overhead,
-        limit=target.usable_memory,
-    )
+    return element * kept
 
 
 def image_bytes(data: DataFacts) -> int:
@@ -120,13 +131,20 @@ def image_bytes(data: DataFacts) -> int:
     return (data.trained + data.validation + data.test) * height * width * channels
 
 
+def resident_bytes(data: DataFacts, target: Target) -> int:
+    """Bytes of all images on the device: in rows, where JAX packs them."""
+    if target.kind == "cpu" or target.placement.backend != "jax":
+        return image_bytes(data)
+    return (data.trained + data.validation + data.test) * packed_bytes(data.image_shape)
+
+
 def feature_bytes(work: Work, data: DataFacts) -> int:
     """Bytes of the cached features of one network at one resolution."""
     images = work.feature_views * data.trained + data.validation + data.test
     return images * work.feature_width * _FLOAT_BYTES
 
 
-def _data_bytes(work: Work, data: DataFacts, tier: Tier) -> float:
+def _data_bytes(work: Work, data: DataFacts, target: Target, tier: Tier) -> float:
     if work.caches_features:
         return feature_bytes(work, data)
-    return image_bytes(data) if tier == "resident" else 0.0
+    return resident_bytes(data, target) if tier == "resident" else 0.0

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 from effv2_tune.forecast.buckets import buckets_of
 from effv2_tune.forecast.cost import SESSION_HOURS, predict_cost, trial_seconds
 from effv2_tune.forecast.disk import predict_disk
-from effv2_tune.forecast.memory_estimate import image_bytes, image_tier, predict_memory
+from effv2_tune.forecast.memory_estimate import (
+    image_bytes,
+    image_tier,
+    predict_memory,
+    resident_bytes,
+)
 from effv2_tune.forecast.times import same_work, step_times
 from effv2_tune.forecast.work import work_of
 
@@ -99,7 +104,7 @@ def forecast_study(
         session_hours: Length of a session.
     """
     nbytes = image_bytes(data)
-    tier = image_tier(nbytes, target, on_disk=on_disk)
+    tier = image_tier(resident_bytes(data, target), target, on_disk=on_disk)
     shares = buckets_of(plan, data, target.placement)
     known = known or {}
     works = [work_of(share.key) for share in shares]

@@ -12,6 +12,12 @@ if TYPE_CHECKING:
 
 #: A training step computes about three forward passes: one forward, two backward.
 TRAINING_OVER_FORWARD = 3
+#: Images per device in one forward pass of feature extraction (`training.features.extraction`).
+EXTRACTION_BATCH = 128
+#: Operations on each activation beside the products, in a training step and in inference, as XLA
+#: counts those that it compiles for a TPU: batch normalization, activation, casts, gradients.
+_ELEMENTWISE_TRAINING = 95.0
+_ELEMENTWISE_INFERENCE = 14.0
 _FLOAT_BYTES = 4
 #: float32 vectors of a weight's size that the optimizer keeps.
 _MOMENTS = {"adabelief": 2, "adamw": 2, "sgd": 1}
@@ -34,6 +40,7 @@ class Work:
             are two.
         train_flops: Operations of one image's training step: three forward passes; with a frozen
             backbone its forward pass, and three passes of the classifier.
+        valid_flops: ``forward_flops`` without products with the padding of images.
         activations: Output elements of all layers in a forward pass over one image.
         kept_activations: Those of them that the backward pass needs; of a frozen network, only the
             features.
@@ -50,6 +57,7 @@ class Work:
     state_vectors: int
     forward_flops: float
     train_flops: float
+    valid_flops: float
     activations: int
     kept_activations: int
     widest_activation: int
@@ -67,6 +75,21 @@ class Work:
     def checkpoint_bytes(self) -> int:
         """Of one checkpoint: weights, and the optimizer's state."""
         return self.weight_bytes + self.trained * self.state_vectors * _FLOAT_BYTES
+
+    @property
+    def compiled_inference_flops(self) -> float:
+        """Operations of a forward pass over one image, as XLA counts those of a compiled step."""
+        return self.valid_flops + _ELEMENTWISE_INFERENCE * self.activations
+
+    @property
+    def compiled_train_flops(self) -> float:
+        """Likewise of one image's training step."""
+        if self.caches_features:
+            return self.head_flops
+        if self.kept_activations < self.activations:
+            return self.compiled_inference_flops + self.head_flops
+        products = TRAINING_OVER_FORWARD * self.valid_flops
+        return products + _ELEMENTWISE_TRAINING * self.activations
 
     @property
     def head_flops(self) -> float:
@@ -91,6 +114,7 @@ def work_of(key: BucketKey) -> Work:
         state_vectors=_MOMENTS[key.optimizer[0]] + ("ema" in key.optimizer),
         forward_flops=forward,
         train_flops=forward + 4.0 * head if frozen else TRAINING_OVER_FORWARD * forward,
+        valid_flops=2.0 * catalog.count_valid_macs(variant, key.resolution, key.classes),
         activations=activations,
         kept_activations=variant.head_width + key.classes if frozen else activations,
         widest_activation=catalog.count_widest_activation(variant, key.resolution),

@@ -86,6 +86,7 @@ def _bucket_data(one: BucketForecast, forecast: StudyForecast) -> dict[str, Any]
         "parameters": one.work.parameters,
         "train_flops": one.work.train_flops,
         "epoch_flops": one.work.train_flops * forecast.data.train,
+        "compiled_flops": one.work.compiled_train_flops,
         "xla_flops": None if timed is None else timed.flops,
         "checkpoint_bytes": one.work.checkpoint_bytes,
         "memory_bytes": asdict(memory) | {"total": memory.total},

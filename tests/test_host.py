@@ -119,6 +119,19 @@ def test_a_free_tpu_is_taken_with_jax(tmp_path: Path) -> None:
     assert chosen == Hardware("tpu", "jax", 8, "8 TPU chips, with JAX")
 
 
+def test_one_of_several_hosts_of_a_slice_is_refused_unless_it_is_used_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = machine(tmp_path, tpus=4)
+    monkeypatch.setenv("TPU_WORKER_HOSTNAMES", "10.0.0.1,10.0.0.2")
+
+    with pytest.raises(TuneError, match="the devices of 2 hosts as one"):
+        choose_hardware("auto", "auto", probe_host(root), TPU)
+
+    monkeypatch.setenv("TPU_PROCESS_BOUNDS", "1,1,1")
+    assert choose_hardware("auto", "auto", probe_host(root), TPU).devices == 4
+
+
 def test_hardware_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TuneError, match="requires 'hardware: gpu'"):
         choose_hardware("gpu", "auto", probe_host(machine(tmp_path)), CUDA)

@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from effv2_tune.errors import TuneError
+from effv2_tune.errors import EXIT_FAILED, TuneError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -62,6 +62,8 @@ class Host:
         tpu_chips: Number of TPU chips.
         tpu_holders: Other processes that have a TPU chip open.
         tpu_kind: JAX's name of the chips; empty if there are none or the table lacks them.
+        tpu_hosts: Hosts of the TPU slice that this machine is part of, as far as the environment
+            says.
     """
 
     cpu: str
@@ -70,6 +72,7 @@ class Host:
     tpu_chips: int
     tpu_holders: tuple[Holder, ...]
     tpu_kind: str = ""
+    tpu_hosts: int = 1
 
     @property
     def best(self) -> Kind:
@@ -124,6 +127,18 @@ def probe_host(root: Path = Path("/")) -> Host:
         tpu_chips=len(_tpu_nodes(root)),
         tpu_holders=_tpu_holders(root),
         tpu_kind=_tpu_kind(root),
+        tpu_hosts=_tpu_hosts(),
+    )
+
+
+def several_hosts_error(count: int) -> TuneError:
+    """The error of a machine that is one of several hosts whose devices JAX uses as one."""
+    return TuneError(
+        f"JAX uses the devices of {count} hosts as one here, and effv2-tune trains on those of one "
+        "host.",
+        hint="Use a slice of one host (v5litepod-8 and v6e-8 are the largest), or a virtual "
+        "machine for each study.",
+        exit_code=EXIT_FAILED,
     )
 
 
@@ -249,6 +264,8 @@ def _tpu(backend: str, host: Host, packages: Packages) -> Hardware:
             "This machine has a TPU, but JAX's TPU packages are not installed.",
             hint=f"Install them: {install_command('tpu')}; or use 'hardware: cpu'.",
         )
+    if host.tpu_hosts > 1:  # before JAX waits there for all of them
+        raise several_hosts_error(host.tpu_hosts)
     if host.tpu_holders:
         holder = host.tpu_holders[0]
         raise TuneError(
@@ -315,6 +332,12 @@ def _tpu_kind(root: Path) -> str:
     numbers = (folder / "device" for folder in _google_devices(root))
     kinds = (_TPU_KINDS.get(_content(number)) for number in numbers if number.is_file())
     return next(filter(None, kinds), "")
+
+
+def _tpu_hosts() -> int:
+    """Hosts of the slice; one where a process is limited to this host."""
+    is_limited = os.environ.get("TPU_PROCESS_BOUNDS", "") == "1,1,1"
+    return 1 if is_limited else len(os.environ.get("TPU_WORKER_HOSTNAMES", "").split(","))
 
 
 def _google_devices(root: Path) -> list[Path]:

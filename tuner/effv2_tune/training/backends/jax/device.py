@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from effv2_tune.files.cache import cache_folder
-from effv2_tune.host import compute_threads, probe_host
+from effv2_tune.host import compute_threads, probe_host, several_hosts_error
 from effv2_tune.training.backends.base import ReferenceKernel, missing_device_error
 from effv2_tune.training.backends.jax.extraction import JaxExtractor
 from effv2_tune.training.backends.jax.flops import image_flops
@@ -63,6 +63,8 @@ class JaxBackend:
             devices = jax.devices(hardware)
         except RuntimeError as error:
             raise missing_device_error("JAX", hardware) from error
+        if jax.process_count() > 1:
+            raise several_hosts_error(jax.process_count())
         if hardware == "cpu":
             return cls(device_mesh(devices), hardware, [probe_host().cpu] * len(devices))
         names = [str(device.device_kind) for device in devices]

@@ -15,7 +15,14 @@ from pydantic import BaseModel
 
 from effv2_tune.cli import COMMANDS, MODULES, cli
 from effv2_tune.study import limits
-from effv2_tune.study.plan import ConfirmSpec, HalvingSpec, SearchSpec, StopSpec, StudyPlan
+from effv2_tune.study.plan import (
+    ConfirmSpec,
+    HalvingSpec,
+    SearchSpec,
+    StopSpec,
+    StudyPlan,
+    TargetSpec,
+)
 from effv2_tune.study.recipe import DataSpec, Settings
 
 HERE = Path(__file__).parent
@@ -49,6 +56,7 @@ def study_page() -> str:
         _table("`search: halving:`", HalvingSpec),
         _table("`search: confirm:`", ConfirmSpec),
         _table("`stop_when:`", StopSpec),
+        _table("`target:`", TargetSpec),
         "## The search space\n",
         inspect.cleandoc(
             """

@@ -241,3 +241,20 @@ def test_sizes_read_back_as_a_set_of_pairs(tmp_path: Path) -> None:
 
     assert record.read() == {(30, 40), (3, 4)}
     assert SizeRecord.of(tmp_path, key=["b"]).read() is None
+
+
+def test_images_in_memory_are_shared_by_processes_as_one_memory_map(tmp_path: Path) -> None:
+    spec = DataSpec(name="digits", train=300, validation=100)
+    alone = load_dataset(spec, base=tmp_path, cache=tmp_path)
+
+    first, second = (
+        load_dataset(spec, base=tmp_path, cache=tmp_path, shared=True) for _ in range(2)
+    )
+
+    assert first.digest == second.digest == alone.digest
+    (file,) = (tmp_path / "shared").glob("*.npy")
+    for name in ("train", "validation", "test"):
+        mapped = getattr(second, name).images
+        assert isinstance(mapped, np.memmap)
+        assert str(mapped.filename) == str(file)
+        np.testing.assert_array_equal(mapped, getattr(alone, name).images)

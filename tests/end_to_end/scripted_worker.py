@@ -13,13 +13,16 @@ is how much longer those of a trial take; ``again`` is the pace when it is measu
 resolution, after ``again_seconds``; ``train_seconds`` is how long a trial says that it trained;
 ``compile_seconds`` is
 how long a trial answers nothing before its first epoch; ``checkpoint_bytes`` is the size of a
-checkpoint; ``seed_noise`` is by how much seeds other than 0 change the accuracy. Asked to stop, it
-writes a checkpoint of its last epoch, even where it keeps none.
+checkpoint; ``seed_noise`` is by how much seeds other than 0 change the accuracy; ``needs`` is how
+many devices a resolution needs to fit. Asked to stop, it writes a checkpoint of its last epoch,
+even where it keeps none. It has as many devices as JAX would simulate, which share a step evenly,
+and times a bucket only where no worker with fewer devices exists.
 """
 
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import os
 import resource
@@ -37,6 +40,7 @@ from effv2_tune.interruption import INTERRUPTING
 from effv2_tune.study.bucket import BucketKey, DataFacts, Placement, bucket_key
 from effv2_tune.study.step_time import StepTime
 from effv2_tune.study.trial import Environment, Epoch, Scores, Times
+from effv2_tune.workers.devices import simulated_devices
 from effv2_tune.workers.messages import (
     Compiled,
     Decision,
@@ -62,6 +66,23 @@ DATA = DataFacts(
 )
 
 
+target_devices: int | None = None
+
+
+class Existing:
+    """What the workers of a study with a target know of each other; the kernel keeps it right."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = None if target_devices is None else (folder / "existing").open("a")
+        if self._file is not None:
+            fcntl.flock(self._file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+    def check_alone(self, message: Train | Remeasure | Stop) -> None:
+        """Fail where a step is timed beside another worker."""
+        if self._file is not None and isinstance(message, Remeasure):
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--fd", type=int)
@@ -78,7 +99,7 @@ def main() -> None:
         raise SystemExit("cannot even start")
     environment = Environment(
         device_kind=script.get("device", "scripted"),
-        device_count=script.get("devices", 1),
+        device_count=script.get("devices", simulated_devices()),
         backend=prepare.backend,
         precision="float32",
         threads=script.get("threads", 1),
@@ -86,6 +107,9 @@ def main() -> None:
         host="here",
         versions={"python": "3"},
     )
+    global target_devices  # noqa: PLW0603 - of this process
+    target_devices = prepare.target_devices
+    existing = Existing(prepare.base)
     data = DATA.model_copy(update={"digest": script.get("digest", DATA.digest)})
     connection.send(Ready(environment=environment, data=data))
     while True:
@@ -94,6 +118,7 @@ def main() -> None:
         except (EOFError, OSError):
             return
         try:
+            existing.check_alone(message)
             result = answer(connection, message, environment, script)
         except EOFError:
             return
@@ -123,8 +148,12 @@ def answer(
 
 def measure_again(order: Remeasure, environment: Environment, script: dict) -> Remeasured:
     time.sleep(script.get("again_seconds", 0.0))
-    pixels = order.recipe.pixels
+    pixels, devices = order.recipe.pixels, environment.device_count
+    bucket = bucket_of(order.recipe, environment)
+    if devices < script.get("needs", {}).get(str(pixels), 1):
+        return Remeasured(bucket=bucket, time=None, reason="Does not fit: as the script says")
     seconds = 0.001 * script.get("again", {}).get(str(pixels), script.get("pace", 1.0)) * pixels
+    seconds /= devices
     measured = StepTime(
         seconds=seconds,
         low=0.98 * seconds,
@@ -132,7 +161,7 @@ def measure_again(order: Remeasure, environment: Environment, script: dict) -> R
         is_quiet=True,
         reference_seconds=0.002,
     )
-    return Remeasured(bucket=bucket_of(order.recipe, environment), time=measured)
+    return Remeasured(bucket=bucket, time=measured)
 
 
 def bucket_of(recipe: Recipe, environment: Environment) -> BucketKey:
@@ -142,7 +171,7 @@ def bucket_of(recipe: Recipe, environment: Environment) -> BucketKey:
         device_count=environment.device_count,
         precision="float32",
     )
-    return bucket_key(recipe, DATA, placement)
+    return bucket_key(recipe, DATA, placement, target_devices=target_devices)
 
 
 class AskedToStop(Exception):  # noqa: N818 - no error
@@ -208,6 +237,8 @@ def train(connection: Connection, order: Train, environment: Environment, script
     )
     order.checkpoint.mkdir(parents=True, exist_ok=True)
     time.sleep(deed.get("compile_seconds", script.get("compile_seconds", 0.0)))
+    if environment.device_count < script.get("needs", {}).get(str(recipe.pixels), 1):
+        return finished("infeasible", "Does not fit: as the script says")
     if "outcome" in deed:
         return finished(deed["outcome"], "as the script says")
     curve += [line(order, epoch) for epoch in range(1, done + 1)]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from tests.forecast.examples import forecast, plan_of, target
+from tests.forecast.examples import DATA, forecast, plan_of, target
 
+from effv2_tune.forecast.study import StudyForecast, forecast_study
 from effv2_tune.forecast.times import KnownTime
 from effv2_tune.host import Hardware
 from effv2_tune.session.forecast import target_here
@@ -39,3 +40,53 @@ def test_workers_that_share_a_cpu_train_side_by_side_each_with_its_share(
 
     assert target_here(alone, cpu).cores == 8
     assert target_here(four, cpu).cores == 2
+
+
+def on_chips(**changes: object) -> StudyForecast:
+    """B0 and S on one chip each, for a final training on eight."""
+    plan = plan_of(
+        workers=8,
+        devices_per_worker=1,
+        target={"devices": 8},
+        recipe={"resolution": 224, "schedule": "constant", "batch_size": {"per_device": 64}},
+        **changes,
+    )
+    return forecast_study(
+        plan,
+        DATA,
+        target("v5e-1"),
+        on_disk=False,
+        feature_limit=int(20e9),
+        final=target("v5e-8"),
+    )
+
+
+def test_seconds_are_those_of_the_target_and_hours_those_of_the_workers() -> None:
+    found = on_chips(trials=80)
+
+    (small, large) = found.buckets
+    assert {one.share.key.batch for one in found.buckets} == {512}
+    assert small.target is not None
+    assert small.target.key.device_count == 8
+    assert small.time is not None
+    assert small.target.time is not None
+    assert small.time.step_seconds > 4 * small.target.time.step_seconds
+    # S in batches of 512 does not fit a chip of 16 GB; divided over eight it does.
+    assert (small.fits, small.is_large, large.fits, large.is_large) == (True, False, False, True)
+    assert large.target is not None
+    assert large.target.trial is not None
+    assert small.trial is not None
+    assert found.cost is not None
+    assert found.cost.timing_hours == pytest.approx((2 * 30 + 2 * 5) / 3600)
+    side_by_side = small.share.share * small.trial.longest / 8
+    alone = large.share.share * large.target.trial.longest
+    expected = 80 * (side_by_side + alone) / 3600 + found.cost.timing_hours
+    assert found.cost.hours == pytest.approx(expected)
+
+
+def test_without_a_target_nothing_is_counted_for_one() -> None:
+    found = forecast(plan_of(), target("v5e-8"))
+
+    assert found.cost is not None
+    assert found.cost.timing_hours == 0
+    assert all(one.target is None and not one.is_large for one in found.buckets)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from effv2_tune.errors import EXIT_WRONG_INPUT
-from effv2_tune.host import Host, Packages
+from effv2_tune.host import Packages, probe_host
 from effv2_tune.session import preflight
 from effv2_tune.study import yaml_file
 
@@ -108,25 +110,75 @@ def test_weights_of_a_training_run_that_are_not_there_are_found_with_its_data(
     assert sorted(folder.rglob("*")) == before
 
 
-def test_a_tpu_host_takes_one_worker(
-    tune: Tune, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    host = Host(cpu="", cpu_count=8, gpus=(), tpu_chips=4, tpu_holders=())
+@pytest.fixture
+def tpu_host(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine has eight chips of v5e, as its folders say."""
+    root = tmp_path_factory.mktemp("root")
+    for number in range(8):
+        device = root / f"sys/bus/pci/devices/{number}"
+        device.mkdir(parents=True)
+        (device / "vendor").write_text("0x1ae0\n")
+        (device / "device").write_text("0x0063\n")
+        (root / "dev/vfio").mkdir(parents=True, exist_ok=True)
+        (root / f"dev/vfio/{number}").touch()
     packages = Packages(
         jax=True, jax_cuda=False, libtpu=True, tensorflow=True, tensorflow_cuda=False
     )
-    monkeypatch.setattr(preflight, "probe_host", lambda: host)
+    monkeypatch.setattr(preflight, "probe_host", partial(probe_host, root))
     monkeypatch.setattr(preflight, "probe_packages", lambda: packages)
 
-    done = tune("run", "study.yaml", "--workers", "2", "--dry-run")
+
+@pytest.mark.usefixtures("tpu_host")
+def test_a_tpu_host_takes_a_worker_for_each_chip(tune: Tune, folder: Path) -> None:
+    assert tune("run", "study.yaml", "--workers", "8", "--dry-run").code == 0
+    text = (folder / "study.yaml").read_text()
+    (folder / "target.yaml").write_text(f"{text}workers: 8\ntarget: {{devices: 8, device: v5e}}\n")
+    assert tune("check", "target.yaml").code == 0
+
+    done = tune("run", "study.yaml", "--workers", "9", "--dry-run")
 
     assert done.code == EXIT_WRONG_INPUT
-    assert (
-        "workers: 2 is too many for a TPU: one process owns all TPU chips of a machine" in done.err
-    )
-    assert "Write 'workers: 1'" in done.err
+    assert "workers: 9 exceeds the 8 TPU chips of this machine; use at most 8." in done.err
     assert tune("run", "study.yaml", "--dry-run").code == 0
     assert not (folder / "runs").exists()
+
+
+@pytest.mark.usefixtures("tpu_host")
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        (
+            "workers: 3\ndevices_per_worker: 4\n",
+            "workers: 3 with 4 devices each exceeds the 8 TPU chips of this machine; use at most 2",
+        ),
+        (
+            "hardware: cpu\nbackend: tensorflow\ndevices_per_worker: 2\n",
+            "devices_per_worker: 2 is too many for TensorFlow, which trains on one device.",
+        ),
+        (
+            "workers: 8\ntarget: {devices: 16}\n",
+            "target: 16 devices exceed the 8 of this machine, and step times are measured on the",
+        ),
+        (
+            "workers: 8\ntarget: {devices: 8, device: v6e}\n",
+            "target: v6e is not the device of this machine (TPU v5 lite), and step times are",
+        ),
+        (
+            "hardware: cpu\nbackend: tensorflow\ntarget: {devices: 8}\n",
+            "target: 8 devices are too many for TensorFlow, which trains on one.",
+        ),
+    ],
+)
+def test_chips_that_are_not_there_are_found_at_their_line(
+    tune: Tune, folder: Path, keys: str, message: str
+) -> None:
+    text = (folder / "study.yaml").read_text()
+    (folder / "study.yaml").write_text(text + keys)
+
+    for arguments in (("check",), ("run",)):
+        done = tune(*arguments, "study.yaml")
+        assert done.code == EXIT_WRONG_INPUT
+        assert re.search(rf"study.yaml:\d+: {re.escape(message)}", done.err)
 
 
 def test_a_batch_that_the_images_cannot_fill_is_found_by_a_dry_run(tune: Tune) -> None:

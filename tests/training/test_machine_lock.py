@@ -25,8 +25,8 @@ def _train(folder: Path, inside: Event, leave: Event) -> None:
         leave.wait(30)
 
 
-def _measure(folder: Path, inside: Event) -> None:
-    with MachineLock(folder).measuring():
+def _measure(folder: Path, inside: Event, devices: tuple[str, ...] = ()) -> None:
+    with MachineLock(folder, devices).measuring():
         inside.set()
         time.sleep(30)
 
@@ -56,6 +56,30 @@ def test_many_train_at_once_one_measures_alone_and_new_windows_wait_for_it(tmp_p
     measurer.kill()
     assert third.wait(20)
     for process in (*processes, measurer):
+        process.join(20)
+
+
+def test_a_chip_is_measured_beside_others_and_the_whole_machine_alone(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    on_all, on_chip = context.Event(), context.Event()
+
+    def start(inside: Event, *devices: str) -> multiprocessing.process.BaseProcess:
+        process = context.Process(target=_measure, args=(tmp_path, inside, devices), daemon=True)
+        process.start()
+        return process
+
+    chip, other = MachineLock(tmp_path, ["tpu-1"]), MachineLock(tmp_path, ["tpu-2/0"])
+    with chip.measuring(), other.training():
+        whole = start(on_all)
+        assert not on_all.wait(1.5)
+    assert on_all.wait(20)
+    part = start(on_chip, "tpu-1")
+    assert not on_chip.wait(1.5)
+    whole.kill()
+    assert on_chip.wait(20)
+    with other.measuring():  # the chip of another process
+        part.kill()
+    for process in (whole, part):
         process.join(20)
 
 

@@ -81,6 +81,7 @@ def started(
         backend="tensorflow",
         hardware="cpu",
         precision="auto",
+        workers=8,
     )
     pool = SupervisedPool(launcher, prepare, count=1, out=out, limits=limits)
     pool.start()
@@ -208,3 +209,25 @@ def test_checkpoints_are_set_aside_under_a_new_name_each_time(tmp_path: Path) ->
 
     folder = tmp_path / "checkpoints"
     assert names == [folder / "trial-00003.before-1", folder / "trial-00003.before-2"]
+
+
+def test_the_worker_on_the_target_starts_when_all_others_have_ended_and_has_the_machine(
+    tmp_path: Path,
+) -> None:
+    launcher = FakeLauncher([(0, Stopped())], [(1, READY)], [(1, None)])
+    pool = started(launcher, tmp_path)
+    pool.stop()
+    pool.wait(1.0)
+
+    pool.start(on_target=True)
+    pool.wait(1.0)
+    pool.wait(1.0)
+
+    assert launcher.calls == [("start", 0), ("close", -1), ("start", 1), ("end", 1), ("start", 1)]
+    assert [message.workers for message in launcher.sent if isinstance(message, Prepare)] == [
+        8,
+        1,
+        1,
+    ]
+    pool.start()
+    assert launcher.calls[-2:] == [("close", -1), ("start", 0)]

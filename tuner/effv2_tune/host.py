@@ -113,8 +113,15 @@ class Hardware:
     devices: int
     why: str
 
-    def devices_of(self, workers: int) -> int:
-        """How many devices one worker trains on: all of them if it is the only one."""
+    def devices_of(self, workers: int, each: int | None = None) -> int:
+        """How many devices one worker trains on.
+
+        Args:
+            workers: How many share the machine.
+            each: As the study says; if left out, a lone worker has all, and one of several has one.
+        """
+        if each is not None:
+            return each
         return self.devices if workers == 1 else 1
 
 

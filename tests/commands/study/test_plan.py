@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from effv2_tune.errors import EXIT_WRONG_INPUT
 from effv2_tune.files.checked_json import read_checked
 
 if TYPE_CHECKING:
@@ -134,3 +135,35 @@ def test_what_is_measured_in_a_worker_is_kept_and_corrects_the_rest(
     assert recorded["step_seconds"] == measured["step_seconds"]
     assert other["step_seconds"] == pytest.approx(scaled["step_seconds"])
     assert recorded["time_origin"].startswith("measured by plan --measure on 20")
+
+
+def test_workers_are_chosen_by_the_trials_in_an_hour_and_the_target_is_all_chips(
+    tune: Tune, folder: Path
+) -> None:
+    # Long enough that the minute on the target pays.
+    text = (folder / "study.yaml").read_text()
+    text = text.replace("epochs: 4", "epochs: 100").replace("trials: 4", "trials: 1000")
+    (folder / "auto.yaml").write_text(text + "workers: auto\n")
+
+    said = tune("plan", "auto.yaml", "--device", "v5e-8").out
+    plan = json.loads(tune("plan", "auto.yaml", "--device", "v5e-8", "--json").out)
+
+    (choice,) = (line for line in said.splitlines() if line.startswith("workers: "))
+    assert "workers: 8 with 1 device each, of 8; trials in an hour" in choice
+    assert all(f"{count} x " in choice for count in (8, 4, 2, 1))
+    assert "training time is that of the target, 8 x TPU v5 lite" in said
+    assert "to time the buckets on the target" in said
+    assert plan["device"]["device_count"] == 1
+    assert {bucket["target"]["device_count"] for bucket in plan["buckets"]} == {8}
+
+
+def test_more_chips_than_the_named_device_has_are_refused(tune: Tune, folder: Path) -> None:
+    text = (folder / "study.yaml").read_text()
+    (folder / "eight.yaml").write_text(text + "workers: 8\n")
+
+    done = tune("plan", "eight.yaml", "--device", "v5e-4")
+
+    assert done.code == EXIT_WRONG_INPUT
+    assert "workers: 8 with 1 chip each exceeds the 4 chips of v5e-4" in done.err
+    assert "Plan for v5e-8" in done.err
+    assert tune("plan", "eight.yaml", "--device", "v5e-8").code == 0

@@ -140,3 +140,46 @@ def test_a_study_with_another_recipe_is_refused_also_by_a_dry_run(tune: Tune, st
         assert done.code == EXIT_WRONG_INPUT
         assert "recipe.epochs: 4 -> 5" in done.err
     assert study.is_dir()
+
+
+def test_eight_workers_begin_after_all_buckets_were_timed_on_the_target(
+    tune: Tune, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
+    text = (folder / "study.yaml").read_text()
+    keys = "backend: jax\nworkers: 8\ndevices_per_worker: 1\ntarget: {devices: 8}\n"
+    (folder / "study.yaml").write_text(text + keys)
+
+    planned = tune("run", "study.yaml", "--dry-run").out
+    done = tune("run", "study.yaml")
+
+    assert "workers   8, with 1 device each\ntarget    8 devices\n" in planned
+    assert done.code == 0
+    lines = done.err.splitlines()
+    timed = [line for line in lines if line.startswith("timed b0@")]
+    assert len(timed) == 2
+    change = lines.index("the worker on the target gives way to the others")
+    assert max(map(lines.index, timed)) < change
+    assert all(lines.index(line) > change for line in lines if line.startswith("worker 0: "))
+    assert not any("waits for the target" in line for line in lines)
+    record = read_study(folder / "runs" / "small")
+    assert {trial.state for trial in record.trials} == {"complete"}
+
+
+def test_workers_that_are_to_be_chosen_are_reported_and_stay_the_same(
+    tune: Tune, folder: Path
+) -> None:
+    text = (folder / "study.yaml").read_text()
+    (folder / "study.yaml").write_text(text + "workers: auto\n")
+
+    assert (
+        "workers   auto: chosen when the study starts" in tune("run", "study.yaml", "--dry-run").out
+    )
+    done = tune("run", "study.yaml")
+
+    assert done.code == 0
+    assert "workers: 1 with 1 device each, of 1; trials in an hour" in done.err
+    again = tune("run", "study.yaml", "--trials", "5")
+    assert again.code == 0
+    assert "changed: trials: 4 -> 5" in again.err
+    assert "changed: workers" not in again.err

@@ -52,6 +52,7 @@ trainer = Trainer(
     open_device(backend, hardware="cpu"),
     checkpoint_seconds=float(checkpoint_seconds),
     resident_bytes=None if limit is None else int(limit),
+    target_devices=int(os.environ.get("TARGET_DEVICES", "0")) or None,
 )
 before = os.environ.get("BEFORE")
 if before is not None:
@@ -227,6 +228,26 @@ def test_eight_devices_train_like_one_and_evaluate_every_image_once(
     assert on_eight["validation_loss"] == pytest.approx(on_jax["validation_loss"], abs=1e-4)
     # 203 images: no multiple of 64, nor of 8.
     assert (on_eight["accuracy"] * 203) == pytest.approx(round(on_eight["accuracy"] * 203))
+
+
+@pytest.mark.slow
+def test_a_batch_for_eight_devices_trains_alike_on_one(
+    trained: Callable[..., dict[str, Any]],
+) -> None:
+    per_device = PLAIN | {"batch_size": {"per_device": 16}, "epochs": 2}
+
+    on_one = trained("jax", per_device, TARGET_DEVICES="8")
+    on_eight = trained("jax", per_device, **EIGHT_DEVICES)
+
+    assert (on_one["devices"], on_eight["devices"]) == (1, 8)
+    assert on_one["losses"] == pytest.approx(on_eight["losses"], abs=1e-4)
+    # Over all 128 images of a batch, not over the 16 of each device.
+    moving = [name for name in on_one["weights"] if "moving" in name]
+    assert moving
+    for name in moving:
+        assert on_one["weights"][name] == pytest.approx(
+            on_eight["weights"][name], rel=1e-3, abs=1e-4
+        )
 
 
 @pytest.mark.slow

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from effv2_tune.data.arrays import check_npz, read_digits, read_npz
 from effv2_tune.data.dataset import Dataset, Split, dataset_digest
@@ -14,6 +16,7 @@ from effv2_tune.data.published import check_published, published_files, read_pub
 from effv2_tune.data.registry import KNOWN, KnownDataset
 from effv2_tune.data.splitting import split_pool
 from effv2_tune.data.storage_options import MEMORY_LIMIT_BYTES, StorageOptions, available_cores
+from effv2_tune.data.store import map_images, one_at_a_time
 from effv2_tune.data.table import read_table
 from effv2_tune.errors import TuneError
 from effv2_tune.files.cache import cache_folder
@@ -36,6 +39,7 @@ def load_dataset(
     storage_size: int | None = None,
     memory_limit: int = MEMORY_LIMIT_BYTES,
     cores: int | None = None,
+    shared: bool = False,
     known: Mapping[str, KnownDataset] = KNOWN,
 ) -> Dataset:
     """Load, split and digest the dataset that ``spec`` names.
@@ -51,6 +55,8 @@ def load_dataset(
         memory_limit: Images decoded from files stay in memory up to so many bytes; more are
             decoded once into a memory-mapped file in the cache. The result is the same.
         cores: Threads that decode; all cores if left out.
+        shared: Whether several processes load it: they do so one after another, and map its images
+            from one file in the cache.
         known: The datasets that have a name.
 
     Raises:
@@ -66,10 +72,17 @@ def load_dataset(
         on_progress=on_progress or ignore_progress,
     )
     path = _path_of(spec, base)
-    if spec.name in known:
-        pool = read_published(known[spec.name], path, options)
-    else:
-        pool = _read_local(spec, path)
+    source = known.get(spec.name)
+    if not shared:
+        return _load(spec, path, source, options)
+    with one_at_a_time(options.cache):
+        return _mapped(_load(spec, path, source, options), options.cache)
+
+
+def _load(
+    spec: DataSpec, path: Path | None, known: KnownDataset | None, options: StorageOptions
+) -> Dataset:
+    pool = _read_local(spec, path) if known is None else read_published(known, path, options)
     check_classes(pool, str(path or spec.name))
     indices = split_pool(pool, spec)
     wanted = (indices.train, indices.validation, indices.test)
@@ -79,6 +92,19 @@ def load_dataset(
     )
     digest = dataset_digest((train, validation, test), len(pool.classes), indices.folds)
     return Dataset(train, validation, test, pool.classes, digest, pool.notes, fold_of=indices.folds)
+
+
+def _mapped(dataset: Dataset, cache: Path) -> Dataset:
+    """The dataset with images mapped from a file that other processes map too."""
+    splits = (dataset.train, dataset.validation, dataset.test)
+    if all(isinstance(split.images, np.memmap) for split in splits):
+        return dataset
+    arrays = [split.images for split in splits]
+    images = map_images(arrays, cache / "shared", key=dataset.digest)
+    train, validation, test = (
+        replace(split, images=mapped) for split, mapped in zip(splits, images, strict=True)
+    )
+    return replace(dataset, train=train, validation=validation, test=test)
 
 
 @dataclass(frozen=True)

@@ -9,18 +9,25 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
+
 from effv2_tune.errors import TuneError, UnavailableError
 from effv2_tune.files.block_store import BlockStore, BlockWriter
 from effv2_tune.files.cache import CACHE_VARIABLE
 from effv2_tune.files.checked_json import read_checked, write_checked
+from effv2_tune.files.disk_errors import disk_errors
 from effv2_tune.files.locks import exclusive_lock
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
+
+    from effv2_tune.data.dataset import Images
 
 #: Part of every key: a change makes all files of earlier versions unknown.
 _FORMAT = "effv2-tune store 2"
+#: Images that are written as one piece of a shared file.
+_SHARED_BLOCK = 1024
 
 
 class ImageStore(BlockStore):
@@ -77,6 +84,44 @@ class ImageStore(BlockStore):
                 hint=f"Set {CACHE_VARIABLE} to a folder on another disk, or make 'storage_size' "
                 "smaller.",
             )
+
+
+@contextlib.contextmanager
+def one_at_a_time(cache: Path) -> Iterator[None]:
+    """Exclude other processes that load shared images.
+
+    Raises:
+        TuneError: The folder cannot be written.
+    """
+    with contextlib.ExitStack() as held:
+        with disk_errors(f"The images cannot be shared in {cache}", hint=ImageStore.hint):
+            cache.mkdir(parents=True, exist_ok=True)
+            held.enter_context(exclusive_lock(cache / "shared.lock"))
+        yield
+
+
+def map_images(arrays: Sequence[Images], folder: Path, *, key: object) -> list[Images]:
+    """Arrays of images of one size, as parts of one memory map, which is written if need be.
+
+    Args:
+        arrays: [count, height, width, 3] each.
+        folder: Of the file.
+        key: Identifies these images; any JSON value.
+    """
+    ends = np.cumsum([len(images) for images in arrays])
+    height, width, channels = arrays[0].shape[1:]
+    store = ImageStore.of(
+        folder, key=key, shape=(int(ends[-1]), height, width, channels), block=_SHARED_BLOCK
+    )
+    with store.exclusive():
+        mapped = store.read()
+        if mapped is None:
+            rows = np.concatenate(arrays)
+            with store.filling() as (writer, missing):
+                for start in missing:
+                    writer.write(start, rows[start : start + store.block])
+            mapped = store.finish()
+    return np.split(mapped, ends[:-1])
 
 
 @dataclass(frozen=True)

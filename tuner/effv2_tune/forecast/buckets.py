@@ -7,6 +7,7 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from effv2_tune.forecast.disk import UNLIMITED_TRIALS
 from effv2_tune.pareto import cycle_epochs, place_rungs
 from effv2_tune.study.bucket import bucket_key
 from effv2_tune.study.space import ChoiceParameter, FloatParameter, IntParameter
@@ -71,7 +72,7 @@ def buckets_of(
     recipes = [plan.recipe_for(draw_config(space, generator)) for _ in range(draws)]
     groups: dict[str, list[tuple[BucketKey, Recipe, float]]] = {}
     for recipe in recipes:
-        key = key_of(recipe, data, placement)
+        key = key_of(recipe, data, placement, plan.target_devices)
         groups.setdefault(key.digest, []).append((key, recipe, fewest_epochs(plan, recipe)))
     shares = []
     for members in groups.values():
@@ -89,11 +90,23 @@ def buckets_of(
     return sorted(shares, key=lambda share: -share.share)
 
 
-def key_of(recipe: Recipe, data: DataFacts, placement: Placement) -> BucketKey:
+def expected_recipes(plan: StudyPlan, data: DataFacts, placement: Placement) -> list[Recipe]:
+    """A recipe of each bucket that a study will probably train, the most frequent bucket first.
+
+    Probably is: of at least one trial. The arguments are those of :func:`buckets_of`.
+    """
+    trials = UNLIMITED_TRIALS if plan.trials is None else plan.trials
+    shares = buckets_of(plan, data, placement)
+    return [share.recipe for share in shares if share.share * trials >= 1]
+
+
+def key_of(
+    recipe: Recipe, data: DataFacts, placement: Placement, target_devices: int | None = None
+) -> BucketKey:
     """The bucket of a recipe, with the recipe's own precision if it has one."""
     if recipe.precision != "auto":
         placement = placement.model_copy(update={"precision": recipe.precision})
-    return bucket_key(recipe, data, placement)
+    return bucket_key(recipe, data, placement, target_devices=target_devices)
 
 
 def fewest_epochs(plan: StudyPlan, recipe: Recipe) -> float:

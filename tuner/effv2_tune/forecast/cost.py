@@ -70,6 +70,8 @@ class StudyCost:
         fewest_hours: If halving prunes as many as it can.
         device_hours: ``hours`` times the number of devices.
         start_hours: Of ``hours``, building and compiling; None if that was not measured.
+        timing_hours: Of ``hours``, timing every bucket on the target while nothing else runs; 0
+            where trials are timed where they are trained.
         limited_by: What ends the study: ``trials``, ``hours``, ``accelerator_hours``, or
             ``stop_when``, for which ``trials`` is an assumption.
         sessions: Of ``session_hours``, for ``hours``.
@@ -86,6 +88,12 @@ class StudyCost:
     sessions: int
     fewest_sessions: int
     session_hours: float
+    timing_hours: float = 0.0
+
+    @property
+    def trials_per_hour(self) -> float:
+        """How many trials are trained to the end in an hour."""
+        return self.trials / self.hours if self.hours else 0.0
 
 
 def trial_seconds(share: BucketShare, work: Work, time: StepTime, data: DataFacts) -> TrialSeconds:
@@ -116,6 +124,7 @@ def predict_cost(
     parallel_trials: int,
     devices: int,
     session_hours: float = SESSION_HOURS,
+    timing_seconds: float = 0.0,
 ) -> StudyCost:
     """Predict the cost of a study: the expectation over its search space.
 
@@ -126,6 +135,7 @@ def predict_cost(
         parallel_trials: Trials trained at the same time, each at full speed.
         devices: Their number.
         session_hours: Length of a session.
+        timing_seconds: Timing all buckets on the target.
     """
     total = sum(share.share for share, _ in buckets)
     longest = sum(share.share * trial.longest for share, trial in buckets) / total
@@ -133,7 +143,7 @@ def predict_cost(
     sets: dict[tuple[str | int, ...], float] = {}
     for share, trial in buckets:
         sets[share.features] = max(sets.get(share.features, 0.0), trial.extraction_once)
-    once = sum(sets.values()) + (start_seconds or 0.0)
+    once = sum(sets.values()) + (start_seconds or 0.0) + timing_seconds
     limits = [("hours", plan.hours)]
     if plan.accelerator_hours is not None:
         limits.append(("accelerator_hours", plan.accelerator_hours / devices))
@@ -163,6 +173,7 @@ def predict_cost(
         sessions=count_sessions(hours, session_hours),
         fewest_sessions=count_sessions(fewest_hours, session_hours),
         session_hours=session_hours,
+        timing_hours=timing_seconds / HOUR,
     )
 
 

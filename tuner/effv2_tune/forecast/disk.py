@@ -94,7 +94,7 @@ def predict_disk(
             most = max(sets.get(share.features, 0), feature_bytes(work, data))
             sets[share.features] = most
     return DiskForecast(
-        checkpoints=min(plan.workers, trials) * _CHECKPOINTS * largest,
+        checkpoints=min(plan.worker_count, trials) * _CHECKPOINTS * largest,
         kept_weights=kept * mean_weights,
         database=_COPIES * trials * (_TRIAL_BYTES + mean_epochs * _EPOCH_BYTES),
         features=min(sum(sets.values()), feature_limit),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from effv2_tune.forecast.buckets import buckets_of
@@ -18,7 +18,7 @@ from effv2_tune.forecast.times import same_work, step_times
 from effv2_tune.forecast.work import work_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from effv2_tune.forecast.buckets import BucketShare
     from effv2_tune.forecast.cost import StudyCost, TrialSeconds
@@ -27,8 +27,33 @@ if TYPE_CHECKING:
     from effv2_tune.forecast.target import Target
     from effv2_tune.forecast.times import KnownTime, StepTime
     from effv2_tune.forecast.work import Work
-    from effv2_tune.study.bucket import DataFacts
+    from effv2_tune.study.bucket import BucketKey, DataFacts
     from effv2_tune.study.plan import StudyPlan
+
+
+#: Of one bucket on the target, beside compiling it: about three seconds of windows
+#: (`training.step_timing`) and the steps before.
+_TIMING_SECONDS = 5.0
+#: From the end of some workers to the start of others: they open the devices and map the images.
+#: Assumed; twice before the first trial.
+_CHANGE_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class TargetForecast:
+    """The forecast of a bucket on the target, where its trials are trained on fewer devices.
+
+    Attributes:
+        key: The bucket on the target.
+        fits: Whether it fits there: as measured, else as predicted.
+        time: Of its step; None if the device is unknown.
+        trial: Times of a trial there; likewise.
+    """
+
+    key: BucketKey
+    fits: bool
+    time: StepTime | None
+    trial: TrialSeconds | None
 
 
 @dataclass(frozen=True)
@@ -42,6 +67,7 @@ class BucketForecast:
         time: Of its step; None if the device is unknown.
         trial: Times of a trial; likewise.
         timed: Its measurement, if there is one.
+        target: On the target; None where its trials are trained there.
     """
 
     share: BucketShare
@@ -50,6 +76,12 @@ class BucketForecast:
     time: StepTime | None
     trial: TrialSeconds | None
     timed: KnownTime | None
+    target: TargetForecast | None = None
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it fits the target alone, which trains its trials one after another."""
+        return not self.fits and self.target is not None and self.target.fits
 
     @property
     def fits(self) -> bool:
@@ -71,6 +103,7 @@ class StudyForecast:
         buckets: All buckets of its trials, the cheapest first.
         disk: Peak usage.
         cost: In hours; None if the device is unknown.
+        final: The target, where trials are trained on fewer devices.
     """
 
     target: Target
@@ -80,6 +113,7 @@ class StudyForecast:
     buckets: tuple[BucketForecast, ...]
     disk: DiskForecast
     cost: StudyCost | None
+    final: Target | None = None
 
 
 def forecast_study(
@@ -91,17 +125,19 @@ def forecast_study(
     feature_limit: int,
     known: Mapping[str, KnownTime] | None = None,
     session_hours: float = SESSION_HOURS,
+    final: Target | None = None,
 ) -> StudyForecast:
     """Forecast a study.
 
     Args:
         plan: The study.
         data: Its images.
-        target: The device.
+        target: The devices of a worker.
         on_disk: Whether the images were decoded into a store on disk.
         feature_limit: Size limit of all cached features.
         known: Measured buckets, by the digest of `times.same_work`.
         session_hours: Length of a session.
+        final: The target of the study, where that is another placement.
     """
     nbytes = image_bytes(data)
     tier = image_tier(resident_bytes(data, target), target, on_disk=on_disk)
@@ -114,6 +150,9 @@ def forecast_study(
         known,
         images=data.train,
     )
+    on_target: list[TargetForecast] | list[None] = [None] * len(shares)
+    if final is not None:
+        on_target = _on_target(shares, works, final, data, known=known, tier=tier)
     buckets = [
         BucketForecast(
             share=share,
@@ -122,8 +161,9 @@ def forecast_study(
             time=time,
             trial=None if time is None else trial_seconds(share, work, time, data),
             timed=known.get(same_work(share.key).digest),
+            target=there,
         )
-        for share, work, time in zip(shares, works, times, strict=True)
+        for share, work, time, there in zip(shares, works, times, on_target, strict=True)
     ]
     buckets.sort(key=lambda bucket: bucket.work.train_flops * bucket.share.key.batch)
     return StudyForecast(
@@ -140,26 +180,68 @@ def forecast_study(
             feature_limit=feature_limit,
         ),
         cost=_cost(plan, buckets, target, session_hours),
+        final=final,
     )
+
+
+def _on_target(
+    shares: Sequence[BucketShare],
+    works: Sequence[Work],
+    final: Target,
+    data: DataFacts,
+    *,
+    known: Mapping[str, KnownTime],
+    tier: Tier,
+) -> list[TargetForecast]:
+    """The buckets on the target, in the same order."""
+    count = final.placement.device_count
+    keys = [share.key.model_copy(update={"device_count": count}) for share in shares]
+    times = step_times(list(zip(keys, works, strict=True)), final, known, images=data.train)
+    timed = [known.get(same_work(key).digest) for key in keys]
+    return [
+        TargetForecast(
+            key,
+            predict_memory(work, key, final, data, tier=tier).fits
+            if one is None
+            else one.step_seconds is not None,
+            time,
+            None if time is None else trial_seconds(share, work, time, data),
+        )
+        for share, work, key, time, one in zip(shares, works, keys, times, timed, strict=True)
+    ]
+
+
+def _seconds_in_study(bucket: BucketForecast, workers: int) -> TrialSeconds | None:
+    """Times of a trial, as of one of so many side by side; None where it is not trained."""
+    if bucket.fits:
+        return bucket.trial
+    if not bucket.is_large or bucket.target is None or bucket.target.trial is None:
+        return None  # it fails at once
+    # While it is trained on the target, no worker trains.
+    trial = bucket.target.trial
+    return replace(trial, epoch=workers * trial.epoch, evaluation=workers * trial.evaluation)
 
 
 def _cost(
     plan: StudyPlan, buckets: list[BucketForecast], target: Target, session_hours: float
 ) -> StudyCost | None:
-    # A trial that does not fit fails at once, and takes no time.
-    fitting = [bucket for bucket in buckets if bucket.fits]
-    trained = [(bucket.share, bucket.trial) for bucket in fitting if bucket.trial is not None]
+    seconds_of = [(one, _seconds_in_study(one, plan.worker_count)) for one in buckets]
+    fitting = [one for one, seconds in seconds_of if one.fits or seconds is not None]
+    trained = [(one.share, seconds) for one, seconds in seconds_of if seconds is not None]
     if not trained:
         return None
+    timing_seconds = 0.0
+    if any(one.target is not None for one in fitting):
+        timing_seconds = 2 * _CHANGE_SECONDS + _TIMING_SECONDS * len(fitting)
     starts = [None if bucket.timed is None else bucket.timed.start_seconds for bucket in fitting]
     seconds = [start for start in starts if start is not None]
-    # Each worker has one GPU, or its share of the processors; a TPU has one worker.
-    parallel_trials = 1 if target.kind == "tpu" else plan.workers
     return predict_cost(
         plan,
         trained,
         start_seconds=sum(seconds) if len(seconds) == len(starts) else None,
-        parallel_trials=parallel_trials,
-        devices=plan.workers * target.placement.device_count,
+        # Each worker has devices of its own, or its share of the processors.
+        parallel_trials=plan.worker_count,
+        devices=plan.worker_count * target.placement.device_count,
         session_hours=session_hours,
+        timing_seconds=timing_seconds,
     )

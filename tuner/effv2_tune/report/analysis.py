@@ -219,8 +219,8 @@ def seconds_of(trial: Trial) -> float:
 
 
 def device_of(trial: Trial) -> str | None:
-    """The device a trial ran on, with its count: ``NVIDIA H200``, ``TPU v5 lite x 8``."""
-    where = trial.environment or trial.bucket
+    """The device that a trial is timed on, with its count: ``NVIDIA H200``, ``TPU v5 lite x 8``."""
+    where = trial.bucket or trial.environment
     if where is None:
         return None
     count = where.device_count

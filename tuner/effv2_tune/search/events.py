@@ -406,6 +406,58 @@ class WaitingForOthers(Value):
     trials: tuple[int, ...]
 
 
+class WorkersChosen(Value):
+    """The number of workers was chosen, before the study is opened.
+
+    Attributes:
+        choice: The workers and their devices, and what others would have trained.
+    """
+
+    choice: str
+
+
+class TrialDeferred(Value):
+    """A trial waits for the target placement.
+
+    Attributes:
+        trial: Its number.
+        label: The short name of its bucket.
+        is_large: Whether it does not fit the devices of a worker; else its bucket is to be timed.
+    """
+
+    trial: int
+    label: str
+    is_large: bool
+
+
+class BucketTimed(Value):
+    """A bucket was timed on the target placement, before its trials begin.
+
+    Attributes:
+        label: Its short name.
+        step_seconds: Time of one optimizer step.
+        bucket: The bucket on the target.
+    """
+
+    label: str
+    step_seconds: float
+    bucket: BucketKey
+
+
+class PlacementChanged(Value):
+    """The workers have ended, so that one on the target can start; or the other way round.
+
+    Attributes:
+        on_target: Whether the one on the target starts.
+        buckets: That are to be timed there.
+        trials: That wait for it.
+    """
+
+    on_target: bool
+    buckets: int
+    trials: int
+
+
 class StudyEnded(Value):
     """The search has ended.
 
@@ -446,5 +498,9 @@ Event = (
     | DatabaseUnavailable
     | DatabaseAvailable
     | WaitingForOthers
+    | WorkersChosen
+    | TrialDeferred
+    | BucketTimed
+    | PlacementChanged
     | StudyEnded
 )

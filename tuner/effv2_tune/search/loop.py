@@ -17,6 +17,7 @@ from effv2_tune.search.confirmation.decisions import Confirmation, NoReplicateEr
 from effv2_tune.search.confirmation.replicates import replicate_notes, replicate_plan
 from effv2_tune.search.duplicates import Duplicates
 from effv2_tune.search.engines.base import Exhausted
+from effv2_tune.search.placement.target_work import TargetWork
 from effv2_tune.search.restatement import is_doubtful, next_version
 from effv2_tune.search.retries import (
     AlreadyRetriedError,
@@ -36,7 +37,7 @@ from effv2_tune.search.storage.records import (
 )
 from effv2_tune.search.trial_updates import as_duplicate, with_state
 from effv2_tune.search.worker_deaths import MAX_KILLS, infeasible_reason, repeated_kills
-from effv2_tune.search.workload import BucketTime
+from effv2_tune.search.workload import BucketTime, TrialPlan
 from effv2_tune.study.trial import RungResult, Trial
 from effv2_tune.workers.messages import (
     Compiled,
@@ -61,9 +62,10 @@ if TYPE_CHECKING:
     from effv2_tune.search.engines.base import Engine
     from effv2_tune.search.events import Event
     from effv2_tune.search.storage.base import Storage
-    from effv2_tune.search.workload import TrialPlan, Workload
+    from effv2_tune.search.workload import Workload
     from effv2_tune.study.bucket import BucketKey
     from effv2_tune.study.plan import ConfirmSpec, StudyPlan
+    from effv2_tune.study.recipe import Recipe
     from effv2_tune.study.trial import Environment
     from effv2_tune.workers.messages import FromWorker
     from effv2_tune.workers.pool import WorkerPool
@@ -77,6 +79,8 @@ MAX_DUPLICATES = 100
 SAVE_SECONDS = 5.0
 #: The longest time in which a checkpoint is fetched; then its trial starts over.
 FETCH_SECONDS = 600.0
+#: The longest time in which workers write checkpoints before others take their devices.
+PAUSE_SECONDS = 600.0
 
 
 def run_study(
@@ -95,6 +99,7 @@ def run_study(
     resume_epoch: Callable[[Trial], int] = lambda trial: len(trial.curve),
     fetch: Callable[[int], Thread] | None = None,
     confirm: ConfirmSpec | None = None,
+    expected: Callable[[Ready], Iterable[Recipe]] | None = None,
 ) -> Generator[Event]:
     """Yield what happens, in order, until the budget of ``plan`` is spent.
 
@@ -122,6 +127,8 @@ def run_study(
         resume_epoch: The whole epochs in the checkpoint of a trial; 0 where there is none.
         fetch: Fetches the checkpoint of a trial from another machine, in a thread.
         confirm: Confirms the picks of the trials so far, in place of searching.
+        expected: A recipe of each bucket that a new study times on the target before any trial
+            begins; None where trials are trained on the target.
 
     Raises:
         TuneError: A worker refuses to work, or has another device or other images than before; a
@@ -141,20 +148,13 @@ def run_study(
         resume_epoch,
         fetch,
         confirm,
+        expected,
     )
     loop.stop = loop.stop if stop is None else stop
     if retry_failed:
         space = plan.search_space
         loop.retries = [t for t in unretried(storage.trials()) if space.contains(t.config)]
-    try:
-        yield from loop.run()
-    except BaseException:
-        storage.stop_waiting()
-        # The first cause is reported, not that the database fails here too: leases expire anyway.
-        with contextlib.suppress(Exception):
-            loop.release()
-        raise
-    loop.release()
+    yield from loop.run_and_release()
 
 
 @dataclass
@@ -171,6 +171,7 @@ class _Loop:
     resume_epoch: Callable[[Trial], int]
     fetch: Callable[[int], Thread] | None
     confirm: ConfirmSpec | None
+    expected: Callable[[Ready], Iterable[Recipe]] | None = None
     ready: Ready | None = None
     #: Once the search has ended, or in its place.
     confirmation: Confirmation | None = None
@@ -193,11 +194,25 @@ class _Loop:
     measuring: dict[int, BucketKey] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.target = TargetWork(self.plan.worker_count)
         self.budget: Budget | Confirmation
         if self.confirm is None:
             self.budget = Budget(self.plan, self.storage, self.clock)
         else:
             self._begin_confirmation(self.confirm)
+
+    def run_and_release(self) -> Iterator[Event]:
+        """Run, and give back the leases however that ends."""
+        try:
+            yield from self.run()
+        except BaseException:
+            self.storage.stop_waiting()
+            # The first cause is reported, not that the database fails here too: leases expire
+            # anyway.
+            with contextlib.suppress(Exception):
+                self.release()
+            raise
+        self.release()
 
     def run(self) -> Iterator[Event]:
         """Search until the budget is spent, and confirm the picks until they are clear."""
@@ -220,7 +235,7 @@ class _Loop:
                 # Nothing has to be saved yet: a signal ends a download at once.
                 with signals_stop(self.stop):
                     yield from self.before_workers()
-                self.pool.start()
+                self._start_workers()
                 self.is_started = True
             # The workers of the search are idle already.
             yield from self._fill()
@@ -247,6 +262,12 @@ class _Loop:
         if not self.storage.held_elsewhere(self._of_phase()):
             self.storage.keep_end(self.end)
         yield self.end
+
+    def _start_workers(self) -> None:
+        """Start the workers; in a new study first the one that times the buckets."""
+        is_new = not any(trial.attempts for trial in self.storage.trials())
+        self.target.is_open = self.expected is not None and is_new
+        self.pool.start(on_target=self.target.is_open)
 
     def _start_event(self) -> Event:
         known = [trial for trial in self.storage.trials() if self._is_of_phase(trial)]
@@ -276,6 +297,7 @@ class _Loop:
         self.measuring.clear()
         self.running.clear()
         self.waiting.clear()
+        self.target.clear()
         self.retries.clear()
         self.duplicates = Duplicates()
         self.end, self.is_waiting = None, False
@@ -358,7 +380,10 @@ class _Loop:
 
     def _fill(self) -> Iterator[Event]:
         """Assign trials to idle workers."""
-        while self.idle and self.budget.time_spent() is None:
+        if self.target.is_open:
+            yield from self._work_on_target()
+            return
+        while self.idle and self.budget.time_spent() is None and not self._is_target_due():
             if not self.waiting:
                 yield from self._claim()
             if self.waiting:
@@ -375,6 +400,10 @@ class _Loop:
             if self.end is not None:
                 break
             yield from self._ask() if self.confirmation is None else self._replicate()
+        if self.target.trials and self.budget.time_spent() is None:
+            is_alone = len(self.running) == self.target.trials
+            if is_alone or self._is_target_due():
+                yield from self._change_placement(on_target=True)
 
     def _claim(self) -> Iterator[Event]:
         """Take over a running trial that has no owner."""
@@ -514,9 +543,12 @@ class _Loop:
         """Train a trial in an idle worker."""
         if self.ready is None:
             raise AssertionError("an idle worker has been ready")
-        worker = self.idle.pop(0)
         before = running.trial
         bucket = self.workload.bucket(running.plan, self.ready)
+        if bucket is not None and self._must_wait(bucket, self.ready):
+            yield from self._defer(running, bucket)
+            return
+        worker = self.idle.pop(0)
         running.start_attempt(
             worker,
             bucket=bucket,
@@ -532,6 +564,8 @@ class _Loop:
             yield from self._drop(trial.number)
             return
         step_seconds = None if cost is None else cost.step_seconds
+        if step_seconds is not None:
+            step_seconds *= max(trial.device_ratio, 1.0)
         rungs = tuple(plan.rungs.values())
         resumed_after = self.resume_epoch(trial) if before.attempts else 0
         reference_seconds = self.storage.reference_seconds()
@@ -562,8 +596,9 @@ class _Loop:
 
     def _handle(self, worker: int, message: FromWorker | WorkerExited) -> Iterator[Event]:
         if isinstance(message, Ready):
-            self.storage.bind(message)
+            self.storage.bind(message, self.plan.target_devices)
             self.ready = message
+            self._expect_buckets(message)
             self.budget.hold(worker, message.environment.device_count)
             self.first_bytes.pop(worker, None)
             self.idle.append(worker)
@@ -619,6 +654,8 @@ class _Loop:
             yield self._decide(running, worker, message)
         elif message.outcome == "complete" and running.has_untimed_bucket:
             yield from self._train_again(running, worker)
+        elif message.outcome == "infeasible" and running.trial.device_ratio > 1:
+            yield from self._leave_to_target(running, worker, message)
         else:
             running.end_training(message)
             seconds = self._seconds(running) if message.outcome == "complete" else None
@@ -628,10 +665,13 @@ class _Loop:
 
     def _set_bucket(self, running: RunningTrial, message: Compiled) -> Event:
         time, bucket = BucketTime.of(message), running.trial.bucket
-        cost = None if bucket is None else self.storage.keep_bucket_time(bucket, time)
+        if not running.trial.is_on_target:
+            time, cost = running.cost or time, running.cost
+        else:
+            cost = None if bucket is None else self.storage.keep_bucket_time(bucket, time)
+            running.set_bucket(message.bucket, cost)
         if message.time is not None and message.time.is_quiet:
             self.storage.keep_reference_seconds(message.time.reference_seconds)
-        running.set_bucket(message.bucket, cost)
         return events.BucketCompiled(
             trial=message.trial,
             label=time.label,
@@ -698,7 +738,7 @@ class _Loop:
         """Measure the bucket of a worker's last trial again, if that is needed; whether it is."""
         bucket = trial.bucket
         is_possible = self.plan.clock == "measured" and self.budget.time_spent() is None
-        if not is_possible or bucket is None or trial.recipe is None:
+        if not is_possible or bucket is None or trial.recipe is None or not trial.is_on_target:
             return False
         time = self.storage.bucket_time(bucket)
         ended = [t for t in self.storage.trials() if t.state != "running" and t.bucket == bucket]
@@ -715,6 +755,8 @@ class _Loop:
         self.idle.append(worker)
         bucket, measured = message.bucket, message.time
         known = self.storage.bucket_time(bucket)
+        if known is None and self.target.is_open:
+            yield from self._time_bucket(message)
         if known is None or measured is None:
             return
         if measured.is_quiet:
@@ -785,7 +827,9 @@ class _Loop:
     def _handle_death(self, worker: int, message: WorkerExited) -> Iterator[Event]:
         """Resume the trial of a worker that has exited, unless that is its config's fault."""
         running = next((r for r in self.running.values() if r.worker == worker), None)
-        self.measuring.pop(worker, None)
+        measuring = self.measuring.pop(worker, None)
+        if measuring is not None:
+            self.target.count_failure(measuring, f"Its worker ended: {message.cause}")
         if worker in self.idle:
             self.idle.remove(worker)
         is_lost = False
@@ -811,6 +855,8 @@ class _Loop:
             yield from self._finish(running, with_state(trial, "infeasible", reason))
         elif running.kills >= MAX_KILLS:
             raise repeated_kills(trial, message)
+        elif self.target.is_open and trial.bucket is not None:
+            self.target.defer(trial.number, trial.bucket, self.clock.now())
         else:
             self.waiting.append(trial.number)
 
@@ -819,6 +865,7 @@ class _Loop:
         self.running.pop(number, None)
         if number in self.waiting:
             self.waiting.remove(number)
+        self.target.drop(number)
         # Its duplicates find it in the storage, or are trained.
         for duplicate in self.duplicates.pop_waiting(number):
             self._queue(duplicate)
@@ -836,6 +883,137 @@ class _Loop:
             yield from self._drop(number)
             if running is not None and running.worker is not None:
                 self.pool.restart(running.worker)
+
+    # The target that training time is meant for, where trials are trained on other devices.
+
+    def _expect_buckets(self, ready: Ready) -> None:
+        """Time the buckets that a new study will probably train, before any trial begins."""
+        if not self.target.is_open or self.expected is None:
+            return
+        for recipe in self.expected(ready):
+            bucket = self.workload.bucket(TrialPlan(recipe, recipe.epochs, {}), ready)
+            if bucket is not None and self.plan.clock == "measured":
+                self.target.expect(bucket, recipe)
+        self.expected = None
+
+    def _must_wait(self, bucket: BucketKey, ready: Ready) -> bool:
+        """Whether a trial of a bucket cannot be trained on the devices of the present workers."""
+        if bucket.device_count == ready.environment.device_count:
+            return False
+        return bucket.digest in self.target.too_large or self.storage.bucket_time(bucket) is None
+
+    def _defer(self, running: RunningTrial, bucket: BucketKey) -> Iterator[Event]:
+        """Let a trial wait for the target; it is infeasible if its bucket does not fit there."""
+        recipe, reason = running.plan.recipe, self.target.failure(bucket)
+        if reason:
+            trial = running.trial.model_copy(update={"bucket": bucket, "recipe": recipe})
+            yield from self._finish(running, with_state(trial, "infeasible", reason))
+            return
+        try:
+            # So that another trial of the same config is its duplicate.
+            self.storage.save(running.trial)
+        except LeaseLostError:
+            yield from self._drop(running.number)
+            return
+        if recipe is not None and self.storage.bucket_time(bucket) is None:
+            self.target.expect(bucket, recipe)
+        self.target.defer(running.number, bucket, self.clock.now())
+        is_large = bucket.digest in self.target.too_large
+        yield events.TrialDeferred(trial=running.number, label=bucket.label, is_large=is_large)
+
+    def _is_target_due(self) -> bool:
+        return self.target.is_due(self.clock.now())
+
+    def _leave_to_target(
+        self, running: RunningTrial, worker: int, message: Finished
+    ) -> Iterator[Event]:
+        """Let the target train a trial that does not fit the devices of a worker."""
+        bucket = running.trial.bucket
+        if bucket is None:
+            raise AssertionError("only a trial with a bucket is left to the target")
+        self.target.too_large.add(bucket.digest)
+        running.stop_attempt(self.clock.now())
+        yield from self._defer(running, bucket)
+        yield from self._free(worker, message)
+
+    def _work_on_target(self) -> Iterator[Event]:
+        """Time buckets, then train trials that fit nowhere else, and return to the others."""
+        target = self.target
+        while self.idle and self.budget.time_spent() is None:
+            untimed = target.next_untimed(lambda one: self.storage.bucket_time(one) is not None)
+            if untimed is not None:
+                bucket, recipe = untimed
+                worker = self.idle.pop(0)
+                self.measuring[worker] = bucket
+                scale = self.storage.reference_seconds()
+                self.pool.measure_again(worker, recipe, reference_seconds=scale)
+                return
+            number = target.take_large()
+            if number is not None:
+                yield from self._assign(self.running[number])
+                continue
+            self.end = self.end or self.budget.spent()
+            if self._has_other_work():
+                yield from self._change_placement(on_target=False)
+            return
+
+    def _has_other_work(self) -> bool:
+        """Whether there is work for other workers than that of the target."""
+        is_left = self.running or self.retries or self.storage.has_unowned(self._of_phase())
+        return self.end is None or bool(is_left)
+
+    def _time_bucket(self, message: Remeasured) -> Iterator[Event]:
+        """Keep the first step time of a bucket, measured on the target."""
+        if message.time is None:
+            self.target.count_failure(message.bucket, message.reason)
+            return
+        if message.time.is_quiet:
+            self.storage.keep_reference_seconds(message.time.reference_seconds)
+        kept = self.storage.keep_bucket_time(message.bucket, BucketTime.of(message))
+        yield events.BucketTimed(
+            label=kept.label, step_seconds=kept.step_seconds, bucket=message.bucket
+        )
+
+    def _change_placement(self, *, on_target: bool) -> Iterator[Event]:
+        """End all workers, and start the one on the target, or those of the study again."""
+        target = self.target
+        yield from self._pause_workers()
+        if self.stop.is_due(self.stop_seconds):
+            return
+        for worker in range(self.plan.worker_count + 1):
+            self.budget.hold(worker, 0)
+        self.idle.clear()
+        yield events.PlacementChanged(
+            on_target=on_target, buckets=target.buckets, trials=target.trials
+        )
+        if not on_target:
+            self.waiting += target.take_all()
+        target.is_open = on_target
+        self.pool.start(on_target=on_target)
+
+    def _pause_workers(self) -> Iterator[Event]:
+        """Let the workers write checkpoints of their trials, which wait for another worker."""
+        self.pool.stop()
+        deadline = self.clock.now() + PAUSE_SECONDS
+        while (busy := self._busy()) and self.clock.now() < deadline:
+            if self.stop.is_due(self.stop_seconds):
+                return
+            for worker, message in self.pool.wait(self.storage.tick_seconds):
+                if isinstance(message, Stopped):
+                    self._suspend([one for one in busy if one.worker == worker])
+                elif not isinstance(message, RungReached):
+                    yield from self._handle(worker, message)
+            yield from self._tick()
+        self._suspend(self._busy())
+
+    def _busy(self) -> list[RunningTrial]:
+        return [running for running in self.running.values() if running.worker is not None]
+
+    def _suspend(self, trials: Iterable[RunningTrial]) -> None:
+        """Take trials off their workers."""
+        for running in trials:
+            running.stop_attempt(self.clock.now())
+            self.waiting.append(running.number)
 
     # Helpers.
 

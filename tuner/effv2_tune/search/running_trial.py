@@ -112,11 +112,11 @@ class RunningTrial:
     def add_epoch(self, epoch: Epoch, times: Times) -> None:
         """Add an epoch to its curve, in place of the epochs after its last checkpoint."""
         before = tuple(e for e in self.trial.curve if e.epoch < epoch.epoch)
-        self._update(curve=(*before, epoch), times=times)
+        self._update(curve=(*before, epoch), times=self._comparable(times))
 
     def add_times(self, times: Times) -> None:
         """Set the times after an epoch of a later fold, whose curve is not the trial's."""
-        self._update(times=times)
+        self._update(times=self._comparable(times))
 
     def pass_rung(self, result: RungResult) -> None:
         """Add a rung that it has passed."""
@@ -125,7 +125,7 @@ class RunningTrial:
 
     def end_training(self, message: Finished) -> None:
         """Set the curve and the times of the whole training."""
-        self._update(curve=message.curve, times=message.times)
+        self._update(curve=message.curve, times=self._comparable(message.times))
         self.trial = with_step_time(self.trial, self.cost)
 
     def outcome(self, message: Finished, *, quality: Quality, seconds: float | None) -> Trial:
@@ -162,6 +162,12 @@ class RunningTrial:
         wall = self.wall_before + now - self.assigned_at
         times = self.trial.times.model_copy(update={"wall": wall})
         return self.trial.model_copy(update={"times": times})
+
+    def _comparable(self, times: Times) -> Times:
+        """Without its own step times where its bucket was timed on other devices."""
+        if self.trial.is_on_target:
+            return times
+        return times.model_copy(update={"step_median": 0.0, "step_least": 0.0})
 
     def _update(self, **changes: Any) -> None:
         self.trial = self.trial.model_copy(update=changes)

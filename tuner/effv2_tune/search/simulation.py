@@ -166,7 +166,7 @@ def run_simulation(
     stream = run_study(
         plan,
         engine=engine,
-        pool=SimulatedPool(curves, plan.workers, clock),
+        pool=SimulatedPool(curves, plan.worker_count, clock),
         storage=storage,
         clock=clock,
         workload=CurveWorkload(curves, plan.search.halving),
@@ -265,7 +265,7 @@ class SimulatedPool:
         self._sequence = 0
         self._messages: deque[tuple[int, FromWorker | WorkerExited]] = deque()
 
-    def start(self) -> None:
+    def start(self, *, on_target: bool = False) -> None:  # noqa: ARG002 - a protocol
         """All workers are ready at once."""
         self._messages.extend((worker, _READY) for worker in range(self._workers))
 

@@ -54,7 +54,7 @@ class TrainerClient:
     The worker starts with the first trial. Close it, or use it as a context manager, to end it.
 
     Args:
-        plan: Of the data and recipes; its budget, workers and halving are not used.
+        plan: Of the data and recipes; its budget, workers, target and halving are not used.
         base: Folder that the plan's relative paths start from.
         folder: For the worker's log, and the checkpoints of trials.
         times: Known step times of buckets, by digest.
@@ -68,7 +68,7 @@ class TrainerClient:
         folder: Path,
         times: Mapping[str, BucketTime] | None = None,
     ) -> None:
-        self._plan = plan
+        self._plan = plan.model_copy(update={"target": None})
         self._base = base
         self._folder = folder
         self._pool: SupervisedPool | None = None

@@ -67,9 +67,11 @@ if TYPE_CHECKING:
     from effv2_tune.search.engines.base import Engine
     from effv2_tune.search.events import Event, StudyRestored
     from effv2_tune.study.plan import ConfirmSpec
+    from effv2_tune.study.recipe import Recipe
     from effv2_tune.study.space import Config
     from effv2_tune.study.trial import Trial
     from effv2_tune.workers.exits import OomCounter
+    from effv2_tune.workers.messages import Ready
     from effv2_tune.workers.silence import SilenceLimits
     from effv2_tune.workers.supervised_pool import SupervisedPool
 
@@ -138,6 +140,7 @@ class OpenStudy:
         *,
         hardware: Literal["cpu", "gpu", "tpu"],
         backend: Literal["tensorflow", "jax"],
+        devices: int = 1,
         worker_command: Sequence[str] = WORKER_COMMAND,
         before_workers: Callable[[], Iterable[Event]] = tuple,
         stop: StopRequest | None = None,
@@ -146,6 +149,7 @@ class OpenStudy:
         silence: SilenceLimits | None = None,
         retry_failed: bool = False,
         confirm: ConfirmSpec | None = None,
+        expected: Callable[[Ready], Iterable[Recipe]] | None = None,
     ) -> Iterator[Event]:
         """Yield events until the budget is spent, and log them.
 
@@ -155,6 +159,7 @@ class OpenStudy:
         Args:
             hardware: The kind of device that each worker must find.
             backend: The Keras backend of the workers.
+            devices: Devices of this machine.
             worker_command: The program that a worker runs; ``--fd N`` is added.
             before_workers: As of :func:`~effv2_tune.search.loop.run_study`.
             stop: Ends the run early; signals alone do if left out.
@@ -163,6 +168,7 @@ class OpenStudy:
             silence: How long a worker may send nothing before it counts as hung.
             retry_failed: Whether the failed trials of earlier runs are tried again.
             confirm: Confirms the picks of the trials so far, in place of searching.
+            expected: As of ``before_workers``; ignored where trials are trained on the target.
 
         Raises:
             TuneError: A worker refuses to work, or has another device or other images than before;
@@ -172,7 +178,7 @@ class OpenStudy:
         """
         stop = StopRequest() if stop is None else stop
         is_interrupted = False
-        spec = self._worker_spec(hardware, backend, worker_command)
+        spec = self._worker_spec(hardware, backend, devices, worker_command)
         pool = self._local_pool(spec, oom_counter, silence)
         self._watch_outages(announce, stop)
         mirror: AbstractContextManager[Mirror | None] = self._mirror or contextlib.nullcontext()
@@ -194,6 +200,7 @@ class OpenStudy:
                 stop=stop,
                 retry_failed=retry_failed,
                 confirm=confirm,
+                expected=None if spec.target is None else expected,
             )
             with contextlib.closing(stream):
                 for event in self._copied(stream):
@@ -215,7 +222,7 @@ class OpenStudy:
             storage=self.storage,
             clock=SystemClock(),
             workload=PlannedWorkload(self.plan),
-            memory_limit=int(_LEEWAY * MEMORY_SHARE * usable_bytes() / self.plan.workers),
+            memory_limit=int(_LEEWAY * MEMORY_SHARE * usable_bytes() / self.plan.worker_count),
             set_aside=pool.set_aside,
             resume_epoch=lambda trial: _resume_epoch(trial, pool.checkpoint(trial.number)),
             fetch=self._fetch(pool),
@@ -226,6 +233,7 @@ class OpenStudy:
         self,
         hardware: Literal["cpu", "gpu", "tpu"],
         backend: Literal["tensorflow", "jax"],
+        devices: int,
         command: Sequence[str],
     ) -> WorkerSpec:
         return WorkerSpec.of(
@@ -233,7 +241,8 @@ class OpenStudy:
             base=self._base,
             hardware=hardware,
             backend=backend,
-            workers=self.plan.workers,
+            workers=self.plan.worker_count,
+            devices=devices,
             # Of the first run: images that are stored at another size are different images.
             storage_size=self.storage.keep_once("storage_size", self.plan.largest_resolution),
             command=command,
@@ -243,7 +252,7 @@ class OpenStudy:
         self, spec: WorkerSpec, oom_counter: OomCounter | None, limits: SilenceLimits | None
     ) -> SupervisedPool:
         return local_pool(
-            spec, count=self.plan.workers, out=self.out, oom_counter=oom_counter, limits=limits
+            spec, count=self.plan.worker_count, out=self.out, oom_counter=oom_counter, limits=limits
         )
 
     def _copied(self, stream: Iterator[Event]) -> Iterator[Event]:

@@ -9,6 +9,7 @@ from effv2_tune.pareto import cycle_epochs, place_rungs, training_seconds
 from effv2_tune.study.base import Value
 from effv2_tune.study.bucket import BucketKey, Placement, bucket_key
 from effv2_tune.study.steps import planned_steps
+from effv2_tune.workers.messages import Compiled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from effv2_tune.study.recipe import Recipe
     from effv2_tune.study.space import Config
     from effv2_tune.study.trial import Trial
-    from effv2_tune.workers.messages import Compiled, Ready
+    from effv2_tune.workers.messages import Ready, Remeasured
 
 
 class BucketTime(Value):
@@ -42,12 +43,22 @@ class BucketTime(Value):
     measurements: int = 1
 
     @classmethod
-    def of(cls, message: Compiled) -> Self:
-        """The times that a worker has measured."""
+    def of(cls, message: Compiled | Remeasured) -> Self:
+        """The times that a worker has measured.
+
+        Raises:
+            ValueError: The bucket did not fit.
+        """
         time = message.time
+        if isinstance(message, Compiled):
+            seconds = message.step_seconds
+        elif time is None:
+            raise ValueError(f"{message.bucket.label} was not timed")
+        else:
+            seconds = time.seconds
         return cls(
             label=message.bucket.label,
-            step_seconds=message.step_seconds,
+            step_seconds=seconds,
             extraction_seconds=message.extraction_seconds,
             low=None if time is None else time.low,
             high=None if time is None else time.high,
@@ -81,7 +92,7 @@ class Workload(Protocol):
         """
 
     def bucket(self, plan: TrialPlan, ready: Ready) -> BucketKey | None:
-        """The bucket of a trial on a worker; None where nothing is compiled."""
+        """The bucket of a trial where it is timed; None where nothing is compiled."""
 
     def seconds(
         self, trial: Trial, plan: TrialPlan, ready: Ready, cost: BucketTime | None
@@ -89,21 +100,30 @@ class Workload(Protocol):
         """Training seconds of the final training, projected from the progress of a trial."""
 
 
-def bucket_of(recipe: Recipe, ready: Ready) -> BucketKey:
-    """The bucket of a recipe on the device of a worker."""
+def bucket_of(recipe: Recipe, ready: Ready, devices: int | None = None) -> BucketKey:
+    """The bucket of a recipe on devices as those of a worker.
+
+    Args:
+        recipe: Of a trial.
+        ready: From the worker.
+        devices: How many; as many as the worker has if left out.
+    """
     environment = ready.environment
     placement = Placement(
         backend=environment.backend,
         device_kind=environment.device_kind,
-        device_count=environment.device_count,
+        device_count=devices or environment.device_count,
         precision=environment.precision if recipe.precision == "auto" else recipe.precision,
     )
     return bucket_key(recipe, ready.data, placement)
 
 
-def seconds_of(recipe: Recipe, ready: Ready, cost: BucketTime) -> float:
-    """Planned steps times the bucket's step time, plus a frozen backbone's extraction."""
-    steps = planned_steps(recipe, ready.data, ready.environment.device_count)
+def seconds_of(recipe: Recipe, ready: Ready, cost: BucketTime, devices: int | None = None) -> float:
+    """Planned steps times the bucket's step time, plus a frozen backbone's extraction.
+
+    The arguments are those of :func:`bucket_of`.
+    """
+    steps = planned_steps(recipe, ready.data, devices or ready.environment.device_count)
     return training_seconds(steps, cost.step_seconds, extraction_seconds=cost.extraction_seconds)
 
 
@@ -130,8 +150,9 @@ class PlannedWorkload:
         return TrialPlan(recipe, recipe.epochs, placed)
 
     def bucket(self, plan: TrialPlan, ready: Ready) -> BucketKey | None:
-        """The bucket of the recipe on the device of the worker."""
-        return None if plan.recipe is None else bucket_of(plan.recipe, ready)
+        """The bucket of the recipe on the target, or else on the devices of the worker."""
+        devices = self._plan.target_devices
+        return None if plan.recipe is None else bucket_of(plan.recipe, ready, devices)
 
     def seconds(
         self, trial: Trial, plan: TrialPlan, ready: Ready, cost: BucketTime | None
@@ -139,4 +160,4 @@ class PlannedWorkload:
         """See :func:`seconds_of`."""
         if plan.recipe is None or cost is None:
             raise ValueError(f"trial {trial.number} has no step time yet")
-        return seconds_of(plan.recipe, ready, cost)
+        return seconds_of(plan.recipe, ready, cost, self._plan.target_devices)

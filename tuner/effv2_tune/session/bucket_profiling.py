@@ -48,7 +48,8 @@ def measure_buckets(
         hardware=hardware.kind,
         backend=hardware.backend,
         # It runs alone, but with the threads, or the one GPU, that it will have in the study.
-        workers=plan.workers,
+        workers=plan.worker_count,
+        devices=hardware.devices,
         command=worker_command,
     )
     with tempfile.TemporaryDirectory(prefix="effv2-tune-") as folder:

@@ -5,24 +5,28 @@ from __future__ import annotations
 import os
 import shutil
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from effv2_tune.errors import TuneError
 from effv2_tune.files.cache import cache_folder
 from effv2_tune.forecast.accelerators import named, recognise
+from effv2_tune.forecast.cost import SESSION_HOURS
 from effv2_tune.forecast.study import forecast_study
 from effv2_tune.forecast.target import target_of
 from effv2_tune.forecast.times import same_work
 from effv2_tune.host import probe_host, threads_each, usable_bytes
+from effv2_tune.report.quantities import pluralized
 from effv2_tune.session.bucket_profiling import measure_buckets
 from effv2_tune.session.known_times import as_known, keep_measured, known_times
-from effv2_tune.session.preflight import choose_device
+from effv2_tune.session.preflight import choose_device, device_name
+from effv2_tune.study.batches import check_batches
 from effv2_tune.training.features.cache import limit_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from effv2_tune.data import Dataset
@@ -59,6 +63,11 @@ class Forecaster:
         out: Its folder.
         device: A device of the table of accelerators, with a count, instead of this machine's.
 
+    Attributes:
+        plan: As given, with the workers chosen.
+        choice: How they were chosen; empty where the study says how many.
+        target: The devices of a worker.
+
     Raises:
         TuneError: The device cannot be used, or is not known.
     """
@@ -72,31 +81,79 @@ class Forecaster:
         out: Path,
         device: str | None = None,
     ) -> None:
-        self._plan = plan
         self._dataset = dataset
         self._base = base
         self._out = out
-        self._hardware: Hardware | None = None
-        self._threads = threads_each(len(os.sched_getaffinity(0)), plan.workers)
-        self._known: dict[str, KnownTime] = {}
-        if device is None:
-            self._hardware = choose_device(plan)
-            self.target = target_here(plan, self._hardware)
-            self._known = known_times(self._hardware.backend, threads=self._threads, out=out)
-        else:
-            self.target = target_named(plan, device)
+        self._device = device
+        self._hardware = choose_device(plan) if device is None else None
+        self.choice = ""
+        self.plan = plan
+        if plan.workers == "auto":
+            self.plan, self.choice = self._choose_workers(plan)
+        self.target = self._target(self.plan)
+        self._known = self._known_times(self.plan)
 
     def forecast(self, *, session_hours: float) -> StudyForecast:
         """The forecast from all times that are known so far."""
+        return self._forecast(self.plan, self._known, session_hours)
+
+    def _forecast(
+        self, plan: StudyPlan, known: Mapping[str, KnownTime], session_hours: float = SESSION_HOURS
+    ) -> StudyForecast:
+        target, data = self._target(plan), self._dataset.facts()
+        check_batches(plan, data, target.placement.device_count)
         return forecast_study(
-            self._plan,
-            self._dataset.facts(),
-            self.target,
+            plan,
+            data,
+            target,
             on_disk=isinstance(self._dataset.train.images, np.memmap),
             feature_limit=limit_bytes(),
-            known=self._known,
+            known=known,
             session_hours=session_hours,
+            final=final_of(plan, target),
         )
+
+    def _target(self, plan: StudyPlan) -> Target:
+        if self._hardware is not None:
+            return target_here(plan, self._hardware)
+        if self._device is None:
+            raise AssertionError("a forecast has a device")
+        return target_named(plan, self._device)
+
+    def _known_times(self, plan: StudyPlan) -> dict[str, KnownTime]:
+        """What was measured on this machine before, by workers with so many processors."""
+        if self._hardware is None:
+            return {}
+        return known_times(self._hardware.backend, threads=_threads(plan), out=self._out)
+
+    def _choose_workers(self, plan: StudyPlan) -> tuple[StudyPlan, str]:
+        """The plan with the workers that train most trials in an hour, and the comparison."""
+        devices = self._devices()
+        rates: list[tuple[StudyPlan, float]] = []
+        for split in _splits(plan, devices):
+            try:
+                cost = self._forecast(split, self._known_times(split)).cost
+            except TuneError:
+                continue  # a batch cannot be divided by these devices
+            rates.append((split, 0.0 if cost is None else cost.trials_per_hour))
+        if not rates:
+            return plan.with_workers(1, None, devices), ""
+        # The fewest of those that are alike: they start and compile fewest times.
+        best = max(rates, key=lambda one: (round(one[1], 6), -one[0].worker_count))[0]
+        found = ", ".join(
+            f"{one.worker_count} x {pluralized(one.devices_per_worker or 1, 'device')}: {rate:.3g}"
+            for one, rate in rates
+        )
+        each = pluralized(best.devices_per_worker or 1, "device")
+        return best, (
+            f"workers: {best.worker_count} with {each} each, of {devices}; trials in an hour, as "
+            f"'effv2-tune plan' estimates them: {found}"
+        )
+
+    def _devices(self) -> int:
+        if self._hardware is not None:
+            return 1 if self._hardware.kind == "cpu" else self._hardware.devices
+        return 1 if self._device is None else named(self._device)[1]
 
     def measure(
         self,
@@ -122,13 +179,13 @@ class Forecaster:
         new = {same_work(one.share.key).digest: one for one in forecast.buckets if not one.timed}
         chosen = list(new.items())[:at_most]
         results = measure_buckets(
-            self._plan, [one.share for _, one in chosen], base=self._base, hardware=self._hardware
+            self.plan, [one.share for _, one in chosen], base=self._base, hardware=self._hardware
         )
         with closing(results):
             for index, (digest, bucket) in enumerate(chosen, 1):
                 on_start(bucket, index, len(chosen))
                 measured = next(results)
-                keep_measured(measured, threads=self._threads)
+                keep_measured(measured, threads=_threads(self.plan))
                 self._known[digest] = as_known(measured)
                 on_result(measured)
 
@@ -142,6 +199,22 @@ class Forecaster:
         )
 
 
+def _threads(plan: StudyPlan) -> int:
+    """Processors of a worker."""
+    return threads_each(len(os.sched_getaffinity(0)), plan.worker_count)
+
+
+def _splits(plan: StudyPlan, devices: int) -> Iterator[StudyPlan]:
+    """The plan with each division of the devices over workers that it allows."""
+    if devices == 1:
+        yield plan.with_workers(1, None, 1)
+        return
+    sizes = (1, 2, 4, 8) if plan.devices_per_worker is None else (plan.devices_per_worker,)
+    for each in sizes:
+        if devices % each == 0:
+            yield plan.with_workers(devices // each, each, devices)
+
+
 def target_here(plan: StudyPlan, hardware: Hardware) -> Target:
     """The device of this machine that the study will use."""
     host = probe_host()
@@ -152,19 +225,18 @@ def target_here(plan: StudyPlan, hardware: Hardware) -> Target:
             kind="cpu",
             backend=hardware.backend,
             device_kind=host.cpu,
-            count=1,
+            count=plan.devices_per_worker or 1,
             precision=precision,
-            memory=usable_bytes() / plan.workers,
-            cores=threads_each(host.cpu_count, plan.workers),
+            memory=usable_bytes() / plan.worker_count,
+            cores=threads_each(host.cpu_count, plan.worker_count),
         )
-    name = host.tpu_kind if hardware.kind == "tpu" else host.gpus[0]
+    name = device_name(hardware)
     return target_of(
         recognise(name),
         kind=hardware.kind,
         backend=hardware.backend,
-        device_kind=name or hardware.kind.upper(),
-        # Several workers have one device each.
-        count=hardware.devices if plan.workers == 1 else 1,
+        device_kind=name,
+        count=hardware.devices_of(plan.worker_count, plan.devices_per_worker),
         precision=precision,
     )
 
@@ -173,17 +245,39 @@ def target_named(plan: StudyPlan, device: str) -> Target:
     """The device that the user names, with JAX.
 
     Raises:
-        TuneError: It is not in the table of accelerators.
+        TuneError: It is not in the table of accelerators, or has too few chips.
     """
     accelerator, count = named(device)
+    each = plan.devices_per_worker or (count if plan.worker_count == 1 else 1)
+    if accelerator.kind == "tpu" and plan.worker_count * each > count:
+        raise TuneError(
+            f"workers: {plan.worker_count} with {pluralized(each, 'chip')} each exceeds the "
+            f"{pluralized(count, 'chip')} of {device}.",
+            hint=f"Plan for {accelerator.name}-{plan.worker_count * each}, or change the study "
+            "file.",
+        )
     return target_of(
         accelerator,
         kind=accelerator.kind,
         backend="jax",
         device_kind=accelerator.device_kind,
-        count=count if plan.workers == 1 else 1,
+        count=each,
         precision=plan.recipe.precision,
     )
+
+
+def final_of(plan: StudyPlan, target: Target) -> Target | None:
+    """The target of a study; None where its trials are trained there.
+
+    Args:
+        plan: The study.
+        target: The devices of a worker.
+    """
+    count = plan.target_devices
+    if count is None or count == target.placement.device_count:
+        return None
+    placement = target.placement.model_copy(update={"device_count": count})
+    return replace(target, placement=placement)
 
 
 def _existing(folder: Path) -> Path:

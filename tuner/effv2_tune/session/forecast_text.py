@@ -13,9 +13,11 @@ from effv2_tune.study.bucket import differing_parts, parts_text
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from effv2_tune.forecast.cost import StudyCost
+    from effv2_tune.forecast.cost import StudyCost, TrialSeconds
     from effv2_tune.forecast.disk import DiskForecast
-    from effv2_tune.forecast.study import BucketForecast, StudyForecast
+    from effv2_tune.forecast.study import BucketForecast, StudyForecast, TargetForecast
+    from effv2_tune.forecast.target import Target
+    from effv2_tune.forecast.times import StepTime
     from effv2_tune.session.forecast import FreeSpace
     from effv2_tune.study.plan import StudyPlan
 
@@ -102,21 +104,40 @@ def _bucket_data(one: BucketForecast, forecast: StudyForecast) -> dict[str, Any]
         "evaluation_seconds": None if trial is None else trial.evaluation,
         "extraction_seconds": None if trial is None else trial.extraction,
         "trial_seconds": None if trial is None else trial.whole,
+        **({} if one.target is None else {"target": _target_data(one.target)}),
+    }
+
+
+def _target_data(target: TargetForecast) -> dict[str, Any]:
+    time, trial = _there(target)
+    return {
+        "device_count": target.key.device_count,
+        "fits": target.fits,
+        "step_seconds": None if time is None else time.step_seconds,
+        "trial_seconds": None if trial is None else trial.whole,
     }
 
 
 def _device(forecast: StudyForecast) -> str:
     target = forecast.target
     place = target.placement
-    number = f"{place.device_count} x " if place.device_count > 1 else ""
-    words = [f"device: {number}{place.device_kind}, {place.backend}, {place.precision}"]
+    words = [f"device: {_count(target)}, {place.backend}, {place.precision}"]
     if target.kind == "cpu":
         words[0] += f", {pluralized(target.cores, 'core')}"
     if target.memory is not None:
         words.append(f"{human_bytes(target.memory)} of memory")
         if target.usable_memory != target.memory:
             words[-1] += f", of which {place.backend} uses {human_bytes(target.usable_memory or 0)}"
+    if forecast.final is not None:
+        words.append(f"training time is that of the target, {_count(forecast.final)}")
     return "; ".join(words)
+
+
+def _count(target: Target) -> str:
+    """Number and name of the devices: ``8 x TPU v5 lite``."""
+    place = target.placement
+    number = f"{place.device_count} x " if place.device_count > 1 else ""
+    return f"{number}{place.device_kind}"
 
 
 def _table(forecast: StudyForecast) -> Iterator[str]:
@@ -127,7 +148,8 @@ def _table(forecast: StudyForecast) -> Iterator[str]:
     rows = [[*_COLUMNS, *([""] if differing else [])]]
     for one in forecast.buckets:
         key = one.share.key
-        time, trial = one.time, one.trial
+        # Where they differ, the axis of time is that of the target.
+        time, trial = (one.time, one.trial) if one.target is None else _there(one.target)
         rows.append(
             [
                 f"{key.variant}@{key.resolution}",
@@ -136,7 +158,7 @@ def _table(forecast: StudyForecast) -> Iterator[str]:
                 f"{one.work.parameters / _MEGA:.1f} M",
                 f"{one.work.train_flops / _GIGA:.3f}",
                 human_bytes(one.work.checkpoint_bytes),
-                human_bytes(_needed(one)) + ("" if one.fits else " !"),
+                human_bytes(_needed(one)) + ("" if one.fits or one.is_large else " !"),
                 "" if time is None else milliseconds(time.step_seconds),
                 "" if trial is None else human_seconds(trial.epoch),
                 "" if trial is None else human_seconds(trial.whole),
@@ -149,6 +171,10 @@ def _table(forecast: StudyForecast) -> Iterator[str]:
         numbers = (text.rjust(width) for text, width in zip(row[:10], widths, strict=False))
         words = (text.ljust(width) for text, width in zip(row[10:], widths[10:], strict=True))
         yield "  ".join([*numbers, *words]).rstrip()
+
+
+def _there(target: TargetForecast) -> tuple[StepTime | None, TrialSeconds | None]:
+    return target.time, target.trial
 
 
 def _needed(one: BucketForecast) -> float:
@@ -167,6 +193,12 @@ def _about_memory(forecast: StudyForecast) -> Iterator[str]:
             how += f" of {human_bytes(one.memory.limit)}"
         if one.timed is not None:
             how = one.timed.reason
+        if one.is_large:
+            yield (
+                f"{one.share.key.label} does not fit a worker: {how}. Its trials run on the "
+                "target, one after another, while no other worker does."
+            )
+            continue
         yield (
             f"! {one.share.key.label} does not fit: {how}. Its trials would be recorded as "
             "infeasible; search smaller batches or sizes."
@@ -252,6 +284,11 @@ def _about_cost(cost: StudyCost, forecast: StudyForecast, plan: StudyPlan) -> It
         )
     if cost.device_hours > cost.hours:
         yield f"  {cost.device_hours:.3g} device-hours"
+    if cost.timing_hours:
+        yield (
+            f"  {_hours(cost.timing_hours)} of it to time the buckets on the target, before the "
+            "workers start (assumed: 5 s each, and a minute to change twice)"
+        )
     steps = "training steps and a validation pass after every epoch"
     if any(one.trial is not None and one.trial.extraction for one in forecast.buckets):
         steps += ", and each frozen backbone's pass over the images once"

@@ -116,8 +116,11 @@ def to_training_run(record: StudyRecord, pick: Pick) -> TrainingRun:
         raise TuneError(f"Trial {trial.number} is not complete.", hint="Pick another.")
     settings = trial.recipe.model_dump(mode="json", exclude={"data", "quality"})
     settings["resolution"] = trial.recipe.pixels
+    environment = trial.environment
     if trial.bucket is not None:
         settings["batch_size"] = trial.bucket.batch
+        count = trial.bucket.device_count
+        environment = environment.model_copy(update={"device_count": count})
     settings["weights"] = _weights(trial.recipe, record.base)
     data = trial.recipe.data
     if data.path is not None:
@@ -143,7 +146,7 @@ def to_training_run(record: StudyRecord, pick: Pick) -> TrainingRun:
                 train_seconds=trial.measurement.train_seconds,
                 seconds_low=trial.measurement.seconds_low,
                 seconds_high=trial.measurement.seconds_high,
-                environment=trial.environment,
+                environment=environment,
                 data_digest=record.data.digest,
                 promise=pick.promise(),
             ).model_dump(mode="json"),

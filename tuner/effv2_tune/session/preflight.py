@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from effv2_tune import catalog
 from effv2_tune.errors import EXIT_FAILED, MistakesError, TuneError
+from effv2_tune.forecast.accelerators import recognise
 from effv2_tune.host import choose_hardware, probe_host, probe_packages
 from effv2_tune.session.location import (
     check_database,
@@ -20,6 +22,7 @@ from effv2_tune.session.location import (
 )
 from effv2_tune.study.recipe import NATIVE
 from effv2_tune.study.space import combinations, values_of
+from effv2_tune.workers.devices import simulated_devices
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -159,26 +162,94 @@ def choose_device(plan: StudyPlan) -> Hardware:
         TuneError: The device cannot be used, or not by so many workers.
     """
     chosen = choose_hardware(plan.hardware, plan.backend, probe_host(), probe_packages())
-    if chosen.kind == "tpu" and plan.workers > 1:
+    if chosen.kind == "cpu" and chosen.backend == "jax":
+        chosen = replace(chosen, devices=simulated_devices())
+    _check_devices(plan, chosen)
+    _check_target(plan, chosen)
+    return chosen
+
+
+def _check_devices(plan: StudyPlan, chosen: Hardware) -> None:
+    """Check that every worker gets its devices, or its processors.
+
+    Raises:
+        TuneError: There are too few, or the backend cannot use as many.
+    """
+    each = plan.devices_per_worker
+    if each is not None and each > 1 and chosen.backend == "tensorflow":
         raise TuneError(
-            f"workers: {plan.workers} is too many for a TPU: one process owns all TPU chips of a "
-            "machine, and a second one would find none.",
-            hint="Write 'workers: 1': one worker trains on all chips.",
+            f"devices_per_worker: {each} is too many for TensorFlow, which trains on one device.",
+            hint="Use 'backend: jax', or remove 'devices_per_worker:'.",
         )
-    if chosen.kind != "cpu" and plan.workers > chosen.devices:
+    if chosen.kind == "cpu" and chosen.devices == 1:
+        _check_processors(plan.worker_count)
+        return
+    names = {"tpu": "TPU chips", "gpu": "GPUs", "cpu": "simulated devices"}[chosen.kind]
+    if each is not None and each > chosen.devices:
         raise TuneError(
-            f"workers: {plan.workers} exceeds the {chosen.devices} {chosen.kind.upper()}s of this "
-            f"machine; use at most {chosen.devices}.",
+            f"devices_per_worker: {each} exceeds the {chosen.devices} {names} of this machine; "
+            f"use at most {chosen.devices}.",
+        )
+    most = chosen.devices // (each or 1)
+    if plan.worker_count > most:
+        having = f" with {each} devices each" if each else ""
+        raise TuneError(
+            f"workers: {plan.worker_count}{having} exceeds the {chosen.devices} {names} of this "
+            f"machine; use at most {most}.",
             hint="Workers that share a device run out of its memory.",
         )
-    processors = len(os.sched_getaffinity(0))
-    if chosen.kind == "cpu" and plan.workers > processors:
+
+
+def _check_target(plan: StudyPlan, chosen: Hardware) -> None:
+    """Check that buckets can be timed here on the placement that training time is meant for.
+
+    Raises:
+        TuneError: The machine has another device, or too few; or the backend cannot use as many.
+    """
+    target = plan.target
+    if target is None:
+        return
+    if target.devices > 1 and chosen.backend == "tensorflow":
         raise TuneError(
-            f"workers: {plan.workers} exceeds the {processors} processors of this machine; use at "
-            f"most {processors}.",
+            f"target: {target.devices} devices are too many for TensorFlow, which trains on one.",
+            hint="Use 'backend: jax', or remove 'target:'.",
+        )
+    if chosen.kind != "cpu" and target.devices > chosen.devices:
+        raise TuneError(
+            f"target: {target.devices} devices exceed the {chosen.devices} of this machine, and "
+            "step times are measured on the target.",
+            hint="Run the study on a machine like that of the final training.",
+        )
+    if target.device is None:
+        return
+    here = device_name(chosen)
+    named = recognise(here)
+    if named is None or named.name != target.device:
+        raise TuneError(
+            f"target: {target.device} is not the device of this machine ({here}), and step times "
+            "are measured on the target.",
+            hint="Run the study on a machine like that of the final training, or correct 'device:'"
+            ".",
+        )
+
+
+def device_name(hardware: Hardware) -> str:
+    """The name of a device of this machine."""
+    host = probe_host()
+    if hardware.kind == "cpu":
+        return host.cpu
+    name = host.tpu_kind if hardware.kind == "tpu" else host.gpus[0]
+    return name or hardware.kind.upper()
+
+
+def _check_processors(workers: int) -> None:
+    processors = len(os.sched_getaffinity(0))
+    if workers > processors:
+        raise TuneError(
+            f"workers: {workers} exceeds the {processors} processors of this machine; use at most "
+            f"{processors}.",
             hint="Workers that share a processor distort each other's step times.",
         )
-    return chosen
 
 
 def check_storage(out: Path, storage: str | None) -> None:
@@ -217,7 +288,7 @@ def earlier_runs(plan: StudyPlan, place: str | Path) -> tuple[StudyRecord, list[
     """
     from effv2_tune.search.storage.backup import has_study
     from effv2_tune.search.storage.snapshot import read_study
-    from effv2_tune.study.continuation import changes_since
+    from effv2_tune.study.continuation import changes_since, with_workers_of
 
     if is_database(place):
         if not _knows(str(place), plan.name):
@@ -227,6 +298,7 @@ def earlier_runs(plan: StudyPlan, place: str | Path) -> tuple[StudyRecord, list[
         return None
     else:
         record = read_study(place)
+    plan = with_workers_of(record.plan, plan)
     return record, changes_since(record.plan, plan, location=shown(place))
 
 

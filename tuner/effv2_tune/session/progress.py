@@ -156,6 +156,7 @@ class StudyProgress:
             yield f"trial {event.trial}: taken over by another supervisor"
         else:
             yield from _interruption_lines(event)
+            yield from _target_lines(event)
 
     def _bucket_lines(
         self, event: happened.BucketCompiled | happened.BucketTimeRestated
@@ -341,6 +342,21 @@ def _database_line(event: happened.BackupFailed | happened.VersionDamaged) -> st
     if isinstance(event, happened.VersionDamaged):
         return f"note: {event.note}"
     return f"the backup of the database was not written: {event.reason}; the study continues"
+
+
+def _target_lines(event: Event) -> Iterator[str]:
+    if isinstance(event, happened.WorkersChosen):
+        yield event.choice
+    elif isinstance(event, happened.BucketTimed):
+        yield f"timed {event.label} on the target: {1000 * event.step_seconds:.0f} ms per step"
+    elif isinstance(event, happened.TrialDeferred):
+        why = "does not fit one worker" if event.is_large else "is not timed yet"
+        yield f"trial {event.trial}: {event.label} {why}; it waits for the target"
+    elif isinstance(event, happened.PlacementChanged) and event.on_target:
+        buckets, trials = pluralized(event.buckets, "bucket"), pluralized(event.trials, "trial")
+        yield f"all workers give way to one on the target: {buckets} to time, {trials} waiting"
+    elif isinstance(event, happened.PlacementChanged):
+        yield "the worker on the target gives way to the others"
 
 
 def _restated_line(event: happened.BucketTimeRestated) -> str:

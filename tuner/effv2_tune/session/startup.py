@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from effv2_tune.search.mirror.restoration import MirroredStudy
     from effv2_tune.search.storage.snapshot import StudyRecord
     from effv2_tune.study import Config, LoadedPlan, StudyPlan, Trial
-    from effv2_tune.study.plan import ConfirmSpec
+    from effv2_tune.study.plan import ConfirmSpec, TargetSpec
 
 Result = TypeVar("Result")
 
 #: Keys of a study file that the checks of this machine name in their messages.
-_KEYS = ("batch_size", "workers", "hardware", "backend")
+_KEYS = ("batch_size", "workers", "devices_per_worker", "target", "hardware", "backend")
 
 
 @dataclass(frozen=True)
@@ -124,6 +124,21 @@ class Startup:
             return []
         size = human_bytes(self.download_bytes)
         return [f"download  {pluralized(self.downloads, 'file')}, {size}"]
+
+
+def workers_text(plan: StudyPlan) -> str:
+    """The workers of a study and their devices, in words."""
+    if plan.workers == "auto":
+        return "auto: chosen when the study starts, by the figures of 'effv2-tune plan'"
+    each = plan.devices_per_worker
+    return f"{plan.workers}" + (f", with {pluralized(each, 'device')} each" if each else "")
+
+
+def target_text(target: TargetSpec) -> str:
+    """The placement that training time is meant for, in words."""
+    return f"{pluralized(target.devices, 'device')}" + (
+        f", {target.device}" if target.device else ""
+    )
 
 
 def confirm_text(spec: ConfirmSpec) -> str:

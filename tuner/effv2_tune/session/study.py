@@ -28,9 +28,18 @@ from effv2_tune.session.preflight import (
     possible_settings,
 )
 from effv2_tune.session.results import Results
-from effv2_tune.session.startup import Findings, Startup, budget_text, confirm_text
+from effv2_tune.session.startup import (
+    Findings,
+    Startup,
+    budget_text,
+    confirm_text,
+    target_text,
+    workers_text,
+)
 from effv2_tune.study import load_plan
 from effv2_tune.study.batches import check_batches
+from effv2_tune.study.bucket import Placement
+from effv2_tune.study.continuation import with_workers_of
 from effv2_tune.study.plan import ConfirmSpec
 
 if TYPE_CHECKING:
@@ -45,7 +54,9 @@ if TYPE_CHECKING:
     from effv2_tune.search.mirror.restoration import MirroredStudy
     from effv2_tune.search.storage.snapshot import StudyRecord
     from effv2_tune.study import Config, LoadedPlan, StudyPlan
+    from effv2_tune.study.recipe import Recipe
     from effv2_tune.study.training_run import TrainingRun
+    from effv2_tune.workers.messages import Ready
 
 
 class Study:
@@ -248,6 +259,8 @@ class Study:
         if hardware is None:
             raise AssertionError("a check that fails is found")
         make_folder(self.out)
+        if self.plan.workers == "auto":
+            yield from self._choose_workers()
         with open_study(
             self.plan,
             self.out,
@@ -261,12 +274,45 @@ class Study:
             yield from opened.run(
                 hardware=hardware.kind,
                 backend=hardware.backend,
+                devices=hardware.devices,
                 before_workers=self._download,
                 stop=stop,
                 retry_failed=self._retry_failed,
                 announce=announce,
                 confirm=confirm,
+                expected=self._expected,
             )
+
+    def _choose_workers(self) -> Iterator[Event]:
+        """Choose the workers as the last run did; for a new study, by its forecast."""
+        from effv2_tune.search.events import WorkersChosen
+
+        earlier = self._earlier_runs()
+        if earlier is not None:
+            self.plan = with_workers_of(earlier[0].plan, self.plan)
+            return
+        from effv2_tune.data import load_dataset
+        from effv2_tune.session.forecast import Forecaster
+
+        yield from self._download()
+        size = self.plan.largest_resolution
+        dataset = load_dataset(self.plan.data, base=self.base, storage_size=size)
+        forecaster = Forecaster(self.plan, dataset, base=self.base, out=self.out)
+        self.plan = forecaster.plan
+        yield WorkersChosen(choice=forecaster.choice)
+
+    def _expected(self, ready: Ready) -> list[Recipe]:
+        """Recipes of the buckets that are timed on the target before the first trial."""
+        from effv2_tune.forecast.buckets import expected_recipes
+
+        where = ready.environment
+        placement = Placement(
+            backend=where.backend,
+            device_kind=where.device_kind,
+            device_count=where.device_count,
+            precision=where.precision,
+        )
+        return expected_recipes(self.plan, ready.data, placement)
 
     def _first(self) -> list[Config]:
         """The configs of the earlier study's Pareto front that are inside this one's space.
@@ -326,7 +372,9 @@ class Study:
         counts = findings.attempt(partial(count_images, plan.data, base=self.base))
         hardware = findings.attempt(partial(choose_device, plan))
         if counts is not None:
-            devices = 1 if hardware is None else hardware.devices_of(plan.workers)
+            devices = 1
+            if hardware is not None and plan.workers != "auto":
+                devices = hardware.devices_of(plan.worker_count, plan.devices_per_worker)
             findings.attempt(partial(check_batches, plan, counts, devices))
         return hardware, counts, findings.attempt(self._first) or []
 
@@ -383,7 +431,8 @@ class Study:
             *([f"confirm   {confirm_text(confirm)}"] if confirm is not None else []),
             f"device    {startup.hardware.why}",
             *([] if plan.clock == "measured" else [f"clock     as in {plan.clock.recorded}"]),
-            f"workers   {plan.workers}",
+            f"workers   {workers_text(plan)}",
+            *([] if plan.target is None else [f"target    {target_text(plan.target)}"]),
             *(
                 [f"first     {pluralized(len(first), 'config')} of {self._warm_start}"]
                 if first

@@ -31,21 +31,32 @@ def check_batch(batch: int, images: int) -> None:
 def check_batches(plan: StudyPlan, data: _Counts, device_count: int) -> None:
     """Check every batch size that a trial may have against the images and the devices.
 
+    Args:
+        plan: The study.
+        data: Its images.
+        device_count: Devices of one worker; those of the target are in the plan.
+
     Raises:
         TuneError: A batch is larger than the training images, or the devices cannot share it
             evenly.
     """
     parameter = plan.search_space.parameters.get("batch_size")
     sizes = [plan.recipe.batch_size] if parameter is None else list(values_of(parameter))
+    target = plan.target_devices or device_count
     for size in sizes:
-        batch = _over_all_devices(size, device_count)
+        batch = _over_all_devices(size, target)
         check_batch(batch, data.train)
-        if batch % device_count:
-            raise TuneError(
-                f"batch_size: {batch} cannot be divided evenly over {device_count} devices.",
-                hint=f"Use a multiple of {device_count}, or write "
-                f"'batch_size: {{per_device: {max(batch // device_count, 1)}}}'.",
-            )
+        for count in (target, device_count):
+            _check_division(batch, count)
+
+
+def _check_division(batch: int, device_count: int) -> None:
+    if batch % device_count:
+        raise TuneError(
+            f"batch_size: {batch} cannot be divided evenly over {device_count} devices.",
+            hint=f"Use a multiple of {device_count}, or write "
+            f"'batch_size: {{per_device: {max(batch // device_count, 1)}}}'.",
+        )
 
 
 def _over_all_devices(size: Any, device_count: int) -> int:

@@ -117,8 +117,22 @@ def parts_text(key: BucketKey, names: Iterable[str]) -> str:
     )
 
 
-def bucket_key(recipe: Recipe, data: DataFacts, placement: Placement) -> BucketKey:
-    """The bucket of ``recipe`` on ``data`` at ``placement``."""
+def bucket_key(
+    recipe: Recipe, data: DataFacts, placement: Placement, *, target_devices: int | None = None
+) -> BucketKey:
+    """The bucket of ``recipe`` on ``data`` at ``placement``.
+
+    Where a trial runs on other devices than those of the target, it has two: the one that it is
+    compiled for, and that on the target, whose step time counts. They differ in
+    ``device_count`` alone.
+
+    Args:
+        recipe: What is trained.
+        data: On which images.
+        placement: Where.
+        target_devices: Devices that a batch per device is meant for; those of the placement if
+            left out.
+    """
     switches = {
         "rectify": recipe.rectify and recipe.optimizer == "adabelief",
         "amsgrad": recipe.amsgrad and recipe.optimizer != "sgd",
@@ -136,7 +150,7 @@ def bucket_key(recipe: Recipe, data: DataFacts, placement: Placement) -> BucketK
         variant=recipe.variant,
         resolution=recipe.pixels,
         resize=recipe.resize,
-        batch=recipe.global_batch(placement.device_count),
+        batch=recipe.global_batch(target_devices or placement.device_count),
         classes=data.classes,
         image_shape=data.image_shape,
         trainable=trainable,

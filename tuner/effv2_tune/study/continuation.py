@@ -20,6 +20,7 @@ CHANGEABLE = frozenset(
         "hours",
         "accelerator_hours",
         "workers",
+        "devices_per_worker",
         "stop_when",
         "keep",
         "hardware",
@@ -75,6 +76,15 @@ def changes_since(before: StudyPlan, now: StudyPlan, *, location: str) -> list[s
             f"--out another-folder --warm-start {location}",
         )
     return changes
+
+
+def with_workers_of(before: StudyPlan, now: StudyPlan) -> StudyPlan:
+    """The plan with the workers of its last run, where it leaves them to be chosen."""
+    if now.workers != "auto" or before.workers == "auto":
+        return now
+    changes = {"workers": before.workers, "devices_per_worker": before.devices_per_worker}
+    target = before.target if now.target is None else now.target
+    return now.model_copy(update={**changes, "target": target})
 
 
 def _differences(old: Any, new: Any, path: str) -> list[str]:

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from effv2_tune import catalog
 from effv2_tune.study.base import Value
 from effv2_tune.study.limits import (
+    MAX_DEVICES,
     MAX_ENQUEUED,
     MAX_HOURS,
     MAX_RUNGS,
@@ -136,6 +137,19 @@ class RecordedClock(Value):
     recorded: Annotated[PathText, Field(min_length=1)]
 
 
+class TargetSpec(Value):
+    """The placement that training time is meant for: that of the final training.
+
+    Attributes:
+        devices: How many devices it uses; ``batch_size: {per_device: N}`` is N for each of them.
+        device: The device, by a name that ``plan --device`` knows, such as ``v5e``; that of this
+            machine if left out, and another one is refused.
+    """
+
+    devices: Annotated[int, Field(ge=1, le=MAX_DEVICES)]
+    device: Annotated[str, Field(min_length=1, max_length=80)] | None = None
+
+
 class StudyPlan(Value):
     """A validated study file.
 
@@ -150,7 +164,14 @@ class StudyPlan(Value):
         accelerator_hours: Device-hours in all: the hours of each worker times its devices, over
             all workers and machines; null for no limit.
         workers: Worker processes on this machine; on a CPU they share its processors evenly, and
-            step times are those of such a share.
+            step times are those of such a share. ``auto`` divides the chips of a TPU, or the GPUs,
+            over as many workers as train most trials in an hour by the figures of ``plan``, with
+            all of them as the target unless ``target:`` says otherwise.
+        devices_per_worker: Chips of a TPU, or GPUs, of each worker; by default, a lone worker has
+            all, and each of several has one. On a CPU, JAX simulates so many.
+        target: The placement that training time is meant for; by default the one where the trials
+            run. Trials that run on fewer devices have the same batches, and their buckets are timed
+            on the target.
         search: How the next config is sampled.
         enqueue: Configs to try first.
         stop_when: End when the Pareto front has stopped growing; null for never.
@@ -170,7 +191,9 @@ class StudyPlan(Value):
     trials: Annotated[int, Field(ge=1, le=MAX_TRIALS)] | None = None
     hours: Annotated[float, Field(gt=0, le=MAX_HOURS)] | None = None
     accelerator_hours: Annotated[float, Field(gt=0, le=MAX_HOURS)] | None = None
-    workers: Annotated[int, Field(ge=1, le=MAX_WORKERS)] = 1
+    workers: Annotated[int, Field(ge=1, le=MAX_WORKERS)] | Literal["auto"] = 1
+    devices_per_worker: Literal[1, 2, 4, 8] | None = None
+    target: TargetSpec | None = None
     search: SearchSpec = SearchSpec()
     enqueue: Annotated[tuple[Config, ...], Field(max_length=MAX_ENQUEUED)] = ()
     stop_when: StopSpec | None = None
@@ -188,6 +211,30 @@ class StudyPlan(Value):
                 "'stop_when:' (or several)"
             )
         return self
+
+    @property
+    def worker_count(self) -> int:
+        """Worker processes; 1 until they have been chosen."""
+        return 1 if self.workers == "auto" else self.workers
+
+    def with_workers(self, workers: int, devices_each: int | None, devices: int) -> StudyPlan:
+        """The plan with the workers that were chosen for it.
+
+        Args:
+            workers: How many.
+            devices_each: Devices of each.
+            devices: All devices of the machine: the target, unless the plan has one.
+        """
+        target = self.target
+        if target is None and devices > 1:
+            target = TargetSpec(devices=devices)
+        changes = {"workers": workers, "devices_per_worker": devices_each, "target": target}
+        return self.model_copy(update=changes)
+
+    @property
+    def target_devices(self) -> int | None:
+        """Devices of the target; None where trials are timed on their own."""
+        return None if self.target is None else self.target.devices
 
     @property
     def directions(self) -> tuple[Direction, Direction]:

@@ -61,7 +61,7 @@ class Provenance(Value):
         train_seconds: Seconds that the search measured this run to take on its device.
         seconds_low: Lower end of their 90 % interval; absent where it is not known.
         seconds_high: Upper end.
-        environment: What the trial ran on.
+        environment: What the trial ran on; the number of devices is that of its seconds.
         data_digest: Of the images and splits that the trial saw.
         promise: What the search expects of it; absent in files of earlier versions.
     """

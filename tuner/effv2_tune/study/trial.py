@@ -111,8 +111,10 @@ class Times(Value):
         evaluate: Validation passes.
         checkpoint: Writing and reading checkpoints.
         wall: From assignment to end, over all attempts.
-        step_median: Median of the trial's own step times.
-        step_least: The least of them, which a busy machine bends least; 0 where not recorded.
+        step_median: Median of the trial's own step times; 0 where it was trained on other devices
+            than its bucket was timed on.
+        step_least: The least of them, which a busy machine bends least; 0 likewise, and where not
+            recorded.
         step_bucket: The bucket's step time, from which ``train_seconds`` is computed.
         speed: Of the machine during the trial, relative to the one for which ``step_bucket`` is
             stated, by the reference kernel; 1 where it is not known.
@@ -176,7 +178,7 @@ class Trial(Value):
         state: Its state.
         config: One value for each searched parameter.
         recipe: The config with every default.
-        bucket: Its compilation group.
+        bucket: Its compilation group, at the placement where it is timed.
         measurement: Present once complete.
         scores: On the validation split, of the selected weights; present once complete.
         standard_errors: Of each of these scores, as an estimate for all images; None in records of
@@ -223,3 +225,15 @@ class Trial(Value):
     started: datetime | None = None
     ended: datetime | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def is_on_target(self) -> bool:
+        """Whether it is trained where its bucket is timed, and not on other devices."""
+        return self.device_ratio == 1
+
+    @property
+    def device_ratio(self) -> float:
+        """Devices that its bucket is timed on, relative to those that it is trained on."""
+        if self.bucket is None or self.environment is None:
+            return 1.0
+        return self.bucket.device_count / self.environment.device_count

@@ -1,10 +1,15 @@
-"""Coordinates the processes of one user on one machine: many train at a time, or one measures."""
+"""Coordinates the processes of one user on one machine: many train at a time, or one measures.
+
+A process that has devices of its own, while others train on other devices, measures as soon as
+nothing else uses these.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import tempfile
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,28 +17,59 @@ from effv2_tune.errors import EXIT_FAILED, TuneError
 from effv2_tune.files.locks import lock, locked, unlock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 
 class MachineLock:
     """Lets many processes train at a time, or one measure.
 
-    Two files, after the turnstile of the readers-writers problem: the process that measures holds
-    the gate, so that no new training window starts while the last ones end. The kernel releases
-    the locks of a process that dies.
-
     Args:
-        folder: Of the two files; the same for all processes of this user.
+        folder: Of the files; the same for all processes of this user.
+        devices: Names of the devices that this process alone is limited to; none if it uses all,
+            or the processors.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
-        self._folder = runtime_folder() if folder is None else folder
-        self._gate = _open(self._folder / "gate")
-        self._lock = _open(self._folder / "lock")
+    def __init__(self, folder: Path | None = None, devices: Sequence[str] = ()) -> None:
+        folder = runtime_folder() if folder is None else folder
+        self._machine = _Turnstile(folder)
+        # Every process takes the machine first, then devices in this order: none waits in a circle.
+        self._devices = [_Turnstile(folder, f"-{name}") for name in sorted(devices)]
 
     @contextmanager
     def training(self) -> Iterator[None]:
         """Hold while the device is used; other processes may hold it too."""
+        with ExitStack() as held:
+            for turnstile in (self._machine, *self._devices):
+                held.enter_context(turnstile.shared())
+            yield
+
+    @contextmanager
+    def measuring(self) -> Iterator[None]:
+        """Hold while a step is timed; no other process uses the same devices."""
+        with ExitStack() as held:
+            if not self._devices:
+                held.enter_context(self._machine.exclusive())
+            else:
+                held.enter_context(self._machine.shared())
+            for turnstile in self._devices:
+                held.enter_context(turnstile.exclusive())
+            yield
+
+
+class _Turnstile:
+    """Two files, after the turnstile of the readers-writers problem.
+
+    The process that measures holds the gate, so that no new training window starts while the last
+    ones end. The kernel releases the locks of a process that dies.
+    """
+
+    def __init__(self, folder: Path, suffix: str = "") -> None:
+        suffix = re.sub(r"[^A-Za-z0-9.-]", "_", suffix)
+        self._gate = _open(folder / f"gate{suffix}")
+        self._lock = _open(folder / f"lock{suffix}")
+
+    @contextmanager
+    def shared(self) -> Iterator[None]:
         with locked(self._gate, shared=True):
             lock(self._lock, shared=True)
         try:
@@ -42,8 +78,7 @@ class MachineLock:
             unlock(self._lock)
 
     @contextmanager
-    def measuring(self) -> Iterator[None]:
-        """Hold while a step is timed; no other process holds anything."""
+    def exclusive(self) -> Iterator[None]:
         with locked(self._gate), locked(self._lock):
             yield
 

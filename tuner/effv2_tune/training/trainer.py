@@ -60,6 +60,7 @@ class Trainer:
             with the same result. A share of the device's memory if left out.
         lock: Between the processes of this machine that train.
         workers: How many share this machine's memory.
+        target_devices: Devices that batches per device are meant for; its own if left out.
 
     Attributes:
         dataset: As given.
@@ -76,8 +77,10 @@ class Trainer:
         resident_bytes: int | None = None,
         lock: MachineLock | None = None,
         workers: int = 1,
+        target_devices: int | None = None,
     ) -> None:
         self.dataset = dataset
+        self._target_devices = target_devices
         self._facts = dataset.facts()
         self.device = device
         self._base = base
@@ -105,7 +108,7 @@ class Trainer:
         placement = self.device.placement
         if recipe.precision != "auto":
             placement = placement.model_copy(update={"precision": recipe.precision})
-        return bucket_key(recipe, self._facts, placement)
+        return bucket_key(recipe, self._facts, placement, target_devices=self._target_devices)
 
     def train_trial(
         self,
@@ -294,12 +297,11 @@ class Trainer:
             bucket = self.bucket(request.recipe)
             time = bucket.measure(request.recipe, self._lock, scale=scale, should_stop=should_stop)
         except Exception as error:
-            if not process_memory.is_out_of_memory(error):
-                raise
+            reason = process_memory.out_of_memory_reason(error)
             self.forget()
-            return Remeasured(bucket=key, time=None)
+            return Remeasured(bucket=key, time=None, reason=f"Does not fit: {reason}")
         self._keep_scale(bucket)
-        return Remeasured(bucket=key, time=time)
+        return Remeasured(bucket=key, time=time, extraction_seconds=bucket.extraction_seconds)
 
     def _scale(self, study: float | None) -> float | None:
         """The scale of the study; until it has one, that of this process, which may be too slow."""

@@ -19,6 +19,7 @@ from effv2_tune.errors import EXIT_DONE, EXIT_FAILED, TuneError
 from effv2_tune.files.environment_errors import environment_error
 from effv2_tune.interruption import INTERRUPTING
 from effv2_tune.study.trial import Times
+from effv2_tune.workers.devices import own_devices
 from effv2_tune.workers.messages import (
     Decision,
     Finished,
@@ -150,9 +151,16 @@ def serve(channel: Channel) -> int:
 def _prepare(request: Prepare) -> Trainer:
     from effv2_tune.data import load_dataset
     from effv2_tune.training.devices import open_device
+    from effv2_tune.training.machine_lock import MachineLock
     from effv2_tune.training.trainer import CHECKPOINT_SECONDS, Trainer
 
-    dataset = load_dataset(request.data, base=request.base, storage_size=request.storage_size)
+    is_one_of_several = request.workers > 1 and request.hardware != "cpu"
+    dataset = load_dataset(
+        request.data,
+        base=request.base,
+        storage_size=request.storage_size,
+        shared=is_one_of_several,
+    )
     device = open_device(request.backend, hardware=request.hardware, precision=request.precision)
     seconds = request.checkpoint_seconds
     return Trainer(
@@ -160,7 +168,9 @@ def _prepare(request: Prepare) -> Trainer:
         device,
         base=request.base,
         checkpoint_seconds=CHECKPOINT_SECONDS if seconds is None else seconds,
+        lock=MachineLock(devices=own_devices(request.hardware) if is_one_of_several else ()),
         workers=request.workers,
+        target_devices=request.target_devices,
     )
 
 

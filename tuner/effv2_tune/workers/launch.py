@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from effv2_tune.host import THREADS_VARIABLE, threads_each
+from effv2_tune.workers.devices import visible_devices
 from effv2_tune.workers.messages import Prepare
 
 if TYPE_CHECKING:
@@ -27,10 +28,17 @@ class WorkerSpec:
     Attributes:
         prepare: Its first message.
         command: The program that it runs; ``--fd N`` is added.
+        each: Devices of one worker; None for all that there are.
+        devices: Devices of the machine.
+        target: Devices of the worker that runs alone, for what the others cannot do; its number is
+            the one after theirs. None where they are on the target.
     """
 
     prepare: Prepare
     command: Sequence[str] = WORKER_COMMAND
+    each: int | None = None
+    devices: int = 1
+    target: int | None = None
 
     @classmethod
     def of(
@@ -41,6 +49,7 @@ class WorkerSpec:
         hardware: Kind,
         backend: Backend,
         workers: int,
+        devices: int = 1,
         storage_size: int | None = None,
         command: Sequence[str] = WORKER_COMMAND,
     ) -> Self:
@@ -52,6 +61,7 @@ class WorkerSpec:
             hardware: The kind of device that each worker must find.
             backend: The Keras backend.
             workers: How many workers share the machine.
+            devices: Devices of the machine.
             storage_size: Side in pixels of stored images; the largest resolution of the plan if
                 left out.
             command: The program that a worker runs; ``--fd N`` is added.
@@ -65,8 +75,13 @@ class WorkerSpec:
             storage_size=plan.largest_resolution if storage_size is None else storage_size,
             quality=plan.quality,
             workers=workers,
+            target_devices=plan.target_devices,
         )
-        return cls(prepare, command)
+        each, target = plan.devices_per_worker, plan.target_devices
+        if each is None and workers > 1 and (hardware != "cpu" or max(devices, target or 1) > 1):
+            each = 1
+        own = devices if each is None else each
+        return cls(prepare, command, each, devices, None if target == own else target)
 
     def environment(self, worker: int = 0) -> dict[str, str]:
         """The environment variables of a worker, in addition to those of this process.
@@ -75,11 +90,13 @@ class WorkerSpec:
             worker: Its number, from 0.
         """
         backend, hardware = self.prepare.backend, self.prepare.hardware
-        workers = self.prepare.workers
+        workers, each = self.prepare.workers, self.each
+        if worker >= workers and self.target is not None:
+            worker, workers, each = 0, 1, self.target
         cpu_count = len(os.sched_getaffinity(0))
         return worker_environment(
             backend, hardware, workers=workers, cpu_count=cpu_count
-        ) | visible_device(worker, hardware=hardware, workers=workers)
+        ) | visible_devices(worker, hardware=hardware, each=each, machine=self.devices)
 
 
 def worker_environment(
@@ -108,18 +125,3 @@ def worker_environment(
     if hardware == "cpu":
         environment |= {"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu"}
     return environment
-
-
-def visible_device(worker: int, *, hardware: str, workers: int) -> dict[str, str]:
-    """The one GPU that a worker sees where several share a machine; empty otherwise.
-
-    Args:
-        worker: From 0.
-        hardware: ``cpu``, ``gpu`` or ``tpu``.
-        workers: How many share the machine.
-    """
-    if hardware != "gpu" or workers == 1:
-        return {}
-    listed = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    names = listed.split(",") if listed else [str(number) for number in range(workers)]
-    return {"CUDA_VISIBLE_DEVICES": names[worker % len(names)]}

@@ -27,6 +27,7 @@ class Prepare(Value):
         quality: What the study compares, for hints about the data.
         checkpoint_seconds: Of training between checkpoints; the default of the trainer if left out.
         workers: How many share this machine or its devices.
+        target_devices: Devices that batches per device are meant for; the worker's own if left out.
     """
 
     data: DataSpec
@@ -38,6 +39,7 @@ class Prepare(Value):
     quality: Quality = "accuracy"
     checkpoint_seconds: float | None = None
     workers: int = 1
+    target_devices: int | None = None
 
 
 class Ready(Value):
@@ -131,11 +133,15 @@ class Remeasured(Value):
 
     Attributes:
         bucket: The bucket.
-        time: Of one step; None where the bucket no longer fits.
+        time: Of one step; None where the bucket does not fit beside others.
+        extraction_seconds: One pass of a frozen backbone over the images; 0 for any other.
+        reason: Why it does not fit.
     """
 
     bucket: BucketKey
     time: StepTime | None
+    extraction_seconds: float = 0.0
+    reason: str = ""
 
 
 class Heartbeat(Value):

@@ -58,8 +58,13 @@ class WorkerExited:
 class WorkerPool(Protocol):
     """Trains trials in workers, numbered from 0."""
 
-    def start(self) -> None:
-        """Start the workers; each reports that it is ready."""
+    def start(self, *, on_target: bool = False) -> None:
+        """Start the workers; each reports that it is ready. Those that run end first.
+
+        Args:
+            on_target: Start the one on the target placement in their place; its number is the one
+                after theirs.
+        """
 
     def assign(self, worker: int, job: Job) -> None:
         """Train a trial in an idle worker."""

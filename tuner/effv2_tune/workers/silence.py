@@ -79,6 +79,10 @@ class SilenceWatch:
         """A worker has new work."""
         self._silences[worker] = _Silence()
 
+    def forget(self) -> None:
+        """All workers have ended."""
+        self._silences.clear()
+
     def resume(self, worker: int) -> None:
         """A worker goes on with the work that it had, at the pace that it had."""
         silence = self._silences.setdefault(worker, _Silence())

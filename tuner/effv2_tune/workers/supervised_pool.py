@@ -132,9 +132,14 @@ class SupervisedPool:
         """End all workers."""
         self.close()
 
-    def start(self) -> None:
-        """Start the workers; each reports that it is ready."""
-        for worker in range(self._count):
+    def start(self, *, on_target: bool = False) -> None:
+        """Start the workers, or the one on the target, once those that run have ended."""
+        if self._workers or self._is_stopping:
+            self._workers.clear()
+            self._silence.forget()
+            self._launcher.close(grace_seconds=_SHUTDOWN_GRACE_SECONDS)
+            self._is_stopping = False
+        for worker in [self._count] if on_target else range(self._count):
             self._start(worker, is_replacement=False)
 
     def assign(self, worker: int, job: Job) -> None:
@@ -262,7 +267,10 @@ class SupervisedPool:
         self._launcher.start(worker)
         self._workers[worker] = _Worker(is_replacement)
         self._silence.begin(worker)
-        self._launcher.send(worker, self._prepare)
+        prepare = self._prepare
+        if worker == self._count:  # on the target, where it is alone
+            prepare = prepare.model_copy(update={"workers": 1})
+        self._launcher.send(worker, prepare)
 
     def _replace(
         self, worker: int, refusal: Refused | None = None, *, cause: str | None = None

@@ -81,7 +81,6 @@ def command(
     from effv2_tune.session.location import RUNS
     from effv2_tune.session.preflight import check_study
     from effv2_tune.study import load_plan
-    from effv2_tune.study.batches import check_batches
 
     if measure and device is not None:
         raise TuneError(
@@ -94,7 +93,7 @@ def command(
     plan, base = loaded.plan, loaded.base
     dataset = load_dataset(plan.data, base=base, storage_size=plan.largest_resolution)
     forecaster = Forecaster(plan, dataset, base=base, out=out or RUNS / plan.name, device=device)
-    check_batches(plan, dataset.facts(), forecaster.target.placement.device_count)
+    plan = forecaster.plan
     forecast = forecaster.forecast(session_hours=session_hours)
     if measure:
         forecaster.measure(
@@ -107,6 +106,8 @@ def command(
         return
     for line in describe(dataset, quality=plan.quality).lines():
         click.echo(line)
+    if forecaster.choice:
+        click.echo(forecaster.choice)
     for line in lines(forecast, plan, free):
         click.echo(line)
 

@@ -138,8 +138,12 @@ class LeaseKeeper(Protocol):
 class StudyFacts(Protocol):
     """What a study keeps beside its trials."""
 
-    def bind(self, ready: Ready) -> None:
+    def bind(self, ready: Ready, target_devices: int | None = None) -> None:
         """Check that a worker has the device, backend and images of the trials before.
+
+        Args:
+            ready: From the worker.
+            target_devices: Devices that trials are timed on; those of the worker if left out.
 
         Raises:
             TuneError: It has others.

@@ -232,9 +232,10 @@ class DatabaseStorage:
         """Give back every lease of this supervisor, so that others can claim its trials."""
         self._leases.release_all()
 
-    def bind(self, ready: Ready) -> None:
+    def bind(self, ready: Ready, target_devices: int | None = None) -> None:
         """Check that a worker has the device, backend and images of the trials before."""
         here, study = ready.environment, f"Study {self.study_name}"
+        devices = target_devices or here.device_count
         kind = self.keep_once("device_kind", here.device_kind)
         if here.device_kind != kind:
             raise TuneError(
@@ -242,7 +243,7 @@ class DatabaseStorage:
                 "training times on different devices are not comparable.",
                 hint="Start a new study on this machine: --out another folder.",
             )
-        if here.hardware == "cpu":
+        if here.hardware == "cpu" and here.device_count == devices:
             # A CPU's steps take as long as it has threads for them.
             threads = self.keep_once("threads", here.threads)
             if here.threads != threads:
@@ -261,12 +262,12 @@ class DatabaseStorage:
             )
         # A study of an earlier version lacks these two. They come last, so that it does not get
         # them from a machine that is refused.
-        count = self.keep_once("device_count", here.device_count)
+        count = self.keep_once("device_count", devices)
         backend = self.keep_once("backend", here.backend)
-        if here.device_count != count:
+        if devices != count:
             raise TuneError(
                 f"{study} was measured on {count} x {kind} for each worker, and here a worker has "
-                f"{here.device_count} x {kind}: their training times are not comparable.",
+                f"{devices} x {kind}: their training times are not comparable.",
                 hint=f"Give each worker {count} of them, or start a new study: --out another "
                 "folder.",
             )

@@ -97,7 +97,7 @@ class MemoryStorage:
     def stop_waiting(self) -> None:
         """Nothing is ever waited for."""
 
-    def bind(self, ready: Ready) -> None:
+    def bind(self, ready: Ready, target_devices: int | None = None) -> None:  # noqa: ARG002
         """Accept any device."""
         self._data = ready.data
 

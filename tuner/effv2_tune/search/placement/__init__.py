@@ -1,0 +1,1 @@
+"""Alternates between the workers' own devices and the target that training time is meant for."""

@@ -15,6 +15,7 @@ from effv2_tune.search.events import (
     TrialStarted,
     WorkerReady,
 )
+from effv2_tune.search.supervisor import open_study
 from effv2_tune.study.bucket import Placement
 
 if TYPE_CHECKING:
@@ -176,3 +177,39 @@ def test_a_target_where_the_trials_run_changes_nothing(
     assert not of_kind(PlacementChanged, events)
     assert {one.worker for one in of_kind(WorkerReady, events)} == {0}
     assert {trial.state for trial in read_study(tmp_path).trials} == {"complete"}
+
+
+@pytest.mark.slow
+def test_a_real_worker_trains_on_one_device_what_a_real_worker_has_timed_on_two(
+    tmp_path: Path, make_plan: MakePlan
+) -> None:
+    plan = make_plan(
+        trials=1,
+        **ON_EIGHT
+        | {
+            "workers": 1,
+            "target": {"devices": 2},
+            "data": {"name": "digits", "train": 320, "validation": 100, "test": 100},
+            "recipe": {"variant": "tiny", "epochs": 2, "batch_size": {"per_device": 32}},
+            "search_space": {"resolution": {"type": "choice", "values": [32]}},
+            "enqueue": [],
+        },
+    )
+
+    with open_study(plan, tmp_path, base=tmp_path) as study:
+        events = list(
+            study.run(hardware="cpu", backend="jax", devices=2, expected=expected_of(plan))
+        )
+
+    (timed,) = of_kind(BucketTimed, events)
+    record = read_study(tmp_path)
+    (trial,) = record.trials
+    assert trial.state == "complete", trial.reason
+    assert trial.bucket == timed.bucket
+    assert trial.bucket is not None
+    assert (trial.bucket.batch, trial.bucket.device_count) == (64, 2)
+    assert trial.environment is not None
+    assert trial.environment.device_count == 1
+    assert trial.measurement is not None
+    assert trial.measurement.train_seconds == pytest.approx(2 * (320 // 64) * timed.step_seconds)
+    assert record.contradictions == ()

@@ -48,7 +48,7 @@ def on_chips(**changes: object) -> StudyForecast:
         workers=8,
         devices_per_worker=1,
         target={"devices": 8},
-        recipe={"resolution": 224, "schedule": "constant", "batch_size": {"per_device": 64}},
+        recipe={"resolution": 224, "schedule": "constant", "batch_size": {"per_device": 128}},
         **changes,
     )
     return forecast_study(
@@ -65,13 +65,13 @@ def test_seconds_are_those_of_the_target_and_hours_those_of_the_workers() -> Non
     found = on_chips(trials=80)
 
     (small, large) = found.buckets
-    assert {one.share.key.batch for one in found.buckets} == {512}
+    assert {one.share.key.batch for one in found.buckets} == {1024}
     assert small.target is not None
     assert small.target.key.device_count == 8
     assert small.time is not None
     assert small.target.time is not None
     assert small.time.step_seconds > 4 * small.target.time.step_seconds
-    # S in batches of 512 does not fit a chip of 16 GB; divided over eight it does.
+    # S in batches of 1024 does not fit a chip of 16 GB; divided over eight it does.
     assert (small.fits, small.is_large, large.fits, large.is_large) == (True, False, False, True)
     assert large.target is not None
     assert large.target.trial is not None

@@ -220,10 +220,10 @@ def seconds_of(trial: Trial) -> float:
 
 def device_of(trial: Trial) -> str | None:
     """The device that a trial is timed on, with its count: ``NVIDIA H200``, ``TPU v5 lite x 8``."""
-    where = trial.bucket or trial.environment
+    where = trial.environment or trial.bucket
     if where is None:
         return None
-    count = where.device_count
+    count = (trial.bucket or where).device_count
     return (
         where.device_kind if count == 1 else f"{where.device_kind} \N{MULTIPLICATION SIGN} {count}"
     )

@@ -93,6 +93,7 @@ def assert_is_timed_on_eight(record: StudyRecord) -> None:
     assert record.contradictions == ()
 
 
+@pytest.mark.slow
 def test_eight_workers_train_and_the_target_times_what_the_study_expects(
     tmp_path: Path, make_plan: MakePlan, run_on_eight: RunScripted
 ) -> None:
@@ -149,16 +150,18 @@ def test_workers_pause_while_a_bucket_is_timed_that_was_not_expected(
 def test_without_expectations_the_first_trials_say_what_is_timed(
     tmp_path: Path, make_plan: MakePlan, run_on_eight: RunScripted
 ) -> None:
-    events = run_on_eight(make_plan(trials=9, **ON_EIGHT), tmp_path, script=SCRIPT)
+    plan = make_plan(trials=4, **ON_EIGHT | {"workers": 2})
+
+    events = run_on_eight(plan, tmp_path, script=SCRIPT)
 
     assert_is_timed_on_eight(read_study(tmp_path))
-    assert {one.trial for one in of_kind(TrialDeferred, events)} >= set(range(8))
+    assert {one.trial for one in of_kind(TrialDeferred, events)} >= {0, 1}
 
 
 def test_what_does_not_fit_the_target_either_is_infeasible(
     tmp_path: Path, make_plan: MakePlan, run_on_eight: RunScripted
 ) -> None:
-    plan = make_plan(trials=3, **ON_EIGHT)
+    plan = make_plan(trials=3, **ON_EIGHT | {"workers": 1})
 
     run_on_eight(plan, tmp_path, script={"needs": {"96": 16}}, expected=expected_of(plan))
 

@@ -7,13 +7,13 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from effv2_tune.errors import EXIT_FAILED, EXIT_WRONG_INPUT
 from effv2_tune.search import read_study
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    import pytest
 
     Tune = Callable[..., Any]
 
@@ -142,6 +142,7 @@ def test_a_study_with_another_recipe_is_refused_also_by_a_dry_run(tune: Tune, st
     assert study.is_dir()
 
 
+@pytest.mark.slow
 def test_eight_workers_begin_after_all_buckets_were_timed_on_the_target(
     tune: Tune, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,11 +22,13 @@ _SUBLANES = 8
 _FLOAT_BYTES = 4
 #: How often each stored activation crosses the memory bus in a training step and in inference.
 TRAINING_PASSES = 16.0
-INFERENCE_PASSES = 3.2
+INFERENCE_PASSES = 3.4
 #: How often each stored activation is kept for the backward pass: XLA recomputes the others.
 _KEPT_COPIES = 1.1
-#: In inference, the current layer has its input and its output.
+#: In inference, the current layer has its input and its output, in the vector memory of a v5e
+#: where they fit (jax-ml/scaling-book, "tpus").
 _WIDEST_COPIES = 2.0
+_VECTOR_MEMORY_BYTES = 128 * 2**20
 #: A batch as floats, and resized.
 _IMAGE_COPIES = 2
 #: Compiled code of a block of the network, in HBM: of a training step, and of inference.
@@ -73,7 +75,8 @@ def inference_bytes(work: Work, key: BucketKey, images: float) -> float:
     """Likewise of an evaluation or extraction."""
     widest = max(pixels * _stored(channels, images) for channels, pixels in _outputs(key))
     numbers = _WIDEST_COPIES * widest + images * _IMAGE_COPIES * work.image_numbers
-    return numbers * _element(key) + work.blocks * _INFERENCE_CODE_BYTES
+    allocated = max(numbers * _element(key) - _VECTOR_MEMORY_BYTES, 0.0)
+    return allocated + work.blocks * _INFERENCE_CODE_BYTES
 
 
 def all_reduce_seconds(work: Work, key: BucketKey, target: Target) -> float:

@@ -131,12 +131,15 @@ class CompiledInference(NamedTuple):
 
 COMPILED_INFERENCE = [
     CompiledInference("b0", 224, 16, 192, 1.48, 1.04),
+    CompiledInference("b0", 224, 128, 260, 5.9, 1.04),
     CompiledInference("xl", 512, 128, 3210, 356, 1.01),
 ]
 
 
 @pytest.mark.parametrize(
-    "batch", COMPILED_INFERENCE, ids=lambda batch: f"{batch.variant}@{batch.pixels}"
+    "batch",
+    COMPILED_INFERENCE,
+    ids=lambda batch: f"{batch.images} of {batch.variant}@{batch.pixels}",
 )
 def test_inference_takes_the_memory_and_the_time_of_the_compiled_programs(
     batch: CompiledInference,

@@ -29,7 +29,7 @@ _KEPT_COPIES = 1.1
 #: where they fit (jax-ml/scaling-book, "tpus").
 _WIDEST_COPIES = 2.0
 _VECTOR_MEMORY_BYTES = 128 * 2**20
-#: A batch as floats, and resized.
+#: In training, a batch as floats, and resized.
 _IMAGE_COPIES = 2
 #: Compiled code of a block of the network, in HBM: of a training step, and of inference.
 _TRAINING_CODE_BYTES = 3.5e6
@@ -74,8 +74,7 @@ def training_bytes(work: Work, key: BucketKey, images: float) -> float:
 def inference_bytes(work: Work, key: BucketKey, images: float) -> float:
     """Likewise of an evaluation or extraction."""
     widest = max(pixels * _stored(channels, images) for channels, pixels in _outputs(key))
-    numbers = _WIDEST_COPIES * widest + images * _IMAGE_COPIES * work.image_numbers
-    allocated = max(numbers * _element(key) - _VECTOR_MEMORY_BYTES, 0.0)
+    allocated = max(_WIDEST_COPIES * widest * _element(key) - _VECTOR_MEMORY_BYTES, 0.0)
     return allocated + work.blocks * _INFERENCE_CODE_BYTES
 
 

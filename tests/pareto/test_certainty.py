@@ -10,12 +10,10 @@ from tests.pareto.simulated import candidate, simulated_studies
 from tests.pareto.strategies import LOSS, point
 
 from effv2_tune.pareto import (
-    Candidate,
     fastest,
     front_probabilities,
     knee,
     most_accurate,
-    order_is_certain,
     pareto_front,
     pick_probabilities,
 )
@@ -59,26 +57,6 @@ def test_picks_among_some_have_their_probabilities_and_the_others_none() -> None
 def test_nothing_has_no_probability() -> None:
     assert front_probabilities([]) == []
     assert pick_probabilities([]) == {"fastest": [], "knee": [], "most-accurate": []}
-    assert order_is_certain([])
-
-
-def test_times_whose_intervals_overlap_have_no_certain_order() -> None:
-    def front(spread: float, group: str = "") -> list[Candidate]:
-        return [
-            Candidate((quality,), 0.01, time, time / spread, time * spread, group)
-            for quality, time in ((0.7, 10.0), (0.9, 11.0))
-        ]
-
-    assert order_is_certain(front(1.02))
-    assert not order_is_certain(front(1.2))
-    # Steps of one bucket: whatever one step takes, more of them take longer.
-    assert order_is_certain(front(1.2, group="b0 at 64 px"))
-
-
-def test_the_order_of_times_off_the_front_does_not_matter() -> None:
-    beaten = candidate(0.5, seconds=10.1, spread=1.2)
-
-    assert order_is_certain([candidate(0.9, seconds=10), beaten])
 
 
 def test_the_same_candidates_have_the_same_probabilities() -> None:

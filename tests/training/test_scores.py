@@ -17,7 +17,6 @@ from effv2_tune.study.trial import Scores
 from effv2_tune.training.scores import (
     Counts,
     scores_of,
-    standard_error,
     standard_errors_of,
     sum_counts,
 )
@@ -144,7 +143,3 @@ def test_counts_of_folds_add_up_to_those_of_all_their_images(seed: int) -> None:
 
     whole, found = (scores_of(c).model_dump() for c in (_counts(truth, logits), total))
     assert found == pytest.approx(whole)
-
-
-def test_the_standard_error_of_90_percent_of_1000_images() -> None:
-    assert standard_error(0.9, 1000) == pytest.approx(0.00949, abs=1e-5)

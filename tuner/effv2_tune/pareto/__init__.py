@@ -4,7 +4,6 @@ from effv2_tune.pareto.certainty import (
     draw_outcomes,
     draw_seconds,
     front_probabilities,
-    order_is_certain,
     pick_probabilities,
 )
 from effv2_tune.pareto.estimates import (
@@ -63,7 +62,6 @@ __all__ = [
     "most_accurate",
     "nondominated_ranks",
     "optimistic_gain",
-    "order_is_certain",
     "outcome_of",
     "pareto_front",
     "pick_probabilities",

@@ -1,4 +1,4 @@
-"""Computes how sure the front, its picks and the order of its times are, by Monte Carlo.
+"""Computes how certain the front and its picks are, by Monte Carlo.
 
 True qualities are drawn from their posterior distribution, training times from their intervals. The
 random numbers are fixed: the same record gives the same probabilities.
@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from effv2_tune.pareto.estimates import Z90, Posterior, estimates
-from effv2_tune.pareto.front import mark_front
+from effv2_tune.pareto.estimates import Z90, Posterior
 from effv2_tune.pareto.hypervolume import SHORTEST_SECONDS
 from effv2_tune.pareto.objective import ACCURACY, Objective
 
@@ -106,36 +105,6 @@ def pick_probabilities(
         for name, positions in chosen.items():
             counts[name][kept] += np.bincount(positions, minlength=len(kept))
     return {name: [float(count) / draws for count in its] for name, its in counts.items()}
-
-
-def order_is_certain(
-    candidates: Sequence[Candidate],
-    objective: Objective = ACCURACY,
-    *,
-    level: float = LEVEL,
-    draws: int = DRAWS,
-) -> bool:
-    """Whether the points of the front are in the true order of their times.
-
-    Args:
-        candidates: [n]; those on the front by their estimates count.
-        objective: Of the study.
-        level: Least probability of the whole order.
-        draws: Of the Monte Carlo computation.
-    """
-    found = estimates(candidates, objective)
-    marks = mark_front(
-        [
-            (objective.quality_cost(estimate.quality), one.seconds)
-            for estimate, one in zip(found, candidates, strict=True)
-        ]
-    )
-    front = [one for one, on_front in zip(candidates, marks, strict=True) if on_front]
-    if not front:
-        return True
-    front.sort(key=lambda one: one.seconds)
-    ordered = np.all(np.diff(draw_seconds(front, draws=draws), axis=1) >= 0, axis=1)
-    return bool(ordered.mean() >= level)
 
 
 def _sorted_draws(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from effv2_tune.errors import TuneError
 from effv2_tune.host import choose_hardware, probe_host, probe_packages
 from effv2_tune.interruption import StopRequest, StudyInterrupt, signals_stop
+from effv2_tune.pareto import binomial_error
 from effv2_tune.pareto.promise import Comparison
 from effv2_tune.report.promise import promise_sentences
 from effv2_tune.session.location import RUNS, check_folder, command_line, make_folder, shown
@@ -22,7 +23,6 @@ from effv2_tune.study.training_run import (
     RECIPE_FILE,
     load_training_run,
 )
-from effv2_tune.training.scores import standard_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -186,7 +186,7 @@ class TrainingSession:
         lines = [
             (
                 f"test accuracy {test['accuracy']:.4f} "
-                f"± {standard_error(test['accuracy'], count):.4f} (one standard error, "
+                f"± {binomial_error(test['accuracy'], count):.4f} (one standard error, "
                 f"{count:,} images)"
             ),
             f"test top-5 accuracy {test['top5']:.4f}",

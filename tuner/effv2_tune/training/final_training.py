@@ -22,7 +22,7 @@ from effv2_tune.study.training_run import HISTORY_FILE, METRICS_FILE, MODEL_FILE
 from effv2_tune.study.trial import Environment, Scores
 from effv2_tune.training.attempt import never_stop
 from effv2_tune.training.devices import open_device
-from effv2_tune.training.scores import scores_of, standard_error, standard_errors_of
+from effv2_tune.training.scores import scores_of, standard_errors_of
 from effv2_tune.training.trainer import Trainer
 from effv2_tune.workers.messages import Noted, Train
 
@@ -175,7 +175,7 @@ def _open_trainer(
 def _metrics(
     finished: Finished, counts: Counts, trainer: Trainer, recipe: Recipe
 ) -> dict[str, Any]:
-    test = scores_of(counts)
+    test, test_errors = scores_of(counts), standard_errors_of(counts)
     validation, errors = finished.scores, finished.standard_errors
     device, dataset = trainer.device, trainer.dataset
     steps = planned_steps(recipe, dataset.facts(), device.placement.device_count)
@@ -185,8 +185,8 @@ def _metrics(
         "test": test.model_dump(),
         "test_count": counts.images,
         "test_correct": int(counts.correct.sum()),
-        "test_standard_error": standard_error(test.accuracy, counts.images),
-        "test_standard_errors": standard_errors_of(counts).model_dump(),
+        "test_standard_error": test_errors.accuracy,
+        "test_standard_errors": test_errors.model_dump(),
         "validation": None if validation is None else validation.model_dump(),
         "validation_standard_errors": None if errors is None else errors.model_dump(),
         "selected_epoch": finished.selected_epoch,

@@ -153,8 +153,3 @@ def _bootstrap(counts: Counts) -> tuple[float, float]:
     balanced = recalls.sum(axis=1) / (support > 0).sum(axis=1)
     macro = f1.sum(axis=1) / ((support > 0) | (predicted > 0)).sum(axis=1)
     return float(balanced.std(ddof=1)), float(macro.std(ddof=1))
-
-
-def standard_error(accuracy: float, images: int) -> float:
-    """Standard error of an accuracy that was measured on so many images (binomial)."""
-    return math.sqrt(accuracy * (1 - accuracy) / images)

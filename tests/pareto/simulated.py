@@ -70,3 +70,46 @@ def simulated_studies(
             true,
             seconds,
         )
+
+
+def simulated_accuracies(number: int, configs: int = 30, spread: float = 0.026) -> np.ndarray:
+    """True accuracies [configs], normal around 0.38.
+
+    Args:
+        number: Of the simulation.
+        configs: How many.
+        spread: Their standard deviation.
+    """
+    return 0.38 + spread * np.random.default_rng(number).standard_normal(configs)
+
+
+def simulated_trainings(
+    *,
+    configs: int = 30,
+    seeds: int = 30,
+    blocks: int = 20,
+    spread: float = 0.026,
+    own: float = 0.0,
+    together: float = 0.0,
+    number: int = 0,
+) -> np.ndarray:
+    """Correct images of each block of 500 [configs, seeds, blocks], of the model of the estimates.
+
+    Args:
+        configs: With the `simulated_accuracies` of that number.
+        seeds: All configs are trained with the same.
+        blocks: Of images, which all trainings share.
+        spread: Standard deviation of the configs' true accuracies.
+        own: That of a seed's effect on the true accuracy of one config.
+        together: That of a seed's effect on the true accuracies of all configs.
+        number: Of the simulation.
+    """
+    rng = np.random.default_rng([number, 1])
+    true = simulated_accuracies(number, configs, spread)[:, None, None]
+    true = true + together * rng.standard_normal((1, seeds, 1))
+    true = true + own * rng.standard_normal((configs, seeds, 1))
+    noise = math.sqrt(COMMON_SHARE) * rng.standard_normal((1, 1, blocks))
+    config_share = 1 - SEED_SHARE - COMMON_SHARE
+    noise = noise + math.sqrt(config_share) * rng.standard_normal((configs, 1, blocks))
+    noise = noise + math.sqrt(SEED_SHARE) * rng.standard_normal((configs, seeds, blocks))
+    return np.clip(np.round(500 * true + np.sqrt(500 * true * (1 - true)) * noise), 0, 500)

@@ -8,6 +8,10 @@ follows from the data, by a hierarchical model:
   configs share, as they are judged on the same images (`COMMON_SHARE`); one of this config with
   these images; and one of the seed, which replicates average out (`SEED_SHARE`). The common part
   is the same for every config, and is kept apart: it only widens the intervals.
+* The seed changes the true quality, too (`SEED_EFFECT`, `COMMON_SEED_EFFECT`). Replicates show by
+  how much, but few of them leave the variance uncertain, so it is averaged over: the normal noise
+  becomes a mixture, similar to Student's t. With one variance in its place, a config that has
+  been lucky and whose replicates agree by chance would be picked and shrunken too little.
 * The true qualities are those of a cluster of competitive configs (normal), and of others that are
   uniformly distributed over everything worse than its centre. Location, width and share of the
   cluster are unknown: the estimates are averaged over all of them, in proportion to how well each
@@ -41,18 +45,27 @@ if TYPE_CHECKING:
 
 #: The share of the binomial variance of an accuracy that differs between trainings of a config with
 #: other seeds on the same images; the rest is the choice of the images. It is one minus the
-#: correlation of the correctness of single images between seeds: 0.60 for small networks on
-#: CIFAR-10, 12 trainings.
-SEED_SHARE = 0.4
+#: correlation of the correctness of single images between seeds. This and the next three are
+#: those of small networks on CIFAR-10 (benchmarks/results/seeds.md).
+SEED_SHARE = 0.5
 #: The share of it that all configs have in common, because they are judged on the same images: that
-#: correlation between different configs, 0.56 in the same trainings. It makes all configs look
-#: better or worse, and leaves their order alone. That models err on the same images is known of
-#: ImageNet, too (Mania et al., "Model similarity mitigates test set overuse", 2019).
-COMMON_SHARE = 0.55
+#: correlation between different configs. It makes all configs look better or worse, and leaves
+#: their order alone. That models err on the same images is known of ImageNet, too (Mania et al.,
+#: "Model similarity mitigates test set overuse", 2019).
+COMMON_SHARE = 0.45
+#: The seed also changes the true accuracy, on all images, of the config: with this variance, in
+#: units of that of a single image, p (1 - p). Only replicates show it.
+SEED_EFFECT = 3.5e-4
+#: And of all configs together, as the trials of a study start from the same seed.
+COMMON_SEED_EFFECT = 2.8e-4
 #: Half the width of a 90 % interval, in standard deviations of a normal distribution.
 Z90 = 1.6448536269514722
 #: How many observations of the seeds' variance the binomial expectation counts for.
 _PRIOR_DEGREES = 2.0
+#: Variances between seeds, relative to the expected one, that are distinguished.
+_STEPS = 2.0 ** (np.arange(-16, 33) / 4)
+#: The quantiles that stand for equal parts of their posterior.
+_PARTS = (0.1, 0.3, 0.5, 0.7, 0.9)
 #: Configs worse than the best by more standard errors than this do not influence the estimates of
 #: the others, and are not shrunk themselves.
 _REACH = 50.0
@@ -74,6 +87,8 @@ class Candidate:
         seconds_high: Upper end of it; both are equal to ``seconds`` where the time is exact.
         time_group: Candidates of one group, such as a bucket, share the error of their step time.
             Empty: its error is its own.
+        images: Of the validation split; 0 where that is not known, and the effects of seeds cannot
+            be allowed for.
     """
 
     qualities: tuple[float, ...]
@@ -82,6 +97,7 @@ class Candidate:
     seconds_low: float
     seconds_high: float
     time_group: str = ""
+    images: int = 0
 
     @property
     def mean(self) -> float:
@@ -115,10 +131,10 @@ class SeedVariance:
     """The variance between trainings of one config with other seeds, on the same images.
 
     Attributes:
-        ratio: Pooled over all configs, in units of the binomial expectation
-            ``SEED_SHARE * standard_error**2``; 1 without any replicate.
+        ratio: Pooled over all configs, in units of the expected variance: the share `SEED_SHARE` of
+            the binomial one, and both effects of seeds; 1 without any replicate.
         each: Of each candidate, in units of the squared quality: its own variance, shrunken towards
-            the pooled ratio, and never below the binomial expectation.
+            the pooled ratio, and never below the binomial one.
     """
 
     ratio: float
@@ -154,22 +170,15 @@ def standard_error_of(trial: Trial, quality: Quality, validation: int | None) ->
 def seed_variance(candidates: Sequence[Candidate]) -> SeedVariance:
     """Pool the variance between replicates over all configs, by empirical Bayes.
 
-    The variances are scaled inverse-chi-square around a pooled one (Smyth, "Linear models and
-    empirical Bayes methods for assessing differential expression", 2004, section 3), relative to
-    the binomial expectation. Pooled ratio and degrees of freedom are those of the greatest marginal
-    likelihood, where the expectation itself counts as two observations.
+    The variances are scaled inverse-chi-square around a pooled one, relative to the expected one
+    (Smyth, "Linear models and empirical Bayes methods for assessing differential expression", 2004,
+    section 3). Pooled ratio and degrees of freedom are averaged over, in proportion to their
+    marginal likelihood, where the expectation itself counts as two observations. As there, a
+    candidate's variance is the reciprocal of its expected precision.
     """
-    expected = np.array([SEED_SHARE * _variance(candidate) for candidate in candidates])
-    ratios = np.array([_sample_variance(candidate.qualities) for candidate in candidates])
-    ratios = ratios / expected
-    degrees = np.array([len(candidate.qualities) - 1.0 for candidate in candidates])
-    pooled, prior = _pool(ratios, degrees)
-    if math.isinf(prior):
-        shrunken = np.full(len(candidates), pooled)
-    else:
-        shrunken = (prior * pooled + degrees * ratios) / (prior + degrees)
-    each = np.maximum(shrunken, 1.0) * expected
-    return SeedVariance(pooled, tuple(map(float, each)))
+    pooled, ratios, posterior = _ratio_posterior(candidates)
+    variances = np.array([SEED_SHARE * _variance(one) for one in candidates])[:, None] * ratios
+    return SeedVariance(pooled, tuple(map(float, 1 / (posterior / variances).sum(axis=1))))
 
 
 def mean_variance(standard_error: float, seed: float, replicates: int) -> float:
@@ -184,6 +193,19 @@ def mean_variance(standard_error: float, seed: float, replicates: int) -> float:
     """
     images = (1 - SEED_SHARE) * standard_error**2
     return images + max(seed, SEED_SHARE * standard_error**2) / replicates
+
+
+def own_variance(candidate: Candidate, seed: float, replicates: int) -> float:
+    """That variance without the part that all configs have in common, by images and by seeds.
+
+    Args:
+        candidate: The config.
+        seed: Variance between its replicates (`SeedVariance.each`).
+        replicates: Trainings, the original one included.
+    """
+    sampling = _variance(candidate)
+    own = max(seed - COMMON_SEED_EFFECT * candidate.images * sampling, SEED_SHARE * sampling)
+    return (1 - SEED_SHARE - COMMON_SHARE) * sampling + own / replicates
 
 
 def estimates(candidates: Sequence[Candidate], objective: Objective = ACCURACY) -> list[Estimate]:
@@ -212,10 +234,12 @@ class Posterior:
         self._bounds = (0.0, 1.0) if is_share else (-math.inf, 0.0)
         self._raw = np.array([-objective.quality_cost(one.mean) for one in candidates])
         self._variance = np.array([_variance(one) for one in candidates])
-        seeds = np.array(seed_variance(candidates).each)
-        replicates = np.array([len(one.qualities) for one in candidates])
-        #: Variance of each mean without the common part, in units of the squared standard error.
-        self._own = 1 - SEED_SHARE - COMMON_SHARE + seeds / self._variance / replicates
+        #: Variance of each mean without the common part, in units of the squared standard error:
+        #: equally probable values [n, values].
+        self._own = _own_variances(candidates)
+        #: Common part of each variance, in the same units [n].
+        seeds = [COMMON_SEED_EFFECT * one.images / len(one.qualities) for one in candidates]
+        self._common = COMMON_SHARE + np.array(seeds)
         best = int(np.argmax(self._raw))
         distance = (self._raw[best] - self._raw) / np.sqrt(self._variance[best])
         #: Positions of the candidates that are estimated together.
@@ -223,35 +247,43 @@ class Posterior:
         self._fit()
 
     def _fit(self) -> None:
-        raw, variance = self._raw[self._near], self._variance[self._near]
-        errors = np.sqrt(self._own[self._near] * variance)
+        raw, own = self._raw[self._near], self._own[self._near]
+        variance = self._variance[self._near]
+        errors = np.sqrt(own.mean(axis=1) * variance)
         self._grid = _grid(raw, errors, self._bounds)
         self._step = float(self._grid[1] - self._grid[0])
         self._variance_at = _smooth(self._grid, raw, variance)
         #: [near, cells]: the likelihood of each true quality.
-        self._likelihood = _normal(
-            raw[:, None] - self._grid, self._own[self._near, None] * self._variance_at
+        self._likelihood = np.mean(
+            [
+                _normal(raw[:, None] - self._grid, column[:, None] * self._variance_at)
+                for column in own.T
+            ],
+            axis=0,
         )
         self._priors = _priors(self._grid, raw, float(np.median(errors)))
-        #: [near, priors]: the marginal likelihood of each candidate under each prior.
-        self._evidence = self._likelihood @ self._priors.T + np.finfo(float).tiny
-        total = np.log(self._evidence).sum(axis=0)
-        weights = np.exp(total - total.max())
-        self._weights = weights / weights.sum()
+        self._posterior, self._weights = _averaged(self._likelihood, self._priors)
+
+    def moments(self) -> tuple[Floats, Floats, Floats]:
+        """Of each candidate [n]: mean goodness, its variance in comparisons, and the common part.
+
+        The goodness is the quality, negative for a loss.
+        """
+        mean, own = self._raw.copy(), self._own.mean(axis=1) * self._variance
+        common = self._common * self._variance
+        mean[self._near] = self._posterior @ self._grid
+        squares = (self._grid - mean[self._near, None]) ** 2
+        # Within a cell, all qualities are equally probable.
+        own[self._near] = (self._posterior * squares).sum(axis=1) + self._step**2 / 12
+        common[self._near] = self._common[self._near] * (self._posterior @ self._variance_at)
+        return mean, own, common
 
     def estimates(self) -> list[Estimate]:
         """Mean, standard deviation and 90 % interval of each candidate."""
-        mean = self._raw.copy()
-        variance = (self._own + COMMON_SHARE) * self._variance
-        averaged = (self._weights / self._evidence) @ self._priors
-        posterior = self._likelihood * averaged
-        posterior /= posterior.sum(axis=1, keepdims=True)
-        mean[self._near] = posterior @ self._grid
-        own = posterior @ self._grid**2 - mean[self._near] ** 2
-        variance[self._near] = np.maximum(own, 0) + COMMON_SHARE * posterior @ self._variance_at
+        mean, own, common = self.moments()
         return [
             self._estimate(candidate, float(good), math.sqrt(its))
-            for candidate, good, its in zip(self._candidates, mean, variance, strict=True)
+            for candidate, good, its in zip(self._candidates, mean, own + common, strict=True)
         ]
 
     def draw(self, rng: np.random.Generator, draws: int) -> Floats:
@@ -261,7 +293,7 @@ class Posterior:
         """
         count = len(self._candidates)
         goodness = self._raw + rng.standard_normal((draws, count)) * np.sqrt(
-            self._own * self._variance
+            self._own.mean(axis=1) * self._variance
         )
         goodness[:, self._near] = self._draw_near(rng, draws)
         return np.asarray(-self._objective.quality_cost(1.0) * goodness)
@@ -306,43 +338,51 @@ def _sample_variance(values: Sequence[float]) -> float:
     return float(np.var(values, ddof=1)) if len(values) > 1 else 0.0
 
 
-def _pool(ratios: Floats, degrees: Floats) -> tuple[float, float]:
-    """The pooled ratio and the degrees of freedom around it, of greatest marginal likelihood."""
-    ratios, degrees = ratios[degrees > 0], degrees[degrees > 0]
-    if not len(ratios):
-        return 1.0, math.inf
-    pooled = np.geomspace(0.02, 200, 401)
-    # The expectation of 1, as one more variance with this many degrees of freedom.
-    known = -0.5 * _PRIOR_DEGREES * (np.log(pooled) + 1 / pooled)
-    options = []
-    for prior in (math.inf, 32.0, 16.0, 8.0, 4.0, 2.0):
-        fit = known + sum(
-            _log_likelihood(ratio, its, pooled, prior)
-            for ratio, its in zip(ratios, degrees, strict=True)
-        )
-        best = int(np.argmax(fit))
-        options.append((float(fit[best]), prior, float(pooled[best])))
-    _, prior, ratio = max(options)
-    return ratio, prior
+def _ratio_posterior(candidates: Sequence[Candidate]) -> tuple[float, Floats, Floats]:
+    """The pooled ratio, and the posterior of each candidate's seed variance.
+
+    Returns:
+        The ratio of `SeedVariance`; possible variances, in units of the least one, the share
+        `SEED_SHARE` of the binomial one [n, steps]; and their probabilities [n, steps].
+    """
+    images = np.array([one.images for one in candidates])[:, None]
+    expected = 1 + (SEED_EFFECT + COMMON_SEED_EFFECT) * images / SEED_SHARE
+    degrees = np.array([len(one.qualities) - 1.0 for one in candidates])[:, None]
+    if not degrees.any():
+        return 1.0, expected, np.ones(expected.shape)
+    found = np.array([_sample_variance(one.qualities) / _variance(one) for one in candidates])
+    found = found[:, None] / SEED_SHARE / expected
+    # Of a sample variance: chi-square.
+    fit = -0.5 * degrees * (np.log(_STEPS) + found / _STEPS)
+    likelihood = np.exp(fit - fit.max(axis=1, keepdims=True))
+    centers, priors = _ratio_priors()
+    # The expectation, as one more variance with this many degrees of freedom.
+    known = -0.5 * _PRIOR_DEGREES * (np.log(centers) + 1 / centers)
+    posterior, weights = _averaged(likelihood, priors, known)
+    return float(weights @ centers), np.maximum(expected * _STEPS, 1.0), posterior
 
 
-def _log_likelihood(ratio: float, degrees: float, pooled: Floats, prior: float) -> Floats:
-    """Of a sample variance: chi-square for a common true one, else F (Smyth, equation 6)."""
-    half = degrees / 2
-    if math.isinf(prior):
-        normalised = half * math.log(half) - math.lgamma(half)
-        return normalised - half * (np.log(pooled) + ratio / pooled)
-    constant = (
-        math.lgamma(half + prior / 2)
-        - math.lgamma(half)
-        - math.lgamma(prior / 2)
-        + half * math.log(degrees / prior)
-    )
-    return (
-        constant
-        - half * np.log(pooled)
-        - (half + prior / 2) * np.log1p(degrees * ratio / (prior * pooled))
-    )
+def _ratio_priors() -> tuple[Floats, Floats]:
+    """Scaled inverse-chi-square distributions on `_STEPS` [priors, steps], and their centres."""
+    centers, degrees = (axis.ravel() for axis in np.meshgrid(_STEPS, [4.0, 8.0, 16.0, 1e4]))
+    fit = -0.5 * degrees[:, None] * (np.log(_STEPS) + centers[:, None] / _STEPS)
+    return centers, _to_shares(np.exp(fit - fit.max(axis=1, keepdims=True)))
+
+
+def _averaged(
+    likelihood: Floats, priors: Floats, known: Floats | float = 0.0
+) -> tuple[Floats, Floats]:
+    """Posterior [n, cells] under the average of priors [priors, cells], and the priors' weights.
+
+    Args:
+        likelihood: Of each cell [n, cells].
+        priors: Rows add to 1.
+        known: Log probability of each prior before any candidate.
+    """
+    evidence = likelihood @ priors.T + np.finfo(float).tiny
+    total = np.log(evidence).sum(axis=0) + known
+    weights = _to_shares(np.exp(total - total.max())[None])[0]
+    return _to_shares(likelihood * ((weights / evidence) @ priors)), weights
 
 
 def _grid(raw: Floats, errors: Floats, bounds: tuple[float, float]) -> Floats:
@@ -365,6 +405,22 @@ def _smooth(grid: Floats, raw: Floats, variance: Floats) -> Floats:
     return np.asarray((weights * variance).sum(axis=1) / weights.sum(axis=1))
 
 
+def _own_variances(candidates: Sequence[Candidate]) -> Floats:
+    """Equally probable variances of each mean, without the common part [n, values].
+
+    In units of the squared standard error; they differ by what is not known of the seeds' variance.
+    A single value in its place would be too small for some configs, and these would be picked.
+    """
+    _, ratios, posterior = _ratio_posterior(candidates)
+    below = np.cumsum(posterior, axis=1) - posterior / 2
+    parts = _PARTS if ratios.shape[1] > 1 else (0.5,)
+    found = [np.interp(parts, *row) for row in zip(below, np.log(ratios), strict=True)]
+    replicates, images = np.array([(len(one.qualities), one.images) for one in candidates]).T
+    seeds = SEED_SHARE * np.exp(found) - COMMON_SEED_EFFECT * images[:, None]
+    own = np.maximum(seeds, SEED_SHARE) / replicates[:, None]
+    return np.asarray(1 - SEED_SHARE - COMMON_SHARE + own)
+
+
 def _priors(grid: Floats, raw: Floats, error: float) -> Floats:
     """The distributions of true qualities that are averaged over: [priors, cells], rows add to 1.
 
@@ -381,7 +437,7 @@ def _priors(grid: Floats, raw: Floats, error: float) -> Floats:
     rows = []
     for width in np.geomspace(error / 8, span, 7):
         cluster = _to_shares(_normal(grid - centers, max(width, grid[1] - grid[0]) ** 2))
-        rows += [share * cluster + (1 - share) * background for share in (0.95, 0.7, 0.3)]
+        rows += [share * cluster + (1 - share) * background for share in (0.95, 0.8, 0.5)]
     return np.concatenate(rows)
 
 

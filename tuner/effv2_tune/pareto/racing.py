@@ -4,7 +4,7 @@ A user chooses the best recipe within a budget of time. So for the time of each 
 one decision, the best candidate that is not slower, and a replicate is worth what it is expected
 to improve these decisions by: the knowledge gradient (Frazier, Powell and Dayanik, "A
 Knowledge-Gradient Policy for Sequential Information Collection", 2008), per second of training.
-Everything here follows from its arguments; the draws have a fixed seed.
+Everything here follows from its arguments.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from effv2_tune.pareto.estimates import COMMON_SHARE, estimates, mean_variance, seed_variance
+from effv2_tune.pareto.estimates import Posterior, own_variance, seed_variance
 from effv2_tune.pareto.objective import ACCURACY, Objective
 from effv2_tune.pareto.picking import fastest, knee, most_accurate
 from effv2_tune.study.trial import Measurement
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 #: A replicate that is expected to gain less than this share of the difference that matters, in
 #: every decision, is not trained.
 LEAST_GAIN = 0.02
-#: No posterior variance is less than this share of the noise: estimates average the common part of
-#: the error over similar qualities, so that what is left of it here may be off by a little.
-_LEAST_SHARE = 0.05
-_DRAWS = 20_000
+#: Deviations from an estimate that its certainty is integrated over, in standard errors.
+_DEVIATIONS = np.linspace(-6, 6, 241)
+#: An exact quality has a little, so that it can be divided by.
+_LEAST_ERROR = 1e-12
 
 
 @dataclass(frozen=True)
@@ -105,24 +105,23 @@ class Race:
             objective: Of the study.
         """
         seeds = seed_variance(candidates).each
-        common = COMMON_SHARE * np.array([one.standard_error for one in candidates]) ** 2
 
         def noise(further: Sequence[int]) -> Array:
-            variances = [
-                mean_variance(one.standard_error, seed, len(one.qualities) + more)
-                for one, seed, more in zip(candidates, seeds, further, strict=True)
-            ]
-            return np.array(variances) - common
+            return np.array(
+                [
+                    own_variance(one, seed, len(one.qualities) + more)
+                    for one, seed, more in zip(candidates, seeds, further, strict=True)
+                ]
+            )
 
-        found = estimates(candidates, objective)
+        none = (np.zeros(0),) * 3
+        utilities, posterior, _ = Posterior(candidates, objective).moments() if candidates else none
         waiting = running or [0] * len(candidates)
         now = noise([0] * len(candidates))
-        posterior = np.array([one.standard_error for one in found]) ** 2 - common
-        posterior = np.maximum(posterior, _LEAST_SHARE * now)
         before = _updated(posterior, now, noise(waiting))
         gained = before - _updated(posterior, now, noise([more + 1 for more in waiting]))
         return cls(
-            utilities=np.array([-objective.quality_cost(one.quality) for one in found]),
+            utilities=utilities,
             errors=np.sqrt(before),
             gains=np.sqrt(np.maximum(gained, 0.0)),
             seconds=np.array([candidate.seconds for candidate in candidates]),
@@ -187,10 +186,11 @@ class Race:
         rivals = members[members != position]
         if not len(rivals):
             return 1.0
-        normal = np.random.default_rng(0).standard_normal((_DRAWS, len(self.utilities)))
-        draws = self.utilities + self.errors * normal
-        best = draws[:, rivals].max(axis=1)
-        return float(np.mean(best <= draws[:, position] + difference))
+        weights = np.exp(-0.5 * _DEVIATIONS**2)
+        mine = self.utilities[position] + self.errors[position] * _DEVIATIONS + difference
+        errors = np.maximum(self.errors[rivals], _LEAST_ERROR)
+        margins = (mine[:, np.newaxis] - self.utilities[rivals]) / errors
+        return float(_normal_cdfs(margins).prod(axis=1) @ weights / weights.sum())
 
     def _best_of(self, positions: NDArray[np.intp]) -> int:
         return int(positions[np.argmax(self.utilities[positions])])
@@ -213,3 +213,6 @@ def _updated(posterior: Array, now: Array, then: Array) -> Array:
 
 def _normal_cdf(z: float) -> float:
     return 0.5 * math.erfc(-z / math.sqrt(2))
+
+
+_normal_cdfs = np.vectorize(_normal_cdf, otypes=[float])

@@ -51,7 +51,7 @@ def candidates_of(
         trials: Complete ones, without replicates.
         others: Trials on the same kind of device; of these, complete replicates count.
         quality: The score that is traded against time.
-        validation: How many validation images there are, for records without standard errors.
+        validation: How many validation images there are, where that is known.
     """
     repeated: dict[str, list[float]] = {}
     for trial in others:
@@ -72,6 +72,7 @@ def candidates_of(
                 seconds_low=low,
                 seconds_high=high,
                 time_group="" if trial.bucket is None else trial.bucket.digest,
+                images=validation or 0,
             )
         )
     return found

@@ -46,7 +46,7 @@ class Contender:
 
         Args:
             quality: The score that the study optimizes.
-            images: That qualities are measured on, for records of earlier versions.
+            images: That qualities are measured on.
         """
         measured = [one.measurement for one in (self.trial, *self.replicates)]
         qualities = tuple(one.quality for one in measured if one is not None)
@@ -59,6 +59,7 @@ class Contender:
             seconds=seconds,
             seconds_low=seconds,
             seconds_high=seconds,
+            images=images or 0,
         )
 
     @property

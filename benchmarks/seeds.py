@@ -7,7 +7,7 @@ x_test, y_test), on one core: all configs with the first seed, then with the sec
 training is a line of ``trainings.csv``, with the curve on 800 other images, its processor time
 (which the load of the machine does not change) and the correct images in each of 20 blocks of 500
 test images: any of them can be the validation split of a study, and the others the truth. The same
-command resumes.
+command resumes. benchmarks/seeds_analysis.py reads the table.
 """
 
 from __future__ import annotations

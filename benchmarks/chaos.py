@@ -2,15 +2,22 @@
 
     python benchmarks/chaos.py                  # all parts: several hours
     python benchmarks/chaos.py kills disks      # some of them
-    python benchmarks/chaos.py writes --every 20
+    python benchmarks/chaos.py writes --shard 1/2 & python benchmarks/chaos.py writes --shard 2/2
+    python benchmarks/chaos.py writes --report
 
 Each part prints its rows and writes them into benchmarks/results/chaos.md, where the rows of other
-parts stay. Workers are scripted, that is real processes that train nothing, but in `real-kills`.
+parts stay. Workers are scripted, that is real processes that train nothing, but in `real-kills` and
+the last rows of `writes` and `disks`.
+
+`writes` and `disks` record each case in the folder `--work`, and skip the cases that are there: the
+same command continues, `--shard I/N` runs every N-th of them, and `--report` runs none and writes
+the rows of what is there.
 
 * `kills`: SIGKILL of supervisors and workers at random moments, on the recorded clock.
 * `real-kills`: the same with workers that train.
 * `writes`: every single write, fsync, rename, unlink, mkdir and creation of a file in the study's
-  folder fails in turn, SQLite's included, by a preloaded library.
+  folder fails in turn, SQLite's included, by a preloaded library. The study is in memory (/dev/shm)
+  where there is one: syncing to a disk would take most of the time.
 * `disks`: the study's folder, and the cache, are memory file systems of 64 KB to 64 MB.
 * `mirror`: the study's folder is deleted in mid-study, and restored from its mirror.
 * `server`: the PostgreSQL server of two supervisors crashes 20 times, and is away for a minute.
@@ -29,6 +36,7 @@ import tempfile
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,9 +45,10 @@ sys.path.insert(0, str(ROOT))
 
 from tests.data.examples import write_folder  # noqa: E402
 from tests.end_to_end import failing_calls  # noqa: E402 - found through the path above
+from tests.end_to_end.case_records import CaseRecords, counts_text, digest_of_code  # noqa: E402
 from tests.end_to_end.damaged_files import run_cases  # noqa: E402
 from tests.end_to_end.disturbed import PLAN, SPACE, DisturbedStudy  # noqa: E402
-from tests.end_to_end.failing_calls import Fault  # noqa: E402
+from tests.end_to_end.failing_calls import Call, Fault  # noqa: E402
 from tests.end_to_end.forking_cli import REAL_WORKER, ForkingCli  # noqa: E402
 from tests.end_to_end.kills import KilledStudy  # noqa: E402
 from tests.end_to_end.lost_folders import outcome, run_losing_folders  # noqa: E402
@@ -51,7 +60,7 @@ from tests.end_to_end.undisturbed import Problem  # noqa: E402
 from effv2_tune.host import probe_host  # noqa: E402
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 RESULTS = ROOT / "benchmarks" / "results" / "chaos.md"
 HEADINGS = ("part", "disturbance", "cases", "as undisturbed", "lost", "doubled", "tracebacks")
@@ -97,11 +106,11 @@ FLEETS = {
         2,
     ),
 }
-FAULTS = {
-    "fails once (ENOSPC)": Fault(at=0, error=errno.ENOSPC),
-    "fails, as all after it (ENOSPC)": Fault(at=0, error=errno.ENOSPC, is_lasting=True),
-    "fails once after half of its bytes (EIO)": Fault(at=0, error=errno.EIO, is_half=True),
-}
+ONCE = "fails once (ENOSPC)"
+LASTING = "fails, as all after it (ENOSPC)"
+HALF = "fails once after half of its bytes (EIO)"
+#: Where files are written to memory.
+MEMORY = Path("/dev/shm")  # noqa: S108 - each run makes a folder of its own there
 KILOBYTES = (
     *(64, 72, 80, 88, 96, 112, 128, 144, 160, 176, 192, 208, 224, 240, 256, 288, 320, 384, 448),
     *(512, 640, 768, 1024, 1536, 2048, 3072, 4096, 5120, 6144, 8192, 10240, 12288, 16384, 20480),
@@ -204,43 +213,122 @@ def writes(scratch: Path, options: argparse.Namespace) -> Iterator[Row]:
     if reason := failing_calls.why_not():
         print(f"writes: left out, as {reason}")
         return
-    with DisturbedStudy(_new_folder(scratch)) as study:
-        for name, fault in FAULTS.items():
-            row = Row("writes", f"each of {len(study.calls):,} calls {name}")
-            if options.every > 1:
-                row.disturbance = f"every {options.every}th of {len(study.calls):,} calls {name}"
-            for at in range(1, len(study.calls) + 1, options.every):
-                call = study.calls[at - 1]
-                problems = study.problems_after(replace(fault, at=at))
-                row.add(problems, where=f"{at}, {call.name} {call.path}")
-            yield row
-    with _decoding_study(scratch) as study:
+    records = _records("writes", options)
+    with ExitStack() as stack:
+        if MEMORY.is_dir():
+            scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=MEMORY)))
+        study = cache(lambda: stack.enter_context(DisturbedStudy(_new_folder(scratch))))
+        calls = [Call(*call) for call in records.once("calls", lambda: study().calls)]
+        strides = {ONCE: options.every, LASTING: options.sample, HALF: options.sample}
+        for name, stride in strides.items():
+            which = f"every {stride}th of {len(calls):,} calls"
+            if stride == 1:
+                kinds = counts_text([call.name for call in calls])
+                which = f"each of {len(calls):,} calls ({kinds})"
+            row, faults = Row("writes", f"{which} {name}"), _faults(name, calls)[::stride]
+            yield _run_cases(row, name, _fault_cases(faults, study), records, options)
+    with ExitStack() as stack:
+        trained = cache(lambda: stack.enter_context(_decoding_study(scratch)))
+        calls = [Call(*call) for call in records.once("trained", lambda: trained().calls)]
         row = Row("writes", "a call of each kind fails once, workers that train")
-        for fault in failing_calls.sample(study.calls):
-            row.add(study.problems_after(fault), where=f"{fault.at}, {fault.call} {fault.path}")
-    yield row
+        cases = _fault_cases(failing_calls.sample(calls), trained)
+        yield _run_cases(row, "trained", cases, records, options)
+
+
+def _faults(name: str, calls: Sequence[Call]) -> list[Fault]:
+    """One for each call."""
+    if name == LASTING:
+        return [Fault(at=at, is_lasting=True) for at in range(1, len(calls) + 1)]
+    faults = failing_calls.each(calls)
+    if name == HALF:
+        return [replace(fault, error=errno.EIO, is_half=True) for fault in faults]
+    return faults
+
+
+def _fault_cases(
+    faults: Sequence[Fault], study: Callable[[], DisturbedStudy]
+) -> dict[str, Callable[[], list[Problem]]]:
+    return {
+        f"{fault.at} {fault.call} {fault.path}": lambda fault=fault: study().problems_after(fault)
+        for fault in faults
+    }
+
+
+def _run_cases(
+    row: Row,
+    series: str,
+    cases: Mapping[str, Callable[[], list[Problem]]],
+    records: CaseRecords,
+    options: argparse.Namespace,
+) -> Row:
+    """Run the cases of this shard that are not done yet; the row counts all that are."""
+    first, step = options.shard
+    done = records.of(series)
+    for case in [] if options.report else list(cases)[first - 1 :: step]:
+        if case not in done:
+            started = time.monotonic()
+            problems = cases[case]()
+            seconds = time.monotonic() - started
+            records.add(series, case, problems, seconds)
+            print(f"  {series}: {case}: {len(problems)} problems, {seconds:.1f} s", flush=True)
+    done = records.of(series)
+    for case in cases:
+        if case in done:
+            row.add(done[case], where=case)
+    if row.cases < len(cases):
+        row.disturbance += f"; {row.cases:,} of {len(cases):,} so far"
+    return row
+
+
+def _records(part: str, options: argparse.Namespace) -> CaseRecords:
+    """The cases of a part that were run with this code."""
+    records = CaseRecords(options.work / part)
+    code = digest_of_code()
+    if records.once("code", lambda: code) != code and not options.report:
+        sys.exit(
+            f"chaos.py: {options.work / part} holds cases of other code: --report writes their "
+            "rows; --work with another folder, or without this one, starts anew."
+        )
+    return records
 
 
 def disks(scratch: Path, options: argparse.Namespace) -> Iterator[Row]:
     """Run on small disks, and continue with more room."""
-    del options
-    try:
-        with small_disk(scratch / "trial", 64):
-            pass
-    except subprocess.CalledProcessError:
-        print("disks: left out, as it mounts: run it by 'unshare --map-root-user --mount'")
-        return
-    row = Row("disks", "the study's folder on a tmpfs of 64 KB to 64 MB")
-    large = '{"checkpoint_bytes": 8000000}'
-    with DisturbedStudy(_new_folder(scratch), plan=PLAN | {"keep": "all"}, script=large) as study:
-        for kilobytes in KILOBYTES:
-            row.add(study.problems_on_disk(study.out, kilobytes), where=f"{kilobytes} KB")
-    yield row
-    row = Row("disks", "the cache of decoded images on a tmpfs of 64 KB to 64 MB")
-    with _decoding_study(scratch) as study:
-        for kilobytes in KILOBYTES[::3]:
-            row.add(study.problems_on_disk(study.cache, kilobytes), where=f"{kilobytes} KB")
-    yield row
+    if not options.report:
+        try:
+            with small_disk(scratch / "trial", 64):
+                pass
+        except subprocess.CalledProcessError:
+            print("disks: left out, as it mounts: run it by 'unshare --map-root-user --mount'")
+            return
+    records = _records("disks", options)
+
+    def run_sizes(
+        row: Row, series: str, sizes: Sequence[int], problems: Callable[[int], list[Problem]]
+    ) -> Row:
+        cases = {f"{kilobytes} KB": lambda size=kilobytes: problems(size) for kilobytes in sizes}
+        return _run_cases(row, series, cases, records, options)
+
+    with ExitStack() as stack:
+        plan, large = PLAN | {"keep": "all"}, '{"checkpoint_bytes": 8000000}'
+        study = cache(
+            lambda: stack.enter_context(
+                DisturbedStudy(_new_folder(scratch), plan=plan, script=large)
+            )
+        )
+        row = Row("disks", "the study's folder on a tmpfs of 64 KB to 64 MB")
+        yield run_sizes(
+            row, "study", KILOBYTES, lambda size: study().problems_on_disk(study().out, size)
+        )
+    with ExitStack() as stack:
+        trained = cache(lambda: stack.enter_context(_decoding_study(scratch)))
+        row = Row("disks", "the cache of decoded images on a tmpfs of 64 KB to 64 MB")
+        yield run_sizes(
+            row,
+            "cache",
+            KILOBYTES[::3],
+            lambda size: trained().problems_on_disk(trained().cache, size),
+        )
 
 
 def _decoding_study(scratch: Path) -> DisturbedStudy:
@@ -323,7 +411,11 @@ def main() -> int:
     """Run parts, print and write down their rows; exit code 1 if any case differed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of: {', '.join(PARTS)}")
-    parser.add_argument("--every", type=int, default=1, help="let only every N-th call fail")
+    parser.add_argument("--every", type=int, default=1, help="let only every N-th call fail once")
+    parser.add_argument("--sample", type=int, default=8, help="likewise in the other modes")
+    parser.add_argument("--shard", type=_shard, default=(1, 1), metavar="I/N", help="of the cases")
+    parser.add_argument("--work", type=Path, default=ROOT / "build/chaos", help="for the cases")
+    parser.add_argument("--report", action="store_true", help="run none of these cases")
     parser.add_argument("--kills", type=int, default=440, help="of scripted processes")
     parser.add_argument("--damages", type=int, default=1000, help="damaged files")
     parser.add_argument("--real-kills", type=int, default=60, help="of processes that train")
@@ -336,12 +428,22 @@ def main() -> int:
             started = time.monotonic()
             rows: list[Row] = []
             for row in PARTS[part](Path(scratch), options):
+                if not row.cases:
+                    continue
                 rows.append(row)
                 print("| " + " | ".join(row.cells()) + " |", flush=True)
                 _write_down(part, rows)
         print(f"{part}: {(time.monotonic() - started) / 60:.0f} minutes")
         every += rows
     return int(any(row.cases != row.as_undisturbed for row in every))
+
+
+def _shard(text: str) -> tuple[int, int]:
+    """The I-th of N parts, from "I/N"."""
+    index, count = map(int, text.split("/"))
+    if not 1 <= index <= count:
+        raise ValueError(text)
+    return index, count
 
 
 def _write_down(part: str, rows: Sequence[Row]) -> None:

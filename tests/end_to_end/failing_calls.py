@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -132,3 +133,22 @@ def sample(calls: Iterable[Call]) -> list[Fault]:
         Fault(at=(count + 1) // 2, call=call.name, path=call.path)
         for call, count in sorted(Counter(calls).items())
     ]
+
+
+def each(calls: Iterable[Call]) -> list[Fault]:
+    """Of every call a fault that hits it alone.
+
+    It is found by its place among the calls that match its own name and file: how the calls of
+    several processes follow each other differs from run to run.
+    """
+    counts: Counter[Call] = Counter()
+    faults = []
+    for call in calls:
+        counts[call] += 1
+        at = sum(count for other, count in counts.items() if _matches(other, call))
+        faults.append(Fault(at=at, call=call.name, path=call.path))
+    return faults
+
+
+def _matches(call: Call, fault: Call) -> bool:
+    return call.name == fault.name and fnmatchcase(call.path, fault.path)

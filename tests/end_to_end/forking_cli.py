@@ -1,13 +1,16 @@
 """The scripted command line, many times: each command runs in a fork of a process that is warm.
 
 Hundreds of commands cost seconds each where every one imports its packages anew. The server runs
-one study in a temporary folder first; a fork then has all modules, templates and queries. Scripted
+one study in a temporary folder first; a fork then has all modules, templates and queries, and the
+modules of Optuna's database migrations, which are otherwise loaded for every storage. Scripted
 workers are forked likewise.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import gc
 import json
 import os
 import select
@@ -109,6 +112,7 @@ class ForkingCli:
 
 def serve(worker: Sequence[str]) -> None:
     """Run the commands that arrive, one after another, with these workers."""
+    from alembic.util import pyfiles
     from tests.end_to_end import scripted_worker  # noqa: F401 - so that forks have it
 
     from effv2_tune import cli
@@ -117,6 +121,8 @@ def serve(worker: Sequence[str]) -> None:
 
     popen = local.subprocess.Popen
     local.subprocess.Popen = ForkedWorker
+
+    pyfiles.load_module_py = functools.cache(pyfiles.load_module_py)
 
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     requests = os.fdopen(os.dup(0))
@@ -128,6 +134,9 @@ def serve(worker: Sequence[str]) -> None:
         local.subprocess.Popen = popen
         assert OpenStudy.run.__kwdefaults__ is not None
         OpenStudy.run.__kwdefaults__["worker_command"] = tuple(worker)
+    # A fork has not to collect, and so to copy, what is here.
+    gc.collect()
+    gc.freeze()
     for line in requests:
         child = os.fork()
         if child == 0:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.end_to_end.disturbed import DisturbedStudy
-from tests.end_to_end.failing_calls import Fault, sample, why_not
+from tests.end_to_end.failing_calls import Fault, each, sample, why_not
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +29,15 @@ def test_a_write_that_fails_loses_nothing(study: DisturbedStudy) -> None:
     assert names >= {"write", "pwrite64", "fsync", "fdatasync", "rename", "unlink", "mkdir"}
 
     problems = {fault: study.problems_after(fault) for fault in sample(study.calls)}
+
+    assert not {fault: found for fault, found in problems.items() if found}
+
+
+def test_each_single_call_can_fail_alone(study: DisturbedStudy) -> None:
+    faults = each(study.calls)
+    assert len(set(faults)) == len(study.calls)
+
+    problems = {fault: study.problems_after(fault) for fault in faults[60 :: len(faults) // 2]}
 
     assert not {fault: found for fault, found in problems.items() if found}
 

@@ -215,9 +215,10 @@ def writes(scratch: Path, options: argparse.Namespace) -> Iterator[Row]:
         return
     records = _records("writes", options)
     with ExitStack() as stack:
+        place = scratch
         if MEMORY.is_dir():
-            scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=MEMORY)))
-        study = cache(lambda: stack.enter_context(DisturbedStudy(_new_folder(scratch))))
+            place = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=MEMORY)))
+        study = cache(lambda: stack.enter_context(DisturbedStudy(_new_folder(place))))
         calls = [Call(*call) for call in records.once("calls", lambda: study().calls)]
         strides = {ONCE: options.every, LASTING: options.sample, HALF: options.sample}
         for name, stride in strides.items():

@@ -42,6 +42,23 @@ def test_each_single_call_can_fail_alone(study: DisturbedStudy) -> None:
     assert not {fault: found for fault, found in problems.items() if found}
 
 
+def test_commits_that_create_the_database_and_precede_the_workers_can_fail(
+    study: DisturbedStudy,
+) -> None:
+    started = next(at for at, call in enumerate(study.calls) if "logs" in call.path)
+    before_workers = [
+        fault
+        for fault in each(study.calls[:started])
+        if (fault.call, fault.path) == ("fdatasync", "study/study.db")
+    ]
+
+    problems = {
+        fault: study.problems_after(fault) for fault in before_workers[:3] + before_workers[-4:]
+    }
+
+    assert not {fault: found for fault, found in problems.items() if found}
+
+
 def test_a_disk_that_stays_full_loses_nothing(study: DisturbedStudy) -> None:
     faults = [
         Fault(at=at, error=errno.ENOSPC, is_half=True, is_lasting=True)

@@ -135,6 +135,15 @@ class OpenStudy:
         """Close the database."""
         self.storage.close()
 
+    def keep_command(self, folder: str, command: str) -> None:
+        """Store the command that runs the study, and the folder that it is called in.
+
+        Raises:
+            TuneError: The database fails.
+        """
+        with database_errors(self._place):
+            self.storage.keep("command", [folder, command])
+
     def run(
         self,
         *,
@@ -178,7 +187,8 @@ class OpenStudy:
         """
         stop = StopRequest() if stop is None else stop
         is_interrupted = False
-        spec = self._worker_spec(hardware, backend, devices, worker_command)
+        with database_errors(self._place):
+            spec = self._worker_spec(hardware, backend, devices, worker_command)
         pool = self._local_pool(spec, oom_counter, silence)
         self._watch_outages(announce, stop)
         mirror: AbstractContextManager[Mirror | None] = self._mirror or contextlib.nullcontext()

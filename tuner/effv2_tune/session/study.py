@@ -270,7 +270,7 @@ class Study:
             mirror=self._mirror,
             resume_from=self._resume_from,
         ) as opened:
-            opened.storage.keep("command", [str(Path.cwd()), self.command])
+            opened.keep_command(str(Path.cwd()), self.command)
             yield from opened.run(
                 hardware=hardware.kind,
                 backend=hardware.backend,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage, get_storage
+from optuna.storages._rdb.models import BaseModel
 
 from effv2_tune.errors import EXIT_FAILED, TuneError
 from effv2_tune.host import install_command
@@ -574,6 +575,7 @@ def _connect(address: sa.URL) -> _LeasedStorage:
     options: dict[str, Any] = {}
     if address.get_backend_name() == "sqlite":
         options["connect_args"] = {"timeout": _BUSY_SECONDS}
+        _create_tables(address, options)
     else:
         # A connection that broke while idle is replaced before it is used.
         options["pool_pre_ping"] = True
@@ -589,6 +591,23 @@ def _connect(address: sa.URL) -> _LeasedStorage:
         _begin_immediately(rdb.engine)
     METADATA.create_all(rdb.engine)
     return rdb
+
+
+def _create_tables(address: sa.URL, options: dict[str, Any]) -> None:
+    """Create all tables of a new SQLite database in one transaction, with their indexes.
+
+    Optuna creates each for itself, and never adds the index of a table that is there. If the disk
+    fails in between, there is no unique index of names, and the study is created twice.
+    """
+    engine = sa.create_engine(address, **options)
+    try:
+        if not sa.inspect(engine).has_table("studies"):
+            _begin_immediately(engine)
+            with engine.begin() as connection:
+                BaseModel.metadata.create_all(connection)
+                METADATA.create_all(connection)
+    finally:
+        engine.dispose()
 
 
 def _begin_immediately(engine: sa.Engine) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from importlib.metadata import PackageNotFoundError
 from typing import TYPE_CHECKING, Literal
 
@@ -17,11 +16,9 @@ from effv2_tune.host import (
     install_command,
     probe_host,
     probe_packages,
-    set_keras_backend,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 NOTHING = Packages(jax=False, jax_cuda=False, libtpu=False, tensorflow=True, tensorflow_cuda=False)
@@ -213,27 +210,3 @@ def test_a_source_tree_that_is_not_installed_installs_from_the_checkout(
     monkeypatch.setattr(host_module, "distribution", missing)
 
     assert install_command("cuda") == "pip install -e '.[cuda]'"
-
-
-@pytest.mark.parametrize(
-    ("installed", "before", "after"),
-    [
-        ({"jax"}, None, "jax"),
-        ({"jax"}, "torch", "torch"),
-        ({"jax", "tensorflow"}, None, None),
-        (set(), None, None),
-    ],
-)
-def test_keras_is_switched_to_jax_only_where_tensorflow_is_missing(
-    monkeypatch: pytest.MonkeyPatch,
-    installed: set[str],
-    before: str | None,
-    after: str | None,
-) -> None:
-    is_installed: Callable[[str], bool] = installed.__contains__
-    monkeypatch.setattr(host_module, "_has", is_installed)
-    monkeypatch.setattr(os, "environ", {} if before is None else {"KERAS_BACKEND": before})
-
-    set_keras_backend()
-
-    assert os.environ.get("KERAS_BACKEND") == after

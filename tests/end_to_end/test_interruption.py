@@ -232,6 +232,26 @@ def test_a_signal_during_start_up_leaves_no_traceback(folder: Path) -> None:
         assert "Traceback" not in err or process.returncode == -sign, (delay, err)
 
 
+@pytest.mark.parametrize("sign", SIGNALS)
+def test_a_signal_during_the_first_imports_leaves_no_traceback(tmp_path: Path, sign: int) -> None:
+    """The command line imports this click first, which sends the signal to its own process."""
+    (tmp_path / "click.py").write_text(
+        f"import os, time\nos.kill(os.getpid(), {int(sign)})\ntime.sleep(60)\n"
+    )
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+    done = subprocess.run(
+        [sys.executable, "-m", "effv2_tune", "variants"],
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert (done.returncode, done.stderr) == (-sign, "")
+
+
 @pytest.mark.slow
 def test_a_session_ends_in_time_and_names_the_command_that_continues(
     start: Start, tune: Tune

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from effv2_tune.host import set_keras_backend
+from effv2_tune.keras_backend import set_keras_backend
 from effv2_tune.lazy import lazy_names
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ import platform
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution, version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from effv2_tune.errors import EXIT_FAILED, TuneError
+from effv2_tune.keras_backend import has_package
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -184,11 +184,11 @@ def installed_versions(packages: Iterable[str]) -> dict[str, str]:
 def probe_packages() -> Packages:
     """Check which packages are installed, without importing them."""
     return Packages(
-        jax=_has("jax"),
-        jax_cuda=_has("jax_cuda12_plugin") or _has("jax_cuda13_plugin"),
-        libtpu=_has("libtpu"),
-        tensorflow=_has("tensorflow"),
-        tensorflow_cuda=_has("nvidia.cudnn"),
+        jax=has_package("jax"),
+        jax_cuda=has_package("jax_cuda12_plugin") or has_package("jax_cuda13_plugin"),
+        libtpu=has_package("libtpu"),
+        tensorflow=has_package("tensorflow"),
+        tensorflow_cuda=has_package("nvidia.cudnn"),
     )
 
 
@@ -215,16 +215,6 @@ def choose_hardware(
     if kind == "gpu":
         return _gpu(backend, host, packages)
     return _cpu(backend, host, packages)
-
-
-def set_keras_backend() -> None:
-    """Set ``KERAS_BACKEND=jax`` where Keras would otherwise fail to import.
-
-    Keras defaults to TensorFlow, which is optional here. A backend that is set in the environment,
-    or installed, is kept.
-    """
-    if "KERAS_BACKEND" not in os.environ and not _has("tensorflow") and _has("jax"):
-        os.environ["KERAS_BACKEND"] = "jax"
 
 
 def install_command(extra: str) -> str:
@@ -371,10 +361,3 @@ def _tpu_holders(root: Path) -> tuple[Holder, ...]:
         if open_files & nodes:
             holders.append(Holder(int(process.name), command.strip()[:60]))
     return tuple(holders)
-
-
-def _has(package: str) -> bool:
-    try:
-        return find_spec(package) is not None
-    except ModuleNotFoundError:
-        return False

@@ -13,10 +13,11 @@ is how much longer those of a trial take; ``again`` is the pace when it is measu
 resolution, after ``again_seconds``; ``train_seconds`` is how long a trial says that it trained;
 ``compile_seconds`` is
 how long a trial answers nothing before its first epoch; ``checkpoint_bytes`` is the size of a
-checkpoint; ``seed_noise`` is by how much seeds other than 0 change the accuracy; ``needs`` is how
-many devices a resolution needs to fit. Asked to stop, it writes a checkpoint of its last epoch,
-even where it keeps none. It has as many devices as JAX would simulate, which share a step evenly,
-and times a bucket only where no worker with fewer devices exists.
+checkpoint; ``seed_noise`` is by how much seeds other than 0 change the accuracy; ``waits`` is what
+a trial says that it waits for; ``needs`` is how many devices a resolution needs to fit. Asked to
+stop, it writes a checkpoint of its last epoch, even where it keeps none. It has as many devices as
+JAX would simulate, which share a step evenly, and times a bucket only where no worker with fewer
+devices exists.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ from effv2_tune.workers.messages import (
     Stopped,
     Train,
     Unavailable,
+    Waiting,
 )
 
 if TYPE_CHECKING:
@@ -221,6 +223,8 @@ def train(connection: Connection, order: Train, environment: Environment, script
             reason=reason,
         )
 
+    if "waits" in deed:
+        connection.send(Waiting(note=deed["waits"]))
     done = newest_epoch(order.checkpoint)
     if done == recipe.epochs:
         # As a real worker does with the last checkpoint of a trial: nothing need be compiled.

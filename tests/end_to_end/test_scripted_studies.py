@@ -5,27 +5,33 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from tests.search.storage.earlier_version import remove_checksums
 
 from effv2_tune.errors import EXIT_FAILED, TuneError
-from effv2_tune.files.checkpoint import CheckpointFolder
+from effv2_tune.files.checkpoint import Checkpoint, CheckpointFolder
 from effv2_tune.search import read_study
+from effv2_tune.search.clock import SystemClock
 from effv2_tune.search.events import (
     CheckpointsSetAside,
     EpochTrained,
     StudyEnded,
     TrialEnded,
+    TrialInterrupted,
     TrialStarted,
     WorkerDied,
     WorkerReady,
     WorkerReplaced,
+    WorkerWaits,
 )
 from effv2_tune.search.supervisor import open_study
 from effv2_tune.workers.exits import OomCounter
+from effv2_tune.workers.pool import checkpoint_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -126,6 +132,44 @@ def test_a_dead_worker_costs_no_trial(
     assert [start.resumed_after for start in starts] == [0, 2]
     assert (trial.state, trial.attempts) == ("complete", 2)
     assert [epoch.epoch for epoch in trial.curve] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_trial_that_is_killed_in_its_first_epoch_starts_over_and_says_why(
+    tmp_path: Path, make_plan: MakePlan, run_scripted: RunScripted
+) -> None:
+    events = run_scripted(make_plan(trials=1), tmp_path, script={"0": {"die_at": 1, "times": 1}})
+
+    starts = [event for event in events if isinstance(event, TrialStarted)]
+    assert [(start.attempt, start.resumed_after) for start in starts] == [(1, 0), (2, 0)]
+    reasons = ["", "it was interrupted before its first checkpoint"]
+    assert [start.starts_over for start in starts] == reasons
+
+
+@pytest.mark.parametrize("kept_epochs", [0, None])
+def test_a_checkpoint_within_the_first_epoch_is_one_to_resume_from(
+    tmp_path: Path, make_plan: MakePlan, run_scripted: RunScripted, kept_epochs: int | None
+) -> None:
+    """The record may be newer than the checkpoint: a trial records each epoch, and saves later."""
+    plan = make_plan(trials=1)
+    out = tmp_path / "study"
+
+    def interrupt(event: object) -> None:
+        if isinstance(event, EpochTrained) and event.epoch.epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_scripted(plan, out, on_event=interrupt, script={"0": {"keeps": False}})
+    assert read_study(out).trials[0].curve
+    if kept_epochs is not None:
+        folder = CheckpointFolder(checkpoint_folder(out, 0))
+        folder.save(1, Checkpoint({"state": np.zeros(1)}, {"epoch": kept_epochs}))
+
+    events = run_scripted(plan, out)
+
+    started = next(event for event in events if isinstance(event, TrialStarted))
+    is_resumed = kept_epochs is not None
+    assert started.resumed_after == 0
+    assert started.starts_over == ("" if is_resumed else "there is no checkpoint of it")
 
 
 @pytest.mark.parametrize("by", ["SIGSEGV", 1])
@@ -388,6 +432,53 @@ def test_a_twin_of_a_running_trial_waits_for_its_answer(
     first, second, _ = read_study(tmp_path).trials
     assert trained == [0, 2]
     assert second.measurement == first.measurement
+
+
+def test_the_end_of_the_hours_saves_the_running_trial(
+    tmp_path: Path, make_plan: MakePlan, run_scripted: RunScripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker writes no checkpoint unless it is asked to."""
+    passed = 0.0
+    monkeypatch.setattr(SystemClock, "now", lambda _: time.monotonic() + passed)
+    recipe = {"epochs": 500, "schedule": "constant"}
+
+    def use_up_the_hours(event: Event) -> None:
+        nonlocal passed
+        if isinstance(event, EpochTrained):
+            passed = 3 * 3600.0
+
+    def interrupt(event: Event) -> None:
+        if isinstance(event, TrialStarted):
+            raise KeyboardInterrupt
+
+    events = run_scripted(
+        make_plan(recipe=recipe, hours=2, search=NO_HALVING),
+        tmp_path,
+        script={"0": {"keeps": False}, "epoch_seconds": 0.2},
+        on_event=use_up_the_hours,
+    )
+
+    saved = events[-2]
+    assert isinstance(saved, TrialInterrupted)
+    assert saved.trial == 0
+    assert saved.step is not None
+    assert saved.step >= 1
+    assert events[-1] == read_study(tmp_path).ended_by
+    assert events[-1].kind == "hours"
+    longer, started = make_plan(recipe=recipe, hours=9, search=NO_HALVING), []
+    with pytest.raises(KeyboardInterrupt):
+        run_scripted(longer, tmp_path, on_event=lambda e: (started.append(e), interrupt(e)))
+    assert isinstance(started[-1], TrialStarted)
+    assert started[-1].resumed_after == saved.step
+
+
+def test_what_a_worker_waits_for_is_an_event_and_costs_nothing(
+    tmp_path: Path, make_plan: MakePlan, run_scripted: RunScripted
+) -> None:
+    events = run_scripted(make_plan(trials=2), tmp_path, script={"1": {"waits": "for process 7"}})
+
+    assert of_kind(WorkerWaits, events) == [WorkerWaits(worker=0, note="for process 7")]
+    assert [trial.state for trial in read_study(tmp_path).trials] == ["complete"] * 2
 
 
 def test_every_event_is_written_down(

@@ -48,7 +48,9 @@ def make_plan(**changes: Any) -> StudyPlan:
     return StudyPlan(**(settings_ | changes))
 
 
-def run_loop(plan: StudyPlan, storage: MemoryStorage, clock: SimulatedClock) -> Iterator[Event]:
+def run_loop(
+    plan: StudyPlan, storage: MemoryStorage, clock: SimulatedClock, **options: Any
+) -> Iterator[Event]:
     curves = Curves(curve)
     return run_study(
         plan,
@@ -57,4 +59,5 @@ def run_loop(plan: StudyPlan, storage: MemoryStorage, clock: SimulatedClock) -> 
         storage=storage,
         clock=clock,
         workload=CurveWorkload(curves, plan.search.halving),
+        **options,
     )

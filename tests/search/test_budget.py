@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import pytest
 from tests.search.simulated_study import make_plan, run_loop
@@ -11,10 +12,13 @@ from tests.search.simulated_study import make_plan, run_loop
 from effv2_tune.pareto import ACCURACY, front_of
 from effv2_tune.search.budget import Budget
 from effv2_tune.search.clock import SimulatedClock
-from effv2_tune.search.events import StudyEnded
+from effv2_tune.search.events import Downloading, StudyEnded
 from effv2_tune.search.storage.in_memory import MemoryStorage
 from effv2_tune.study.plan import StopSpec
 from effv2_tune.study.trial import Measurement, Scores, Trial
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def test_a_study_ends_when_its_hypervolume_has_stopped_growing() -> None:
@@ -41,6 +45,28 @@ def test_hours_are_a_total_over_all_runs() -> None:
     assert isinstance(events[-1], StudyEnded)
     assert events[-1].kind == "hours"
     assert clock.seconds == pytest.approx(10_000 + 360)
+
+
+def test_downloads_before_the_first_trial_count_towards_no_limit() -> None:
+    plan = make_plan(trials=None, hours=0.1)
+    storage, clock = MemoryStorage("simulated", plan.directions), SimulatedClock()
+
+    def download() -> Iterator[Downloading]:
+        for received in (0, 1):
+            clock.seconds += 500
+            yield Downloading(file="images", received=received, total=1)
+
+    interrupted = run_loop(plan, storage, clock, before_workers=download)
+    assert any(isinstance(event, Downloading) for event in interrupted)
+    interrupted.close()  # type: ignore[attr-defined]
+    assert storage.seconds_before() == 0
+    started = clock.seconds
+
+    events = list(run_loop(plan, storage, clock, before_workers=download))
+
+    assert isinstance(events[-1], StudyEnded)
+    assert events[-1].kind == "hours"
+    assert clock.seconds == pytest.approx(started + 1000 + 360)
 
 
 def test_accelerator_hours_count_every_device_over_all_runs() -> None:

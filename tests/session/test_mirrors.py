@@ -64,6 +64,11 @@ def test_a_final_training_continues_from_its_mirror_to_the_same_result(
     assert shown == [1, 2, 3, 3, 4]
     before = json.loads((tmp_path / "second" / "metrics.json").read_text())
     shutil.rmtree(tmp_path / "second")
+
+    def refuse(*_: object, **__: object) -> None:
+        pytest.fail("a training that is finished in its mirror needs no downloads")
+
+    monkeypatch.setattr("effv2_tune.session.downloads.missing_files", refuse)
     assert train(tmp_path, "third", "mirror") == undisturbed
     assert shown == [1, 2, 3, 3, 4]
     assert json.loads((tmp_path / "third" / "metrics.json").read_text()) == before

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from rich.console import Console
 
-from effv2_tune.search.events import BucketCompiled, StudyStarted
+from effv2_tune.search.events import BucketCompiled, StudyStarted, TrialStarted
 from effv2_tune.session.progress import show_progress
 from effv2_tune.study import BucketKey, StudyPlan
 
@@ -65,6 +65,30 @@ def compiled(**differing: object) -> BucketCompiled:
 )
 def test_a_study_that_is_resumed_counts_its_trials(known: int, unfinished: int, line: str) -> None:
     assert lines(StudyStarted(study="mine", known=known, unfinished=unfinished)) == [line]
+
+
+@pytest.mark.parametrize(
+    ("resumed_after", "starts_over", "line"),
+    [
+        (3, "", "trial 1: resumes after epoch 3"),
+        (0, "", "trial 1: resumes in epoch 1"),
+        (0, "there is no checkpoint of it", "trial 1: starts over: there is no checkpoint of it"),
+    ],
+)
+def test_a_trial_that_is_trained_again_names_where_it_begins(
+    resumed_after: int, starts_over: str, line: str
+) -> None:
+    started = TrialStarted(
+        trial=1,
+        worker=0,
+        config={"epochs": 4},
+        epochs=4,
+        attempt=2,
+        resumed_after=resumed_after,
+        starts_over=starts_over,
+    )
+
+    assert lines(started) == [line]
 
 
 def test_a_bucket_is_named_with_what_distinguishes_it_from_one_of_the_same_name() -> None:

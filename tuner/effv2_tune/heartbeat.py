@@ -5,6 +5,7 @@ Long loops call :func:`advance`. No thread does: it would go on while the work h
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from contextlib import contextmanager
@@ -13,15 +14,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+_log = logging.getLogger(__name__)
+
 #: The least time between two reports.
 _INTERVAL_SECONDS = 5.0
 
 
 class _Heart:
-    """The listener of this process, and when it was last called."""
+    """The listeners of this process, and when the first one was last called."""
 
     def __init__(self) -> None:
         self.report: Callable[[bool], None] = lambda _: None
+        self.note: Callable[[str], None] = _log.warning
         self.reported_at = -_INTERVAL_SECONDS
 
 
@@ -35,6 +39,16 @@ def listen(report: Callable[[bool], None]) -> None:
         report: Called by the main thread; with True where it begins to wait for another process.
     """
     _HEART.report = report
+
+
+def listen_to_notes(show: Callable[[str], None]) -> None:
+    """Set the listener to notes, which are logged otherwise; called by any thread."""
+    _HEART.note = show
+
+
+def note(text: str) -> None:
+    """Inform the user what this process waits for."""
+    _HEART.note(text)
 
 
 def advance() -> None:

@@ -23,6 +23,7 @@ from effv2_tune.study.bucket import CACHED_FEATURES
 from effv2_tune.study.loading import load_plan
 from effv2_tune.study.recipe import DataSpec, Recipe
 from effv2_tune.training import train
+from effv2_tune.training.attempt import TrainingStoppedError
 from effv2_tune.training.devices import open_device
 from effv2_tune.training.features import extraction
 from effv2_tune.training.features.cache import FeatureCache, FeatureFacts, FeatureKey
@@ -381,6 +382,32 @@ def test_an_extraction_that_is_killed_goes_on_without_what_is_done(
     assert f"{done} of {blocks} blocks were there" in said or f"{done - 1} of {blocks}" in said
     (entry,) = cache.entries()
     assert FeatureFile(entry.folder, "train", **facts).digest() == expected.digest()
+
+
+@pytest.mark.slow
+def test_an_extraction_that_is_asked_to_stop_keeps_its_blocks(
+    recipe: Recipe, trainer: Callable[[], Trainer], cache: FeatureCache, tmp_path: Path
+) -> None:
+    request = Train(trial=0, recipe=recipe, rungs=(), step_seconds=0.01, checkpoint=tmp_path / "of")
+    asked = 0
+
+    def should_stop(_: float) -> bool:
+        nonlocal asked
+        asked += 1
+        return asked == 6
+
+    extracting = trainer()
+    options = {"on_event": lambda _: None, "should_continue": lambda _: True}
+    with pytest.raises(TrainingStoppedError) as stopped:
+        extracting.train_trial(request, should_stop=should_stop, **options)
+
+    assert (asked, stopped.value.step) == (6, 0)
+    (entry,) = cache.entries()
+    assert len((entry.folder / "train.journal").read_text().splitlines()) == 5
+    events: list[Any] = []
+    options["on_event"] = events.append
+    assert extracting.train_trial(request, **options).outcome == "complete"
+    assert any("5 of 82 blocks were there" in note for note in events[0].notes)
 
 
 @pytest.mark.slow

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import os
+import threading
 from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any
 
-from effv2_tune.heartbeat import waiting
+from effv2_tune.files.lock_holders import lock_holders
+from effv2_tune.heartbeat import note, waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -15,16 +17,45 @@ if TYPE_CHECKING:
 
 #: An open file, or its descriptor.
 Lockable = IO[Any] | int
+#: Seconds of waiting after which the holders of a lock are named.
+NOTE_SECONDS = 10.0
 
 
 def lock(file: Lockable, *, shared: bool = False) -> None:
-    """Wait for the lock of an open file; ``shared`` excludes only holders that are not."""
+    """Wait for the lock of an open file; ``shared`` excludes only holders that are not.
+
+    If that takes long, the processes that hold it are named: they may be suspended.
+    """
     how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     try:
         fcntl.flock(file, how | fcntl.LOCK_NB)
     except BlockingIOError:
-        with waiting():
+        with waiting(), _holders_named(file):
             fcntl.flock(file, how)
+
+
+@contextmanager
+def _holders_named(file: Lockable) -> Iterator[None]:
+    """Note who holds a lock that is waited for, once that takes long."""
+    descriptor = file if isinstance(file, int) else file.fileno()
+
+    def name_holders() -> None:
+        holders = "; ".join(map(str, lock_holders(descriptor))) or "another process"
+        note(f"waiting for the lock {_path_of(descriptor)} of {holders}")
+
+    timer = threading.Timer(NOTE_SECONDS, name_holders)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _path_of(descriptor: int) -> str:
+    with suppress(OSError):
+        return os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115 - a text to show
+    return "of a file"
 
 
 def try_lock(file: Lockable) -> bool:

@@ -58,6 +58,10 @@ class Budget:
         """The reason where trial after trial has failed in this run; None otherwise."""
         return failing(self._storage.trials(), before=self._failed_before)
 
+    def leave_out(self) -> None:
+        """Do not count this run so far: a download needs no device."""
+        self._began = self._counted_at = self._clock.now()
+
     def hold(self, worker: int, devices: int) -> None:
         """Count the devices of ``worker`` from now on, until the run ends."""
         self._device_seconds, self._counted_at = self._held(), self._clock.now()

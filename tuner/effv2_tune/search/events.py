@@ -132,7 +132,8 @@ class TrialStarted(Value):
         epochs: Of the whole trial.
         attempt: From 1.
         resumed_after: The whole epochs in the checkpoint that it resumes from; 0 without one.
-        starts_over: Why epochs of earlier attempts are trained again; empty where none are.
+        starts_over: Why it does not resume from a checkpoint of an earlier attempt; empty where it
+            does, and at its first attempt.
         retry_of: The failed trial that it retries.
         replicate_of: The complete trial that it trains again with another seed.
     """
@@ -246,6 +247,18 @@ class WorkerDied(Value):
     trial: int | None
     cause: str
     log_tail: str
+
+
+class WorkerWaits(Value):
+    """A worker has waited for another process for long, and goes on waiting.
+
+    Attributes:
+        worker: Its number.
+        note: What for.
+    """
+
+    worker: int
+    note: str
 
 
 class WorkerReplaced(Value):
@@ -484,6 +497,7 @@ Event = (
     | RungDecided
     | TrialEnded
     | WorkerDied
+    | WorkerWaits
     | WorkerReplaced
     | CheckpointsSetAside
     | LeaseLost

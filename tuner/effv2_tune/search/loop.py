@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from effv2_tune.errors import TuneError
-from effv2_tune.interruption import StopRequest, signals_stop
+from effv2_tune.interruption import GRACE_SECONDS, StopRequest, signals_stop
 from effv2_tune.pareto import Objective, front_of
 from effv2_tune.search import events
 from effv2_tune.search.budget import Budget, trials_spent
@@ -50,6 +50,7 @@ from effv2_tune.workers.messages import (
     RungReached,
     Stopped,
     Unavailable,
+    Waiting,
 )
 from effv2_tune.workers.pool import Job, WorkerExited
 
@@ -96,7 +97,7 @@ def run_study(
     before_workers: Callable[[], Iterable[Event]] = tuple,
     stop: StopRequest | None = None,
     retry_failed: bool = False,
-    resume_epoch: Callable[[Trial], int] = lambda trial: len(trial.curve),
+    resume_epoch: Callable[[Trial], int | None] = lambda trial: len(trial.curve),
     fetch: Callable[[int], Thread] | None = None,
     confirm: ConfirmSpec | None = None,
     expected: Callable[[Ready], Iterable[Recipe]] | None = None,
@@ -124,7 +125,7 @@ def run_study(
         stop: Ends the iteration, after the running trials were saved; never if left out.
         retry_failed: Whether the failed trials of earlier runs are tried again, beyond the budget
             of trials.
-        resume_epoch: The whole epochs in the checkpoint of a trial; 0 where there is none.
+        resume_epoch: The whole epochs in the checkpoint of a trial; None where there is none.
         fetch: Fetches the checkpoint of a trial from another machine, in a thread.
         confirm: Confirms the picks of the trials so far, in place of searching.
         expected: A recipe of each bucket that a new study times on the target before any trial
@@ -168,7 +169,7 @@ class _Loop:
     memory_limit: int | None
     set_aside: Callable[[int], Path | None]
     before_workers: Callable[[], Iterable[Event]]
-    resume_epoch: Callable[[Trial], int]
+    resume_epoch: Callable[[Trial], int | None]
     fetch: Callable[[int], Thread] | None
     confirm: ConfirmSpec | None
     expected: Callable[[Ready], Iterable[Recipe]] | None = None
@@ -190,6 +191,8 @@ class _Loop:
     #: The longest time that a worker has taken to stop so far.
     stop_seconds: float = 0.0
     is_waiting: bool = False
+    #: Workers that were asked to stop at the end of the hours.
+    asked: list[int] = field(default_factory=list)
     #: The bucket that a worker measures again.
     measuring: dict[int, BucketKey] = field(default_factory=dict)
 
@@ -232,9 +235,12 @@ class _Loop:
         if self._has_work():
             self.storage.keep_end(None)
             if not self.is_started:
-                # Nothing has to be saved yet: a signal ends a download at once.
-                with signals_stop(self.stop):
-                    yield from self.before_workers()
+                try:
+                    # Nothing has to be saved yet: a signal ends a download at once.
+                    with signals_stop(self.stop):
+                        yield from self.before_workers()
+                finally:
+                    self.budget.leave_out()
                 self._start_workers()
                 self.is_started = True
             # The workers of the search are idle already.
@@ -254,6 +260,7 @@ class _Loop:
                 yield from self._tick()
                 yield from self._fill()
                 yield from self._report_others()
+            yield from self._end_in_time()
         if self.end is None:
             raise AssertionError("the loop ended without a reason")
         if self.confirmation is None:
@@ -290,10 +297,11 @@ class _Loop:
     def _leave_search(self) -> None:
         """Leave the trials that the hours have ended to a later run."""
         self.release()
-        busy = [running.worker for running in self.running.values()]
-        for worker in (*busy, *self.measuring):
-            if worker is not None:
-                self.pool.restart(worker)
+        for worker in (*self.asked, *self.measuring):
+            self.pool.restart(worker)
+        # One that ended its trial instead stops now.
+        self.idle = [worker for worker in self.idle if worker not in self.asked]
+        self.asked.clear()
         self.measuring.clear()
         self.running.clear()
         self.waiting.clear()
@@ -324,12 +332,25 @@ class _Loop:
 
     def _stop_workers(self) -> Iterator[Event]:
         """Let the workers write checkpoints of their trials, within the grace of the request."""
-        training = {r.worker: r.number for r in self.running.values() if r.worker is not None}
         self.pool.stop()
         yield events.StudyInterrupted(
             reason=self.stop.reason, grace_seconds=self.stop.grace_seconds()
         )
-        while training and (left := self.stop.grace_seconds()) > 0:
+        yield from self._await_checkpoints(self.stop.grace_seconds)
+
+    def _end_in_time(self) -> Iterator[Event]:
+        """Let the trials that the hours have ended write checkpoints, for a later run."""
+        limit = self.clock.now() + GRACE_SECONDS
+        self.asked = [r.worker for r in self.running.values() if r.worker is not None]
+        self.pool.stop(self.asked)
+        yield from self._await_checkpoints(
+            lambda: min(limit - self.clock.now(), self.stop.grace_seconds())
+        )
+
+    def _await_checkpoints(self, grace_seconds: Callable[[], float]) -> Iterator[Event]:
+        """Wait until workers that were asked to stop have done so, or their grace is over."""
+        training = {r.worker: r.number for r in self.running.values() if r.worker is not None}
+        while training and (left := grace_seconds()) > 0:
             for worker, message in self.pool.wait(min(left, self.storage.tick_seconds)):
                 if isinstance(message, Stopped):
                     if worker in training:
@@ -567,7 +588,7 @@ class _Loop:
         if step_seconds is not None:
             step_seconds *= max(trial.device_ratio, 1.0)
         rungs = tuple(plan.rungs.values())
-        resumed_after = self.resume_epoch(trial) if before.attempts else 0
+        resumed_after = self.resume_epoch(trial) if before.attempts else None
         reference_seconds = self.storage.reference_seconds()
         self.pool.assign(worker, Job(trial, plan.epochs, rungs, step_seconds, reference_seconds))
         yield events.TrialStarted(
@@ -576,8 +597,8 @@ class _Loop:
             config=trial.config,
             epochs=plan.epochs,
             attempt=trial.attempts,
-            resumed_after=resumed_after,
-            starts_over="" if resumed_after else _why_over(before, self.ready.environment),
+            resumed_after=resumed_after or 0,
+            starts_over=_why_over(before, self.ready.environment) if resumed_after is None else "",
             retry_of=trial.retry_of,
             replicate_of=trial.replicate_of,
         )
@@ -613,7 +634,9 @@ class _Loop:
             raise message.error()
         if isinstance(message, Measured | Stopped):
             raise TypeError(f"nobody asked for {message!r}")
-        if isinstance(message, WorkerExited):
+        if isinstance(message, Waiting):
+            yield events.WorkerWaits(worker=worker, note=message.note)
+        elif isinstance(message, WorkerExited):
             yield from self._handle_death(worker, message)
         elif isinstance(message, Remeasured):
             yield from self._restate(worker, message)
@@ -1037,9 +1060,11 @@ class _Loop:
 
 
 def _why_over(before: Trial, here: Environment) -> str:
-    """Why a trial starts over although epochs were recorded; empty where none were."""
-    if not before.curve:
+    """Why a trial without a checkpoint starts over; empty where it was never trained."""
+    if not before.attempts:
         return ""
+    if not before.curve:
+        return "it was interrupted before its first checkpoint"
     if before.environment is not None and before.environment.host != here.host:
         return f"its checkpoint is on another machine, {before.environment.host}"
     return "there is no checkpoint of it"

@@ -18,10 +18,10 @@ from effv2_tune.search.workload import BucketTime, TrialPlan
 from effv2_tune.study.bucket import BucketKey, DataFacts
 from effv2_tune.study.plan import HalvingSpec, SearchSpec, StudyPlan
 from effv2_tune.study.trial import Environment, Epoch, Scores, Times
-from effv2_tune.workers.messages import EpochEnded, Finished, Ready, RungReached
+from effv2_tune.workers.messages import EpochEnded, Finished, Ready, RungReached, Stopped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from effv2_tune.search.events import Event
     from effv2_tune.study.plan import Direction
@@ -299,8 +299,12 @@ class SimulatedPool:
         self._training.pop(worker, None)
         self._messages.append((worker, _READY))
 
-    def stop(self) -> None:
-        """No request to stop reaches a simulation."""
+    def stop(self, workers: Collection[int] | None = None) -> None:
+        """End the trials of workers at once, after their last epoch."""
+        for worker in list(self._training) if workers is None else workers:
+            training = self._training.pop(worker)
+            stopped = Stopped(trial=training.trial, step=training.done)
+            self._messages.append((worker, stopped))
 
     def wait(self, timeout_seconds: float) -> Sequence[tuple[int, FromWorker | WorkerExited]]:
         """The next messages; the clock moves to their time."""

@@ -428,11 +428,11 @@ def _open_mirror(
     return opened
 
 
-def _resume_epoch(trial: Trial, folder: Path) -> int:
-    """The whole epochs in the newest checkpoint of a trial; 0 where there is none."""
+def _resume_epoch(trial: Trial, folder: Path) -> int | None:
+    """The whole epochs in the newest checkpoint of a trial; None where there is none."""
     facts = CheckpointFolder(folder).newest_facts()
     if facts is None:
-        return 0
+        return None
     # The last one, of the selected weights, has no epoch; on a later fold, the first is complete.
     epochs = 0 if trial.recipe is None else trial.recipe.epochs
     return epochs if facts.get("out_of_fold") else int(facts.get("epoch", epochs))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from effv2_tune.errors import TuneError
 from effv2_tune.host import install_command
+from effv2_tune.session.location import make_folder
 from effv2_tune.study.training_run import RECIPE_FILE
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from effv2_tune.files.remote import RemoteFolder
+    from effv2_tune.search.events import StudyRestored
     from effv2_tune.search.mirror.copying import Mirror
     from effv2_tune.search.mirror.restoration import MirroredStudy
     from effv2_tune.study.training_run import TrainingRun
@@ -63,14 +65,40 @@ def check_mirrors(
     return next((study for study in found if study is not None), None)
 
 
-@contextmanager
-def mirrored_training(uri: str | None, out: Path, *, run: TrainingRun) -> Iterator[Mirror | None]:
-    """Restore a final training from its mirror, if its folder is empty, and copy it there.
+def restored_training(uri: str | None, out: Path, *, run: TrainingRun) -> StudyRestored | None:
+    """Restore a final training from its mirror, if its folder is empty.
 
     Args:
         uri: Address of the mirror; None for no mirror.
         out: Folder of the training.
         run: What is trained.
+
+    Raises:
+        TuneError: The mirror cannot be used.
+    """
+    if uri is None:
+        return None
+    from effv2_tune.search.mirror.restoration import restore_training
+
+    folder = _open(uri)
+    _refuse_overlap(folder, out)
+    if (out / RECIPE_FILE).exists():
+        return None
+    make_folder(out)
+    return restore_training(folder, out, name=run.name, identity=_identity(run))
+
+
+@contextmanager
+def mirrored_training(
+    uri: str | None, out: Path, *, run: TrainingRun, restored: StudyRestored | None = None
+) -> Iterator[Mirror | None]:
+    """Copy a final training to its mirror while it runs.
+
+    Args:
+        uri: Address of the mirror; None for no mirror.
+        out: Folder of the training.
+        run: What is trained.
+        restored: How it was restored, if its folder was empty.
 
     Raises:
         TuneError: The mirror cannot be used, or is newer than the folder.
@@ -80,23 +108,22 @@ def mirrored_training(uri: str | None, out: Path, *, run: TrainingRun) -> Iterat
         return
     from effv2_tune.search.mirror.contents import TrainingContents
     from effv2_tune.search.mirror.copying import Mirror, StudyIdentity
-    from effv2_tune.search.mirror.restoration import restore_training
 
     folder = _open(uri)
     _refuse_overlap(folder, out)
     recipe = run.full_recipe().model_dump_json()
-    # The same file again is the same training.
-    identity = hashlib.sha256(recipe.encode()).hexdigest()
-    restored = None
-    if not (out / RECIPE_FILE).exists():
-        restored = restore_training(folder, out, name=run.name, identity=identity)
-    study = StudyIdentity(identity, run.name, recipe, is_whole=True)
+    study = StudyIdentity(_identity(run), run.name, recipe, is_whole=True)
     mirror = Mirror(folder, out, study=study, contents=TrainingContents(out))
     mirror.open()
     if restored is not None:
         mirror.report(restored)
     with mirror:
         yield mirror
+
+
+def _identity(run: TrainingRun) -> str:
+    """The same file again is the same training."""
+    return hashlib.sha256(run.full_recipe().model_dump_json().encode()).hexdigest()
 
 
 def _open(uri: str) -> RemoteFolder:

@@ -105,22 +105,13 @@ class StudyProgress:
                     f"{event.inside} trials are in the edited search space and count; "
                     f"{event.outside} are outside"
                 )
-        elif isinstance(event, happened.WorkerReady):
-            yield f"worker {event.worker}: {_device(event)}"
-            if event.worker == 0:
-                yield from (f"  {line}" for line in event.summary)
-        elif isinstance(event, happened.WorkerDied):
-            yield f"worker {event.worker} ended: {event.cause}"
-            yield from (f"  | {line}" for line in event.log_tail.splitlines()[-5:])
-        elif isinstance(event, happened.WorkerReplaced):
-            size = f"{event.memory_bytes / 1e9:.1f} GB"
-            yield f"worker {event.worker} uses {size} of memory and is replaced"
         elif isinstance(event, happened.BackupFailed | happened.VersionDamaged):
             yield _database_line(event)
         elif isinstance(event, happened.StudyEnded):
             yield event.reason
         else:
             yield from self._trial_lines(event)
+            yield from _worker_lines(event)
             yield from _mirror_lines(event)
             yield from _storage_lines(event)
 
@@ -133,9 +124,10 @@ class StudyProgress:
 
     def _trial_lines(self, event: Event) -> Iterator[str]:
         if isinstance(event, happened.TrialStarted) and event.starts_over:
-            yield f"trial {event.trial}: starts over, {event.starts_over}"
+            yield f"trial {event.trial}: starts over: {event.starts_over}"
         elif isinstance(event, happened.TrialStarted) and event.attempt > 1:
-            yield f"trial {event.trial}: resumes after epoch {event.resumed_after}"
+            where = f"after epoch {event.resumed_after}" if event.resumed_after else "in epoch 1"
+            yield f"trial {event.trial}: resumes {where}"
         elif isinstance(event, happened.TrialStarted):
             yield from _first_lines(event, is_on_bar=self._bars.shown)
         elif isinstance(event, happened.ReplicateChosen):
@@ -379,6 +371,21 @@ def _unless_closed(console: Console) -> Iterator[None]:
         console.quiet = True
 
 
+def _worker_lines(event: Event) -> Iterator[str]:
+    if isinstance(event, happened.WorkerReady):
+        yield f"worker {event.worker}: {_device(event)}"
+        if event.worker == 0:
+            yield from (f"  {line}" for line in event.summary)
+    elif isinstance(event, happened.WorkerDied):
+        yield f"worker {event.worker} ended: {event.cause}"
+        yield from (f"  | {line}" for line in event.log_tail.splitlines()[-5:])
+    elif isinstance(event, happened.WorkerWaits):
+        yield f"worker {event.worker}: {event.note}"
+    elif isinstance(event, happened.WorkerReplaced):
+        size = f"{event.memory_bytes / 1e9:.1f} GB"
+        yield f"worker {event.worker} uses {size} of memory and is replaced"
+
+
 def _mirror_lines(event: Event) -> Iterator[str]:
     if isinstance(event, happened.StudyRestored):
         yield f"restored from {event.source}, which {event.host} wrote at {event.time}"
@@ -436,10 +443,15 @@ def _interruption_lines(event: Event) -> Iterator[str]:
         yield (
             f"{event.reason}: running trials have {event.grace_seconds:.0f} s to write a checkpoint"
         )
-    elif isinstance(event, happened.TrialInterrupted) and event.step is None:
-        yield f"trial {event.trial}: no checkpoint in time; it resumes from the one before"
     elif isinstance(event, happened.TrialInterrupted):
-        yield f"trial {event.trial}: checkpoint of step {event.step} written"
+        yield f"trial {event.trial}: {saved_text(event.step)}"
+
+
+def saved_text(step: int | None) -> str:
+    """What a trial that was asked to stop has saved."""
+    if step is None:
+        return "no checkpoint in time; it resumes from the one before"
+    return f"checkpoint of step {step} written" if step else "stopped before its first step"
 
 
 def _first_lines(event: happened.TrialStarted, *, is_on_bar: bool) -> Iterator[str]:

@@ -8,13 +8,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from effv2_tune.errors import TuneError
+from effv2_tune.heartbeat import listen_to_notes
 from effv2_tune.host import choose_hardware, probe_host, probe_packages
 from effv2_tune.interruption import StopRequest, StudyInterrupt, signals_stop
 from effv2_tune.pareto import binomial_error
 from effv2_tune.pareto.promise import Comparison
 from effv2_tune.report.promise import promise_sentences
 from effv2_tune.session.location import RUNS, check_folder, command_line, make_folder, shown
-from effv2_tune.session.mirrors import mirrored_training
+from effv2_tune.session.mirrors import mirrored_training, restored_training
 from effv2_tune.session.preflight import check_training
 from effv2_tune.study.training_run import (
     HISTORY_FILE,
@@ -121,6 +122,8 @@ class TrainingSession:
         from effv2_tune.session.downloads import download, missing_files
         from effv2_tune.session.progress import TrainingProgress, show_downloads
 
+        # First of all: a training that was finished elsewhere needs no downloads.
+        restored = restored_training(self._mirror, self.out, run=run)
         if not (self.out / METRICS_FILE).exists():
             missing = missing_files(run.data, [run.recipe], base=self._base)
             show_downloads(download(missing))
@@ -129,7 +132,7 @@ class TrainingSession:
         make_folder(self.out)
         with (
             _redirected_to(self.out / "train.log") as terminal,
-            mirrored_training(self._mirror, self.out, run=run) as mirror,
+            mirrored_training(self._mirror, self.out, run=run, restored=restored) as mirror,
             TrainingProgress(run.recipe.epochs, run.quality, terminal) as progress,
             signals_stop(stop),
         ):
@@ -150,6 +153,7 @@ class TrainingSession:
         mirror: Mirror | None,
     ) -> bool:
         """Train; whether to the end."""
+        from effv2_tune.session.progress import saved_text
         from effv2_tune.training import train
         from effv2_tune.training.attempt import TrainingStoppedError
         from effv2_tune.workers.messages import Compiled
@@ -161,6 +165,7 @@ class TrainingSession:
                 progress.show_mirror(mirror.new_events())
             progress.show(event)
 
+        listen_to_notes(progress.note)
         found = self._run.provenance
         try:
             result = train(
@@ -174,7 +179,7 @@ class TrainingSession:
                 should_stop=stop.is_due,
             )
         except TrainingStoppedError as stopped:
-            progress.note(f"{stop.reason}: checkpoint of step {stopped.step} written")
+            progress.note(f"{stop.reason}: {saved_text(stopped.step)}")
             return False
         self._metrics = result.metrics
         return True

@@ -160,7 +160,8 @@ class StudyPlan(Value):
         search_space: The hyperparameters to search, with their ranges.
         quality: The metric that is traded against training time.
         trials: Number of trials in all, over all runs of the study; null for no limit.
-        hours: Hours of running in all; null for no limit.
+        hours: Hours of running in all, downloads before the first trial left out; null for no
+            limit.
         accelerator_hours: Device-hours in all: the hours of each worker times its devices, over
             all workers and machines; null for no limit.
         workers: Worker processes on this machine; on a CPU they share its processors evenly, and

@@ -125,7 +125,8 @@ class Trainer:
             on_event: Called when the bucket is compiled, and after every epoch.
             should_continue: Called at every rung; decides whether the trial is continued.
             should_stop: Called between windows of steps, with the longest time in seconds that it
-                has taken to stop so far; whether to write a checkpoint and stop.
+                has taken to stop so far; whether to write a checkpoint and stop. Also between
+                blocks of features, which are kept.
 
         Returns:
             The result. A recipe that does not fit is ``infeasible``, one whose loss becomes NaN
@@ -188,8 +189,15 @@ class Trainer:
         """The compiled bucket of ``recipe``, compiled now if it is new."""
         return self._compiled(recipe)[0]
 
-    def _compiled(self, recipe: Recipe) -> tuple[CompiledBucket, bool]:
-        """The bucket of a recipe, and whether it was compiled now."""
+    def _compiled(
+        self, recipe: Recipe, before_block: Callable[[], None] = lambda: None
+    ) -> tuple[CompiledBucket, bool]:
+        """The bucket of a recipe, and whether it was compiled now.
+
+        Args:
+            recipe: Whose.
+            before_block: Called between blocks of features, where they have to be computed.
+        """
         key = self.bucket_key(recipe)
         buckets = self._residency.buckets
         if key.digest in buckets:
@@ -197,7 +205,7 @@ class Trainer:
             return buckets[key.digest], False
         self._residency.evict_above(self._memory_limit)
         steps_per_epoch(len(self.dataset.train), key.batch)  # refuses before anything is built
-        features = self._features_of(recipe, key)
+        features = self._features_of(recipe, key, before_block)
         data = self._residency.images() if features is None else features.device_data
         with self._lock.training():
             bucket = CompiledBucket(
@@ -213,11 +221,13 @@ class Trainer:
         buckets[key.digest] = bucket
         return bucket, True
 
-    def _features_of(self, recipe: Recipe, key: BucketKey) -> FeatureSet | None:
+    def _features_of(
+        self, recipe: Recipe, key: BucketKey, before_block: Callable[[], None]
+    ) -> FeatureSet | None:
         """The features on the device that the bucket trains on; None where it takes images."""
         if not key.takes_features:
             return None
-        features = self._features.features(recipe, key.precision)
+        features = self._features.features(recipe, key.precision, before_block)
         self._residency.place(features)
         return features
 
@@ -234,7 +244,12 @@ class Trainer:
         checkpoint = newest_checkpoint(request.checkpoint, recipe, self._context.provenance(key))
         if checkpoint is not None and "finished" in checkpoint.facts:
             return Finished.model_validate_json(checkpoint.facts["finished"])
-        bucket, compiled = self._compiled(recipe)
+
+        def stop_extraction() -> None:
+            if should_stop(0.0):
+                raise TrainingStoppedError(CheckpointFolder(request.checkpoint).newest_step())
+
+        bucket, compiled = self._compiled(recipe, stop_extraction)
         progress = TrialProgress(recipe) if checkpoint is None else restore(checkpoint, recipe)
         measured = self._ensure_step_time(request, bucket, progress, should_stop)
         if compiled:

@@ -33,6 +33,7 @@ from effv2_tune.workers.messages import (
     Stopped,
     Train,
     Unavailable,
+    Waiting,
 )
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ class Channel:
 
     def __init__(self, connection: Connection[Any, Any]) -> None:
         self._connection = connection
+        #: A note may come from another thread.
+        self._sending = threading.Lock()
         self._received: queue.SimpleQueue[ToWorker] = queue.SimpleQueue()
         self._stop = threading.Event()
         threading.Thread(target=self._read, name="supervisor", daemon=True).start()
@@ -76,7 +79,8 @@ class Channel:
     def send(self, message: FromWorker | Heartbeat) -> None:
         """Send a message."""
         try:
-            self._connection.send(message)
+            with self._sending:
+                self._connection.send(message)
         except OSError:
             os._exit(EXIT_DONE)
 
@@ -113,6 +117,7 @@ def serve(channel: Channel) -> int:
     if not isinstance(request, Prepare):
         raise TypeError(f"Expected Prepare as the first message, got {request!r}")
     heartbeat.listen(lambda waits: channel.send(Heartbeat(waits=waits)))
+    heartbeat.listen_to_notes(lambda note: channel.send(Waiting(note=note)))
     try:
         trainer = _prepare(request)
     except Exception as error:

@@ -154,6 +154,16 @@ class Heartbeat(Value):
     waits: bool
 
 
+class Waiting(Value):
+    """From a worker: it has waited for another process for long.
+
+    Attributes:
+        note: What for.
+    """
+
+    note: str
+
+
 class Compiled(Value):
     """From a worker: the bucket is compiled and timed.
 
@@ -325,6 +335,7 @@ class Check(Value):
 ToWorker = Prepare | Train | Measure | Remeasure | Decision | Stop
 FromWorker = (
     Ready
+    | Waiting
     | Compiled
     | EpochEnded
     | RungReached

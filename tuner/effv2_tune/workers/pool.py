@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from effv2_tune.errors import EXIT_FAILED, TuneError
-from effv2_tune.workers.messages import Refused, Unavailable
+from effv2_tune.workers.messages import Refused, Unavailable, Waiting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
     from effv2_tune.study.recipe import Recipe
     from effv2_tune.study.trial import Trial
     from effv2_tune.workers.exits import ExitKind
     from effv2_tune.workers.messages import FromWorker
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -80,8 +83,12 @@ class WorkerPool(Protocol):
     def restart(self, worker: int) -> None:
         """End a worker and start its replacement, which reports that it is ready."""
 
-    def stop(self) -> None:
-        """Ask all workers to write a checkpoint and to stop; each confirms it. None is replaced."""
+    def stop(self, workers: Collection[int] | None = None) -> None:
+        """Ask workers to write a checkpoint and to stop; each confirms it.
+
+        Args:
+            workers: Which ones, and they can be restarted; all if left out, and none is replaced.
+        """
 
     def wait(self, timeout_seconds: float) -> Sequence[tuple[int, FromWorker | WorkerExited]]:
         """The messages of all workers, as soon as there is one; none after the timeout."""
@@ -104,7 +111,10 @@ def messages(
         for _, message in received:
             if isinstance(message, Refused | Unavailable):
                 raise message.error()
-            yield message
+            if isinstance(message, Waiting):
+                _log.warning(message.note)
+            else:
+                yield message
     raise TuneError(
         f"The worker sent nothing for {timeout_seconds:.0f} seconds.", exit_code=EXIT_FAILED
     )

@@ -26,7 +26,7 @@ from effv2_tune.workers.pool import WorkerExited, checkpoint_folder
 from effv2_tune.workers.silence import SilenceWatch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     from effv2_tune.study.recipe import Recipe
@@ -188,10 +188,14 @@ class SupervisedPool:
         """Kill a worker as a machine that runs out of memory does; :meth:`wait` reports it."""
         self._launcher.kill(worker)
 
-    def stop(self) -> None:
-        """Ask all workers to write a checkpoint and to stop; each confirms it. None is replaced."""
-        self._is_stopping = True
-        for worker in self._workers:
+    def stop(self, workers: Collection[int] | None = None) -> None:
+        """Ask workers to write a checkpoint and to stop; each confirms it.
+
+        Args:
+            workers: Which ones, and they can be restarted; all if left out, and none is replaced.
+        """
+        self._is_stopping |= workers is None
+        for worker in self._workers if workers is None else workers:
             self._launcher.send(worker, Stop())
 
     def wait(self, timeout_seconds: float) -> Sequence[tuple[int, FromWorker | WorkerExited]]:

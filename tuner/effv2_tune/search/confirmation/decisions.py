@@ -94,6 +94,10 @@ class Confirmation:
         trial = begin_replicate(self._storage, space, choose, now=now)
         return trial, chosen[0]
 
+    def leave_out(self) -> None:
+        """Do not count this run so far: a download needs no device."""
+        self._began = self._clock.now()
+
     def hold(self, worker: int, devices: int) -> None:
         """Devices do not count: replicates are beyond the accelerator-hours of the search."""
 

@@ -79,12 +79,16 @@ class FeatureExtractor:
         self._dataset = context.dataset
         self._kept: WeakValueDictionary[tuple[str, bool], FeatureSet] = WeakValueDictionary()
 
-    def features(self, recipe: Recipe, precision: str) -> FeatureSet:
+    def features(
+        self, recipe: Recipe, precision: str, before_block: Callable[[], None] = lambda: None
+    ) -> FeatureSet:
         """The features that trials of a recipe train on: of training and validation images.
 
         Args:
             recipe: With a frozen backbone, and no augmentation but flips.
             precision: Of the computation.
+            before_block: Called before each block that is computed; an exception ends the
+                extraction, whose blocks so far are kept.
 
         Raises:
             TuneError: The weights cannot be loaded, or the features cannot be written.
@@ -94,7 +98,7 @@ class FeatureExtractor:
         kept = self._kept.get((facts.key.digest, recipe.flip))
         if kept is not None:
             return kept
-        job = _ExtractionJob(self._context, recipe, facts)
+        job = _ExtractionJob(self._context, recipe, facts, before_block)
         # With folds, the validation images of the first one are training images of the others.
         parts = 1 if self._dataset.fold_of is None else 2
         names = [_PLAIN[:parts], *([_MIRRORED[:parts]] if recipe.flip else [])]
@@ -149,8 +153,15 @@ class FeatureExtractor:
 class _ExtractionJob:
     """Provides some arrays of one feature set; the backbone is built only if one is incomplete."""
 
-    def __init__(self, context: ExtractionContext, recipe: Recipe, facts: FeatureFacts) -> None:
+    def __init__(
+        self,
+        context: ExtractionContext,
+        recipe: Recipe,
+        facts: FeatureFacts,
+        before_block: Callable[[], None] = lambda: None,
+    ) -> None:
         self._context = context
+        self._before_block = before_block
         self._dataset = context.dataset
         self._cache = FeatureCache() if context.cache is None else context.cache
         self._lock = context.lock
@@ -218,6 +229,7 @@ class _ExtractionJob:
         unmeasured = MEASURED_BLOCKS - file.measured_blocks() if name == "train" else 0
         with file.writing() as writer:
             for start in missing:
+                self._before_block()
                 stop = min(start + self._block, file.count)
                 measures = unmeasured > 0
                 features, seconds = self._compute(

@@ -19,6 +19,7 @@ from effv2_tune.network.layers import (
     classifier_layer,
     network_layers,
 )
+from effv2_tune.network.running_backend import exact_products
 from effv2_tune.network.stages import TrainableFrom, freeze_stages
 
 if TYPE_CHECKING:
@@ -71,7 +72,8 @@ class _WithDropout(keras.Model):  # type: ignore[misc]  # Keras ships no types
         """Apply dropout, in training, and the classifier."""
         if training:
             features = ops.where(self.keep_mask(features), features / (1 - self.dropout), 0.0)
-        return self.get_layer(CLASSIFIER)(features)
+        with exact_products():
+            return self.get_layer(CLASSIFIER)(features)
 
     @property
     def dropout(self) -> Tensor:
@@ -135,7 +137,8 @@ class EfficientNetV2(_WithDropout):
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:  # noqa: FBT001 - Keras' own
         """Compute logits, or features without classifier, of scaled images."""
-        features = self.extract(inputs, training=bool(training))
+        with exact_products(self.compute_dtype):
+            features = self.extract(inputs, training=bool(training))
         if self.classes is None:
             return features
         return self.classify(features, training=bool(training))
@@ -231,7 +234,7 @@ class Classifier(_WithDropout):
         """Apply dropout and the classifier; the product is most of a step, so it is a fast one."""
         layer = self.get_layer(CLASSIFIER)
         if not training:
-            return layer(features)
+            return super().classify(features, training=False)
         kept = ops.where(self.keep_mask(features), features, 0.0)
         # Cast outside: TensorFlow's custom gradients must return those of variables read inside.
         kernel, bias = (ops.cast(weight, "float32") for weight in (layer.kernel, layer.bias))
@@ -249,8 +252,10 @@ def _scaled_product(features: Tensor, kernel: Tensor, scale: Tensor) -> Tensor:
 
     def gradient(*args: Tensor, upstream: Tensor = None) -> tuple[Tensor, Tensor, Tensor]:
         up = args[0] if upstream is None else upstream
-        to_features = scale * ops.matmul(up, ops.transpose(kernel))
-        to_kernel = ops.transpose(scale * ops.matmul(ops.transpose(up), features))
+        with exact_products():
+            to_features = scale * ops.matmul(up, ops.transpose(kernel))
+            to_kernel = ops.transpose(scale * ops.matmul(ops.transpose(up), features))
         return to_features, to_kernel, ops.zeros_like(scale)
 
-    return scale * ops.matmul(features, kernel), gradient
+    with exact_products():
+        return scale * ops.matmul(features, kernel), gradient

@@ -5,6 +5,7 @@ Measured on CPU: `benchmarks/operations.py`.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
@@ -12,6 +13,8 @@ import tensorflow as tf
 from effv2_tune.network.conv_geometry import Axis
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from effv2_tune.tensor import Tensor
 
 #: Up to this height and width, oneDNN's gradient of a depthwise kernel is slower than plain sums.
@@ -73,8 +76,28 @@ def _kernel_gradient(
     return tf.reshape(tf.stack(sums), shape)
 
 
+def gathers_slowly() -> bool:
+    """Whether the device reads single pixels slowly: TensorFlow trains on no TPU."""
+    return False
+
+
+def exact_products() -> AbstractContextManager[None]:
+    """Compute products in float32: so does TensorFlow once its device is opened."""
+    return nullcontext()
+
+
+def has_fast_batch_norm() -> bool:
+    """Whether :func:`batch_norm_in_training` is faster than the stock operation."""
+    return True
+
+
 def batch_norm_in_training(
-    images: Tensor, scale: Tensor, offset: Tensor, *, epsilon: float
+    images: Tensor,
+    scale: Tensor,
+    offset: Tensor,
+    *,
+    moving_mean: Tensor,  # noqa: ARG001 - the kernel needs no estimate of the mean
+    epsilon: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Normalize float32 images by their own mean and variance, in one operation.
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from keras import ops
 
+from effv2_tune.network.running_backend import exact_products
 from effv2_tune.training.inputs.rand_augment import (
     COLORS,
     GREY,
@@ -123,6 +124,7 @@ def padded_crop(images: Any, padding: Any, draw: Draw) -> Any:
     """
     batch, height, width, _ = images.shape
     shifts = ops.floor(draw((batch, 2)) * (2.0 * padding + 1.0)) - padding
+    # Whole numbers up to 256 are exact even in bfloat16, which a TPU multiplies by default.
     return _resample(
         images, _shift_matrices(shifts[:, 0], height), _shift_matrices(shifts[:, 1], width)
     )
@@ -153,7 +155,8 @@ def random_crop(
     wide = ops.minimum(ops.sqrt(area) * stretch, 1.0)
     rows = _window_matrices((1.0 - tall) * uniform[:, 2], tall, height, resolution)
     columns = _window_matrices((1.0 - wide) * uniform[:, 3], wide, width, resolution)
-    return _resample(images, rows, columns)
+    with exact_products():
+        return _resample(images, rows, columns)
 
 
 def jitter_colors(images: Any, magnitudes: Mapping[str, Any], draw: Draw) -> Any:
@@ -173,8 +176,9 @@ def jitter_colors(images: Any, magnitudes: Mapping[str, Any], draw: Draw) -> Any
     if channels == COLORS:
         grey = luma(images)
         images = grey + (images - grey) * factor(2, magnitudes["saturation"])
-        turns = _hue_matrices(2.0 * math.pi * uniform[:, 3] * magnitudes["hue"])
-        images = ops.einsum("bhwc,bdc->bhwd", images, turns)
+        with exact_products():
+            turns = _hue_matrices(2.0 * math.pi * uniform[:, 3] * magnitudes["hue"])
+            images = ops.einsum("bhwc,bdc->bhwd", images, turns)
     return ops.clip(images, 0.0, WHITE)
 
 

@@ -57,6 +57,8 @@ class TensorFlowBackend:
         # Otherwise TensorFlow takes all memory at once, and a second process finds none.
         tf.config.experimental.set_memory_growth(gpus[0], enable=True)
         tf.config.set_visible_devices(gpus[:1], "GPU")
+        # Otherwise products in float32 are rounded to 10 bits: TensorFloat-32.
+        tf.config.experimental.enable_tensor_float_32_execution(enabled=False)
         details = tf.config.experimental.get_device_details(gpus[0])
         return cls(hardware, [str(details.get("device_name", "GPU"))])
 

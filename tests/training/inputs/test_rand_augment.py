@@ -10,6 +10,7 @@ from keras import ops
 from PIL import Image, ImageEnhance, ImageOps
 
 from effv2_tune.training.backends.tensorflow.steps import as_one_kernel
+from effv2_tune.training.inputs import rand_augment as module
 from effv2_tune.training.inputs.rand_augment import CHANGES, _changed, choose_changes, rand_augment
 
 if TYPE_CHECKING:
@@ -28,6 +29,17 @@ PICTURES = np.stack(
         for _ in range(2)
     ]
 )
+
+
+@pytest.fixture(params=["pixel by pixel", "as products"])
+def rounding(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> float:
+    """Geometric changes as on processors and GPUs, and as on TPUs: how much a value may be off.
+
+    Products round positions to 1/256 of a pixel; neighbours differ by up to 60.
+    """
+    as_products = request.param == "as products"
+    monkeypatch.setattr(module, "gathers_slowly", lambda: as_products)
+    return 60 / 512 if as_products else 0.0
 
 
 def changed(change: str | None, magnitude: float, *, up: bool = True) -> np.ndarray:
@@ -63,7 +75,8 @@ def by_pillow(change: Callable[[Image.Image], Image.Image]) -> np.ndarray:
     return np.stack([np.asarray(change(Image.fromarray(one))) for one in PICTURES]).astype(float)
 
 
-def test_no_change_leaves_images_as_they_are() -> None:
+def test_no_change_leaves_images_as_they_are(rounding: float) -> None:
+    del rounding
     np.testing.assert_allclose(changed(None, 9.0), PICTURES, atol=1e-3)
 
 
@@ -110,7 +123,7 @@ def test_solarize_add_lifts_dark_pixels_alone() -> None:
 
 
 @pytest.mark.parametrize("up", [True, False])
-def test_a_rotation_is_that_of_pillow_away_from_the_edges(*, up: bool) -> None:
+def test_a_rotation_is_that_of_pillow_away_from_the_edges(*, up: bool, rounding: float) -> None:
     degrees = 15.0 if up else -15.0
     expected = by_pillow(
         lambda image: image.rotate(degrees, Image.Resampling.BILINEAR, fillcolor=(128,) * 3)
@@ -120,21 +133,25 @@ def test_a_rotation_is_that_of_pillow_away_from_the_edges(*, up: bool) -> None:
 
     y, x = np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2
     middle = np.hypot(y, x) < SIDE / 2 - 2
-    np.testing.assert_allclose(found[:, middle], expected[:, middle], atol=2.0)
+    # Two passes blur otherwise than one.
+    blur = 0.5 if rounding else 0.0
+    np.testing.assert_allclose(found[:, middle], expected[:, middle], atol=2.0 + blur)
 
 
 @pytest.mark.parametrize(("change", "axis"), [("translate_y", 1), ("translate_x", 2)])
-def test_a_translation_moves_and_brings_in_grey(change: str, axis: int) -> None:
+def test_a_translation_moves_and_brings_in_grey(change: str, axis: int, rounding: float) -> None:
     # 0.45 x 24 px x 1 / 0.9: six pixels at a magnitude of 5.5556.
     found = changed(change, 6 / 0.45 / SIDE * 10)
 
     moved = np.roll(PICTURES, -6, axis=axis).astype(float)
     np.moveaxis(moved, axis, 0)[-6:] = 128.0
-    np.testing.assert_allclose(found, moved, atol=0.01)
+    np.testing.assert_allclose(found, moved, atol=0.01 + rounding)
 
 
 @pytest.mark.parametrize(("change", "along"), [("shear_x", 2), ("shear_y", 1)])
-def test_a_shear_moves_each_line_by_its_distance_from_the_middle(change: str, along: int) -> None:
+def test_a_shear_moves_each_line_by_its_distance_from_the_middle(
+    change: str, along: int, rounding: float
+) -> None:
     found = changed(change, 10.0)
 
     lines = np.moveaxis(PICTURES.astype(float), along, 2)
@@ -145,7 +162,8 @@ def test_a_shear_moves_each_line_by_its_distance_from_the_middle(change: str, al
         inside = (source > 0) & (source < SIDE - 1)
         for channel in range(3):
             read = np.interp(source, places, lines[0, line, :, channel])
-            np.testing.assert_allclose(sheared[0, line, inside, channel], read[inside], atol=0.01)
+            found_line = sheared[0, line, inside, channel]
+            np.testing.assert_allclose(found_line, read[inside], atol=0.01 + rounding)
 
 
 @pytest.mark.parametrize("layers", [1, 3, 13])

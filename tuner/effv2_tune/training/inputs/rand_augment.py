@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from keras import ops
 
+from effv2_tune.network.running_backend import gathers_slowly
+from effv2_tune.training.inputs.affine_products import affine_by_products
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     Draw = Callable[[tuple[int, ...]], Any]
     Fuse = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -114,6 +117,19 @@ def _warped(images: Any, signed: dict[str, Any], strength: Any) -> Any:
         [cosine - sine * shear_y, cosine * shear_x - sine],
         [sine + cosine * shear_y, sine * shear_x + cosine],
     ]
+    shift = [
+        signed["translate_x"] * strength * _TRANSLATION * width,
+        signed["translate_y"] * strength * _TRANSLATION * height,
+    ]
+    resample = affine_by_products if gathers_slowly() else _resampled
+    return resample(images, matrix, shift, outside=GREY)
+
+
+def _resampled(
+    images: Any, matrix: Sequence[Sequence[Any]], shift: Sequence[Any], *, outside: float
+) -> Any:
+    """Resample images bilinearly by an affine map; as `affine_by_products`, pixel by pixel."""
+    _, height, width, _ = images.shape
     y, x = (
         ops.reshape(ops.arange(size, dtype="float32"), shape) - (size - 1) / 2
         for size, shape in ((height, (1, height, 1)), (width, (1, 1, width)))
@@ -122,19 +138,15 @@ def _warped(images: Any, signed: dict[str, Any], strength: Any) -> Any:
     def each(entry: Any) -> Any:
         return ops.reshape(entry, (-1, 1, 1))
 
-    moved = (
-        (signed["translate_y"] * strength * _TRANSLATION * height, matrix[1], height),
-        (signed["translate_x"] * strength * _TRANSLATION * width, matrix[0], width),
+    from_x, from_y = (
+        each(row[0]) * x + each(row[1]) * y + each(moved) + (size - 1) / 2
+        for moved, row, size in zip(shift, matrix, (width, height), strict=True)
     )
-    from_y, from_x = (
-        each(row[0]) * x + each(row[1]) * y + each(shift) + (size - 1) / 2
-        for shift, row, size in moved
-    )
-    return _sampled(images, from_y, from_x)
+    return _sampled(images, from_y, from_x, outside=outside)
 
 
-def _sampled(images: Any, y: Any, x: Any) -> Any:
-    """Images sampled at positions [batch, height, width], bilinearly; grey beyond their edges."""
+def _sampled(images: Any, y: Any, x: Any, *, outside: float) -> Any:
+    """Images sampled at positions [batch, height, width], bilinearly."""
     batch, height, width, channels = images.shape
     pixels = ops.reshape(images, (batch, height * width, channels))
     top, left = ops.floor(y), ops.floor(x)
@@ -145,7 +157,7 @@ def _sampled(images: Any, y: Any, x: Any) -> Any:
             position = ops.clip(row, 0, height - 1) * width + ops.clip(column, 0, width - 1)
             index = ops.reshape(ops.cast(position, "int32"), (batch, height * width, 1))
             values = ops.reshape(ops.take_along_axis(pixels, index, axis=1), images.shape)
-            values = ops.where(inside[..., None], values, GREY)
+            values = ops.where(inside[..., None], values, outside)
             sampled = sampled + (share_y * share_x)[..., None] * values
     return sampled
 

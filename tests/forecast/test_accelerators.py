@@ -22,7 +22,12 @@ from effv2_tune.forecast.accelerators import ACCELERATORS, named, recognise
         ("NVIDIA H100 PCIe", "h100-pcie"),
         ("NVIDIA L4", "l4"),
         ("NVIDIA L40S", None),
-        ("TPU v4", None),
+        ("TPU v5", "v5p"),
+        ("TPU v5p", "v5p"),
+        ("TPU v4", "v4"),
+        ("TPU v3", "v3"),
+        ("TPU v2", "v2"),
+        ("TPU7x", None),
         ("AMD EPYC", None),
     ],
 )
@@ -41,6 +46,8 @@ def test_every_device_of_the_table_is_recognised_by_its_own_name() -> None:
 def test_a_person_names_a_device_and_how_many() -> None:
     assert (named("v5e-8")[0].name, named("v5e-8")[1]) == ("v5e", 8)
     assert (named("T4-2")[0].name, named("T4-2")[1]) == ("t4", 2)
+    assert (named("v4-8")[0].name, named("v4-8")[1]) == ("v4", 4)
+    assert (named("v5p")[0].name, named("v5p")[1]) == ("v5p", 1)
     assert (named("a100-80gb")[0].memory, named("a100-80gb")[1]) == (80e9, 1)
     with pytest.raises(TuneError, match=r"Unknown device 'v5a', did you mean 'v5e'") as wrong:
         named("v5a")

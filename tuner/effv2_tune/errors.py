@@ -21,6 +21,8 @@ RESUME_HINT = "Fix this, then rerun the same command to resume."
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 #: Longer words are not compared with known ones.
 _LONGEST_WORD = 100
+#: The share of equal characters from which a word is close to a known one; as in `difflib`.
+_CLOSE = 0.6
 
 
 class TuneError(Exception):
@@ -110,5 +112,10 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     if len(word) > _LONGEST_WORD:
         return ""
     names = {name.lower(): name for name in known}
-    close = difflib.get_close_matches(word.lower(), names, n=1)
-    return f", did you mean {names[close[0]]!r}?" if close else ""
+
+    def likeness(name: str) -> float:
+        return difflib.SequenceMatcher(None, name, word.lower()).ratio()
+
+    # Of several that are equally close, the first.
+    best = max(names, key=likeness, default="")
+    return f", did you mean {names[best]!r}?" if best and likeness(best) >= _CLOSE else ""

@@ -10,7 +10,7 @@ from effv2_tune.errors import TuneError, did_you_mean
 from effv2_tune.tables import read_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 _TERA = 1e12
 _GIGA = 1e9
@@ -18,7 +18,7 @@ _GIGA = 1e9
 
 @dataclass(frozen=True)
 class Accelerator:
-    """One chip, as in its datasheet.
+    """One device, as in its datasheet: a chip, or one of the two cores of a TPU v2 or v3.
 
     Attributes:
         name: Its short name, for ``plan --device``.
@@ -30,6 +30,7 @@ class Accelerator:
         bandwidth: Peak bytes per second between chip and memory.
         memory: Bytes.
         bytes_per_number: Of an element in that precision.
+        cores: Its cores, which the names of TPU v4 and v5p count: a v4-8 has four chips.
         source: The datasheet.
     """
 
@@ -42,6 +43,7 @@ class Accelerator:
     memory: float
     source: str
     bytes_per_number: int = 2
+    cores: int = 1
 
 
 def _accelerator(row: Mapping[str, str]) -> Accelerator:
@@ -55,6 +57,7 @@ def _accelerator(row: Mapping[str, str]) -> Accelerator:
         memory=float(row["gigabytes"]) * _GIGA,
         source=row["source"],
         bytes_per_number=int(row["bytes_per_number"]),
+        cores=int(row["cores"]),
     )
 
 
@@ -67,27 +70,26 @@ def recognise(device_kind: str) -> Accelerator | None:
     words = set(re.findall(r"[A-Z0-9]+", device_kind.upper()))
     # JAX has called a v5e "TPU v5 lite" and "TPU v5e".
     words |= {part for word in words & {"V5E", "V6E"} for part in (word[:-1], "LITE")}
+    words |= {word[:-1] for word in words & {"V5P"}}
     return next((chip for chip in ACCELERATORS if words.issuperset(chip.words)), None)
 
 
 def named(text: str) -> tuple[Accelerator, int]:
-    """The accelerator and the count that ``v5e``, ``v5e-8`` or ``t4-2`` name.
+    """The accelerator and the number of devices that ``v5e``, ``v5e-8`` or ``t4-2`` name.
 
     Raises:
         TuneError: There is none of that name.
     """
     known = {chip.name: chip for chip in ACCELERATORS}
-    for name, count in _readings(text.lower()):
-        if name in known:
-            return known[name], count
+    whole = text.lower()
+    if whole in known:
+        return known[whole], 1
+    name, _, number = whole.rpartition("-")
+    if name in known and number.isdecimal():
+        devices, rest = divmod(int(number), known[name].cores)
+        if devices and not rest:
+            return known[name], devices
     raise TuneError(
         f"Unknown device {text!r}{did_you_mean(text, known) or '.'}",
         hint=f"Known devices: {', '.join(known)}; with a count, as in v5e-8 or t4-2.",
     )
-
-
-def _readings(text: str) -> Iterator[tuple[str, int]]:
-    yield text, 1
-    name, _, count = text.rpartition("-")
-    if count.isdigit() and int(count) > 0:
-        yield name, int(count)

@@ -200,6 +200,11 @@ def refuses(when: bool | list[int], tally: Path) -> bool:  # noqa: FBT001 - as i
     return len(tally.read_text()) - 1 in when
 
 
+def wait_on_cue(connection: Connection, deed: dict) -> None:
+    if "waits" in deed:
+        connection.send(Waiting(note=deed["waits"]))
+
+
 def train(connection: Connection, order: Train, environment: Environment, script: dict) -> Finished:
     recipe, deed = order.recipe, script.get(str(order.trial), {})
     step = order.step_seconds or 0.001 * script.get("pace", 1.0) * recipe.pixels
@@ -223,8 +228,7 @@ def train(connection: Connection, order: Train, environment: Environment, script
             reason=reason,
         )
 
-    if "waits" in deed:
-        connection.send(Waiting(note=deed["waits"]))
+    wait_on_cue(connection, deed)
     done = newest_epoch(order.checkpoint)
     if done == recipe.epochs:
         # As a real worker does with the last checkpoint of a trial: nothing need be compiled.

@@ -187,8 +187,7 @@ class OpenStudy:
         """
         stop = StopRequest() if stop is None else stop
         is_interrupted = False
-        with database_errors(self._place):
-            spec = self._worker_spec(hardware, backend, devices, worker_command)
+        spec = self._worker_spec(hardware, backend, devices, worker_command)
         pool = self._local_pool(spec, oom_counter, silence)
         self._watch_outages(announce, stop)
         mirror: AbstractContextManager[Mirror | None] = self._mirror or contextlib.nullcontext()
@@ -246,6 +245,9 @@ class OpenStudy:
         devices: int,
         command: Sequence[str],
     ) -> WorkerSpec:
+        with database_errors(self._place):
+            # Of the first run: images that are stored at another size are different images.
+            size = self.storage.keep_once("storage_size", self.plan.largest_resolution)
         return WorkerSpec.of(
             self.plan,
             base=self._base,
@@ -253,8 +255,7 @@ class OpenStudy:
             backend=backend,
             workers=self.plan.worker_count,
             devices=devices,
-            # Of the first run: images that are stored at another size are different images.
-            storage_size=self.storage.keep_once("storage_size", self.plan.largest_resolution),
+            storage_size=size,
             command=command,
         )
 

@@ -8,7 +8,9 @@
 * `devices`: `open_device(backend, hardware=..., precision=...) -> Device`, never another kind of
   device than the requested one.
 * `backends`: the `Backend` protocol in `base`, behind it `jax` and `tensorflow`, each with
-  `device`, `steps` and `extraction`, and JAX with `mesh` and `flops`.
+  `device`, `steps` and `extraction`, and JAX with `mesh` and `flops`. For TPUs that are not
+  attached, `ahead_of_time` compiles in a `compile_process`, `hlo` reads the figures of what was
+  compiled, and `handover` checks whether a TPU host uses it.
 * `inputs`: `shuffling` (a pure function of seed and epoch), `pipeline` (host to device),
   `augmentation`, `rand_augment` and `preparation` on the device.
 * `features`: `extraction` of a frozen backbone's features, the `feature_set` that buckets share,

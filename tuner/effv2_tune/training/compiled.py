@@ -89,26 +89,15 @@ class CompiledBucket:
         self.step_seconds: float | None = None
         self.time: StepTime | None = None
         self.compile_seconds = 0.0
-        self.network = self._build(recipe)
+        self.network = bucket_network(recipe, key)
         weights = weights_source(recipe, base)
         self.scaling = input_scaling(recipe.variant, weights)
         self._pretrained = self._load(weights)
-        self._optimizer = StepOptimizer(optimizer_config(recipe), self._hyperparameters(recipe))
-        self._optimizer.build(self.network.trainable_variables)
+        self._optimizer = bucket_optimizer(recipe, key, self.network, images=len(dataset.train))
         shape = None if features is None else features.shape
         plan = step_plan(recipe, key, self.scaling, feature_shape=shape)
         self.steps: Steps = backend.make_steps(self.network, self._optimizer, plan, data)
         self.build_seconds = time.perf_counter() - started
-
-    def _build(self, recipe: Recipe) -> Any:
-        """The model that is trained; the classifier alone starts as in the whole network."""
-        classes = self._key.classes
-        if self.features is not None:
-            return classifier(
-                recipe.variant, classes=classes, dropout=recipe.dropout, seed=recipe.seed
-            )
-        arguments = network_arguments(recipe, classes=classes, precision=self._key.precision)
-        return training_network(recipe.variant, **arguments)
 
     def whole_network(self, recipe: Recipe) -> tuple[Any, Any | None]:
         """The network with its present weights, and its classifier if that is a separate model.
@@ -232,3 +221,28 @@ class CompiledBucket:
     def reference_seconds(self) -> float:
         """The time of the reference kernel now, for comparison with that of a measurement."""
         return reference_seconds(self._kernel.run, threads=self._kernel.threads)
+
+
+def bucket_network(recipe: Recipe, key: BucketKey) -> Any:
+    """The model that is trained; the classifier alone starts as in the whole network."""
+    if key.takes_features:
+        return classifier(
+            recipe.variant, classes=key.classes, dropout=recipe.dropout, seed=recipe.seed
+        )
+    arguments = network_arguments(recipe, classes=key.classes, precision=key.precision)
+    return training_network(recipe.variant, **arguments)
+
+
+def bucket_optimizer(recipe: Recipe, key: BucketKey, network: Any, *, images: int) -> StepOptimizer:
+    """The optimizer of a bucket's network.
+
+    Args:
+        recipe: Any of the bucket.
+        key: The bucket.
+        network: That it updates.
+        images: Training images.
+    """
+    hyperparameters = optimizer_hyperparameters(recipe, images=images, batch=key.batch)
+    optimizer = StepOptimizer(optimizer_config(recipe), hyperparameters)
+    optimizer.build(network.trainable_variables)
+    return optimizer

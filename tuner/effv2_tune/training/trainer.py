@@ -261,7 +261,9 @@ class Trainer:
                 step_seconds=bucket.measured_step_seconds,
                 fresh=compiled or measured,
                 extraction_seconds=bucket.extraction_seconds,
-                notes=_notes(recipe, bucket) if compiled else (),
+                notes=(*_notes(recipe, bucket), *self.device.backend.take_notes())
+                if compiled
+                else (),
                 time=bucket.time,
             )
         )

@@ -14,7 +14,7 @@ import click
 from effv2_tune.errors import EXIT_DONE, EXIT_FAILED, EXIT_WRONG_INPUT, TuneError
 
 if TYPE_CHECKING:
-    from effv2_tune.host import Hardware
+    from effv2_tune.host import Hardware, Host, Packages
 
 _PACKAGES = (
     "effv2-tune",
@@ -95,7 +95,7 @@ def command(
         click.echo(f"use       {verdict['why']}")
         click.echo(f"cpu       {host.cpu}, {host.cpu_count} processors")
         click.echo(f"gpu       {', '.join(host.gpus) or 'none'}")
-        click.echo(f"tpu       {f'{host.tpu_chips} chips' if host.tpu_chips else 'none'}")
+        click.echo(f"tpu       {_tpu(host, packages)}")
         for name, version in versions.items():
             click.echo(f"{name:<13} {version}")
         click.echo(f"features      {summary(features)}")
@@ -108,6 +108,15 @@ def command(
     if chosen is None:
         return EXIT_WRONG_INPUT
     return EXIT_DONE if tested is None or tested["passed"] else EXIT_FAILED
+
+
+def _tpu(host: Host, packages: Packages) -> str:
+    """The chips; without any, whether their compiler is installed, which is in the same package."""
+    if host.tpu_chips:
+        return f"{host.tpu_chips} chips"
+    return "none" + (
+        "; libtpu can compile for one ('effv2-tune compile')" if packages.libtpu else ""
+    )
 
 
 def _test(chosen: Hardware, *, as_json: bool) -> dict[str, Any]:

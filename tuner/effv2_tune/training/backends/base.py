@@ -216,6 +216,9 @@ class Backend(Protocol):
     def reference_kernel(self) -> ReferenceKernel:
         """A fixed piece of work, compiled."""
 
+    def take_notes(self) -> tuple[str, ...]:
+        """Remarks on its compilations that were not reported yet."""
+
     def image_flops(self, network: Any, pixels: int) -> float | None:
         """FLOPs of a training step for one image, unoptimized; None where nothing counts them."""
 

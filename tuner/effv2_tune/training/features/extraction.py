@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from effv2_tune.catalog import Scaling
     from effv2_tune.data import Dataset
     from effv2_tune.study.recipe import Recipe
     from effv2_tune.training.backends.base import Extractor, SplitName
@@ -274,16 +275,8 @@ class _ExtractionJob:
         if self._extractor is None:
             context, key = self._context, self._facts.key
             backbone = frozen_backbone(self._recipe, context.base, key.precision)
-            plan = StepPlan(
-                batch=self._batch,
-                classes=0,
-                image_shape=self._dataset.train.images.shape[1:],
-                resolution=key.resolution,
-                interpolation=key.resize,
-                scaling=key.scaling,
-                augmentations=(),
-                averaged=False,
-            )
+            shape = self._dataset.train.images.shape[1:]
+            plan = extraction_plan(self._recipe, key.scaling, image_shape=shape, batch=self._batch)
             backend = context.device.backend
             self._extractor = backend.make_extractor(backbone, plan, context.images())
             with self._lock.training():
@@ -315,13 +308,43 @@ class _ExtractionJob:
         self.notes.append(note)
 
 
+def extraction_plan(
+    recipe: Recipe, scaling: Scaling, *, image_shape: tuple[int, ...], batch: int
+) -> StepPlan:
+    """The settings of an extraction that are compiled in.
+
+    Args:
+        recipe: With a frozen backbone.
+        scaling: Of the pixel values that the backbone takes.
+        image_shape: Height, width and channels of the stored images.
+        batch: Images per step, over all devices.
+    """
+    return StepPlan(
+        batch=batch,
+        classes=0,
+        image_shape=image_shape,
+        resolution=recipe.pixels,
+        interpolation=recipe.resize,
+        scaling=scaling,
+        augmentations=(),
+        averaged=False,
+    )
+
+
 def frozen_backbone(recipe: Recipe, base: Path, precision: str) -> Any:
     """The backbone of a recipe with its pretrained weights, without a classifier.
 
     Raises:
         TuneError: The weights cannot be loaded, or do not fit.
     """
-    backbone = training_network(
+    backbone = random_backbone(recipe, precision)
+    load_weights(backbone, _pretrained(recipe, base))
+    return backbone
+
+
+def random_backbone(recipe: Recipe, precision: str) -> Any:
+    """The backbone of a recipe with random weights, without a classifier."""
+    return training_network(
         recipe.variant,
         classes=None,
         resolution=recipe.pixels,
@@ -329,8 +352,6 @@ def frozen_backbone(recipe: Recipe, base: Path, precision: str) -> Any:
         seed=recipe.seed,
         dtype=precision,
     )
-    load_weights(backbone, _pretrained(recipe, base))
-    return backbone
 
 
 def _pretrained(recipe: Recipe, base: Path) -> str:

@@ -15,6 +15,7 @@ from effv2_tune.host import compute_threads, probe_host, several_hosts_error
 from effv2_tune.training.backends.base import ReferenceKernel, missing_device_error
 from effv2_tune.training.backends.jax.extraction import JaxExtractor
 from effv2_tune.training.backends.jax.flops import image_flops
+from effv2_tune.training.backends.jax.handover import Handover
 from effv2_tune.training.backends.jax.mesh import device_mesh, replicated, split_by_batch
 from effv2_tune.training.backends.jax.placing import place_batch, place_in_blocks, place_whole
 from effv2_tune.training.backends.jax.steps import JaxSteps
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from effv2_tune.host import Kind
     from effv2_tune.optimizers.step_optimizer import StepOptimizer
     from effv2_tune.training.backends.base import StepPlan
+    from effv2_tune.training.backends.jax.mesh import Put
     from effv2_tune.training.inputs.pipeline import DeviceData, Source
 
 #: Bytes on disk up to which the compilation cache of one kind of device grows.
@@ -47,11 +49,15 @@ class JaxBackend:
         mesh: Of the devices.
         platform: Their kind.
         device_names: Their names.
+        put: Places arrays on them.
+        handover: Of what was compiled for them ahead of time; None where nothing is kept.
     """
 
     mesh: Mesh
     platform: Kind
     device_names: list[str]
+    put: Put = jax.device_put
+    handover: Handover | None = None
 
     @classmethod
     def open(cls, hardware: Kind) -> JaxBackend:
@@ -68,8 +74,12 @@ class JaxBackend:
         if hardware == "cpu":
             return cls(device_mesh(devices), hardware, [probe_host().cpu] * len(devices))
         names = [str(device.device_kind) for device in devices]
-        keep_compilations(names[0])
-        return cls(device_mesh(devices), hardware, names)
+        handover = Handover(keep_compilations(names[0]), len(devices))
+        return cls(device_mesh(devices), hardware, names, handover=handover)
+
+    @property
+    def _place(self) -> dict[str, Any]:
+        return {"mesh": self.mesh, "platform": self.platform, "put": self.put}
 
     @property
     def memory_bytes(self) -> int:
@@ -89,23 +99,25 @@ class JaxBackend:
 
         Images are packed into rows on accelerators.
         """
-        place = place_whole if self.platform == "cpu" else place_in_blocks
+        on_cpu, is_attached = self.platform == "cpu", self.put is jax.device_put
+        whole = partial(place_whole, replicated(self.mesh), put=self.put)
+        in_blocks = partial(place_in_blocks, replicated(self.mesh))
         return device_data(
-            sources if self.platform == "cpu" else packed_sources(sources),
+            sources if on_cpu else packed_sources(sources),
             limit=limit,
-            place_all=partial(place, replicated(self.mesh)),
-            place_batch=partial(place_batch, split_by_batch(self.mesh)),
+            place_all=whole if on_cpu or not is_attached else in_blocks,
+            place_batch=partial(place_batch, split_by_batch(self.mesh), put=self.put),
         )
 
     def make_steps(
         self, network: Any, optimizer: StepOptimizer, plan: StepPlan, data: DeviceData
     ) -> JaxSteps:
         """The steps of a network on the mesh."""
-        return JaxSteps(network, optimizer, plan, data, mesh=self.mesh, platform=self.platform)
+        return JaxSteps(network, optimizer, plan, data, **self._place)
 
     def make_extractor(self, backbone: Any, plan: StepPlan, data: DeviceData) -> JaxExtractor:
         """The inference of a backbone on the mesh."""
-        return JaxExtractor(backbone, plan, data, mesh=self.mesh, platform=self.platform)
+        return JaxExtractor(backbone, plan, data, **self._place)
 
     def reference_kernel(self) -> ReferenceKernel:
         """See :mod:`effv2_tune.training.backends.reference`; on the first device."""
@@ -120,6 +132,10 @@ class JaxBackend:
         threads = compute_threads("jax") if self.platform == "cpu" else None
         return ReferenceKernel(run, threads)
 
+    def take_notes(self) -> tuple[str, ...]:
+        """Remarks on programs that were compiled ahead of time, and not used."""
+        return () if self.handover is None else self.handover.take_notes()
+
     image_flops = staticmethod(image_flops)
 
 
@@ -133,12 +149,23 @@ def keep_compilations(device_kind: str) -> Path:
     Returns:
         The folder, one for each version and kind of device.
     """
-    name = re.sub(r"[^A-Za-z0-9.]+", "-", f"{version('jaxlib')}-{device_kind}")
-    folder = cache_folder("compiled") / name
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folder.chmod(0o700)
+    folder = compilation_folder(cache_folder("compiled"), device_kind)
     jax.config.update("jax_compilation_cache_dir", str(folder))
     _remove_oldest(folder, _CACHE_BYTES)
+    return folder
+
+
+def compilation_folder(cache: Path, device_kind: str) -> Path:
+    """Make the folder of one version of JAX and one kind of device, which only this user can read.
+
+    Args:
+        cache: The folder of all of them.
+        device_kind: As JAX names it.
+    """
+    name = re.sub(r"[^A-Za-z0-9.]+", "-", f"{version('jaxlib')}-{device_kind}")
+    folder = cache / name
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.chmod(0o700)
     return folder
 
 

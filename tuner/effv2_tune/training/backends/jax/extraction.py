@@ -16,11 +16,14 @@ from effv2_tune.training.inputs.pipeline import Resident, image_batches
 from effv2_tune.training.inputs.preparation import prepared
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from jax.sharding import Mesh
     from numpy.typing import NDArray
 
     from effv2_tune.host import Kind
     from effv2_tune.training.backends.base import SplitName, StepPlan
+    from effv2_tune.training.backends.jax.mesh import Put
     from effv2_tune.training.inputs.pipeline import DeviceData
 
 #: Batches of a call, if its loop is on the device: those of a block (`features.extraction`).
@@ -35,6 +38,7 @@ class JaxExtractor:
     Args:
         mesh: The devices.
         platform: Their kind.
+        put: Places arrays on them.
     """
 
     def __init__(
@@ -45,6 +49,7 @@ class JaxExtractor:
         *,
         mesh: Mesh,
         platform: Kind,
+        put: Put = jax.device_put,
     ) -> None:
         self._platform = platform
         self._backbone = backbone
@@ -52,7 +57,7 @@ class JaxExtractor:
         self._data = data
         self._split = split_by_batch(mesh)
         weights = ([*backbone.trainable_variables], [*backbone.non_trainable_variables])
-        self._weights = jax.device_put(
+        self._weights = put(
             jax.tree.map(lambda variable: jnp.array(np.asarray(variable)), weights),
             replicated(mesh),
         )
@@ -87,13 +92,31 @@ class JaxExtractor:
         data = self._data[split]
         if isinstance(data, Resident) and self._platform != "cpu":
             calls = (
-                self._steps(self._weights, data.pixels, window, np.bool_(mirrored))
-                for window in windows(EXTRACTION_WINDOW, order)
+                self._steps(*arguments)
+                for arguments in self._window_arguments(data, order, mirrored=mirrored)
             )
             features = np.concatenate([*fetched(calls)])[: len(order)]
             return features.reshape(order.size, -1)
         batches = [
-            self._step(self._weights, pixels, positions, np.bool_(mirrored))
-            for pixels, positions in image_batches(data, order)
+            self._step(*arguments) for arguments in self._arguments(split, order, mirrored=mirrored)
         ]
         return np.concatenate(jax.device_get(batches))
+
+    def _arguments(
+        self, split: SplitName, order: NDArray[np.int32], *, mirrored: bool
+    ) -> Iterator[tuple[Any, ...]]:
+        for pixels, positions in image_batches(self._data[split], order):
+            yield self._weights, pixels, positions, np.bool_(mirrored)
+
+    def _window_arguments(
+        self, data: Resident, order: NDArray[np.int32], *, mirrored: bool
+    ) -> Iterator[tuple[Any, ...]]:
+        for window in windows(EXTRACTION_WINDOW, order):
+            yield self._weights, data.pixels, window, np.bool_(mirrored)
+
+    def lower(self, split: SplitName, order: NDArray[np.int32]) -> Any:
+        """The inference, lowered for devices that need not be attached (`jax.stages.Lowered`)."""
+        data = self._data[split]
+        if isinstance(data, Resident) and self._platform != "cpu":
+            return self._steps.lower(*next(self._window_arguments(data, order, mirrored=False)))
+        return self._step.lower(*next(self._arguments(split, order, mirrored=False)))

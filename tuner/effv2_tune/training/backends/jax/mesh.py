@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from jax.sharding import Sharding
+
+    #: Places arrays as `jax.device_put` does.
+    Put = Callable[[Any, Sharding], Any]
 
 #: The axis of the mesh.
 _BATCH = "batch"
@@ -32,3 +38,10 @@ def split_by_batch(mesh: Mesh, *, axis: int = 0) -> NamedSharding:
         axis: Of the batch.
     """
     return NamedSharding(mesh, PartitionSpec(*[None] * axis, _BATCH))
+
+
+def abstract(arrays: Any, sharding: Sharding) -> Any:
+    """The shapes of arrays as if they were placed: what a device that is absent is compiled for."""
+    return jax.tree.map(
+        lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding), arrays
+    )

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from jax.sharding import Sharding
     from numpy.typing import NDArray
 
+    from effv2_tune.training.backends.jax.mesh import Put
     from effv2_tune.training.inputs.pipeline import Source
 
 #: Bytes of rows that are placed at once.
@@ -21,16 +22,18 @@ _BLOCK_BYTES = 2**26
 
 
 def place_batch(
-    sharding: Sharding, rows: NDArray[Any], labels: NDArray[np.int32]
+    sharding: Sharding, rows: NDArray[Any], labels: NDArray[np.int32], *, put: Put = jax.device_put
 ) -> tuple[Any, Any]:
     """Rows and labels on the devices."""
-    placed: tuple[Any, Any] = jax.device_put((rows, labels), sharding)
+    placed: tuple[Any, Any] = put((rows, labels), sharding)
     return placed
 
 
-def place_whole(sharding: Sharding, source: Source) -> tuple[Any, Any]:
+def place_whole(
+    sharding: Sharding, source: Source, *, put: Put = jax.device_put
+) -> tuple[Any, Any]:
     """All rows and labels of a split on the devices."""
-    return place_batch(sharding, source.whole(), np.asarray(source.labels))
+    return place_batch(sharding, source.whole(), np.asarray(source.labels), put=put)
 
 
 def place_in_blocks(

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from effv2_tune.host import Kind
     from effv2_tune.optimizers.step_optimizer import StepOptimizer
     from effv2_tune.training.backends.base import SplitName, StepInputs, StepPlan
+    from effv2_tune.training.backends.jax.mesh import Put
     from effv2_tune.training.inputs.pipeline import DeviceData
     from effv2_tune.training.scores import Counts
 
@@ -52,6 +53,7 @@ class JaxSteps:
     Args:
         mesh: The devices.
         platform: Their kind.
+        put: Places arrays on them.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class JaxSteps:
         *,
         mesh: Mesh,
         platform: Kind,
+        put: Put = jax.device_put,
     ) -> None:
         self.traces = 0
         self._network = network
@@ -76,6 +79,7 @@ class JaxSteps:
         self._state: State = {}
         self._averages = plan.averaged
         self._platform = platform
+        self._put = put
         self._order: Any = None
         self._positions = np.arange(plan.batch, dtype=np.int32)
         # XLA runs convolutions inside a loop on the CPU 16 times slower (jax-ml/jax#12868).
@@ -182,7 +186,7 @@ class JaxSteps:
         self._read_variables()
         # Not copied: the optimizer's own variables are empty until it is reset.
         state = self._optimizer.initial_state()
-        self._state["optimizer"] = jax.device_put(state, self._replicated)
+        self._state["optimizer"] = self._put(state, self._replicated)
 
     def _read_variables(self) -> None:
         # Through NumPy: donated buffers must not be those of the network's own variables.
@@ -193,7 +197,7 @@ class JaxSteps:
 
     def _place(self, values: Any) -> Any:
         # jnp.array copies: on the CPU device_put may share NumPy's memory, which is then donated.
-        return jax.device_put(jax.tree.map(jnp.array, values), self._replicated)
+        return self._put(jax.tree.map(jnp.array, values), self._replicated)
 
     def begin_epoch(self, order: NDArray[np.int32], mixing: NDArray[np.float32]) -> None:
         """Set the images of each step [steps, batch] of the coming epoch, and how they mix."""
@@ -201,7 +205,7 @@ class JaxSteps:
         if isinstance(data, Streamed):
             data.begin(order)
             order = np.broadcast_to(self._positions, order.shape)
-        self._order = jax.device_put((order, mixing), self._replicated)
+        self._order = self._put((order, mixing), self._replicated)
 
     def run(self, first: int, steps: int) -> Sums:
         """Train ``steps`` steps of this epoch from ``first`` on, and wait for them."""
@@ -210,14 +214,18 @@ class JaxSteps:
             calls = [(at, 1) for at in range(first, first + steps)]
         done = []
         for at, count in calls:
-            images = self._images_of(at)
-            window = (np.int32(at), np.int32(count))
-            self._state, sums = self._train_steps(
-                self._state, self._inputs, images, self._order, window
-            )
+            self._state, sums = self._train_steps(*self._training_arguments(at, count))
             done.append(sums)
         losses, correct = np.asarray(jax.device_get(done), np.float64).T
         return Sums(loss=float(losses.sum()), correct=float(correct.sum()), steps=steps)
+
+    def _training_arguments(self, first: int, steps: int) -> tuple[Any, ...]:
+        window = (np.int32(first), np.int32(steps))
+        return self._state, self._inputs, self._images_of(first), self._order, window
+
+    def lower_training(self) -> Any:
+        """The training steps, lowered for devices that need not be attached (`jax.stages`)."""
+        return self._train_steps.lower(*self._training_arguments(0, 1))
 
     def _images_of(self, step: int) -> tuple[Any, Any]:
         data = self._data["train"]
@@ -225,29 +233,52 @@ class JaxSteps:
 
     def evaluate(self, split: SplitName, positions: NDArray[np.int32] | None = None) -> Counts:
         """Count over images of a split once, with the averaged weights if there are any."""
-        data, batch = self._data[split], self._plan.evaluation_batch
-        weights = (self._evaluated(), self._state["others"])
+        data = self._data[split]
         if self._loops and isinstance(data, Resident):
-            rows = evaluation_rows(data, batch, positions)
-            return sum_counts(self._count_windows(weights, data, rows))
+            return sum_counts(self._count_windows(data, positions))
         streams = isinstance(data, Streamed)
+        trained = self._evaluated()
         counts = [
-            self._evaluation_step(*weights, images, indices, counted, streams=streams)
-            for images, indices, counted in evaluation_batches(data, batch, positions)
+            self._evaluation_step(trained, *arguments, streams=streams)
+            for arguments in self._evaluation_arguments(split, positions)
         ]
         return sum_counts(jax.device_get(counts))
 
     def _count_windows(
-        self, weights: tuple[Any, Any], data: Resident, rows: tuple[Any, Any]
+        self, data: Resident, positions: NDArray[np.int32] | None
     ) -> Iterator[dict[str, Any]]:
         """The counts of each batch, of which several are one call."""
+        trained = self._evaluated()
         calls = (
-            self._evaluation_steps(*weights, (data.pixels, data.labels), window)
-            for window in windows(EVALUATION_WINDOW, *rows)
+            self._evaluation_steps(trained, *arguments)
+            for arguments in self._window_arguments(data, positions)
         )
         for counts in fetched(calls):
             for at in range(EVALUATION_WINDOW):
                 yield {name: values[at] for name, values in counts.items()}
+
+    def _evaluation_arguments(
+        self, split: SplitName, positions: NDArray[np.int32] | None
+    ) -> Iterator[tuple[Any, ...]]:
+        batch = self._plan.evaluation_batch
+        for arguments in evaluation_batches(self._data[split], batch, positions):
+            yield self._state["others"], *arguments
+
+    def _window_arguments(
+        self, data: Resident, positions: NDArray[np.int32] | None
+    ) -> Iterator[tuple[Any, ...]]:
+        rows = evaluation_rows(data, self._plan.evaluation_batch, positions)
+        for window in windows(EVALUATION_WINDOW, *rows):
+            yield self._state["others"], (data.pixels, data.labels), window
+
+    def lower_evaluation(self, split: SplitName) -> Any:
+        """The evaluation of a split, lowered likewise; averaged weights have equal shapes."""
+        data, trained = self._data[split], self._state["trained"]
+        if self._loops and isinstance(data, Resident):
+            return self._evaluation_steps.lower(trained, *next(self._window_arguments(data, None)))
+        arguments = next(self._evaluation_arguments(split, None))
+        streams = isinstance(data, Streamed)
+        return self._evaluation_step.lower(trained, *arguments, streams=streams)
 
     def _evaluated(self) -> list[Any]:
         if not self._averages:

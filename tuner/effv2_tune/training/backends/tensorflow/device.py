@@ -108,5 +108,9 @@ class TensorFlowBackend:
         threads = compute_threads("tensorflow") if self.hardware == "cpu" else None
         return ReferenceKernel(run, threads)
 
+    def take_notes(self) -> tuple[str, ...]:
+        """None: nothing is compiled ahead of time."""
+        return ()
+
     def image_flops(self, network: Any, pixels: int) -> None:
         """TensorFlow counts none."""

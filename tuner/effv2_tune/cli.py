@@ -24,6 +24,7 @@ GROUPS = {
         "confirm": "Confirm the picks of a study with replicates.",
         "check": "Validate a study file.",
         "plan": "Estimate time, memory and disk of a study before training.",
+        "compile": "Compile the buckets of a study for a TPU.",
         "init": "Write a study file to edit.",
         "spaces": "List the shipped search spaces and studies.",
     },

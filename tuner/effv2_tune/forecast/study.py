@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from effv2_tune.forecast.buckets import buckets_of
+from effv2_tune.forecast.compiled import compiled_forecast
 from effv2_tune.forecast.cost import SESSION_HOURS, predict_cost, trial_seconds
 from effv2_tune.forecast.disk import predict_disk
 from effv2_tune.forecast.memory_estimate import (
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from effv2_tune.forecast.buckets import BucketShare
+    from effv2_tune.forecast.compiled import CompiledForecast
     from effv2_tune.forecast.cost import StudyCost, TrialSeconds
     from effv2_tune.forecast.disk import DiskForecast
     from effv2_tune.forecast.memory_estimate import MemoryForecast, Tier
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from effv2_tune.forecast.work import Work
     from effv2_tune.study.bucket import BucketKey, DataFacts
     from effv2_tune.study.plan import StudyPlan
+    from effv2_tune.workers.compilations import Compilation
 
 
 #: Of one bucket on the target, beside compiling it: about three seconds of windows
@@ -68,6 +71,7 @@ class BucketForecast:
         trial: Times of a trial; likewise.
         timed: Its measurement, if there is one.
         target: On the target; None where its trials are trained there.
+        compiled: What the device's compiler made of it, if it was compiled.
     """
 
     share: BucketShare
@@ -77,6 +81,7 @@ class BucketForecast:
     trial: TrialSeconds | None
     timed: KnownTime | None
     target: TargetForecast | None = None
+    compiled: CompiledForecast | None = None
 
     @property
     def is_large(self) -> bool:
@@ -85,10 +90,23 @@ class BucketForecast:
 
     @property
     def fits(self) -> bool:
-        """Whether it fits: as measured, else as predicted."""
-        if self.timed is None:
-            return self.memory.fits
-        return self.timed.step_seconds is not None
+        """Whether it fits: as measured, else as compiled, else as predicted."""
+        if self.timed is not None:
+            return self.timed.step_seconds is not None
+        return self.memory.fits if self.compiled is None else self.compiled.fits
+
+    @property
+    def needed_memory(self) -> float:
+        """Bytes of one device: as measured, else as compiled, else as predicted."""
+        if self.timed is not None and self.timed.memory_bytes is not None:
+            return self.timed.memory_bytes
+        return self.memory.total if self.compiled is None else self.compiled.memory
+
+    @property
+    def train_flops(self) -> float:
+        """Operations of one image's training step: as compiled, else as counted."""
+        compiled = None if self.compiled is None else self.compiled.flops
+        return self.work.train_flops if compiled is None else compiled
 
 
 @dataclass(frozen=True)
@@ -124,6 +142,7 @@ def forecast_study(
     on_disk: bool,
     feature_limit: int,
     known: Mapping[str, KnownTime] | None = None,
+    compiled: Mapping[str, Compilation] | None = None,
     session_hours: float = SESSION_HOURS,
     final: Target | None = None,
 ) -> StudyForecast:
@@ -136,6 +155,7 @@ def forecast_study(
         on_disk: Whether the images were decoded into a store on disk.
         feature_limit: Size limit of all cached features.
         known: Measured buckets, by the digest of `times.same_work`.
+        compiled: Compiled buckets, by the digest of their key.
         session_hours: Length of a session.
         final: The target of the study, where that is another placement.
     """
@@ -153,18 +173,26 @@ def forecast_study(
     on_target: list[TargetForecast] | list[None] = [None] * len(shares)
     if final is not None:
         on_target = _on_target(shares, works, final, data, known=known, tier=tier)
-    buckets = [
-        BucketForecast(
-            share=share,
-            work=work,
-            memory=predict_memory(work, share.key, target, data, tier=tier),
-            time=time,
-            trial=None if time is None else trial_seconds(share, work, time, data),
-            timed=known.get(same_work(share.key).digest),
-            target=there,
+    buckets = []
+    for share, work, time, there in zip(shares, works, times, on_target, strict=True):
+        memory = predict_memory(work, share.key, target, data, tier=tier)
+        found = None
+        if compiled and (compilation := compiled.get(share.key.digest)) is not None:
+            found = compiled_forecast(
+                compilation, key=share.key, work=work, data=data, tier=tier, predicted=memory
+            )
+        buckets.append(
+            BucketForecast(
+                share=share,
+                work=work,
+                memory=memory,
+                time=time,
+                trial=None if time is None else trial_seconds(share, work, time, data),
+                timed=known.get(same_work(share.key).digest),
+                target=there,
+                compiled=found,
+            )
         )
-        for share, work, time, there in zip(shares, works, times, on_target, strict=True)
-    ]
     buckets.sort(key=lambda bucket: bucket.work.train_flops * bucket.share.key.batch)
     return StudyForecast(
         target=target,

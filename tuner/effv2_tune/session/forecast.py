@@ -24,9 +24,12 @@ from effv2_tune.session.known_times import as_known, keep_measured, known_times
 from effv2_tune.session.preflight import choose_device, device_name
 from effv2_tune.study.batches import check_batches
 from effv2_tune.training.features.cache import limit_bytes
+from effv2_tune.workers.compilations import CompileBucket
+from effv2_tune.workers.compiling import check_compiler, compile_bucket
+from effv2_tune.workers.topology import topology_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from effv2_tune.data import Dataset
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from effv2_tune.forecast.times import KnownTime
     from effv2_tune.host import Hardware
     from effv2_tune.study.plan import StudyPlan
+    from effv2_tune.workers.compilations import Compilation, CompiledProgram
     from effv2_tune.workers.messages import Measured
 
 
@@ -92,6 +96,7 @@ class Forecaster:
             self.plan, self.choice = self._choose_workers(plan)
         self.target = self._target(self.plan)
         self._known = self._known_times(self.plan)
+        self._compiled: dict[str, Compilation] = {}
 
     def forecast(self, *, session_hours: float) -> StudyForecast:
         """The forecast from all times that are known so far."""
@@ -109,6 +114,7 @@ class Forecaster:
             on_disk=isinstance(self._dataset.train.images, np.memmap),
             feature_limit=limit_bytes(),
             known=known,
+            compiled=self._compiled,
             session_hours=session_hours,
             final=final_of(plan, target),
         )
@@ -188,6 +194,43 @@ class Forecaster:
                 keep_measured(measured, threads=_threads(self.plan))
                 self._known[digest] = as_known(measured)
                 on_result(measured)
+
+    def compile(
+        self,
+        buckets: Sequence[BucketForecast],
+        *,
+        cache: Path | None = None,
+        on_start: Callable[[BucketForecast, int, int], None],
+        on_program: Callable[[CompiledProgram], None],
+    ) -> None:
+        """Compile buckets for the named device, which need not be attached; forecasts use that.
+
+        Args:
+            buckets: Of a forecast.
+            cache: Folder of JAX's caches for the entries; this user's if left out.
+            on_start: Called with the next bucket, its index from 1, and the number of buckets.
+            on_program: Called with each of its programs when it is compiled.
+
+        Raises:
+            TuneError: The device has no compiler here, or it is not installed.
+        """
+        placement, accelerator = self.target.placement, self.target.accelerator
+        name = placement.device_kind if accelerator is None else accelerator.name
+        topology = topology_of(name, placement.device_count)
+        check_compiler()
+        for index, bucket in enumerate(buckets, 1):
+            on_start(bucket, index, len(buckets))
+            key = bucket.share.key
+            request = CompileBucket(
+                recipe=bucket.share.recipe,
+                key=key,
+                data=self._dataset.facts(),
+                topology=topology,
+                image_bytes=int(self.target.image_bytes or 0),
+                base=self._base,
+                cache=cache or cache_folder("compiled"),
+            )
+            self._compiled[key.digest] = compile_bucket(request, on_program=on_program)
 
     def free_space(self) -> FreeSpace:
         """Free bytes on the disks that the study writes to."""

@@ -11,14 +11,16 @@ from effv2_tune.report.quantities import human_bytes, human_seconds, pluralized
 from effv2_tune.study.bucket import differing_parts, parts_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from effv2_tune.forecast.compiled import CompiledForecast
     from effv2_tune.forecast.cost import StudyCost, TrialSeconds
     from effv2_tune.forecast.disk import DiskForecast
     from effv2_tune.forecast.study import BucketForecast, StudyForecast, TargetForecast
     from effv2_tune.forecast.target import Target
     from effv2_tune.forecast.times import StepTime
     from effv2_tune.session.forecast import FreeSpace
+    from effv2_tune.study.bucket import BucketKey
     from effv2_tune.study.plan import StudyPlan
 
 _GIGA = 1e9
@@ -90,6 +92,7 @@ def _bucket_data(one: BucketForecast, forecast: StudyForecast) -> dict[str, Any]
         "epoch_flops": one.work.train_flops * forecast.data.train,
         "compiled_flops": one.work.compiled_train_flops,
         "xla_flops": None if timed is None else timed.flops,
+        "compiled": None if one.compiled is None else compiled_data(one.compiled),
         "checkpoint_bytes": one.work.checkpoint_bytes,
         "memory_bytes": asdict(memory) | {"total": memory.total},
         "measured_memory_bytes": None if timed is None else timed.memory_bytes,
@@ -140,11 +143,20 @@ def _count(target: Target) -> str:
     return f"{number}{place.device_kind}"
 
 
-def _table(forecast: StudyForecast) -> Iterator[str]:
-    keys = [bucket.share.key for bucket in forecast.buckets]
+def bucket_names(keys: Sequence[BucketKey]) -> list[str]:
+    """A short name of each bucket, with the parts in which it differs from others."""
+    differing = _differing(keys)
+    return [key.label + (f" ({parts_text(key, differing)})" if differing else "") for key in keys]
+
+
+def _differing(keys: Sequence[BucketKey]) -> list[str]:
     # A variant's own weights differ with the variant.
     hidden = _SHOWN | ({"weights"} if len({key.variant for key in keys}) > 1 else set())
-    differing = [name for name in differing_parts(keys) if name not in hidden]
+    return [name for name in differing_parts(keys) if name not in hidden]
+
+
+def _table(forecast: StudyForecast) -> Iterator[str]:
+    differing = _differing([bucket.share.key for bucket in forecast.buckets])
     rows = [[*_COLUMNS, *([""] if differing else [])]]
     for one in forecast.buckets:
         key = one.share.key
@@ -156,9 +168,9 @@ def _table(forecast: StudyForecast) -> Iterator[str]:
                 str(key.batch),
                 f"{100 * one.share.share:.0f} %",
                 f"{one.work.parameters / _MEGA:.1f} M",
-                f"{one.work.train_flops / _GIGA:.3f}",
+                f"{one.train_flops / _GIGA:.3f}",
                 human_bytes(one.work.checkpoint_bytes),
-                human_bytes(_needed(one)) + ("" if one.fits or one.is_large else " !"),
+                human_bytes(one.needed_memory) + ("" if one.fits or one.is_large else " !"),
                 "" if time is None else milliseconds(time.step_seconds),
                 "" if trial is None else human_seconds(trial.epoch),
                 "" if trial is None else human_seconds(trial.whole),
@@ -177,13 +189,6 @@ def _there(target: TargetForecast) -> tuple[StepTime | None, TrialSeconds | None
     return target.time, target.trial
 
 
-def _needed(one: BucketForecast) -> float:
-    """Bytes: as measured, else as predicted."""
-    if one.timed is not None and one.timed.memory_bytes is not None:
-        return one.timed.memory_bytes
-    return one.memory.total
-
-
 def _about_memory(forecast: StudyForecast) -> Iterator[str]:
     for one in forecast.buckets:
         if one.fits:
@@ -193,6 +198,10 @@ def _about_memory(forecast: StudyForecast) -> Iterator[str]:
             how += f" of {human_bytes(one.memory.limit)}"
         if one.timed is not None:
             how = one.timed.reason
+        elif one.compiled is not None:
+            how = f"compiled, it needs {human_bytes(one.needed_memory)}"
+            if one.memory.limit is not None:
+                how += f" of {human_bytes(one.memory.limit)}"
         if one.is_large:
             yield (
                 f"{one.share.key.label} does not fit a worker: {how}. Its trials run on the "
@@ -203,15 +212,37 @@ def _about_memory(forecast: StudyForecast) -> Iterator[str]:
             f"! {one.share.key.label} does not fit: {how}. Its trials would be recorded as "
             "infeasible; search smaller batches or sizes."
         )
-    measured = [o for o in forecast.buckets if o.timed is not None and o.timed.memory_bytes]
+    yield f"memory: {_memory_source(forecast)}"
+
+
+def _memory_source(forecast: StudyForecast) -> str:
     whose = "the process's" if forecast.target.kind == "cpu" else "the device's"
-    if len(measured) < len(forecast.buckets):
-        yield (
-            f"memory: {whose}; predicted from the sizes of all layers (may be off by a third)"
-            + (f", measured for {len(measured)} of {len(forecast.buckets)}" if measured else "")
-        )
-    else:
-        yield f"memory: {whose}, measured"
+    total = len(forecast.buckets)
+    measured = sum(bool(o.timed is not None and o.timed.memory_bytes) for o in forecast.buckets)
+    compiled = sum(one.compiled is not None for one in forecast.buckets)
+    if measured == total:
+        return f"{whose}, measured"
+    if compiled == total:
+        return f"{whose}, by its compiler, without the share of its runtime"
+    known = {"measured": measured, "compiled": compiled}
+    parts = [f", {how} for {count} of {total}" for how, count in known.items() if count]
+    return (
+        f"{whose}; predicted from the sizes of all layers (may be off by a third){''.join(parts)}"
+    )
+
+
+def compiled_data(compiled: CompiledForecast) -> dict[str, Any]:
+    """What the compiler made of a bucket, for programs."""
+    return {
+        "fits": compiled.fits,
+        "memory_bytes": compiled.memory,
+        "train_flops": compiled.flops,
+        "fitting_batch": compiled.fitting_batch,
+        "programs": [
+            one.model_dump(mode="json") | {"memory_bytes": one.memory_bytes}
+            for one in compiled.compilation.programs
+        ],
+    }
 
 
 def _about_time(forecast: StudyForecast) -> Iterator[str]:

@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 
     from rich.progress import TaskID
 
+    from effv2_tune.forecast.study import BucketForecast
     from effv2_tune.search.events import Event
     from effv2_tune.study import StudyPlan
     from effv2_tune.study.bucket import BucketKey
     from effv2_tune.study.trial import Epoch, Trial
+    from effv2_tune.workers.compilations import CompiledProgram
 
 _MEGA = 1_000_000
 
@@ -289,6 +291,49 @@ class TrainingProgress:
         for event in events:
             for line in _mirror_lines(event):
                 self.note(line)
+
+
+class CompilationProgress:
+    """Shows the buckets of a study as they are compiled.
+
+    Args:
+        buckets: How many.
+        console: The output; stderr if left out.
+    """
+
+    def __init__(self, buckets: int, console: Console | None = None) -> None:
+        self._buckets = buckets
+        self._console = (
+            ProgressConsole(stderr=True, highlight=False) if console is None else console
+        )
+        self._bars = _Bars(self._console)
+
+    def __enter__(self) -> Self:
+        """Show the bar."""
+        self._bars.__enter__()
+        self._bars.start("buckets", "buckets", self._buckets, done=0)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Remove the bar."""
+        self._bars.__exit__()
+
+    def start(self, bucket: BucketForecast, index: int, count: int) -> None:
+        """Print that a bucket is compiled now, and move the bar."""
+        self._print(f"compiling {index}/{count}: {bucket.share.key.label}")
+        self._bars.move("buckets", index - 1)
+
+    def show(self, program: CompiledProgram) -> None:
+        """Print what became of a program."""
+        how = "found in the cache" if program.reused else "compiled"
+        seconds = f"{program.compile_cpu_seconds:.0f} s of processor time"
+        memory = human_bytes(program.memory_bytes)
+        text = f"{memory} of memory" if program.fits else "does not fit"
+        self._print(f"  {program.kind} ({program.split}): {how}, {seconds}, {text}")
+
+    def _print(self, text: str) -> None:
+        with _unless_closed(self._console):
+            self._console.print(printable(text), markup=False, soft_wrap=True)
 
 
 class _Bars:

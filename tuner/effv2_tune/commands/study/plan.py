@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     "  effv2-tune plan quickstart\n"
     "  effv2-tune plan study.yaml --measure\n"
     "  effv2-tune plan study.yaml --device v5e-8 --session-hours 9\n"
+    "  effv2-tune plan study.yaml --device v5e-8 --compile largest\n"
     "  effv2-tune plan study.yaml --json | jq '.cost.hours'"
 )
 @click.argument("study")
@@ -44,6 +45,13 @@ if TYPE_CHECKING:
     help="Plan for another device, such as v5e-8, v6e, t4-2, l4, a100 or h100.",
 )
 @click.option(
+    "--compile",
+    "compiled",
+    type=click.Choice(["largest", "all"]),
+    help="With --device and a TPU host: take memory and FLOPs of the largest bucket, or of all, "
+    "from the TPU's compiler.",
+)
+@click.option(
     "--session-hours",
     type=POSITIVE,
     default=9.0,
@@ -63,6 +71,7 @@ def command(
     measure: bool,
     at_most: int,
     device: str | None,
+    compiled: Literal["largest", "all"] | None,
     session_hours: float,
     out: Path | None,
     as_json: bool,
@@ -80,8 +89,11 @@ def command(
     from effv2_tune.session.forecast_text import as_data, lines
     from effv2_tune.session.location import RUNS
     from effv2_tune.session.preflight import check_study
+    from effv2_tune.session.progress import CompilationProgress
     from effv2_tune.study import load_plan
 
+    if compiled is not None:
+        _check_compile(device)
     if measure and device is not None:
         raise TuneError(
             f"--measure profiles this machine's device, not --device {device}.",
@@ -100,6 +112,13 @@ def command(
             forecast, at_most=at_most, on_start=_print_start, on_result=_print_result
         )
         forecast = forecaster.forecast(session_hours=session_hours)
+    if compiled is not None:
+        chosen = forecast.buckets
+        if compiled == "largest":
+            chosen = (max(chosen, key=lambda one: one.memory.total),)
+        with CompilationProgress(len(chosen)) as progress:
+            forecaster.compile(chosen, on_start=progress.start, on_program=progress.show)
+        forecast = forecaster.forecast(session_hours=session_hours)
     free = forecaster.free_space()
     if as_json:
         click.echo(json.dumps(as_data(forecast, free), indent=2))
@@ -110,6 +129,20 @@ def command(
         click.echo(forecaster.choice)
     for line in lines(forecast, plan, free):
         click.echo(line)
+
+
+def _check_compile(device: str | None) -> None:
+    """Check, before images are loaded, that there is a device to compile for and a compiler."""
+    from effv2_tune.workers.compiling import check_compiler
+    from effv2_tune.workers.topology import find_topology
+
+    if device is None:
+        raise TuneError(
+            "--compile needs the TPU host that is compiled for.",
+            hint="Name it with --device, as in --device v5e-8.",
+        )
+    find_topology(device)
+    check_compiler()
 
 
 def _print_start(bucket: BucketForecast, index: int, count: int) -> None:

@@ -14,6 +14,7 @@ from jax.experimental.topologies import get_topology_desc
 from effv2_tune import catalog
 from effv2_tune.errors import EXIT_FAILED, TuneError
 from effv2_tune.host import install_command
+from effv2_tune.image_rows import packed_shape
 from effv2_tune.network.pretrained.weights import input_scaling
 from effv2_tune.training.backends.base import StepInputs
 from effv2_tune.training.backends.jax.device import JaxBackend
@@ -54,13 +55,18 @@ class AbsentRows:
 
     Attributes:
         count: How many.
-        shape: Of one.
+        shape: Of one as it is stored on the device: of images, in rows.
         dtype: Of its elements.
     """
 
     count: int
     shape: tuple[int, ...]
     dtype: str
+
+    @property
+    def image_shape(self) -> None:
+        """None: no images are left to be packed."""
+        return
 
     @property
     def labels(self) -> NDArray[np.int32]:
@@ -188,9 +194,10 @@ def compile_program(program: LoweredProgram, topology: Topology) -> CompiledProg
 
 
 def image_rows(data: DataFacts) -> dict[str, AbsentRows]:
-    """The images of each split."""
+    """The images of each split, packed as on an accelerator."""
     counts = {"train": data.trained, "validation": data.validation, "test": data.test}
-    return {name: AbsentRows(count, data.image_shape, "uint8") for name, count in counts.items()}
+    shape = packed_shape(data.image_shape)
+    return {name: AbsentRows(count, shape, "uint8") for name, count in counts.items()}
 
 
 def feature_rows(request: CompileBucket) -> dict[str, AbsentRows]:

@@ -1,0 +1,337 @@
+"""Compiles the trainer's programs for a v5e-8 with the TPU's own compiler; needs no TPU.
+
+    python benchmarks/tpu_compiler.py                     # every row that is missing: hours
+    python benchmarks/tpu_compiler.py b0@32 classifier    # these rows, again
+    python benchmarks/tpu_compiler.py --list
+
+Batch 128 on eight chips (extractions 128 a chip), mixed_bfloat16, AdaBelief with averaged weights.
+Each program is compiled in a process of its own; a row is kept in
+benchmarks/results/tpu_compiler.json as soon as it is there, so an interrupted call is resumed by
+the next. Writes benchmarks/results/tpu_compiler.md.
+
+What `plan` predicts is compared like for like: weights, activations and the images of the one
+split that a step runs on, without the share of the runtime and the other splits. The last rows are
+the training step of Keras' own EfficientNetV2B0, as `model.fit` compiles it on JAX with Keras'
+AdamW, and ours with the same images and optimizer.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from effv2_tune.errors import TuneError
+from effv2_tune.files.atomic import write_json, write_text
+from effv2_tune.forecast import roofline
+from effv2_tune.forecast.accelerators import named
+from effv2_tune.forecast.memory_estimate import EXTRACTION_BATCH, feature_bytes, predict_memory
+from effv2_tune.forecast.target import target_of
+from effv2_tune.forecast.work import work_of
+from effv2_tune.host import installed_versions
+from effv2_tune.study.bucket import DataFacts, bucket_key
+from effv2_tune.study.recipe import Recipe
+from effv2_tune.workers.compilations import CompileBucket, CompiledProgram
+from effv2_tune.workers.compiling import compile_bucket, compile_environment
+from effv2_tune.workers.topology import find_topology
+
+if TYPE_CHECKING:
+    from effv2_tune.workers.compilations import ProgramKind
+
+RESULTS = Path(__file__).parent / "results"
+ROWS = RESULTS / "tpu_compiler.json"
+PAGE = RESULTS / "tpu_compiler.md"
+DEVICE = "v5e-8"
+BATCH = 128
+KERAS = "keras.applications b0@224"
+OURS = "b0@224, Keras' images and optimizer"
+PRECISION = "mixed_bfloat16"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A program of the table.
+
+    Attributes:
+        variant: The network.
+        resolution: Side in pixels that it is trained at.
+        stored: Training images, and their stored side in pixels.
+        kind: The program.
+        settings: Of the recipe, beside the benchmark's own.
+        streams: Whether images are streamed, not resident.
+    """
+
+    variant: str
+    resolution: int
+    stored: tuple[int, int]
+    kind: ProgramKind = "train"
+    settings: dict[str, Any] = field(default_factory=dict)
+    streams: bool = False
+
+
+CIFAR = (45_000, 32)
+FROZEN = {"backbone": "frozen", "weights": "imagenet", "flip": True, "ema": False}
+TABLE = {
+    "b0@32": Row("b0", 32, CIFAR),
+    "classifier": Row("b0", 224, CIFAR, settings=FROZEN),
+    "b0@224 evaluation": Row("b0", 224, CIFAR, "evaluate"),
+    "b0@224 extraction": Row("b0", 224, CIFAR, "extract", FROZEN),
+    "b0@224": Row("b0", 224, CIFAR),
+    "s@384": Row("s", 384, (8_000, 384), settings={"crop_padding": 4}),
+    "m@480": Row("m", 480, (5_000, 480)),
+    "xl@512": Row("xl", 512, (4_000, 512)),
+    OURS: Row("b0", 224, (8_000, 224), settings={"optimizer": "adamw", "ema": False}, streams=True),
+}
+
+
+def main(arguments: list[str]) -> None:
+    """Compile the rows that are named, or those that are missing, and write the page."""
+    if arguments == ["--list"]:
+        print("\n".join([*TABLE, KERAS]))
+        return
+    rows: dict[str, Any] = json.loads(ROWS.read_text()) if ROWS.exists() else {}
+    for name in arguments or [name for name in [*TABLE, KERAS] if name not in rows]:
+        print(f"compiling {name}", flush=True)
+        try:
+            rows[name] = keras_row() if name == KERAS else compiled_row(TABLE[name])
+        except TuneError as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            continue
+        write_json(ROWS, rows)
+    write_text(PAGE, page(rows))
+    print(PAGE.read_text())
+
+
+def request_of(row: Row) -> CompileBucket:
+    """The request for a row's bucket."""
+    accelerator, count = named(DEVICE)
+    train, side = row.stored
+    data = DataFacts(
+        classes=10,
+        image_shape=(side, side, 3),
+        train=train,
+        validation=train // 9,
+        test=train // 9,
+        digest="",
+    )
+    settings: dict[str, Any] = {"optimizer": "adabelief", "ema": True} | row.settings
+    recipe = Recipe(
+        variant=row.variant, resolution=row.resolution, batch_size=BATCH, epsilon=1e-7, **settings
+    )
+    placement = target_of(
+        accelerator,
+        kind=accelerator.kind,
+        backend="jax",
+        device_kind=accelerator.device_kind,
+        count=count,
+        precision=PRECISION,
+    ).placement
+    return CompileBucket(
+        recipe=recipe,
+        key=bucket_key(recipe, data, placement),
+        data=data,
+        topology=find_topology(DEVICE),
+        image_bytes=0 if row.streams else int(accelerator.memory / 4),
+        kinds=(row.kind,),
+    )
+
+
+def compiled_row(row: Row) -> dict[str, Any]:
+    """Compile a row's program; its figures, and those that `plan` predicts."""
+    request = request_of(row)
+    program = compile_bucket(request).programs[0]
+    return {
+        "program": program.model_dump(mode="json"),
+        "plan": predicted(row, request),
+    } | versions()
+
+
+def predicted(row: Row, request: CompileBucket) -> dict[str, float | None]:
+    """Memory, FLOPs and seconds of a step by `plan`'s formulas, of what the program holds."""
+    key = request.key
+    accelerator, count = named(DEVICE)
+    target = target_of(
+        accelerator,
+        kind=accelerator.kind,
+        backend="jax",
+        device_kind=accelerator.device_kind,
+        count=count,
+        precision=PRECISION,
+    )
+    alone = request.data.model_copy(update={"validation": 0, "test": 0})
+    work = work_of(key)
+    memory = predict_memory(
+        work, key, target, alone, tier="streamed" if row.streams else "resident"
+    )
+    if row.kind == "extract":
+        batch = EXTRACTION_BATCH * count
+        seconds = batch * roofline.extraction_seconds(work, key, target)
+        return {"memory": None, "flops": work.forward_flops * EXTRACTION_BATCH, "seconds": seconds}
+    if row.kind == "evaluate":
+        seconds = key.batch * roofline.evaluation_seconds(work, key, target)
+        flops = work.forward_flops * key.batch / count
+        return {"memory": None, "flops": flops, "seconds": seconds}
+    if key.takes_features:
+        weights = work.trained * 4 * (1 + work.state_vectors)
+        flops = work.head_flops * key.batch / count
+        return {"memory": feature_bytes(work, alone) + weights, "flops": flops, "seconds": None}
+    return {
+        "memory": memory.total - memory.overhead,
+        "flops": work.train_flops * key.batch / count,
+        "seconds": roofline.step_seconds(work, key, target),
+    }
+
+
+def versions() -> dict[str, Any]:
+    """The versions that a row was compiled with."""
+    return {"versions": installed_versions(("jax", "libtpu", "keras"))}
+
+
+def keras_row() -> dict[str, Any]:
+    """The step of Keras' own network, compiled in a process as for the other rows."""
+    environment = compile_environment(find_topology(DEVICE))
+    done = subprocess.run(
+        [sys.executable, __file__, "inside"],
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    return {"program": json.loads(done.stdout.splitlines()[-1]), "plan": {}} | versions()
+
+
+def compile_keras() -> CompiledProgram:
+    """Compile the step of `model.fit`: its state is replicated, and its batch is split."""
+    import jax
+    import keras
+
+    from effv2_tune.training.backends.jax.ahead_of_time import (
+        LoweredProgram,
+        compile_program,
+        topology_backend,
+    )
+    from effv2_tune.training.backends.jax.mesh import abstract, replicated, split_by_batch
+
+    topology = find_topology(DEVICE)
+    mesh = topology_backend(topology).mesh
+    keras.config.set_dtype_policy(PRECISION)
+    network = keras.applications.EfficientNetV2B0(
+        weights=None, classes=10, input_shape=(224, 224, 3), classifier_activation=None
+    )
+    network.compile(
+        optimizer=keras.optimizers.AdamW(1e-3, weight_decay=1e-4),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    images = jax.ShapeDtypeStruct((BATCH, 224, 224, 3), "uint8")
+    labels = jax.ShapeDtypeStruct((BATCH,), "int32")
+    network._symbolic_build(data_batch=(images, labels))  # noqa: SLF001 - as `fit` does
+    state = network._get_jax_state(  # noqa: SLF001
+        trainable_variables=True,
+        non_trainable_variables=True,
+        optimizer_variables=True,
+        metrics_variables=True,
+    )
+    state = abstract(state, replicated(mesh))
+    data = abstract((images, labels), split_by_batch(mesh))
+    lowered = jax.jit(network.train_step, donate_argnums=0).lower(state, data)
+    return compile_program(LoweredProgram("train", "train", lowered, 0), topology)
+
+
+def page(rows: dict[str, Any]) -> str:
+    """The results as a page."""
+    used = {json.dumps(row["versions"]) for row in rows.values()}
+    found = "; ".join(
+        ", ".join(f"{name} {version}" for name, version in json.loads(one).items())
+        for one in sorted(used)
+    )
+    intro = (
+        "Written by `python benchmarks/tpu_compiler.py`; its first lines say what is compiled. "
+        f"**Nothing was run on a TPU.** {DEVICE}, {found}."
+    )
+    legend = (
+        "HBM, GFLOP and all-reduces: of one chip and one step; *est. ms* is the compiler's "
+        "estimate of a step, without all-reduces, and *a call* of what a call does beside its "
+        "steps. Columns with / are the compiled figure over the one that `plan` predicts, like for "
+        "like. *Copies*: instructions that write an array as large as all resident images."
+    )
+    title = "# What the TPU's compiler makes of the trainer"
+    parts = [title, intro, table(rows), legend, against_keras(rows)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+HEAD = (
+    "| program | CPU s | HBM | / plan | GFLOP | / plan | est. ms | / plan | a call, ms | "
+    "all-reduces | MB | copies |"
+)
+
+
+def table(rows: dict[str, Any]) -> str:
+    """One line for each program."""
+    shown = [line(name, rows[name]) for name in TABLE if name in rows and name != OURS]
+    return "\n".join([HEAD, "| --- |" + " --- |" * 11, *shown])
+
+
+def line(name: str, row: dict[str, Any]) -> str:
+    """The line of a program."""
+    program, plan = CompiledProgram.from_plain(row["program"]), row["plan"]
+    if not program.fits:
+        needed = f"needs {program.needed_bytes / 1e9:.1f} GB" if program.needed_bytes else ""
+        seconds = f"{program.compile_cpu_seconds:.0f}"
+        return f"| {name} | {seconds} | does not fit: {needed} |" + " |" * 9
+    cells = [
+        name,
+        f"{program.compile_cpu_seconds:.0f}",
+        f"{program.memory_bytes / 1e9:.3f} GB",
+        ratio(program.memory_bytes, plan["memory"]),
+        f"{program.flops / 1e9:.3g}",
+        ratio(program.flops, plan["flops"]),
+        f"{1000 * program.step_seconds:.3g}",
+        ratio(program.step_seconds, plan["seconds"]),
+        f"{1000 * program.call_seconds:.2g}",
+        str(program.all_reduces),
+        f"{program.all_reduce_bytes / 1e6:.2f}",
+        str(program.image_copies),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def ratio(compiled: float, predicted: float | None) -> str:
+    """A compiled figure over the predicted one; nothing where there is none."""
+    return "" if not predicted else f"{compiled / predicted:.2f}"
+
+
+def against_keras(rows: dict[str, Any]) -> str:
+    """The step of Keras' own network, and ours with the same images and optimizer."""
+    if not {KERAS, OURS} <= set(rows):
+        return ""
+    theirs, ours = (CompiledProgram.from_plain(rows[name]["program"]) for name in (KERAS, OURS))
+    intro = (
+        "B0 at 224 px, AdamW, images of 224 px as uint8 that come with the batch; theirs is the "
+        "step that `model.fit` compiles, ours without augmentation."
+    )
+    lines = [
+        "## Against keras.applications",
+        "",
+        intro,
+        "",
+        "| | est. ms | HBM | all-reduces |",
+        "| --- | --- | --- | --- |",
+    ]
+    for name, one in (("`EfficientNetV2B0`, `model.fit`", theirs), ("effv2-tune", ours)):
+        size = f"{one.memory_bytes / 1e6:.0f} MB"
+        lines.append(f"| {name} | {1000 * one.step_seconds:.2f} | {size} | {one.all_reduces} |")
+    seconds = ours.step_seconds / theirs.step_seconds
+    memory = ours.memory_bytes / theirs.memory_bytes
+    lines.append(f"| ratio | {seconds:.2f} | {memory:.2f} | |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["inside"]:
+        print(compile_keras().model_dump_json())
+    else:
+        main(sys.argv[1:])

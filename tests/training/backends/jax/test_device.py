@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
+
+import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,3 +41,21 @@ print(keep_compilations("TPU v5 lite").parent)
     name = run_python(code, KERAS_BACKEND="jax", EFFV2_TUNE_CACHE=str(tmp_path))
 
     assert name.strip() == str(tmp_path / "compiled")
+
+
+@pytest.mark.skipif(find_spec("libtpu") is None, reason="needs libtpu: the extra tpu-compiler")
+def test_a_process_that_trains_on_the_cpu_does_not_load_the_compiler_of_tpus(
+    run_python: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would print warnings where there is no TPU."""
+    code = """
+from pathlib import Path
+from effv2_tune.training.devices import open_device
+open_device("jax", hardware="cpu")
+from keras import ops
+ops.ones(3)
+print("libtpu.so" in Path("/proc/self/maps").read_text())
+"""
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+
+    assert run_python(code, KERAS_BACKEND="jax").strip() == "False"

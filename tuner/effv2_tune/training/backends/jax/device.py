@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from effv2_tune.training.backends.jax.mesh import Put
     from effv2_tune.training.inputs.pipeline import DeviceData, Source
 
+#: What JAX starts, beside a TPU. Otherwise arrays of a CPU's process are placed on an accelerator
+#: where there is one, and libtpu, which may be installed to compile with it, is loaded and prints
+#: warnings where there is no TPU.
+_PLATFORMS = {"cpu": "cpu", "gpu": "cuda,cpu"}
 #: Bytes on disk up to which the compilation cache of one kind of device grows.
 _CACHE_BYTES = 4 * 2**30
 #: The memory of an accelerator that reports none.
@@ -62,9 +66,8 @@ class JaxBackend:
     @classmethod
     def open(cls, hardware: Kind) -> JaxBackend:
         """Start JAX on all devices of this kind."""
-        if hardware == "cpu":
-            # Otherwise arrays are placed on an accelerator where there is one.
-            jax.config.update("jax_platforms", "cpu")
+        if hardware in _PLATFORMS:
+            jax.config.update("jax_platforms", _PLATFORMS[hardware])
         try:
             devices = jax.devices(hardware)
         except RuntimeError as error:

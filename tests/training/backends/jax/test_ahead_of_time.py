@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from effv2_tune.workers.compilations import CompiledProgram
 
+#: Trains the classifier alone, which compiles in a second.
+FROZEN = tiny(variant="b0", backbone="frozen", weights="imagenet", ema=False, crop_padding=0)
 OF_A_COMPILATION = compile_environment(find_topology("v5e-8"))
 
 
@@ -27,22 +29,43 @@ def compiler() -> None:
         pytest.skip("needs libtpu, the TPU's compiler: pip install -e '.[tpu-compiler]'")
 
 
+@pytest.fixture(autouse=True)
+def no_flags(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No flags of XLA: those with which the tests compile for the processor are no user's."""
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+
+
 @pytest.mark.slow
 def test_a_second_process_compiles_while_one_has_the_library(
     compiler: None,
 ) -> None:
     """The second one starts and ends before the process of the first has ended."""
     del compiler
-    frozen = tiny(variant="b0", backbone="frozen", weights="imagenet", ema=False, crop_padding=0)
     inner = []
 
     def compile_another(_: CompiledProgram) -> None:
-        inner.append(compile_bucket(request(frozen, "v5e-1", kinds=("train",))))
+        inner.append(compile_bucket(request(FROZEN, "v5e-1", kinds=("train",))))
 
-    outer = compile_bucket(request(frozen, "v5e-4", kinds=("train",)), on_program=compile_another)
+    outer = compile_bucket(request(FROZEN, "v5e-4", kinds=("train",)), on_program=compile_another)
 
     assert outer.fits
     assert [one.fits for one in inner] == [True]
+
+
+@pytest.mark.slow
+def test_what_does_not_fit_is_no_error_and_states_what_it_needs(compiler: None) -> None:
+    """Features of two views of three million images, 31 GB, on chips of 16 GB."""
+    del compiler
+    asked = request(FROZEN, "v5e-1", kinds=("train",))
+    data = asked.data.model_copy(update={"train": 3_000_000})
+
+    (program,) = compile_bucket(
+        asked.model_copy(update={"data": data, "image_bytes": int(1e12)})
+    ).programs
+
+    assert not program.fits
+    assert program.needed_bytes == pytest.approx(3e6 * 2 * 1280 * 4, rel=0.1)
+    assert program.memory_bytes == program.needed_bytes
 
 
 @pytest.mark.slow
@@ -93,10 +116,13 @@ def test_a_run_lowers_the_same_programs_as_a_compilation_ahead_of_time(
 
 
 EVERY_HOST = """
+import os
 from effv2_tune.forecast.accelerators import named, recognise
 from effv2_tune.training.backends.jax.ahead_of_time import topology_backend
 from effv2_tune.workers.topology import TOPOLOGIES
 
+# What JAX sets on a TPU host is part of the keys of its cache.
+assert "--xla_tpu" in os.environ["LIBTPU_INIT_ARGS"]
 for name, topology in TOPOLOGIES.items():
     backend = topology_backend(topology)
     assert len(backend.device_names) == topology.devices, name

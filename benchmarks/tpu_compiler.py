@@ -3,6 +3,7 @@
     python benchmarks/tpu_compiler.py                     # every row that is missing: hours
     python benchmarks/tpu_compiler.py b0@32 classifier    # these rows, again
     python benchmarks/tpu_compiler.py --list
+    python benchmarks/tpu_compiler.py --page              # from the rows that are there
 
 Batch 128 on eight chips (extractions 128 a chip), mixed_bfloat16, AdaBelief with averaged weights.
 Each program is compiled in a process of its own; a row is kept in
@@ -94,7 +95,8 @@ def main(arguments: list[str]) -> None:
         print("\n".join([*TABLE, KERAS]))
         return
     rows: dict[str, Any] = json.loads(ROWS.read_text()) if ROWS.exists() else {}
-    for name in arguments or [name for name in [*TABLE, KERAS] if name not in rows]:
+    missing = [name for name in [*TABLE, KERAS] if name not in rows]
+    for name in [] if arguments == ["--page"] else arguments or missing:
         print(f"compiling {name}", flush=True)
         try:
             rows[name] = keras_row() if name == KERAS else compiled_row(TABLE[name])
@@ -255,16 +257,27 @@ def page(rows: dict[str, Any]) -> str:
     legend = (
         "HBM, GFLOP and all-reduces: of one chip and one step; *est. ms* is the compiler's "
         "estimate of a step, without all-reduces, and *a call* of what a call does beside its "
-        "steps. Columns with / are the compiled figure over the one that `plan` predicts, like for "
-        "like. *Copies*: instructions that write an array as large as all resident images."
+        "steps; *before*: both before the steps were changed for TPUs. Columns with / are the "
+        "compiled figure over the one that `plan` predicts, like for like. *Copies*: "
+        "instructions that write an array as large as all resident images."
     )
     title = "# What the TPU's compiler makes of the trainer"
     parts = [title, intro, table(rows), legend, against_keras(rows)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+#: Estimated ms of a step, and of what a call did beside its steps, before a change for TPUs
+#: (commit 1e17eec; B0 at 32 px and the classifier with libtpu 0.0.42.1, the others with 0.0.52).
+BEFORE = {
+    "b0@32": "1.97 + 4.8",
+    "classifier": "0.0243 + 7.7",
+    "b0@224": "8.43 + 4.86",
+    "b0@224 evaluation": "1.54 + 4.6",
+    "b0@224 extraction": "5.9 + 4.6",
+    "s@384": "59.8 + 0",
+}
 HEAD = (
-    "| program | CPU s | HBM | / plan | GFLOP | / plan | est. ms | / plan | a call, ms | "
+    "| program | CPU s | HBM | / plan | GFLOP | / plan | est. ms | / plan | a call, ms | before | "
     "all-reduces | MB | copies |"
 )
 
@@ -272,7 +285,7 @@ HEAD = (
 def table(rows: dict[str, Any]) -> str:
     """One line for each program."""
     shown = [line(name, rows[name]) for name in TABLE if name in rows and name != OURS]
-    return "\n".join([HEAD, "| --- |" + " --- |" * 11, *shown])
+    return "\n".join([HEAD, "| --- |" + " --- |" * 12, *shown])
 
 
 def line(name: str, row: dict[str, Any]) -> str:
@@ -281,7 +294,7 @@ def line(name: str, row: dict[str, Any]) -> str:
     if not program.fits:
         needed = f"needs {program.needed_bytes / 1e9:.1f} GB" if program.needed_bytes else ""
         seconds = f"{program.compile_cpu_seconds:.0f}"
-        return f"| {name} | {seconds} | does not fit: {needed} |" + " |" * 9
+        return f"| {name} | {seconds} | does not fit: {needed} |" + " |" * 10
     cells = [
         name,
         f"{program.compile_cpu_seconds:.0f}",
@@ -292,6 +305,7 @@ def line(name: str, row: dict[str, Any]) -> str:
         f"{1000 * program.step_seconds:.3g}",
         ratio(program.step_seconds, plan["seconds"]),
         f"{1000 * program.call_seconds:.2g}",
+        BEFORE.get(name, ""),
         str(program.all_reduces),
         f"{program.all_reduce_bytes / 1e6:.2f}",
         str(program.image_copies),

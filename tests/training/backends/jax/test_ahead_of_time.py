@@ -64,7 +64,7 @@ def test_what_does_not_fit_is_no_error_and_states_what_it_needs(compiler: None) 
     ).programs
 
     assert not program.fits
-    assert program.needed_bytes == pytest.approx(3e6 * 2 * 1280 * 4, rel=0.1)
+    assert program.needed_bytes > 3e6 * 2 * 1280 * 4 > 16e9
     assert program.memory_bytes == program.needed_bytes
 
 

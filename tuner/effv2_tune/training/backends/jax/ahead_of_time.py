@@ -44,8 +44,11 @@ if TYPE_CHECKING:
     from effv2_tune.workers.compilations import CompileBucket, ProgramKind
     from effv2_tune.workers.topology import Topology
 
-#: "Used 21.90G of 7.48G hbm": what a program needs that does not fit.
-_USED = re.compile(r"[Uu]sed ([\d.]+)([KMGT]?) of [\d.]+[KMGT]? hbm")
+#: What a program needs at least that does not fit: "Used 21.90G of 15.75G hbm", or "the total
+#: memory required for HLO temporaries (42.94G) exceeds available HBM (15.75G)".
+_USED = re.compile(
+    r"Used ([\d.]+)([KMGT]?) of|\(([\d.]+)([KMGT]?)\) exceeds available", re.IGNORECASE
+)
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -255,4 +258,7 @@ def _resident(data: DeviceData, rows: dict[str, AbsentRows], split: SplitName) -
 
 def _needed_bytes(message: str) -> int:
     found = _USED.search(message)
-    return 0 if found is None else int(float(found[1]) * _UNITS[found[2]])
+    if found is None:
+        return 0
+    used, unit, required, its_unit = found.groups()
+    return int(float(used or required) * _UNITS[unit or its_unit or ""])

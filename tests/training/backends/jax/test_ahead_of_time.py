@@ -100,8 +100,8 @@ arguments = steps._training_arguments(0, 1)
 assert all(isinstance(array, jax.Array) for array in jax.tree.leaves(arguments[:4]))
 traced = steps._train_steps.trace(*arguments)
 assert traced.lower(lowering_platforms=("tpu",)).as_text() == texts[0]
-arguments = next(steps._evaluation_arguments("validation", None))
-traced = steps._evaluation_step.trace(steps._evaluated(), *arguments, streams=False)
+arguments = next(steps._window_arguments(data["validation"], None))
+traced = steps._evaluation_steps.trace(steps._evaluated(), *arguments)
 assert traced.lower(lowering_platforms=("tpu",)).as_text() == texts[1]
 """
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 TRAIN = """
 import json, os, sys
+from dataclasses import replace
 from pathlib import Path
 from effv2_tune.data import load_dataset
 from effv2_tune.workers.messages import Train
@@ -47,9 +48,13 @@ if window > 1:
 
     jax_device.JaxSteps = Looping
 recipe = Recipe.model_validate_json(settings)
+device = open_device(backend, hardware="cpu")
+if "TRACED_FOR" in os.environ:
+    traced = replace(device.backend, platform=os.environ["TRACED_FOR"])
+    device = replace(device, backend=traced)
 trainer = Trainer(
     load_dataset(recipe.data, base=Path()),
-    open_device(backend, hardware="cpu"),
+    device,
     checkpoint_seconds=float(checkpoint_seconds),
     resident_bytes=None if limit is None else int(limit),
     target_devices=int(os.environ.get("TARGET_DEVICES", "0")) or None,
@@ -248,6 +253,20 @@ def test_a_batch_for_eight_devices_trains_alike_on_one(
         assert on_one["weights"][name] == pytest.approx(
             on_eight["weights"][name], rel=1e-3, abs=1e-4
         )
+
+
+@pytest.mark.slow
+def test_what_is_traced_for_eight_chips_of_a_tpu_trains_like_a_processor(
+    trained: Callable[..., dict[str, Any]], on_jax: dict[str, Any]
+) -> None:
+    """Batch normalization in one pass, with statistics over the whole batch, in a loop of steps."""
+    as_tpu = trained("jax", PLAIN, TRACED_FOR="tpu", **EIGHT_DEVICES)
+
+    assert as_tpu["devices"] == 8
+    assert as_tpu["traces"] == 1
+    assert _largest_difference(on_jax, as_tpu) < 1e-4
+    assert as_tpu["losses"] == pytest.approx(on_jax["losses"], abs=1e-4)
+    assert as_tpu["validation_loss"] == pytest.approx(on_jax["validation_loss"], abs=1e-4)
 
 
 @pytest.mark.slow

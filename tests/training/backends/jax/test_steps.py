@@ -111,6 +111,72 @@ print(json.dumps({"devices": len(jax.devices()), "found": found}))
 """
 
 
+PRODUCTS = """
+import collections, json
+from dataclasses import replace
+from pathlib import Path
+import jax, numpy as np
+from effv2_tune.data import load_dataset
+from effv2_tune.network import classifier
+from effv2_tune.network.jax_operations import traced_for
+from effv2_tune.study.recipe import DataSpec, Recipe
+from effv2_tune.training.devices import open_device
+from effv2_tune.training.trainer import Trainer
+
+PRECISIONS = {None: "default", "HIGHEST HIGHEST": "exact", "HIGH DEFAULT": "16 bits by 8"}
+
+def equations(jaxpr):
+    for equation in jaxpr.eqns:
+        yield equation
+        for inner in jax.core.jaxprs_in_params(equation.params):
+            yield from equations(inner)
+
+def facts(traced):
+    '''Products by dtype of their factors and by precision; most rows that are gathered.'''
+    products, gathered = collections.Counter(), 0
+    for equation in equations(traced.jaxpr):
+        name = equation.primitive.name
+        if name in ("dot_general", "conv_general_dilated"):
+            dtypes = sorted({str(factor.aval.dtype) for factor in equation.invars})
+            asked = equation.params["precision"]
+            precision = PRECISIONS[asked and " ".join(one.name for one in asked)]
+            products[" ".join([*dtypes, precision])] += 1
+        if name == "gather":
+            gathered = max(gathered, int(np.prod(equation.invars[1].aval.shape[:-1])))
+    return products | {"gathered": gathered}
+
+def step(platform, precision):
+    recipe = Recipe(variant="tiny", resolution=32, batch_size=64, epsilon=1e-7, flip=True,
+                    random_crop=0.5, hue=0.1, rand_augment=9.0, precision=precision,
+                    data=DataSpec(train=128, validation=101, test=100))
+    device = open_device("jax", hardware="cpu")
+    device = replace(device, backend=replace(device.backend, platform=platform))
+    trainer = Trainer(load_dataset(recipe.data, base=Path()), device)
+    bucket = trainer.bucket(recipe)
+    bucket.start_first_epoch(recipe)
+    steps = bucket.steps
+    arguments = steps._state, steps._inputs, steps._images_of(0), steps._order, np.int32([0, 1])
+    return facts(jax.make_jaxpr(steps._train_many)(*arguments))
+
+def head(platform):
+    network = classifier("tiny", classes=3, dropout=0.25)
+    trained = [v.value for v in network.trainable_variables]
+    others = [v.value for v in network.non_trainable_variables]
+    def loss(trained, features, training):
+        with traced_for(platform):
+            return network.stateless_call(trained, others, features, training=training)[0].sum()
+    def both(trained, features):
+        return jax.grad(loss, (0, 1))(trained, features, True), loss(trained, features, False)
+    return facts(jax.make_jaxpr(both)(trained, np.zeros((8, 32), np.float32)))
+
+print(json.dumps(
+    {f"{platform} {precision}": step(platform, precision)
+     for platform in ("cpu", "tpu") for precision in ("float32", "mixed_bfloat16")}
+    | {f"{platform} classifier": head(platform) for platform in ("cpu", "tpu")}
+))
+"""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("devices", [1, 8])
 def test_the_form_of_accelerators_trains_evaluates_and_extracts_like_that_of_the_cpu(
@@ -137,3 +203,27 @@ def test_the_form_of_accelerators_trains_evaluates_and_extracts_like_that_of_the
         assert one["weights apart"] < 1e-4
         assert one["features apart"] < 1e-4
         assert one["same shapes"]
+
+
+@pytest.mark.slow
+def test_products_in_float32_are_exact_on_a_tpu_and_no_pixels_are_gathered(
+    run_python: Callable[..., str],
+) -> None:
+    traced = json.loads(run_python(PRODUCTS, KERAS_BACKEND="jax").splitlines()[-1])
+
+    # Two of a random crop, three of the hue, and those of the classifier.
+    exact, pixels = 2 + 3 + 3, 64 * 32 * 32
+    cpu, cpu_mixed = traced["cpu float32"], traced["cpu mixed_bfloat16"]
+    assert cpu.keys() == {"float32 default", "gathered"}
+    assert cpu_mixed.keys() == {"bfloat16 default", "float32 default", "gathered"}
+    assert cpu_mixed["float32 default"] == exact
+    assert cpu["gathered"] == cpu_mixed["gathered"] == pixels
+    tpu, tpu_mixed = traced["tpu float32"], traced["tpu mixed_bfloat16"]
+    assert tpu.keys() == {"float32 exact", "float32 16 bits by 8", "gathered"}
+    assert tpu_mixed.keys() == {"bfloat16 default", *tpu}
+    assert tpu_mixed["float32 exact"] == exact
+    assert tpu["float32 16 bits by 8"] == tpu_mixed["float32 16 bits by 8"] == 2
+    # Positions in the batch: no pixel is gathered.
+    assert tpu["gathered"] == tpu_mixed["gathered"] == 64
+    assert traced["cpu classifier"] == {"float32 default": 4, "gathered": 0}
+    assert traced["tpu classifier"] == {"float32 exact": 4, "gathered": 0}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -22,6 +23,8 @@ from effv2_tune.network.jax_operations import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from effv2_tune.host import Kind
 
 IMAGES = np.zeros((1, 8, 8, 4), np.float32)
@@ -126,3 +129,38 @@ def test_images_without_variance_are_normed_to_the_offset() -> None:
     )
 
     assert np.isfinite(normed).all()
+
+
+WHOLE_NETWORK = """
+import json
+import jax, numpy as np
+from effv2_tune.network import training_network
+from effv2_tune.network.jax_operations import traced_for
+
+network = training_network(
+    "b0", classes=10, resolution=32, dropout=0.0, stochastic_depth=0.0, seed=0)
+images = np.random.default_rng(0).normal(size=(32, 32, 32, 3)).astype("float32")
+trained = [variable.value for variable in network.trainable_variables]
+others = [variable.value for variable in network.non_trainable_variables]
+
+def results(platform):
+    def loss(trained):
+        with traced_for(platform):
+            logits, _ = network.stateless_call(trained, others, images, training=True)
+        return jax.nn.log_softmax(logits)[:, 0].mean(), logits
+    (_, logits), gradients = jax.jit(jax.value_and_grad(loss, has_aux=True))(trained)
+    return np.ravel(logits), np.concatenate([np.ravel(one) for one in gradients])
+
+off = [float(np.linalg.norm(one - two) / np.linalg.norm(two))
+       for one, two in zip(results("gpu"), results("cpu"))]
+print(json.dumps(off))
+"""
+
+
+@pytest.mark.slow
+def test_logits_and_gradients_of_b0_are_those_of_two_passes(run_python: Callable[..., str]) -> None:
+    fast = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
+
+    off = json.loads(run_python(WHOLE_NETWORK, KERAS_BACKEND="jax", **fast).splitlines()[-1])
+
+    assert max(off) < 1e-4

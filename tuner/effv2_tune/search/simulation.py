@@ -301,8 +301,11 @@ class SimulatedPool:
 
     def stop(self, workers: Collection[int] | None = None) -> None:
         """End the trials of workers at once, after their last epoch."""
-        for worker in list(self._training) if workers is None else workers:
-            training = self._training.pop(worker)
+        asked = list(self._training) if workers is None else workers
+        for worker in asked:
+            training = self._training.pop(worker, None)
+            if training is None:
+                continue  # it has just ended, and its message is on the way
             stopped = Stopped(trial=training.trial, step=training.done)
             self._messages.append((worker, stopped))
 

@@ -90,13 +90,13 @@ class Forecaster:
         self._out = out
         self._device = device
         self._hardware = choose_device(plan) if device is None else None
+        self._compiled: dict[str, Compilation] = {}
         self.choice = ""
         self.plan = plan
         if plan.workers == "auto":
             self.plan, self.choice = self._choose_workers(plan)
         self.target = self._target(self.plan)
         self._known = self._known_times(self.plan)
-        self._compiled: dict[str, Compilation] = {}
 
     def forecast(self, *, session_hours: float) -> StudyForecast:
         """The forecast from all times that are known so far."""

@@ -28,6 +28,6 @@ docs:
     python docs/build_site.py
     zensical build --clean --strict
 
-# A search on the digits: about five minutes on two cores
+# A search on the digits: about eight minutes on two cores
 demo:
     effv2-tune run quickstart

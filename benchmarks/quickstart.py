@@ -2,10 +2,10 @@
 
     python benchmarks/quickstart.py [--work runs/benchmark-quickstart]
 
-A run of `studies/quickstart.yaml` from an empty folder, about eight minutes on two CPU cores. Writes
-the row of the table and the output in README.md, and docs/front.png. The seconds are to be those of
-a quiet machine, so a busy one is refused. The same command continues an interrupted run, and writes
-the figures of a finished one again.
+A run of `studies/quickstart.yaml` from an empty folder, about eight minutes on two CPU cores.
+Writes the row of the table and the output in README.md, and docs/front.png. The seconds are to be
+those of a quiet machine, so a busy one is refused. The same command continues an interrupted run,
+and writes the figures of a finished one again.
 """
 
 from __future__ import annotations

@@ -41,6 +41,7 @@ from effv2_tune.workers.compiling import compile_bucket, compile_environment
 from effv2_tune.workers.topology import find_topology
 
 if TYPE_CHECKING:
+    from effv2_tune.forecast.target import Target
     from effv2_tune.workers.compilations import ProgramKind
 
 RESULTS = Path(__file__).parent / "results"
@@ -108,9 +109,22 @@ def main(arguments: list[str]) -> None:
     print(PAGE.read_text())
 
 
+def device_target() -> Target:
+    """The devices that everything is compiled for."""
+    accelerator, count = named(DEVICE)
+    return target_of(
+        accelerator,
+        kind=accelerator.kind,
+        backend="jax",
+        device_kind=accelerator.device_kind,
+        count=count,
+        precision=PRECISION,
+    )
+
+
 def request_of(row: Row) -> CompileBucket:
     """The request for a row's bucket."""
-    accelerator, count = named(DEVICE)
+    accelerator, _ = named(DEVICE)
     train, side = row.stored
     data = DataFacts(
         classes=10,
@@ -124,17 +138,9 @@ def request_of(row: Row) -> CompileBucket:
     recipe = Recipe(
         variant=row.variant, resolution=row.resolution, batch_size=BATCH, epsilon=1e-7, **settings
     )
-    placement = target_of(
-        accelerator,
-        kind=accelerator.kind,
-        backend="jax",
-        device_kind=accelerator.device_kind,
-        count=count,
-        precision=PRECISION,
-    ).placement
     return CompileBucket(
         recipe=recipe,
-        key=bucket_key(recipe, data, placement),
+        key=bucket_key(recipe, data, device_target().placement),
         data=data,
         topology=find_topology(DEVICE),
         image_bytes=0 if row.streams else int(accelerator.memory / 4),
@@ -155,15 +161,8 @@ def compiled_row(row: Row) -> dict[str, Any]:
 def predicted(row: Row, request: CompileBucket) -> dict[str, float | None]:
     """Memory, FLOPs and seconds of a step by `plan`'s formulas, of what the program holds."""
     key = request.key
-    accelerator, count = named(DEVICE)
-    target = target_of(
-        accelerator,
-        kind=accelerator.kind,
-        backend="jax",
-        device_kind=accelerator.device_kind,
-        count=count,
-        precision=PRECISION,
-    )
+    count = named(DEVICE)[1]
+    target = device_target()
     alone = request.data.model_copy(update={"validation": 0, "test": 0})
     work = work_of(key)
     memory = predict_memory(

@@ -8,6 +8,7 @@ import operator
 from typing import TYPE_CHECKING, Any
 
 from effv2_tune.pareto import training_seconds
+from effv2_tune.pareto.estimates import Z90
 from effv2_tune.search.trial_updates import steps_matter, with_step_time
 from effv2_tune.study.steps import planned_steps
 from effv2_tune.study.trial import STEP_TIME_TOLERANCE
@@ -31,8 +32,6 @@ _LEAST_SECONDS = 3.0
 _UNKNOWN_ERROR = 0.05
 #: The least of one that has an interval.
 _LEAST_ERROR = 1e-3
-#: From the standard error to half of a 90 % interval.
-_NORMAL_90 = 1.645
 #: Standard errors by which two measurements differ, if neither was disturbed.
 _MOST_DEVIATIONS = 3.0
 
@@ -105,7 +104,7 @@ def _average(known: tuple[float, float, float], measured: StepTime) -> tuple[flo
     logs = [math.log(value) for _, value, _ in both]
     weights = [1 / error**2 for error in errors]
     middle = sum(map(operator.mul, weights, logs)) / sum(weights)
-    birge_ratio = _NORMAL_90 * abs(logs[1] - logs[0]) / math.hypot(*errors)
+    birge_ratio = Z90 * abs(logs[1] - logs[0]) / math.hypot(*errors)
     if birge_ratio > _MOST_DEVIATIONS:
         return both[1]
     error = max(1.0, birge_ratio) / math.sqrt(sum(weights))

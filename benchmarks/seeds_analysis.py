@@ -202,17 +202,21 @@ def confirm(study: Study) -> list[int]:
     spec, counts = ConfirmSpec(), [1] * len(study.seconds)
     while np.dot(counts, study.seconds) < 2 * study.seconds.sum():
         race = Race.of(study.candidates(counts))
-        if all(one.certainty >= spec.level for one in race.picks(spec.difference)):
+        picks = race.picks(spec.difference)
+        if all(one.is_clear(spec.level) for one in picks):
             break
         most = study.accuracies.shape[1]
         costs = [
             math.inf if count == most else float(seconds)
             for count, seconds in zip(counts, study.seconds, strict=True)
         ]
-        found = race.next_replicate(costs, LEAST_GAIN * spec.difference)
-        if found is None:
-            break
-        counts[found.position] += 1
+        position = race.first_replicate(picks, costs)
+        if position is None:
+            found = race.next_replicate(costs, LEAST_GAIN * spec.difference)
+            if found is None:
+                break
+            position = found.position
+        counts[position] += 1
     return counts
 
 

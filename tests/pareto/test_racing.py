@@ -96,6 +96,26 @@ def test_a_lone_candidate_is_clear_and_has_no_rival() -> None:
     assert race.next_replicate([1.0]) is None
 
 
+def test_a_pick_that_was_trained_once_is_not_clear_however_certain() -> None:
+    field = [candidate(0.95, seconds=20), candidate(0.6, seconds=10), candidate(0.5, seconds=15)]
+    race = Race.of(field)
+
+    picks = {pick.name: pick for pick in race.picks(0.0)}
+
+    assert picks["most-accurate"].certainty > 0.999
+    assert not picks["most-accurate"].is_clear(0.9)
+    assert picks["fastest"].is_clear(0.9)
+    assert race.first_replicate(list(picks.values()), [20.0, 10.0, 15.0]) == 0
+    assert race.first_replicate(list(picks.values()), [math.inf, 10.0, 15.0]) is None
+
+
+def test_a_replicate_that_runs_is_not_begun_again() -> None:
+    field = [candidate(0.95, seconds=20), candidate(0.6, seconds=10)]
+    race = Race.of(field, running=[1, 0])
+
+    assert race.first_replicate(race.picks(0.0), [20.0, 10.0]) is None
+
+
 def test_nothing_is_worth_a_replicate_that_gains_less_than_asked_for() -> None:
     field = [candidate(0.95), candidate(0.949)]
 

@@ -47,11 +47,24 @@ class Pick:
         position: Of the candidate.
         certainty: The probability that no candidate that is at most as slow, and for the most
             accurate pick no candidate at all, is better by more than the difference that matters.
+        needs_replicate: Whether it has a rival and was trained only once; running replicates count.
     """
 
     name: str
     position: int
     certainty: float
+    needs_replicate: bool
+
+    def is_clear(self, level: float) -> bool:
+        """Whether it is certain, and not by a single training.
+
+        That of a single training assumes that its seed changes as much as seeds usually do. It can
+        change far more, which the first replicate shows.
+
+        Args:
+            level: Least certainty.
+        """
+        return self.certainty >= level and not self.needs_replicate
 
 
 @dataclass(frozen=True)
@@ -81,6 +94,7 @@ class Race:
             have in common, as they are judged on the same images.
         gains: [n], the standard deviation by which one more replicate changes each.
         seconds: [n], training time.
+        trainings: [n], with different seeds; those that run are included.
         objective: Of the study.
     """
 
@@ -88,6 +102,7 @@ class Race:
     errors: Array
     gains: Array
     seconds: Array
+    trainings: Array
     objective: Objective
 
     @classmethod
@@ -125,6 +140,7 @@ class Race:
             errors=np.sqrt(before),
             gains=np.sqrt(np.maximum(gained, 0.0)),
             seconds=np.array([candidate.seconds for candidate in candidates]),
+            trainings=np.array([len(one.qualities) for one in candidates]) + np.array(waiting),
             objective=objective,
         )
 
@@ -148,10 +164,25 @@ class Race:
             for name, position in chosen.items()
         }
         return [
-            Pick(name, position, self._certainty(position, limits[name], difference))
+            Pick(
+                name,
+                position,
+                certainty=self._certainty(position, limits[name], difference),
+                needs_replicate=self.trainings[position] <= 1 and self._has_rival(limits[name]),
+            )
             for name, position in chosen.items()
             if position is not None
         ]
+
+    def first_replicate(self, picks: Sequence[Pick], costs: Sequence[float]) -> int | None:
+        """Position of the quickest pick that needs a replicate; None where none does.
+
+        Args:
+            picks: Of this race.
+            costs: [n], as in `next_replicate`.
+        """
+        once = [one.position for one in picks if one.needs_replicate]
+        return min((p for p in once if costs[p] < math.inf), key=lambda p: costs[p], default=None)
 
     def next_replicate(self, costs: Sequence[float], least_gain: float = 0.0) -> Replicate | None:
         """The replicate that is worth most; None where none is expected to gain more than that.
@@ -179,6 +210,10 @@ class Race:
         spread = math.hypot(self.errors[position], self.errors[rival])
         probability = _normal_cdf(-abs(gap) / spread) if spread else 0.0
         return Replicate(position, rival, bool(gap >= 0), probability)
+
+    def _has_rival(self, limit: float) -> bool:
+        """Whether several candidates take no longer than that."""
+        return int((self.seconds <= limit).sum()) > 1
 
     def _certainty(self, position: int, limit: float, difference: float) -> float:
         """The probability that no candidate up to that time is better by more than that."""

@@ -65,7 +65,7 @@ class ReplicateChosen(Value):
         trial: The number of the replicate.
         replicate_of: The trial.
         count: Its how many-th replicate this is, from 1.
-        rival: The trial that it is compared with.
+        rival: The trial that it is compared with; None for the first replicate of a pick.
         probability: That the order of the two is not the estimated one.
         reason: Why, as the end of a sentence.
     """
@@ -73,8 +73,8 @@ class ReplicateChosen(Value):
     trial: int
     replicate_of: int
     count: int
-    rival: int
-    probability: float
+    rival: int | None = None
+    probability: float | None = None
     reason: str
 
 

@@ -144,13 +144,24 @@ class Confirmation:
         if reason:
             return StudyEnded(kind="trials", reason=f"{reason} {unclear}")
         costs = [math.inf if one.is_refused else one.cost_seconds for one in known]
+        first = race.first_replicate(picks, costs)
+        if first is not None:
+            return ReplicateChosen(
+                trial=len(trials),
+                replicate_of=known[first].trial.number,
+                count=len(known[first].replicates) + 1,
+                reason="one training does not show what another seed changes",
+            )
         chosen = race.next_replicate(costs, LEAST_GAIN * self._spec.difference)
         if chosen is None:
-            return StudyEnded(
-                kind="unclear",
-                reason=f"{unclear} No further replicate would change that: the validation images "
-                "are too few to tell these recipes apart.",
+            is_known_once = any(pick.needs_replicate for pick in picks)
+            why = (
+                "Training it with other seeds has failed."
+                if is_known_once
+                else "No further replicate would change that: the validation images are too few to "
+                "tell these recipes apart."
             )
+            return StudyEnded(kind="unclear", reason=f"{unclear} {why}")
         trial, rival = known[chosen.position].trial.number, known[chosen.rival].trial.number
         better, other = (f"trial {rival}", "it") if chosen.leads else ("it", f"trial {rival}")
         word = "more accurate" if "accuracy" in self._plan.quality else "better"
@@ -183,8 +194,8 @@ class Confirmation:
     def _unclear(self, picks: Sequence[Pick]) -> str:
         """The picks that are not clear, as a sentence; empty where all are."""
         names = [
-            f"{pick.name} ({pick.certainty:.0%})"
+            f"{pick.name} ({pick.certainty:.0%}{', one training' if pick.needs_replicate else ''})"
             for pick in picks
-            if pick.certainty < self._spec.level
+            if not pick.is_clear(self._spec.level)
         ]
         return f"Not clear at {self._spec.level:.0%}: {', '.join(names)}." if names else ""

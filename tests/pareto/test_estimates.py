@@ -23,10 +23,14 @@ from effv2_tune.pareto import (
     Candidate,
     binomial_error,
     estimates,
-    mean_variance,
     seed_variance,
 )
-from effv2_tune.pareto.estimates import COMMON_SEED_EFFECT, SEED_EFFECT
+from effv2_tune.pareto.estimates import (
+    COMMON_SEED_EFFECT,
+    COMMON_SHARE,
+    SEED_EFFECT,
+    own_variance,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,9 +108,12 @@ def test_few_replicates_are_pooled_and_many_speak_for_themselves() -> None:
 
 
 def test_the_images_of_the_validation_split_do_not_average_out() -> None:
-    assert mean_variance(0.02, SEED_SHARE * 0.02**2, 1) == pytest.approx(0.02**2)
-    assert mean_variance(0.02, 0.0008, 4) == pytest.approx((1 - SEED_SHARE) * 0.02**2 + 0.0008 / 4)
-    assert mean_variance(0.02, 0.0, 10**9) == pytest.approx((1 - SEED_SHARE) * 0.02**2)
+    config_share = 1 - SEED_SHARE - COMMON_SHARE
+    one = candidate(0.9, error=0.02)
+
+    assert own_variance(one, SEED_SHARE * 0.02**2, 1) == pytest.approx((1 - COMMON_SHARE) * 0.02**2)
+    assert own_variance(one, 0.0008, 4) == pytest.approx(config_share * 0.02**2 + 0.0008 / 4)
+    assert own_variance(one, 0.0, 10**9) == pytest.approx(config_share * 0.02**2)
 
 
 def test_a_seed_changes_more_than_the_choice_of_the_images() -> None:

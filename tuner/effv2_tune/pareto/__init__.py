@@ -15,7 +15,6 @@ from effv2_tune.pareto.estimates import (
     SeedVariance,
     binomial_error,
     estimates,
-    mean_variance,
     seed_variance,
     standard_error_of,
 )
@@ -58,7 +57,6 @@ __all__ = [
     "front_reference",
     "hypervolume",
     "knee",
-    "mean_variance",
     "most_accurate",
     "nondominated_ranks",
     "optimistic_gain",

@@ -181,20 +181,6 @@ def seed_variance(candidates: Sequence[Candidate]) -> SeedVariance:
     return SeedVariance(pooled, tuple(map(float, 1 / (posterior / variances).sum(axis=1))))
 
 
-def mean_variance(standard_error: float, seed: float, replicates: int) -> float:
-    """The variance of the mean quality of a config's replicates, as an estimate for all images.
-
-    The images are shared by the replicates, the seeds are not.
-
-    Args:
-        standard_error: Of the quality of one training.
-        seed: Variance between its replicates on the same images (`SeedVariance.each`).
-        replicates: Trainings, the original one included.
-    """
-    images = (1 - SEED_SHARE) * standard_error**2
-    return images + max(seed, SEED_SHARE * standard_error**2) / replicates
-
-
 def own_variance(candidate: Candidate, seed: float, replicates: int) -> float:
     """That variance without the part that all configs have in common, by images and by seeds.
 

@@ -64,3 +64,20 @@ def test_gpus_with_a_worker_each_halve_the_hours_and_not_the_device_hours() -> N
     assert two is not None
     assert two.hours == pytest.approx(one.hours / 2)
     assert two.device_hours == pytest.approx(one.device_hours)
+
+
+def test_confirming_the_picks_costs_its_limit_beyond_the_search() -> None:
+    where = target("v5e-8")
+
+    def hours(**limits: float) -> float:
+        found = forecast(plan_of(trials=100, search={"confirm": limits}), where).cost
+        assert found is not None
+        return found.confirm_hours
+
+    alone = forecast(plan_of(trials=100), where).cost
+    assert alone is not None
+    assert alone.confirm_hours == 0
+    assert hours(hours=0.5) == 0.5
+    assert hours(trials=10) == pytest.approx(hours(trials=20) / 2)
+    assert hours(trials=100) == pytest.approx(hours())
+    assert hours(trials=10, hours=1e-6) == 1e-6

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from effv2_tune.forecast.times import StepTime
     from effv2_tune.forecast.work import Work
     from effv2_tune.study.bucket import DataFacts
-    from effv2_tune.study.plan import StudyPlan
+    from effv2_tune.study.plan import ConfirmSpec, StudyPlan
 
 HOUR = 3600.0
 #: Length of a session on Kaggle (9 hours with a TPU; docs/plan.md).
@@ -72,6 +72,8 @@ class StudyCost:
         start_hours: Of ``hours``, building and compiling; None if that was not measured.
         timing_hours: Of ``hours``, timing every bucket on the target while nothing else runs; 0
             where trials are timed where they are trained.
+        confirm_hours: Beyond ``hours``, confirming the picks (``search: confirm``): at most, as it
+            ends once they are clear. Sessions are counted with it.
         limited_by: What ends the study: ``trials``, ``hours``, ``accelerator_hours``, or
             ``stop_when``, for which ``trials`` is an assumption.
         sessions: Of ``session_hours``, for ``hours``.
@@ -89,6 +91,7 @@ class StudyCost:
     fewest_sessions: int
     session_hours: float
     timing_hours: float = 0.0
+    confirm_hours: float = 0.0
 
     @property
     def trials_per_hour(self) -> float:
@@ -163,6 +166,8 @@ def predict_cost(
         trials = int(max(limit * HOUR - once, 0.0) * parallel_trials / longest)
     hours = min(full, limit)
     fewest_hours = min(fewest, limit)
+    training_hours = longest / parallel_trials / HOUR
+    confirm_hours = _confirm_hours(plan.search.confirm, trials or 0, training_hours)
     return StudyCost(
         trials=trials or 0,
         hours=hours,
@@ -170,11 +175,22 @@ def predict_cost(
         device_hours=hours * devices,
         start_hours=None if start_seconds is None else start_seconds / HOUR,
         limited_by=counted_by if full < limit else limit_name,
-        sessions=count_sessions(hours, session_hours),
+        sessions=count_sessions(hours + confirm_hours, session_hours),
         fewest_sessions=count_sessions(fewest_hours, session_hours),
         session_hours=session_hours,
         timing_hours=timing_seconds / HOUR,
+        confirm_hours=confirm_hours,
     )
+
+
+def _confirm_hours(spec: ConfirmSpec | None, trials: int, training_hours: float) -> float:
+    """The most that replicates can take, after so many trials that each take that long."""
+    if spec is None:
+        return 0.0
+    hours = math.inf if spec.hours is None else spec.hours
+    if spec.trials is not None:
+        return min(hours, spec.trials * training_hours)
+    return trials * training_hours if math.isinf(hours) else hours
 
 
 def count_sessions(hours: float, session_hours: float) -> int:

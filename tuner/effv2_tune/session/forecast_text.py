@@ -313,6 +313,8 @@ def _about_cost(cost: StudyCost, forecast: StudyForecast, plan: StudyPlan) -> It
             f"  {_hours(cost.fewest_hours)} if pruning stops every trial it is allowed to, in "
             f"{_sessions(cost.fewest_sessions, cost)}; the actual time is in between"
         )
+    if cost.confirm_hours:
+        yield f"  {_hours(cost.confirm_hours)} more at most, to confirm the picks with replicates"
     if cost.device_hours > cost.hours:
         yield f"  {cost.device_hours:.3g} device-hours"
     if cost.timing_hours:

@@ -51,8 +51,9 @@ PARTS = {
     "busy": (True, False),
     "busy, median of windows": (True, True),
 }
-#: Variant, pixels, and so many epochs that each trial trains for some twelve seconds on two cores.
-NETWORKS = (("tiny", 64, 27), ("tiny", 96, 16), ("b0", 32, 5), ("b0", 40, 4))
+#: Variant, pixels, and so many epochs that trials train for ten to thirty seconds on two cores,
+#: each for at least a quarter longer than the one before.
+NETWORKS = (("tiny", 64, 16), ("tiny", 96, 13), ("b0", 32, 6), ("b0", 40, 8))
 PLAN = {
     "name": "busy-machine",
     "data": {"name": "digits", "train": 640, "validation": 200, "test": 200},

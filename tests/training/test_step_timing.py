@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from effv2_tune.training.machine_load import ProcessorTimes
-from effv2_tune.training.step_timing import LIMIT_SECONDS, measure_step
+from effv2_tune.training.step_timing import LIMIT_SECONDS, measure_step, relative_speed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +37,7 @@ class FakeDevice:
         stutter: int = 0,
         is_busy: Callable[[float], bool] = lambda _: False,
         speed: float = 1.0,
+        kernel: float = 1.0,
         threads: int | None = 2,
         seed: int = 0,
     ) -> None:
@@ -48,6 +49,7 @@ class FakeDevice:
         self._stutter = stutter
         self._is_busy = is_busy
         self._speed = speed
+        self._kernel = kernel * KERNEL
         self._threads = threads
         self._chance = random.Random(seed)  # noqa: S311 - not for cryptography
 
@@ -75,7 +77,7 @@ class FakeDevice:
             self.time += 1.0
 
     def kernel(self) -> None:
-        self._work(KERNEL)
+        self._work(self._kernel)
 
     def load(self) -> ProcessorTimes:
         return ProcessorTimes(busy=self.busy, own=self.own, processors=2)
@@ -174,14 +176,32 @@ def test_a_quiet_moment_is_waited_for_up_to_a_quarter_of_the_training() -> None:
     assert 7.5 <= device.time < 30
 
 
-def test_a_machine_of_half_the_speed_measures_on_the_scale_of_the_study() -> None:
-    study = FakeDevice(0.05).measure()
+def test_an_accelerator_of_half_the_speed_measures_on_the_scale_of_the_study() -> None:
+    study = FakeDevice(0.05, threads=None).measure()
 
-    again = FakeDevice(0.05, speed=0.5).measure(study.reference_seconds)
+    again = FakeDevice(0.05, speed=0.5, threads=None).measure(study.reference_seconds)
 
     assert again.seconds == pytest.approx(study.seconds, rel=1e-3)
     assert again.is_quiet
     assert again.reference_seconds == pytest.approx(2 * study.reference_seconds)
+
+
+@pytest.mark.parametrize("is_busy", [False, True])
+def test_on_a_cpu_steps_slow_down_by_the_square_root_of_what_the_reference_kernel_does(
+    *,
+    is_busy: bool,
+) -> None:
+    study = FakeDevice(0.05).measure()
+
+    # Of four times the kernel's time, steps would take twice as long.
+    slow = FakeDevice(0.1, kernel=4.0, is_busy=lambda _: is_busy)
+    again = slow.measure(study.reference_seconds)
+
+    assert again.seconds == pytest.approx(study.seconds, rel=0.03)
+    assert again.is_quiet is not is_busy
+    assert again.reference_seconds == pytest.approx(4 * study.reference_seconds)
+    speed = relative_speed(again.reference_seconds, study.reference_seconds, threads=2)
+    assert speed == pytest.approx(0.5)
 
 
 def test_the_share_of_others_is_that_of_the_busy_processors_which_this_process_did_not_use() -> (

@@ -25,12 +25,11 @@ def test_a_checkpoint_from_before_a_setting_existed_belongs_to_a_recipe_at_its_d
 
 def test_step_times_are_compared_at_the_speed_of_the_machine_that_the_bucket_is_timed_for() -> None:
     progress = TrialProgress(Recipe(), epoch_step_times=[0.12, 0.13, 0.125])
-    raw = progress.all_times(wall=1.0, step_bucket=0.1, scale=0.02)
-    progress.references = [0.024, 0.026, 0.025]
-    times = progress.all_times(wall=1.0, step_bucket=0.1, scale=0.02)
+    raw = progress.all_times(wall=1.0, step_bucket=0.1, speed=1.0)
+    times = progress.all_times(wall=1.0, step_bucket=0.1, speed=0.8)
 
     assert raw.is_timing_outlier
     assert raw.speed == 1.0
-    assert times.speed == pytest.approx(0.8)
+    assert times.speed == 0.8
     assert times.step_excess == pytest.approx(0.0)
     assert times.step_median == 0.125

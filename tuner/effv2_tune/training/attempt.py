@@ -368,5 +368,7 @@ class TrialAttempt:
         if scale is None and measured is not None:
             scale = measured.reference_seconds
         return self._progress.all_times(
-            wall=self._wall, step_bucket=self._step_seconds, scale=scale
+            wall=self._wall,
+            step_bucket=self._step_seconds,
+            speed=self._bucket.relative_speed(self._progress.references, scale),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import statistics
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -27,10 +28,10 @@ from effv2_tune.training.recipe_mapping import (
     step_plan,
     weights_source,
 )
-from effv2_tune.training.step_timing import measure_step, reference_seconds
+from effv2_tune.training.step_timing import measure_step, reference_seconds, relative_speed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from effv2_tune.data import Dataset
@@ -221,6 +222,20 @@ class CompiledBucket:
     def reference_seconds(self) -> float:
         """The time of the reference kernel now, for comparison with that of a measurement."""
         return reference_seconds(self._kernel.run, threads=self._kernel.threads)
+
+    def relative_speed(self, references: Sequence[float], scale: float | None) -> float:
+        """The speed of the machine, relative to the one that the study's step times are for.
+
+        Args:
+            references: Times of the reference kernel here.
+            scale: Its time in the study; None where it is not known.
+
+        Returns:
+            1 where either is not known.
+        """
+        if scale is None or not references:
+            return 1.0
+        return relative_speed(statistics.median(references), scale, threads=self._kernel.threads)
 
 
 def bucket_network(recipe: Recipe, key: BucketKey) -> Any:

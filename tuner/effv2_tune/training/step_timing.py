@@ -1,7 +1,8 @@
 """Measures the time of one optimizer step, on a machine that may not be quiet.
 
 Short windows of steps alternate with a reference kernel, a fixed piece of work for the same device,
-so that its clock divides out. Where enough windows without other processes are found within the
+so that its clock divides out; on a CPU, whose other guests slow the kernel down by more than steps,
+by half. Where enough windows without other processes are found within the
 limit, they are the step time. Where none are, what counts on a CPU is not the wall time but the
 processor time, which others change far less; the wall time of a quiet machine follows from the
 processors that a step uses when it has all. On an accelerator others slow down steps and reference
@@ -50,6 +51,11 @@ _LOW_QUANTILE = 0.1
 #: The share of the processors that they have which steps use: the rest is spent waiting for each
 #: other. 0.92 to 0.95 on two cores.
 _EFFICIENCY = 0.93
+#: The power of the reference kernel's time with which step times change, as the host's other guests
+#: come and go. In two studies of a quiet machine the kernel's time had changed by a factor of 0.99
+#: to 1.52 between the same buckets. The ratios of step times then differ by up to 27 % if they are
+#: divided by all of it, by 21 % if by none, and by 2.5 % if by its square root.
+_CPU_POWER = 0.5
 #: From the standard error to half of a 90 % interval.
 _NORMAL_90 = 1.645
 #: From the median absolute deviation of normal values to their standard deviation.
@@ -117,7 +123,7 @@ def measure_step(
         undisturbed = _undisturbed(windows, is_on_cpu=is_on_cpu)
         is_quiet = len(undisturbed) >= max(_MIN_WINDOWS, len(windows) // 4)
         if is_quiet and seconds >= _BUDGET_SECONDS:
-            return _of_quiet_windows(undisturbed, scale)
+            return _of_quiet_windows(undisturbed, scale, threads)
         wait = _WAIT_SHARE * planned_steps * min(window.wall for window in windows)
         limit = 0.0 if should_stop() else min(LIMIT_SECONDS, wait)
         if seconds >= max(_BUDGET_SECONDS, limit):
@@ -138,6 +144,17 @@ def reference_seconds(run: Callable[[], None], *, threads: int | None) -> float:
     for _ in range(_REFERENCE_RUNS):
         run()
     return (now() - before) / _REFERENCE_RUNS
+
+
+def relative_speed(seconds: float, scale: float, *, threads: int | None) -> float:
+    """How much faster steps are than where the reference kernel takes as long as ``scale``.
+
+    Args:
+        seconds: Time of the reference kernel now.
+        scale: Its time in the study.
+        threads: As of :func:`measure_step`.
+    """
+    return float((scale / seconds) ** (1.0 if threads is None else _CPU_POWER))
 
 
 def _warm_up(
@@ -194,11 +211,18 @@ def _undisturbed(windows: Sequence[_Window], *, is_on_cpu: bool) -> list[_Window
     ]
 
 
-def _of_quiet_windows(windows: Sequence[_Window], scale: float | None) -> StepTime:
-    ratio, spread = _middle([window.wall / window.reference for window in windows])
+def _of_quiet_windows(
+    windows: Sequence[_Window], scale: float | None, threads: int | None
+) -> StepTime:
     reference = statistics.median(window.reference for window in windows)
+    seconds, spread = _middle(
+        [
+            window.wall * relative_speed(window.reference, scale or reference, threads=threads)
+            for window in windows
+        ]
+    )
     error = _NORMAL_90 * math.hypot(spread, _QUIET_ERROR)
-    return _step_time(ratio, error, reference=reference, scale=scale, is_quiet=True)
+    return _step_time(seconds, error, reference=reference, is_quiet=True)
 
 
 def _of_busy_windows(
@@ -207,15 +231,15 @@ def _of_busy_windows(
     works, references = zip(*((window.work, window.reference) for window in windows), strict=True)
     reference = _quantile(references, _LOW_QUANTILE)
     if threads is None:
-        ratio = statistics.fmean(works) / statistics.fmean(references)
+        seconds = statistics.fmean(works) * reference / statistics.fmean(references)
         lost = statistics.fmean(references) / reference - 1
     else:
         # Processor time: others make it longer, by emptying caches, but never shorter.
         processors, lost = _processors_of(windows)
-        used = _EFFICIENCY * min(processors, threads)
-        ratio = _quantile(works, _LOW_QUANTILE) / reference / used
+        seconds = _quantile(works, _LOW_QUANTILE) / (_EFFICIENCY * min(processors, threads))
+    seconds *= relative_speed(reference, scale or reference, threads=threads)
     error = _BUSY_ERROR * max(1.0, lost)
-    return _step_time(ratio, error, reference=reference, scale=scale, is_quiet=False)
+    return _step_time(seconds, error, reference=reference, is_quiet=False)
 
 
 def _processors_of(windows: Sequence[_Window]) -> tuple[float, float]:
@@ -234,19 +258,15 @@ def _middle(values: Sequence[float]) -> tuple[float, float]:
     return middle, _MEDIAN_ERROR * deviation / middle / math.sqrt(len(values))
 
 
-def _step_time(
-    ratio: float, error: float, *, reference: float, scale: float | None, is_quiet: bool
-) -> StepTime:
-    """The result, on the scale of the study.
+def _step_time(seconds: float, error: float, *, reference: float, is_quiet: bool) -> StepTime:
+    """The result.
 
     Args:
-        ratio: Of the step time to that of the reference kernel.
+        seconds: On the scale of the study.
         error: Half of the 90 % interval, relative.
         reference: Time of the reference kernel now.
-        scale: Of the reference kernel in the study.
         is_quiet: Whether it is from undisturbed windows.
     """
-    seconds = ratio * (reference if scale is None else scale)
     return StepTime(
         seconds=seconds,
         low=seconds / (1 + error),

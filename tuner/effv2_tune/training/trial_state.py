@@ -174,16 +174,15 @@ class TrialProgress:
         """Keep these weights as those of the newest epoch."""
         self.best_epoch, self.best = self.epoch, weights
 
-    def all_times(self, *, wall: float, step_bucket: float, scale: float | None) -> Times:
+    def all_times(self, *, wall: float, step_bucket: float, speed: float) -> Times:
         """The times so far.
 
         Args:
             wall: That of this attempt alone.
             step_bucket: The step time of the bucket.
-            scale: Time of the reference kernel in the study; None where it is not known.
+            speed: Of the machine, relative to the one that the bucket is timed for.
         """
         medians = self.epoch_step_times or self.step_times
-        speed = scale / statistics.median(self.references) if scale and self.references else 1.0
         return Times(
             **(self.times | {"wall": self.times.get("wall", 0.0) + wall}),
             step_median=statistics.median(medians) if medians else 0.0,

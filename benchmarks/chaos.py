@@ -46,7 +46,7 @@ sys.path.insert(0, str(ROOT))
 from tests.data.examples import write_folder  # noqa: E402
 from tests.end_to_end import failing_calls  # noqa: E402 - found through the path above
 from tests.end_to_end.case_records import CaseRecords, counts_text, digest_of_code  # noqa: E402
-from tests.end_to_end.damaged_files import run_cases  # noqa: E402
+from tests.end_to_end.damaged_files import damaged_sites  # noqa: E402
 from tests.end_to_end.disturbed import PLAN, SPACE, DisturbedStudy  # noqa: E402
 from tests.end_to_end.failing_calls import Call, Fault  # noqa: E402
 from tests.end_to_end.forking_cli import REAL_WORKER, ForkingCli  # noqa: E402
@@ -389,7 +389,8 @@ def server(scratch: Path, options: argparse.Namespace) -> Iterator[Row]:
 
 def damage(scratch: Path, options: argparse.Namespace) -> Iterator[Row]:
     """Truncate and change files of a study, its caches and data, one at a time."""
-    figures = run_cases(scratch / "damage", options.damages)
+    with damaged_sites(scratch / "damage") as sites:
+        figures = sites.run_cases(options.damages)
     row = Row("damage", "a file of a study, cache or data set truncated or changed")
     for defect in figures.defects:
         row.add([Problem("traceback" if "Traceback" in defect else "differs", defect)])

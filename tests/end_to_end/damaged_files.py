@@ -318,7 +318,7 @@ class DamagedSites:
         place: Of the copies.
         pristine: The undamaged site.
         expected: What is read from it, by the name of what reads.
-        figures: Of the cases so far.
+        figures: Of the last cases.
     """
 
     place: Place
@@ -332,6 +332,13 @@ class DamagedSites:
         shutil.rmtree(self.place.folder, ignore_errors=True)
         shutil.copytree(self.pristine, self.place.folder)
         os.chdir(self.place.folder)
+
+    def run_cases(self, count: int, *, seed: str = "") -> Figures:
+        """Damage a file ``count`` times, each time of a new copy, and read it; their figures."""
+        self.figures = Figures()
+        for case in range(count):
+            self.run_case(f"{seed}{case}")
+        return self.figures
 
     def run_case(self, seed: str) -> None:
         """Damage a file, and read it."""
@@ -376,20 +383,6 @@ class DamagedSites:
             self.figures.restored += 1
         except Exception:
             self.figures.defects.append(f"{label}; after {line}: {traceback.format_exc(limit=-4)}")
-
-
-def run_cases(folder: Path, count: int, *, seed: str = "") -> Figures:
-    """Damage a file ``count`` times, each time of a new copy of a site, and read it.
-
-    Args:
-        folder: A new folder.
-        count: How many cases.
-        seed: Of the cases.
-    """
-    with damaged_sites(folder) as sites:
-        for case in range(count):
-            sites.run_case(f"{seed}{case}")
-        return sites.figures
 
 
 @contextlib.contextmanager

@@ -1,0 +1,250 @@
+"""Decides what a free worker trains next: a new config, or a paused trial.
+
+The action with the highest expected hypervolume improvement per expected second. New configs are
+rated against the virtual front (completed trials and the predicted ends of those in training and
+paused): without the paused ones, beginning anew what is known already would always look best.
+Paused trials are rated against completed ones and those in training.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from effv2_tune.search.freeze_thaw.candidates import neighbours, sobol_point
+from effv2_tune.search.freeze_thaw.curves import curve_data, rough_ends
+from effv2_tune.search.freeze_thaw.fitting import fit
+from effv2_tune.search.freeze_thaw.gaussian_process import Posterior
+from effv2_tune.search.freeze_thaw.history import Action, Begin, Continue
+from effv2_tune.search.freeze_thaw.improvement import Front, Reference, expected_improvement
+from effv2_tune.search.freeze_thaw.kernel import Points
+
+if TYPE_CHECKING:
+    from effv2_tune.search.freeze_thaw.curves import Warp
+    from effv2_tune.search.freeze_thaw.history import History, Problem
+    from effv2_tune.search.freeze_thaw.kernel import Floats, Hyperparameters
+
+#: The refinement of candidates: each round steps from the best ones so far.
+_ROUNDS = ((0.15, 0.5), (0.06, 0.5), (0.025, 0.6))
+_BEST = 6
+#: How much more observations there are at the next fit of the hyperparameters.
+_FIT_GROWTH = 1.15
+#: Configs known as nearly as these differ by no more than rounding.
+_SAME = 1e-9
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of the decision.
+
+    Attributes:
+        initial: Configs of a Sobol sequence that are begun before the model decides.
+        random_share: Probability that a new config is a Sobol point instead of the best candidate,
+            so that a model that is wrong finds out: at the cost of a first rung.
+        candidates: Configs that are rated in each round.
+        continuation: Expected share of the seconds beyond the next rung that is spent: a trial is
+            often paused there.
+        fixed_share: Part of the median training that each action is expected to take in addition,
+            so that the shortest actions do not always have the highest rate.
+        most_observations: That the model is conditioned on.
+        most_fitted: That the hyperparameters are fitted on.
+    """
+
+    initial: int = 6
+    random_share: float = 0.15
+    candidates: int = 120
+    continuation: float = 0.4
+    fixed_share: float = 0.1
+    most_observations: int = 200
+    most_fitted: int = 120
+
+
+class _View(NamedTuple):
+    """The model and the fronts at the time of a decision."""
+
+    problem: Problem
+    posterior: Posterior
+    warp: Warp
+    front: Front
+    virtual_front: Front
+    fixed_seconds: float
+    seconds_left: float
+    settings: Settings
+
+
+class FreezeThaw:
+    """Proposes actions; a pure function of history, seed and number, apart from its cache.
+
+    Args:
+        problem: The search space and its seconds.
+        seed: Of the search.
+        settings: Of the decision.
+    """
+
+    def __init__(self, problem: Problem, seed: int, settings: Settings | None = None) -> None:
+        self._problem = problem
+        self._seed = seed
+        self._settings = settings or Settings()
+        self._fitted: dict[tuple[int, int], Hyperparameters] = {}
+
+    def propose(
+        self, history: History, *, number: int, seconds_left: float = np.inf
+    ) -> Action | None:
+        """The next action of a free worker.
+
+        Args:
+            history: Of the study, with what the other workers are training.
+            number: Of the decision; it seeds the candidates.
+            seconds_left: Until the study ends, in the unit of the problem.
+
+        Returns:
+            None if nothing can end within the seconds left.
+        """
+        rng = np.random.default_rng([self._seed, number])
+        if len(history.trials) < self._settings.initial or not history.observations:
+            return self._initial(history, rng, seconds_left)
+        view = self._view(history, seconds_left)
+        config, new_rate = self._best_new(view, history, rng)
+        trial, paused_rate = _best_paused(view, history)
+        if max(new_rate, paused_rate) < 0:
+            return None
+        if trial is not None and paused_rate >= new_rate:
+            return Continue(trial)
+        if rng.random() < self._settings.random_share:
+            return self._initial(history, rng, seconds_left) or Begin(tuple(config.tolist()))
+        return Begin(tuple(config.tolist()))
+
+    def _initial(
+        self, history: History, rng: np.random.Generator, seconds_left: float
+    ) -> Begin | None:
+        """The Sobol point of the next trial, or random ones if it takes too long."""
+        dimensions = self._problem.dimensions
+        point = sobol_point(dimensions, self._seed, len(history.trials))
+        configs = self._problem.snap(np.vstack([point, rng.random((64, dimensions))]))
+        fits = self._problem.seconds(configs) + self._problem.begin_seconds <= seconds_left
+        return Begin(tuple(configs[int(np.argmax(fits))].tolist())) if fits.any() else None
+
+    def _hyperparameters(self, history: History) -> Hyperparameters:
+        """Fitted on the first observations, so that an interruption changes nothing."""
+        count = fitted_count(len(history.observations))
+        key = (count, hash(tuple(history.observations[:count])))
+        if key not in self._fitted:
+            data = curve_data(
+                history.trials, history.observations[:count], self._settings.most_fitted
+            )
+            self._fitted[key] = fit(data.points, data.values, data.noise, seed=self._seed)
+        return self._fitted[key]
+
+    def _view(self, history: History, seconds_left: float) -> _View:
+        settings, trials = self._settings, history.trials
+        data = curve_data(trials, history.observations, settings.most_observations)
+        posterior = Posterior.given(
+            self._hyperparameters(history), data.points, data.values, data.noise
+        )
+        running, paused = (
+            np.array([one.config for one in trials.values() if one.state == state])
+            for state in ("running", "paused")
+        )
+        posterior = posterior.with_expected_ends(running)
+        ends = rough_ends(history.observations)
+        times = np.log([one.seconds for one in trials.values()])
+        span = float(np.ptp(times))
+        reference = Reference(min(ends.values()), float(times.max()) + max(0.05 * span, 0.05))
+        outcomes = [
+            np.array([ends[k] for k, one in trials.items() if one.state == "complete"]),
+            _expected(posterior, running, data.warp),
+            _expected(posterior, paused, data.warp),
+        ]
+        log_seconds = [
+            np.log([one.seconds for one in trials.values() if one.state == state])
+            for state in ("complete", "running", "paused")
+        ]
+        fronts = [
+            Front.of(np.concatenate(log_seconds[:k]), np.concatenate(outcomes[:k]), reference)
+            for k in (2, 3)
+        ]
+        fixed = settings.fixed_share * float(np.exp(np.median(times)))
+        return _View(
+            self._problem, posterior, data.warp, fronts[0], fronts[1], fixed, seconds_left, settings
+        )
+
+    def _best_new(
+        self, view: _View, history: History, rng: np.random.Generator
+    ) -> tuple[Floats, float]:
+        """The best candidate and its rate, by rounds of local search."""
+        count = self._settings.candidates
+        anchors = _front_configs(history)
+        known = np.array([one.config for one in history.trials.values()])
+        pool = [rng.random((count, self._problem.dimensions))]
+        pool += [neighbours(anchors, count, step, rng) for step in ((0.2, 0.4), (0.05, 0.4))]
+        configs = self._problem.snap(np.vstack(pool))
+        rates = _new_rates(view, configs, known)
+        for step in _ROUNDS:
+            best = np.argsort(-rates, kind="stable")[:_BEST]
+            near = self._problem.snap(neighbours(configs[best], count, step, rng))
+            configs = np.vstack([configs[best], near])
+            rates = np.concatenate([rates[best], _new_rates(view, near, known)])
+        best_place = int(np.argmax(rates))
+        return configs[best_place], float(rates[best_place])
+
+
+def fitted_count(observations: int) -> int:
+    """How many of so many observations the hyperparameters are fitted on: a rare change."""
+    count = 1
+    while (larger := int(count * _FIT_GROWTH) + 1) <= observations:
+        count = larger
+    return count
+
+
+def _expected(posterior: Posterior, configs: Floats, warp: Warp) -> Floats:
+    """The expected quality at the end of configs [m, d]."""
+    if not len(configs):
+        return np.zeros(0)
+    return warp.inverse(posterior.predict(Points.ends(configs))[0])
+
+
+def _front_configs(history: History) -> Floats:
+    """The configs on the front of what trials are roughly expected to reach."""
+    ends = rough_ends(history.observations)
+    chosen, best = [], -np.inf
+    for trial in sorted(ends, key=lambda one: (history.trials[one].seconds, -ends[one])):
+        if ends[trial] > best:
+            chosen.append(history.trials[trial].config)
+            best = ends[trial]
+    return np.array(chosen)
+
+
+def _new_rates(view: _View, configs: Floats, known: Floats) -> Floats:
+    """Improvement per second of new configs [m, d]; -1 for those that cannot end or are known."""
+    problem = view.problem
+    seconds = problem.seconds(configs)
+    mean, variance = view.posterior.predict(Points.ends(configs))
+    gain = expected_improvement(mean, variance, np.log(seconds), view.virtual_front, view.warp)
+    first = problem.next_share(0.0)
+    share = first + view.settings.continuation * (1 - first)
+    rates = gain / (seconds * share + problem.begin_seconds + view.fixed_seconds)
+    late = seconds + problem.begin_seconds > view.seconds_left
+    same = (np.abs(configs[:, None] - known[None]).max(axis=2) < _SAME).any(axis=1)
+    return np.where(late | same, -1.0, rates)
+
+
+def _best_paused(view: _View, history: History) -> tuple[int | None, float]:
+    """The paused trial with the highest rate; -1 if none can end."""
+    paused = [number for number, one in history.trials.items() if one.state == "paused"]
+    if not paused:
+        return None, -1.0
+    problem, shares = view.problem, history.last_shares()
+    trials = [history.trials[number] for number in paused]
+    seconds = np.array([one.seconds for one in trials])
+    done = np.array([shares.get(number, 0.0) for number in paused])
+    following = np.array([problem.next_share(share) for share in done])
+    mean, variance = view.posterior.predict(Points.ends(np.array([one.config for one in trials])))
+    gain = expected_improvement(mean, variance, np.log(seconds), view.front, view.warp)
+    spent = (following - done) + view.settings.continuation * (1 - following)
+    rates = gain / (seconds * spent + problem.continue_seconds + view.fixed_seconds)
+    late = seconds * (1 - done) + problem.continue_seconds > view.seconds_left
+    rates = np.where(late, -1.0, rates)
+    best = int(np.argmax(rates))
+    return (paused[best], float(rates[best])) if rates[best] >= 0 else (None, -1.0)

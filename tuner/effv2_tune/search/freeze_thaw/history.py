@@ -1,0 +1,107 @@
+"""Holds the trials and observations that a decision is made from, and the decision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A trial, as the model sees it.
+
+    Attributes:
+        config: [d], each from 0 to 1 on the scale of its parameter.
+        seconds: Of its whole training, known. Any unit, the same everywhere.
+        state: ``running``; ``paused`` at a rung with a checkpoint; ``complete``; or ``stopped``,
+            which cannot be continued.
+    """
+
+    config: tuple[float, ...]
+    seconds: float
+    state: Literal["running", "paused", "complete", "stopped"]
+
+
+@dataclass(frozen=True)
+class Observation:
+    """The quality of a trial after a share of its epochs.
+
+    Attributes:
+        trial: Its key in the history.
+        share: Of the trial's epochs, above 0; 1 is the end.
+        quality: Higher is better; a loss is negated.
+        standard_error: Of the quality; 0 where it is exact.
+    """
+
+    trial: int
+    share: float
+    quality: float
+    standard_error: float = 0.0
+
+
+@dataclass(frozen=True)
+class History:
+    """All that a study has measured and begun so far.
+
+    Attributes:
+        trials: By number, in the order begun.
+        observations: In the order measured; those of a trial have rising shares.
+    """
+
+    trials: Mapping[int, Trial]
+    observations: Sequence[Observation]
+
+    def last_shares(self) -> dict[int, float]:
+        """The share of epochs that each observed trial has been trained for."""
+        return {one.trial: one.share for one in self.observations}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What the search varies, and what is known of its cost.
+
+    Attributes:
+        dimensions: Of the unit cube, d.
+        seconds: The seconds of the whole trainings of configs [m, d]: [m]. Never learned.
+        rungs: Shares of the epochs at which a trial can be paused, rising, below 1.
+        begin_seconds: Beyond the training itself, of a new config: the compilation, for example.
+        continue_seconds: Of a paused trial: reading its checkpoint.
+        snap: Moves configs [m, d] to the nearest ones that exist, as integers need.
+    """
+
+    dimensions: int
+    seconds: Callable[[Floats], Floats]
+    rungs: tuple[float, ...] = (0.1, 0.22, 0.4)
+    begin_seconds: float = 0.0
+    continue_seconds: float = 0.0
+    snap: Callable[[Floats], Floats] = np.asarray
+
+    def next_share(self, share: float) -> float:
+        """The next rung after ``share``, or the end."""
+        return next((rung for rung in self.rungs if rung > share + 1e-9), 1.0)
+
+
+@dataclass(frozen=True)
+class Begin:
+    """Train a new config to its first rung."""
+
+    config: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Continue:
+    """Train a paused trial to its next rung."""
+
+    trial: int
+
+
+Action = Begin | Continue

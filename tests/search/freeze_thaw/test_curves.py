@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,7 +9,15 @@ from hypothesis import strategies as st
 from tests.search.freeze_thaw.curves_of_a_family import history_of
 
 from effv2_tune.search.freeze_thaw import Observation
-from effv2_tune.search.freeze_thaw.curves import Warp, curve_data, rough_ends
+from effv2_tune.search.freeze_thaw.curves import Warp, curve_data, median_gains, rough_ends
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def ends_of(observations: Sequence[Observation]) -> dict[int, float]:
+    return rough_ends(observations, median_gains(observations))
+
 
 qualities = st.lists(st.floats(0.0, 1.0), min_size=1, max_size=20)
 
@@ -48,7 +58,7 @@ def test_a_paused_trial_gains_as_full_curves_do() -> None:
         Observation(2, 0.1, 0.3),
     ]
 
-    assert rough_ends(observations) == pytest.approx({0: 0.8, 1: 0.8, 2: 0.3 + 0.5})
+    assert ends_of(observations) == pytest.approx({0: 0.8, 1: 0.8, 2: 0.3 + 0.5})
 
 
 def test_a_rung_between_observations_is_interpolated_over_the_log_of_the_share() -> None:
@@ -58,12 +68,12 @@ def test_a_rung_between_observations_is_interpolated_over_the_log_of_the_share()
         Observation(1, 0.1, 0.3),
     ]
 
-    assert rough_ends(observations)[1] == pytest.approx(0.3 + 0.3)
+    assert ends_of(observations)[1] == pytest.approx(0.3 + 0.3)
 
 
 def test_curves_of_equal_gain_are_lifted_to_their_ends() -> None:
     history = history_of(np.random.default_rng(0).random((8, 2)), [4] * 8)
-    ends = rough_ends(history.observations)
+    ends = ends_of(history.observations)
     parallel = [
         Observation(o.trial, o.share, ends[o.trial] + 0.3 * np.log10(o.share))
         for o in history.observations
@@ -78,7 +88,7 @@ def test_curves_of_equal_gain_are_lifted_to_their_ends() -> None:
 def test_with_too_many_observations_the_last_ones_near_the_front_stay() -> None:
     configs = np.random.default_rng(0).random((60, 2))
     history = history_of(configs, [4, 1, 2, 1] * 15)
-    ends = rough_ends(history.observations)
+    ends = ends_of(history.observations)
     best = max(ends, key=lambda one: ends[one])
 
     data = curve_data(history.trials, history.observations, 50)

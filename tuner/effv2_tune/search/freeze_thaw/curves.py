@@ -60,12 +60,14 @@ class CurveData(NamedTuple):
         values: [n], warped qualities.
         noise: [n], their variances.
         warp: Of the qualities.
+        ends: What each observed trial is roughly expected to reach; plain qualities.
     """
 
     points: Points
     values: Floats
     noise: Floats
     warp: Warp
+    ends: Mapping[int, float]
 
 
 def median_gains(observations: Sequence[Observation]) -> dict[float, float]:
@@ -74,26 +76,26 @@ def median_gains(observations: Sequence[Observation]) -> dict[float, float]:
     The qualities of full curves between their observations are linear in the log of the share.
     """
     full = [
-        np.array([(one.share, one.quality) for one in curve]).T
+        np.array([(np.log(one.share), one.quality) for one in curve]).T
         for curve in _curves(observations)
         if curve[-1].share >= 1
     ]
     gains: dict[float, float] = {}
     for share in {one.share for one in observations}:
         known = [
-            values[-1] - np.interp(np.log(share), np.log(shares), values)
-            for shares, values in full
-            if shares[0] <= share + 1e-9
+            values[-1] - np.interp(np.log(share), logs, values)
+            for logs, values in full
+            if logs[0] <= np.log(share) + 1e-9
         ]
         gains[share] = float(np.median(known)) if known and share < 1 else 0.0
     return gains
 
 
-def rough_ends(observations: Sequence[Observation]) -> dict[int, float]:
-    """The last quality of each trial, plus the median gain of full curves from there."""
-    gains = median_gains(observations)
-    last = [curve[-1] for curve in _curves(observations)]
-    return {one.trial: one.quality + gains[one.share] for one in last}
+def rough_ends(
+    observations: Sequence[Observation], gains: Mapping[float, float]
+) -> dict[int, float]:
+    """The last quality of each trial, plus the median gain from there."""
+    return {one.trial: one.quality + gains[one.share] for one in observations}
 
 
 def _curves(observations: Sequence[Observation]) -> list[list[Observation]]:
@@ -111,7 +113,8 @@ def curve_data(
     Each quality has the median gain from its share added before it is warped: early qualities would
     otherwise be far in the compressed tail, where the gains of good and bad configs differ.
     """
-    ends, gains = rough_ends(observations), median_gains(observations)
+    gains = median_gains(observations)
+    ends = rough_ends(observations, gains)
     warp = Warp.of(np.array(list(ends.values())))
     chosen = _thinned(trials, observations, ends, most)
     qualities = np.array([one.quality + gains[one.share] for one in chosen])
@@ -122,7 +125,7 @@ def curve_data(
         np.array([one.trial for one in chosen]),
     )
     noise = (errors * warp.slope(qualities)) ** 2
-    return CurveData(points, warp.forward(qualities), noise, warp)
+    return CurveData(points, warp.forward(qualities), noise, warp, ends)
 
 
 def _thinned(

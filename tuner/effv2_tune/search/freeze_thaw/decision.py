@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from scipy.spatial import KDTree  # type: ignore[import-untyped]
 
 from effv2_tune.search.freeze_thaw.candidates import neighbours, sobol_point
-from effv2_tune.search.freeze_thaw.curves import curve_data, rough_ends
+from effv2_tune.search.freeze_thaw.curves import curve_data
 from effv2_tune.search.freeze_thaw.fitting import fit
 from effv2_tune.search.freeze_thaw.gaussian_process import Posterior
 from effv2_tune.search.freeze_thaw.history import Action, Begin, Continue
@@ -22,6 +23,8 @@ from effv2_tune.search.freeze_thaw.improvement import Front, Reference, expected
 from effv2_tune.search.freeze_thaw.kernel import Points
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from effv2_tune.search.freeze_thaw.curves import Warp
     from effv2_tune.search.freeze_thaw.history import History, Problem
     from effv2_tune.search.freeze_thaw.kernel import Floats, Hyperparameters
@@ -67,6 +70,7 @@ class _View(NamedTuple):
     problem: Problem
     posterior: Posterior
     warp: Warp
+    ends: Mapping[int, float]
     front: Front
     virtual_front: Front
     fixed_seconds: float
@@ -140,34 +144,36 @@ class FreezeThaw:
     def _view(self, history: History, seconds_left: float) -> _View:
         settings, trials = self._settings, history.trials
         data = curve_data(trials, history.observations, settings.most_observations)
-        posterior = Posterior.given(
-            self._hyperparameters(history), data.points, data.values, data.noise
-        )
-        running, paused = (
-            np.array([one.config for one in trials.values() if one.state == state])
-            for state in ("running", "paused")
-        )
+        hyper = self._hyperparameters(history)
+        running = _configs_in(history, "running")
+        posterior = Posterior.given(hyper, data.points, data.values, data.noise)
         posterior = posterior.with_expected_ends(running)
-        ends = rough_ends(history.observations)
         times = np.log([one.seconds for one in trials.values()])
-        span = float(np.ptp(times))
-        reference = Reference(min(ends.values()), float(times.max()) + max(0.05 * span, 0.05))
+        slowest = float(times.max()) + max(0.05 * float(np.ptp(times)), 0.05)
+        reference = Reference(min(data.ends.values()), slowest)
         outcomes = [
-            np.array([ends[k] for k, one in trials.items() if one.state == "complete"]),
+            np.array([data.ends[k] for k, one in trials.items() if one.state == "complete"]),
             _expected(posterior, running, data.warp),
-            _expected(posterior, paused, data.warp),
+            _expected(posterior, _configs_in(history, "paused"), data.warp),
         ]
         log_seconds = [
             np.log([one.seconds for one in trials.values() if one.state == state])
             for state in ("complete", "running", "paused")
         ]
-        fronts = [
+        front, virtual_front = (
             Front.of(np.concatenate(log_seconds[:k]), np.concatenate(outcomes[:k]), reference)
             for k in (2, 3)
-        ]
-        fixed = settings.fixed_share * float(np.exp(np.median(times)))
+        )
         return _View(
-            self._problem, posterior, data.warp, fronts[0], fronts[1], fixed, seconds_left, settings
+            problem=self._problem,
+            posterior=posterior,
+            warp=data.warp,
+            ends=data.ends,
+            front=front,
+            virtual_front=virtual_front,
+            fixed_seconds=settings.fixed_share * float(np.exp(np.median(times))),
+            seconds_left=seconds_left,
+            settings=settings,
         )
 
     def _best_new(
@@ -175,8 +181,8 @@ class FreezeThaw:
     ) -> tuple[Floats, float]:
         """The best candidate and its rate, by rounds of local search."""
         count = self._settings.candidates
-        anchors = _front_configs(history)
-        known = np.array([one.config for one in history.trials.values()])
+        anchors = _front_configs(history, view.ends)
+        known = KDTree([one.config for one in history.trials.values()])
         pool = [rng.random((count, self._problem.dimensions))]
         pool += [neighbours(anchors, count, step, rng) for step in ((0.2, 0.4), (0.05, 0.4))]
         configs = self._problem.snap(np.vstack(pool))
@@ -198,6 +204,11 @@ def fitted_count(observations: int) -> int:
     return count
 
 
+def _configs_in(history: History, state: str) -> Floats:
+    """Of the trials in a state [m, d]."""
+    return np.array([one.config for one in history.trials.values() if one.state == state])
+
+
 def _expected(posterior: Posterior, configs: Floats, warp: Warp) -> Floats:
     """The expected quality at the end of configs [m, d]."""
     if not len(configs):
@@ -205,9 +216,8 @@ def _expected(posterior: Posterior, configs: Floats, warp: Warp) -> Floats:
     return warp.inverse(posterior.predict(Points.ends(configs))[0])
 
 
-def _front_configs(history: History) -> Floats:
+def _front_configs(history: History, ends: Mapping[int, float]) -> Floats:
     """The configs on the front of what trials are roughly expected to reach."""
-    ends = rough_ends(history.observations)
     chosen, best = [], -np.inf
     for trial in sorted(ends, key=lambda one: (history.trials[one].seconds, -ends[one])):
         if ends[trial] > best:
@@ -216,7 +226,7 @@ def _front_configs(history: History) -> Floats:
     return np.array(chosen)
 
 
-def _new_rates(view: _View, configs: Floats, known: Floats) -> Floats:
+def _new_rates(view: _View, configs: Floats, known: KDTree) -> Floats:
     """Improvement per second of new configs [m, d]; -1 for those that cannot end or are known."""
     problem = view.problem
     seconds = problem.seconds(configs)
@@ -226,7 +236,7 @@ def _new_rates(view: _View, configs: Floats, known: Floats) -> Floats:
     share = first + view.settings.continuation * (1 - first)
     rates = gain / (seconds * share + problem.begin_seconds + view.fixed_seconds)
     late = seconds + problem.begin_seconds > view.seconds_left
-    same = (np.abs(configs[:, None] - known[None]).max(axis=2) < _SAME).any(axis=1)
+    same = known.query(configs)[0] < _SAME
     return np.where(late | same, -1.0, rates)
 
 

@@ -77,11 +77,32 @@ def test_seconds_are_those_of_the_target_and_hours_those_of_the_workers() -> Non
     assert large.target.trial is not None
     assert small.trial is not None
     assert found.cost is not None
-    assert found.cost.timing_hours == pytest.approx((2 * 30 + 2 * 5) / 3600)
+    # Before the first trial two changes, and both buckets are timed; then the trials of S wait for
+    # the target, and are served between two changes, eight at a time.
     side_by_side = small.share.share * small.trial.longest / 8
     alone = large.share.share * large.target.trial.longest
+    waiting = 80 * large.share.share
+    assert 7 * (side_by_side + alone) < 1800 * large.share.share
+    assert found.cost.placement_changes == pytest.approx(2 + 2 * waiting / 8)
+    assert found.cost.timing_hours * 3600 == pytest.approx(
+        30 * found.cost.placement_changes + 2 * 5
+    )
     expected = 80 * (side_by_side + alone) / 3600 + found.cost.timing_hours
     assert found.cost.hours == pytest.approx(expected)
+
+
+def test_a_budget_of_hours_includes_the_changes_of_placement() -> None:
+    whole = on_chips(trials=80).cost
+    assert whole is not None
+
+    half = on_chips(trials=80, hours=whole.hours / 2).cost
+
+    assert half is not None
+    assert half.hours == pytest.approx(whole.hours / 2)
+    first, each = 2 * 30 + 2 * 5, (whole.placement_changes - 2) / 80
+    seconds = (3600 * whole.hours - first) / 80
+    assert half.trials == int((3600 * half.hours - first) / seconds)
+    assert half.placement_changes == pytest.approx(2 + half.trials * each)
 
 
 def test_without_a_target_nothing_is_counted_for_one() -> None:
@@ -89,4 +110,5 @@ def test_without_a_target_nothing_is_counted_for_one() -> None:
 
     assert found.cost is not None
     assert found.cost.timing_hours == 0
+    assert found.cost.placement_changes == 0
     assert all(one.target is None and not one.is_large for one in found.buckets)

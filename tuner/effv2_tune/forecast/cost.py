@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from effv2_tune.forecast.buckets import BucketShare
+    from effv2_tune.forecast.placement import PlacementCost
     from effv2_tune.forecast.times import StepTime
     from effv2_tune.forecast.work import Work
     from effv2_tune.study.bucket import DataFacts
@@ -70,8 +71,10 @@ class StudyCost:
         fewest_hours: If halving prunes as many as it can.
         device_hours: ``hours`` times the number of devices.
         start_hours: Of ``hours``, building and compiling; None if that was not measured.
-        timing_hours: Of ``hours``, timing every bucket on the target while nothing else runs; 0
-            where trials are timed where they are trained.
+        timing_hours: Of ``hours``, timing buckets on the target while nothing else runs, and
+            changing between it and the workers; 0 where trials are timed where they are trained.
+        placement_changes: How often the study changes between them, those before the first trial
+            included.
         confirm_hours: Beyond ``hours``, confirming the picks (``search: confirm``): at most, as it
             ends once they are clear. Sessions are counted with it.
         limited_by: What ends the study: ``trials``, ``hours``, ``accelerator_hours``, or
@@ -91,6 +94,7 @@ class StudyCost:
     fewest_sessions: int
     session_hours: float
     timing_hours: float = 0.0
+    placement_changes: float = 0.0
     confirm_hours: float = 0.0
 
     @property
@@ -127,7 +131,7 @@ def predict_cost(
     parallel_trials: int,
     devices: int,
     session_hours: float = SESSION_HOURS,
-    timing_seconds: float = 0.0,
+    placement: PlacementCost | None = None,
 ) -> StudyCost:
     """Predict the cost of a study: the expectation over its search space.
 
@@ -138,38 +142,40 @@ def predict_cost(
         parallel_trials: Trials trained at the same time, each at full speed.
         devices: Their number.
         session_hours: Length of a session.
-        timing_seconds: Timing all buckets on the target.
+        placement: Of the target; None where trials are trained there.
     """
     total = sum(share.share for share, _ in buckets)
     longest = sum(share.share * trial.longest for share, trial in buckets) / total
     shortest = sum(share.share * trial.shortest for share, trial in buckets) / total
+    # Of the study for a trial: trained to the end, and pruned as early as can be.
+    full_each, fewest_each = longest / parallel_trials, shortest / parallel_trials
+    changes_each = timing_each = first_seconds = 0.0
+    if placement is not None:
+        first_seconds = placement.first_seconds
+        changes_each = placement.changes_each(full_each)
+        timing_each = placement.seconds_each(full_each)
+        full_each += timing_each
+        fewest_each += placement.seconds_each(fewest_each)
     sets: dict[tuple[str | int, ...], float] = {}
     for share, trial in buckets:
         sets[share.features] = max(sets.get(share.features, 0.0), trial.extraction_once)
-    once = sum(sets.values()) + (start_seconds or 0.0) + timing_seconds
-    limits = [("hours", plan.hours)]
-    if plan.accelerator_hours is not None:
-        limits.append(("accelerator_hours", plan.accelerator_hours / devices))
-    limit_name, limit = min(
-        ((name, hours) for name, hours in limits if hours is not None),
-        key=lambda limit: limit[1],
-        default=("", math.inf),
-    )
+    once = sum(sets.values()) + (start_seconds or 0.0) + first_seconds
+    limit_name, limit = _time_limit(plan, devices)
     trials, counted_by = plan.trials, "trials"
     if trials is None and math.isinf(limit):
         trials, counted_by = UNLIMITED_TRIALS, "stop_when"
     full = fewest = limit
     if trials is not None:
-        full = (once + trials * longest / parallel_trials) / HOUR
-        fewest = (once + trials * shortest / parallel_trials) / HOUR
+        full = (once + trials * full_each) / HOUR
+        fewest = (once + trials * fewest_each) / HOUR
     if full >= limit:
-        trials = int(max(limit * HOUR - once, 0.0) * parallel_trials / longest)
+        trials = int(max(limit * HOUR - once, 0.0) / full_each)
     hours = min(full, limit)
     fewest_hours = min(fewest, limit)
-    training_hours = longest / parallel_trials / HOUR
-    confirm_hours = _confirm_hours(plan.search.confirm, trials or 0, training_hours)
+    trials = trials or 0
+    confirm_hours = _confirm_hours(plan.search.confirm, trials, full_each / HOUR)
     return StudyCost(
-        trials=trials or 0,
+        trials=trials,
         hours=hours,
         fewest_hours=fewest_hours,
         device_hours=hours * devices,
@@ -178,8 +184,21 @@ def predict_cost(
         sessions=count_sessions(hours + confirm_hours, session_hours),
         fewest_sessions=count_sessions(fewest_hours, session_hours),
         session_hours=session_hours,
-        timing_hours=timing_seconds / HOUR,
+        timing_hours=(first_seconds + trials * timing_each) / HOUR,
+        placement_changes=0.0 if placement is None else 2 + trials * changes_each,
         confirm_hours=confirm_hours,
+    )
+
+
+def _time_limit(plan: StudyPlan, devices: int) -> tuple[str, float]:
+    """The limit of time that ends a study first, and its hours; infinite without any."""
+    limits = [("hours", plan.hours)]
+    if plan.accelerator_hours is not None:
+        limits.append(("accelerator_hours", plan.accelerator_hours / devices))
+    return min(
+        ((name, hours) for name, hours in limits if hours is not None),
+        key=lambda limit: limit[1],
+        default=("", math.inf),
     )
 
 

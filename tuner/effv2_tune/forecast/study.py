@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 from effv2_tune.forecast.buckets import buckets_of
 from effv2_tune.forecast.compiled import compiled_forecast
 from effv2_tune.forecast.cost import SESSION_HOURS, predict_cost, trial_seconds
-from effv2_tune.forecast.disk import predict_disk
+from effv2_tune.forecast.disk import UNLIMITED_TRIALS, predict_disk
 from effv2_tune.forecast.memory_estimate import (
     image_bytes,
     image_tier,
     predict_memory,
     resident_bytes,
 )
+from effv2_tune.forecast.placement import placement_cost
 from effv2_tune.forecast.times import same_work, step_times
 from effv2_tune.forecast.work import work_of
 
@@ -32,14 +33,6 @@ if TYPE_CHECKING:
     from effv2_tune.study.bucket import BucketKey, DataFacts
     from effv2_tune.study.plan import StudyPlan
     from effv2_tune.workers.compilations import Compilation
-
-
-#: Of one bucket on the target, beside compiling it: about three seconds of windows
-#: (`training.step_timing`) and the steps before.
-_TIMING_SECONDS = 5.0
-#: From the end of some workers to the start of others: they open the devices and map the images.
-#: Assumed; twice before the first trial.
-_CHANGE_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -258,9 +251,13 @@ def _cost(
     trained = [(one.share, seconds) for one, seconds in seconds_of if seconds is not None]
     if not trained:
         return None
-    timing_seconds = 0.0
+    placement = None
     if any(one.target is not None for one in fitting):
-        timing_seconds = 2 * _CHANGE_SECONDS + _TIMING_SECONDS * len(fitting)
+        placement = placement_cost(
+            [(one.share.share, one.is_large) for one in fitting],
+            trials=UNLIMITED_TRIALS if plan.trials is None else plan.trials,
+            workers=plan.worker_count,
+        )
     starts = [None if bucket.timed is None else bucket.timed.start_seconds for bucket in fitting]
     seconds = [start for start in starts if start is not None]
     return predict_cost(
@@ -271,5 +268,5 @@ def _cost(
         parallel_trials=plan.worker_count,
         devices=plan.worker_count * target.placement.device_count,
         session_hours=session_hours,
-        timing_seconds=timing_seconds,
+        placement=placement,
     )

@@ -318,9 +318,11 @@ def _about_cost(cost: StudyCost, forecast: StudyForecast, plan: StudyPlan) -> It
     if cost.device_hours > cost.hours:
         yield f"  {cost.device_hours:.3g} device-hours"
     if cost.timing_hours:
+        changes = round(cost.placement_changes)
         yield (
-            f"  {_hours(cost.timing_hours)} of it to time the buckets on the target, before the "
-            "workers start (assumed: 5 s each, and a minute to change twice)"
+            f"  {_hours(cost.timing_hours)} of it to time the buckets on the target and to change "
+            f"between the workers and it about {changes} times (assumed: 5 s and half a minute "
+            "each)"
         )
     steps = "training steps and a validation pass after every epoch"
     if any(one.trial is not None and one.trial.extraction for one in forecast.buckets):

@@ -137,6 +137,11 @@ class RecordedClock(Value):
     recorded: Annotated[PathText, Field(min_length=1)]
 
 
+#: How long a trial waits for the target while there is other work: a change of placement ends all
+#: workers, and the next ones start and compile again.
+TARGET_WAIT_SECONDS = 1800.0
+
+
 class TargetSpec(Value):
     """The placement that training time is meant for: that of the final training.
 

@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from effv2_tune.study.plan import TARGET_WAIT_SECONDS
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -15,9 +17,6 @@ if TYPE_CHECKING:
 #: Failures to time a bucket after which its trials are infeasible. The first one may be due to the
 #: buckets that were compiled before it.
 _MOST_FAILURES = 2
-#: How long a trial waits for the target while there is other work: a change of placement ends all
-#: workers, and the next ones start and compile again.
-_WAIT_SECONDS = 1800.0
 
 
 @dataclass
@@ -105,4 +104,4 @@ class TargetWork:
     def is_due(self, now: float) -> bool:
         """Whether as many trials wait as there are workers, or one of them for too long."""
         first = min((since for _, since in self._deferred.values()), default=now)
-        return self.trials >= self.workers or now - first > _WAIT_SECONDS
+        return self.trials >= self.workers or now - first > TARGET_WAIT_SECONDS

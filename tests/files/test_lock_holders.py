@@ -101,3 +101,20 @@ def test_a_lock_that_is_free_is_held_by_nobody_and_waited_for_without_a_note(
             pass
         assert lock_holders(file.fileno()) == []
     assert notes == []
+
+
+def test_a_lock_by_lockf_has_its_holder_too(tmp_path: Path) -> None:
+    code = HOLD.replace("fcntl.flock(file, fcntl.LOCK_SH)", "fcntl.lockf(file, fcntl.LOCK_EX)")
+    command = [sys.executable, "-c", code, str(tmp_path / "lock")]
+    with (
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as process,
+        (tmp_path / "lock").open("w") as file,
+    ):
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+
+        assert [one.pid for one in lock_holders(file.fileno())] == [process.pid]
+
+        process.kill()

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from effv2_tune.errors import EXIT_FAILED, TuneError
+from effv2_tune.files.lock_holders import lock_holders
 from effv2_tune.keras_backend import has_package
 
 if TYPE_CHECKING:
@@ -45,10 +46,12 @@ class Holder:
     Attributes:
         pid: Process ID.
         command: Command line, shortened.
+        devices: Device nodes that it has open, such as ``/dev/vfio/0``.
     """
 
     pid: int
     command: str
+    devices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,8 @@ class Host:
         tpu_kind: JAX's name of the chips; empty if there are none or the table lacks them.
         tpu_hosts: Hosts of the TPU slice that this machine is part of, as far as the environment
             says.
+        libtpu_holders: Other processes that hold the lock of libtpu, which it takes before it opens
+            all chips; those of other users, too.
     """
 
     cpu: str
@@ -73,6 +78,7 @@ class Host:
     tpu_holders: tuple[Holder, ...]
     tpu_kind: str = ""
     tpu_hosts: int = 1
+    libtpu_holders: tuple[Holder, ...] = ()
 
     @property
     def best(self) -> Kind:
@@ -126,7 +132,7 @@ class Hardware:
 
 
 def probe_host(root: Path = Path("/")) -> Host:
-    """Detect the devices of this machine; ``root`` contains ``dev``, ``proc`` and ``sys``."""
+    """Detect the devices of this machine; ``root`` contains ``dev``, ``proc``, ``sys``, ``tmp``."""
     return Host(
         cpu=_cpu_name(root),
         cpu_count=len(os.sched_getaffinity(0)),
@@ -135,6 +141,7 @@ def probe_host(root: Path = Path("/")) -> Host:
         tpu_holders=_tpu_holders(root),
         tpu_kind=_tpu_kind(root),
         tpu_hosts=_tpu_hosts(),
+        libtpu_holders=_libtpu_holders(root),
     )
 
 
@@ -358,6 +365,15 @@ def _tpu_holders(root: Path) -> tuple[Holder, ...]:
             command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
         except OSError:
             continue  # it has exited, or belongs to another user
-        if open_files & nodes:
-            holders.append(Holder(int(process.name), command.strip()[:60]))
-    return tuple(holders)
+        if held := sorted(open_files & nodes):
+            holders.append(Holder(int(process.name), command.strip()[:60], tuple(held)))
+    return tuple(sorted(holders, key=lambda holder: holder.pid))
+
+
+def _libtpu_holders(root: Path) -> tuple[Holder, ...]:
+    try:
+        with (root / "tmp/libtpu_lockfile").open("rb") as file:
+            holders = lock_holders(file.fileno())
+    except OSError:  # no process has used libtpu, or only another user may read it
+        return ()
+    return tuple(Holder(one.pid, one.command) for one in holders if one.pid != os.getpid())

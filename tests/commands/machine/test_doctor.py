@@ -29,4 +29,5 @@ def test_the_compiler_of_tpus_is_no_tpu(
     assert said.split()[1].startswith("none")
     assert ("can compile for one" in said) == has_compiler
     assert (facts["host"]["tpu_chips"], facts["use"]["kind"]) == (0, "cpu")
+    assert facts["tpu"] is None
     assert facts["packages"]["libtpu"] == has_compiler

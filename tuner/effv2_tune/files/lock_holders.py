@@ -73,8 +73,8 @@ def lock_holders(descriptor: int) -> list[LockHolder]:
 
 
 def _pids(device: str) -> Iterator[int]:
-    """Of the holders; those that wait are marked with an arrow."""
+    """Of the holders, by flock or lockf; those that wait are marked with an arrow."""
     for line in (_PROC / "locks").read_text().splitlines():
         fields = line.split()
-        if fields[1] == "FLOCK" and fields[5] == device:
+        if fields[1] in ("FLOCK", "POSIX") and fields[5] == device:
             yield int(fields[4])

@@ -14,7 +14,7 @@ import click
 from effv2_tune.errors import EXIT_DONE, EXIT_FAILED, EXIT_WRONG_INPUT, TuneError
 
 if TYPE_CHECKING:
-    from effv2_tune.host import Hardware, Host, Packages
+    from effv2_tune.host import Hardware
 
 _PACKAGES = (
     "effv2-tune",
@@ -63,8 +63,10 @@ def command(
 ) -> int:
     """Show the device, backend and packages of this machine.
 
-    Reports which device and backend a study would use, and why; initializes no device. Exits with
-    2 if a study with these `hardware:` and `backend:` would be refused.
+    Reports which device and backend a study would use, and why; initializes no device. On a TPU
+    host, also the generation of the chips, their memory (HBM), the version of libtpu, and which
+    processes hold the chips. Exits with 2 if a study with these `hardware:` and `backend:` would be
+    refused.
 
     With --selftest, a small network is trained on the device in a separate process, and six checks
     are run: several steps per call give the same weights as single steps, all devices have the
@@ -74,6 +76,7 @@ def command(
     name.
     """
     from effv2_tune.commands.machine.features import as_facts, summary
+    from effv2_tune.commands.machine.tpu_chips import TpuChips, tpu_lines
     from effv2_tune.host import choose_hardware, installed_versions, probe_host, probe_packages
     from effv2_tune.training.features.cache import FeatureCache
 
@@ -89,13 +92,19 @@ def command(
     except TuneError as error:
         verdict = {"kind": None, "backend": None, "why": str(error)}
     versions = {"python": platform.python_version()} | installed_versions(_PACKAGES)
-    facts = {"use": verdict, "host": asdict(host), "versions": versions}
+    chips = TpuChips.of(host)
+    facts = {
+        "use": verdict,
+        "host": asdict(host),
+        "tpu": None if chips is None else asdict(chips),
+        "versions": versions,
+    }
     features = FeatureCache()
     if not as_json:
         click.echo(f"use       {verdict['why']}")
         click.echo(f"cpu       {host.cpu}, {host.cpu_count} processors")
         click.echo(f"gpu       {', '.join(host.gpus) or 'none'}")
-        click.echo(f"tpu       {_tpu(host, packages)}")
+        click.echo("tpu       " + f"\n{'':10}".join(tpu_lines(host, packages, versions)))
         for name, version in versions.items():
             click.echo(f"{name:<13} {version}")
         click.echo(f"features      {summary(features)}")
@@ -108,15 +117,6 @@ def command(
     if chosen is None:
         return EXIT_WRONG_INPUT
     return EXIT_DONE if tested is None or tested["passed"] else EXIT_FAILED
-
-
-def _tpu(host: Host, packages: Packages) -> str:
-    """The chips; without any, whether their compiler is installed, which is in the same package."""
-    if host.tpu_chips:
-        return f"{host.tpu_chips} chips"
-    return "none" + (
-        "; libtpu can compile for one ('effv2-tune compile')" if packages.libtpu else ""
-    )
 
 
 def _test(chosen: Hardware, *, as_json: bool) -> dict[str, Any]:

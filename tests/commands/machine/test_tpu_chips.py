@@ -77,12 +77,12 @@ def test_each_process_that_has_chips_open_is_named_with_them(tmp_path: Path) -> 
     root = tpu_host(tmp_path, chips=4, pci="0x0063")
     add_process(root, 7, "bash", "/dev/vfio/vfio")
     add_process(root, 4321, "python -m ipykernel_launcher", "/dev/vfio/0", "/dev/vfio/1")
-    add_process(root, 99, "python train.py", "/dev/vfio/3", "/dev/vfio/3")
+    add_process(root, 99, "python /home/anna/train.py", "/dev/vfio/3", "/dev/vfio/3")
 
     lines = list(tpu_lines(probe_host(root), TPU, VERSIONS))
 
     assert lines[2:] == [
-        "/dev/vfio/3: held by process 99 (python train.py)",
+        "/dev/vfio/3: held by process 99 (python ~/train.py)",
         "/dev/vfio/0, /dev/vfio/1: held by process 4321 (python -m ipykernel_launcher)",
     ]
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from effv2_tune.forecast.accelerators import recognise
 from effv2_tune.host import install_command
+from effv2_tune.session.selftest import without_names
 from effv2_tune.workers.topology import TOPOLOGIES
 
 if TYPE_CHECKING:
@@ -69,7 +70,11 @@ class TpuChips:
 
 
 def tpu_lines(host: Host, packages: Packages, versions: dict[str, str]) -> Iterator[str]:
-    """What ``doctor`` shows of them; without any, whether their compiler is installed."""
+    """What ``doctor`` shows of them; without any, whether their compiler is installed.
+
+    Command lines of other processes have no home folder, user name or host name: the text is for
+    bug reports.
+    """
     chips = TpuChips.of(host)
     if chips is None:
         can_compile = "; libtpu can compile for one ('effv2-tune compile')"
@@ -81,9 +86,9 @@ def tpu_lines(host: Host, packages: Packages, versions: dict[str, str]) -> Itera
     if host.tpu_hosts > 1:
         yield f"one of {host.tpu_hosts} hosts of a slice"
     for one in host.tpu_holders:
-        yield f"{', '.join(one.devices)}: held by process {one.pid} ({one.command})"
+        yield f"{', '.join(one.devices)}: held by process {one.pid} ({without_names(one.command)})"
     for one in host.libtpu_holders:
-        yield f"lock of libtpu: held by process {one.pid} ({one.command})"
+        yield f"lock of libtpu: held by process {one.pid} ({without_names(one.command)})"
     if not (host.tpu_holders or host.libtpu_holders):
         hidden = "" if os.geteuid() == 0 else " of this user; with sudo, all processes are seen"
         yield f"held by no process{hidden}"

@@ -22,7 +22,7 @@ from seeds import BATCH, BLOCK_IMAGES, FIELDS, RESULTS, SEEDS, TRAIN
 
 from effv2_tune import pareto
 from effv2_tune.pareto.estimates import COMMON_SEED_EFFECT, SEED_EFFECT
-from effv2_tune.pareto.racing import LEAST_GAIN, Race
+from effv2_tune.pareto.racing import LEAST_GAIN, Race, first_replicate
 from effv2_tune.study.plan import ConfirmSpec
 from effv2_tune.study.trial import Measurement
 
@@ -210,7 +210,7 @@ def confirm(study: Study) -> list[int]:
             math.inf if count == most else float(seconds)
             for count, seconds in zip(counts, study.seconds, strict=True)
         ]
-        position = race.first_replicate(picks, costs)
+        position = first_replicate(picks, costs)
         if position is None:
             found = race.next_replicate(costs, LEAST_GAIN * spec.difference)
             if found is None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import queue
 import signal
-import subprocess
 import sys
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.files.held_lock import BY_LOCKF, SHARED, held_lock
 
 from effv2_tune import heartbeat
 from effv2_tune.files import locks
@@ -18,31 +18,16 @@ from effv2_tune.files.lock_holders import lock_holders
 from effv2_tune.files.locks import lock, locked, unlock
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
     from pathlib import Path
-
-HOLD = """\
-import fcntl, sys
-file = open(sys.argv[1], "w")
-fcntl.flock(file, fcntl.LOCK_SH)
-print("held", flush=True)
-sys.stdin.read()
-"""
 
 
 @pytest.fixture
 def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """A process that holds the shared lock of the file ``lock`` until its stdin is closed."""
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path / "lock")],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "held\n"
+    with held_lock(tmp_path / "lock", SHARED) as process:
         yield process
-        process.kill()
 
 
 def test_a_suspended_holder_is_named_to_whoever_waits_and_the_wait_goes_on(
@@ -104,17 +89,5 @@ def test_a_lock_that_is_free_is_held_by_nobody_and_waited_for_without_a_note(
 
 
 def test_a_lock_by_lockf_has_its_holder_too(tmp_path: Path) -> None:
-    code = HOLD.replace("fcntl.flock(file, fcntl.LOCK_SH)", "fcntl.lockf(file, fcntl.LOCK_EX)")
-    command = [sys.executable, "-c", code, str(tmp_path / "lock")]
-    with (
-        subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        ) as process,
-        (tmp_path / "lock").open("w") as file,
-    ):
-        assert process.stdout is not None
-        assert process.stdout.readline() == "held\n"
-
+    with held_lock(tmp_path / "lock", BY_LOCKF) as process, (tmp_path / "lock").open("w") as file:
         assert [one.pid for one in lock_holders(file.fileno())] == [process.pid]
-
-        process.kill()

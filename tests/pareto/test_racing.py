@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from effv2_tune.pareto import Objective
 from effv2_tune.pareto.estimates import COMMON_SHARE, SEED_SHARE, Candidate
-from effv2_tune.pareto.racing import Race
+from effv2_tune.pareto.racing import Race, first_replicate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -105,15 +105,15 @@ def test_a_pick_that_was_trained_once_is_not_clear_however_certain() -> None:
     assert picks["most-accurate"].certainty > 0.999
     assert not picks["most-accurate"].is_clear(0.9)
     assert picks["fastest"].is_clear(0.9)
-    assert race.first_replicate(list(picks.values()), [20.0, 10.0, 15.0]) == 0
-    assert race.first_replicate(list(picks.values()), [math.inf, 10.0, 15.0]) is None
+    assert first_replicate(list(picks.values()), [20.0, 10.0, 15.0]) == 0
+    assert first_replicate(list(picks.values()), [math.inf, 10.0, 15.0]) is None
 
 
 def test_a_replicate_that_runs_is_not_begun_again() -> None:
     field = [candidate(0.95, seconds=20), candidate(0.6, seconds=10)]
     race = Race.of(field, running=[1, 0])
 
-    assert race.first_replicate(race.picks(0.0), [20.0, 10.0]) is None
+    assert first_replicate(race.picks(0.0), [20.0, 10.0]) is None
 
 
 def test_nothing_is_worth_a_replicate_that_gains_less_than_asked_for() -> None:

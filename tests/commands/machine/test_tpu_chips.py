@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.files.held_lock import BY_LOCKF, held_lock
 
 from effv2_tune.commands.machine.tpu_chips import TpuChips, tpu_lines
 from effv2_tune.host import Packages, probe_host
@@ -16,14 +16,6 @@ if TYPE_CHECKING:
 
 TPU = Packages(jax=True, jax_cuda=False, libtpu=True, tensorflow=False, tensorflow_cuda=False)
 VERSIONS = {"libtpu": "0.0.52"}
-#: libtpu locks its file by lockf.
-HOLD = """\
-import fcntl, sys
-file = open(sys.argv[1], "r+")
-fcntl.lockf(file, fcntl.LOCK_EX)
-print("held", flush=True)
-sys.stdin.read()
-"""
 
 
 def tpu_host(root: Path, *, chips: int, pci: str, nodes: str = "vfio/{}") -> Path:
@@ -89,20 +81,8 @@ def test_each_process_that_has_chips_open_is_named_with_them(tmp_path: Path) -> 
 
 def test_a_process_that_holds_the_lock_of_libtpu_is_named(tmp_path: Path) -> None:
     root = tpu_host(tmp_path, chips=1, pci="0x0063")
-    lock = root / "tmp/libtpu_lockfile"
-    lock.touch()
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(lock)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "held\n"
-
+    with held_lock(root / "tmp/libtpu_lockfile", BY_LOCKF) as process:
         held = list(tpu_lines(probe_host(root), TPU, VERSIONS))
-
-        process.kill()
     free = list(tpu_lines(probe_host(root), TPU, VERSIONS))
 
     assert held[2].startswith(

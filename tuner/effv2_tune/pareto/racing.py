@@ -174,16 +174,6 @@ class Race:
             if position is not None
         ]
 
-    def first_replicate(self, picks: Sequence[Pick], costs: Sequence[float]) -> int | None:
-        """Position of the quickest pick that needs a replicate; None where none does.
-
-        Args:
-            picks: Of this race.
-            costs: [n], as in `next_replicate`.
-        """
-        once = [one.position for one in picks if one.needs_replicate]
-        return min((p for p in once if costs[p] < math.inf), key=lambda p: costs[p], default=None)
-
     def next_replicate(self, costs: Sequence[float], least_gain: float = 0.0) -> Replicate | None:
         """The replicate that is worth most; None where none is expected to gain more than that.
 
@@ -238,6 +228,17 @@ class Race:
         z = -abs(float(self.utilities[position] - self.utilities[rival])) / deviation
         density = math.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
         return max(0.0, deviation * (density + z * _normal_cdf(z)))
+
+
+def first_replicate(picks: Sequence[Pick], costs: Sequence[float]) -> int | None:
+    """Position of the quickest pick that needs a replicate; None where none does.
+
+    Args:
+        picks: Of a race.
+        costs: [n], as in `Race.next_replicate`.
+    """
+    once = [one.position for one in picks if one.needs_replicate]
+    return min((p for p in once if costs[p] < math.inf), key=lambda p: costs[p], default=None)
 
 
 def _updated(posterior: Array, now: Array, then: Array) -> Array:

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from effv2_tune.pareto import Objective
-from effv2_tune.pareto.racing import LEAST_GAIN, Race
+from effv2_tune.pareto.racing import LEAST_GAIN, Race, first_replicate
 from effv2_tune.search.budget import failing
 from effv2_tune.search.confirmation.candidates import contenders, training_cost
 from effv2_tune.search.confirmation.replicates import begin_replicate
@@ -144,7 +144,7 @@ class Confirmation:
         if reason:
             return StudyEnded(kind="trials", reason=f"{reason} {unclear}")
         costs = [math.inf if one.is_refused else one.cost_seconds for one in known]
-        first = race.first_replicate(picks, costs)
+        first = first_replicate(picks, costs)
         if first is not None:
             return ReplicateChosen(
                 trial=len(trials),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy.spatial import KDTree  # type: ignore[import-untyped]
 
+from effv2_tune.pareto.front import mark_front
 from effv2_tune.search.freeze_thaw.candidates import neighbours, sobol_point
 from effv2_tune.search.freeze_thaw.curves import curve_data
 from effv2_tune.search.freeze_thaw.fitting import fit
@@ -218,12 +219,15 @@ def _expected(posterior: Posterior, configs: Floats, warp: Warp) -> Floats:
 
 def _front_configs(history: History, ends: Mapping[int, float]) -> Floats:
     """The configs on the front of what trials are roughly expected to reach."""
-    chosen, best = [], -np.inf
-    for trial in sorted(ends, key=lambda one: (history.trials[one].seconds, -ends[one])):
-        if ends[trial] > best:
-            chosen.append(history.trials[trial].config)
-            best = ends[trial]
-    return np.array(chosen)
+    trials = sorted((history.trials[number].seconds, -end, number) for number, end in ends.items())
+    marks = mark_front([(cost, seconds) for seconds, cost, _ in trials])
+    return np.array(
+        [
+            history.trials[number].config
+            for (_, _, number), on_front in zip(trials, marks, strict=True)
+            if on_front
+        ]
+    )
 
 
 def _new_rates(view: _View, configs: Floats, known: KDTree) -> Floats:

@@ -15,9 +15,13 @@ lint:
 fast *arguments:
     pytest -m "not slow" {{ arguments }}
 
-# Every test, in two processes: each takes up to 4 GB
+# Every test but the longest, in two processes: each takes up to 4 GB
 test *arguments:
-    pytest -n 2 --dist loadfile {{ arguments }}
+    pytest -n 2 --dist worksteal -m "not long" {{ arguments }}
+
+# The longest: other backends and more cases of what shorter tests hold
+long *arguments:
+    pytest -n 2 --dist worksteal -m long {{ arguments }}
 
 # Every test, with the coverage of this process (what workers run in processes of their own is not counted)
 coverage:

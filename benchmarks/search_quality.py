@@ -20,13 +20,13 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from effv2_tune.pareto import hypervolume
 from effv2_tune.pareto.hypervolume import log_seconds
-from effv2_tune.search.simulation import STRATEGIES, run_simulation
+from effv2_tune.search.simulation import NO_OVERHEAD, STRATEGIES, Overhead, run_simulation
 from effv2_tune.study.plan import StudyPlan
 from effv2_tune.study.space import Space
 from effv2_tune.study.trial import Measurement
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
     from effv2_tune.search.simulation import SimulatedTrial
     from effv2_tune.study.plan import SearchSpec
+
+    Curve = Callable[[Mapping[str, Any]], Iterator[tuple[int, float, float]]]
 
 HERE = Path(__file__).parent
 REFERENCE = HERE / "lcbench_reference.json"
@@ -94,7 +96,7 @@ class Surrogate:
         answer = self._session.run(None, feed)[0].astype(float)
         return np.clip(answer[:, 1], 0, 100), np.maximum(answer[:, 0], 1e-3)
 
-    def curve(self, task: str) -> Callable[[Mapping[str, Any]], Iterator[tuple[int, float, float]]]:
+    def curve(self, task: str) -> Curve:
         """The learning curves of a task."""
 
         def curve(config: Mapping[str, Any]) -> Iterator[tuple[int, float, float]]:
@@ -156,8 +158,15 @@ def score(points: Sequence[tuple[float, float]], reference: Mapping[str, float])
     return float(area / (height * width) / reference["hypervolume"])
 
 
+class Curves(Protocol):
+    """Learning curves of some tasks."""
+
+    def curve(self, task: str) -> Curve:
+        """The learning curves of a task."""
+
+
 def run(
-    surrogate: Surrogate,
+    surrogate: Curves,
     task: str,
     reference: Mapping[str, float],
     *,
@@ -165,18 +174,20 @@ def run(
     workers: int,
     seed: int,
     time_scale: Callable[[float], float] = log_seconds,
+    space: Space = SPACE,
+    overhead: Overhead = NO_OVERHEAD,
 ) -> dict[str, Any]:
     """One simulation: the hypervolume over time, and the outcomes of the trials."""
     budget = BUDGET_TRAININGS * reference["median_seconds"]
     plan = StudyPlan(
         name="lcbench",
-        search_space=SPACE,
+        search_space=space,
         accelerator_hours=budget / 3600,
         workers=workers,
         search=search.model_copy(update={"seed": seed}),
     )
     curve = surrogate.curve(task)
-    trials = run_simulation(plan, curve, time_scale=time_scale)
+    trials = run_simulation(plan, curve, time_scale=time_scale, overhead=overhead)
     complete = sorted((trial.stop, *trial.values) for trial in trials if trial.values is not None)
     over_time = []
     for share in SHARES:
@@ -193,7 +204,7 @@ def run(
 
 def _regret(
     trials: Iterable[SimulatedTrial],
-    curve: Callable[[Mapping[str, Any]], Iterator[tuple[int, float, float]]],
+    curve: Curve,
     reference: Mapping[str, float],
 ) -> dict[str, float]:
     """The cost of pruning: how many pruned trials would have joined the final front.

@@ -1,13 +1,14 @@
 """Trains 30 configs with 30 seeds each: the table that the statistics of a front are checked on.
 
-    python benchmarks/seeds.py --data cifar10.npz [--seeds 30] [--results FOLDER]
+    python benchmarks/seeds.py --data cifar10.npz [--first 0] [--seeds 30] [--results FOLDER]
 
 Trains the network `tiny` on 3,200 images of CIFAR-10 (an ``npz`` with x_train, y_train,
 x_test, y_test), on one core: all configs with the first seed, then with the second, and so on. Each
 training is a line of ``trainings.csv``, with the curve on 800 other images, its processor time
 (which the load of the machine does not change) and the correct images in each of 20 blocks of 500
 test images: any of them can be the validation split of a study, and the others the truth. The same
-command resumes. benchmarks/seeds_analysis.py reads the table.
+command resumes; two with different --first and folders share the work, and their lines belong in
+one table. benchmarks/seeds_analysis.py reads it.
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from effv2_tune.study.recipe import Recipe
     from effv2_tune.training.trainer import Trainer
+    from effv2_tune.workers.messages import Finished
 
 RESULTS = Path(__file__).parent / "results" / "seeds"
 CONFIGS, SEEDS = 30, 30
@@ -55,7 +57,8 @@ def main() -> None:
     """Train what the table lacks."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="cifar10.npz")
-    parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--first", type=int, default=0, metavar="SEED")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="up to this one, exclusively")
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
     options.results.mkdir(parents=True, exist_ok=True)
@@ -146,16 +149,16 @@ def train(options: argparse.Namespace) -> None:
     drawn = configs()
     write_configs(options.results / "configs.csv", drawn)
     table = options.results / "trainings.csv"
-    known = {(row["config"], row["seed"]) for row in complete_rows(table)}
+    known = {(row["config"], row["seed"]) for row in complete_rows(table, FIELDS)}
     trainer = make_trainer(recipe_of(drawn[0], seed=0, data=options.data))
-    for seed in range(options.seeds):
+    for seed in range(options.first, options.seeds):
         for number, config in enumerate(drawn):
             if (str(number), str(seed)) in known:
                 continue
             before = time.process_time()
             recipe = recipe_of(config, seed=seed, data=options.data)
             row = {"config": number, "seed": seed} | train_once(trainer, recipe)
-            append(table, row)
+            append(table, row, FIELDS)
             seconds = time.process_time() - before
             print(f"{number} {seed}: {row['accuracy']}, {seconds:.1f} s", file=sys.stderr)
 
@@ -178,8 +181,8 @@ def timed_steps(trainer: Trainer, recipe: Recipe) -> TimedSteps:
     return bucket.steps
 
 
-def train_once(trainer: Trainer, recipe: Recipe) -> dict[str, Any]:
-    """One training, as a row of the table."""
+def train_timed(trainer: Trainer, recipe: Recipe) -> tuple[Finished, TimedSteps, list[float]]:
+    """One training, its steps, and the mean processor seconds of a step in each epoch."""
     from effv2_tune.workers.messages import EpochEnded, Train
 
     steps = timed_steps(trainer, recipe)
@@ -193,6 +196,12 @@ def train_once(trainer: Trainer, recipe: Recipe) -> dict[str, Any]:
         order = Train(trial=0, recipe=recipe, rungs=(), step_seconds=0.01, checkpoint=Path(folder))
         steps.windows.clear()
         finished = trainer.train_trial(order, on_event=on_event, should_continue=lambda _: True)
+    return finished, steps, epoch_seconds
+
+
+def train_once(trainer: Trainer, recipe: Recipe) -> dict[str, Any]:
+    """One training, as a row of the table."""
+    finished, steps, epoch_seconds = train_timed(trainer, recipe)
     if finished.scores is None:
         raise RuntimeError(f"A config of the benchmark ended {finished.outcome}: {recipe}")
     before = time.process_time()
@@ -245,10 +254,10 @@ def write_configs(path: Path, drawn: list[dict[str, Any]]) -> None:
         writer.writerows({"config": number} | config for number, config in enumerate(drawn))
 
 
-def complete_rows(path: Path) -> list[dict[str, str]]:
+def complete_rows(path: Path, fields: Sequence[str]) -> list[dict[str, str]]:
     """The trainings so far; a line that a kill has torn is removed from the file."""
     if not path.exists():
-        path.write_text(",".join(FIELDS) + "\n", encoding="utf-8")
+        path.write_text(",".join(fields) + "\n", encoding="utf-8")
     text = path.read_text(encoding="utf-8")
     end = text.rfind("\n") + 1
     if end < len(text):
@@ -256,10 +265,10 @@ def complete_rows(path: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(text[:end].splitlines()))
 
 
-def append(path: Path, row: Mapping[str, Any]) -> None:
+def append(path: Path, row: Mapping[str, Any], fields: Sequence[str]) -> None:
     """Append one line, in one write."""
     with path.open("a", encoding="utf-8") as file:
-        file.write(",".join(str(row[name]) for name in FIELDS) + "\n")
+        file.write(",".join(str(row[name]) for name in fields) + "\n")
 
 
 if __name__ == "__main__":

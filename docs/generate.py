@@ -16,8 +16,10 @@ from pydantic import BaseModel
 from effv2_tune.cli import COMMANDS, MODULES, cli
 from effv2_tune.study import limits
 from effv2_tune.study.plan import (
+    ClusterSpec,
     ConfirmSpec,
     HalvingSpec,
+    PerWorker,
     SearchSpec,
     StopSpec,
     StudyPlan,
@@ -57,13 +59,16 @@ def study_page() -> str:
         _table("`search: confirm:`", ConfirmSpec),
         _table("`stop_when:`", StopSpec),
         _table("`target:`", TargetSpec),
+        _table("`cluster:`", ClusterSpec),
+        _table("`cluster: per_worker:`", PerWorker),
         "## The search space\n",
         inspect.cleandoc(
             """
             One entry for each parameter: a setting's name, and what it may be.
 
             ```yaml
-            maximal_learning_rate: {type: float, low: 1e-3, high: 1e-1, scale: log}
+            maximal_learning_rate: {type: float, low: 1e-3, high: 1e-1, scale: log,
+                                    prior: {value: 1e-2, confidence: high}}
             epochs: {type: int, low: 4, high: 20, step: 4}
             variant: {type: choice, values: [b0, b1]}
             batch_size: {type: choice, values: [64, {per_device: 16}]}
@@ -75,6 +80,11 @@ def study_page() -> str:
             setting of `recipe:` (or its default) holds. `reason:` says why this range. A float
             range of `initial_learning_rate` is cut off at the config's `maximal_learning_rate`, so
             that no config has to be thrown away.
+
+            `prior:` is a value that you expect to be good, with `confidence:` low, medium (the
+            default) or high; the trials of the study correct it
+            ([search](search.md#priors-and-earlier-studies)). The engines `freeze_thaw` and `tpe`
+            know priors, and others refuse them.
             """
         )
         + "\n",

@@ -51,6 +51,15 @@ def test_every_extra_and_group_that_is_named_exists() -> None:
     assert groups <= set(pyproject()["dependency-groups"])
 
 
+def test_pages_and_notebooks_install_from_a_checkout_or_a_wheel() -> None:
+    """The package is on no index."""
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "notebooks").iterdir()]
+    by_name = re.compile(r"(?:pip|uv|uvx) [\w -]*\\?[\"']?effv2-tune\b")
+    found = [page.name for page in pages if by_name.search(page.read_text(encoding="utf-8"))]
+
+    assert not found
+
+
 def test_install_commands_in_messages_fit_a_checkout() -> None:
     fixed = [
         path.name
@@ -63,7 +72,12 @@ def test_install_commands_in_messages_fit_a_checkout() -> None:
 
 
 #: Distributions whose name is not that of the package that they install.
-DISTRIBUTIONS = {"PIL": "pillow", "ruamel": "ruamel.yaml", "sklearn": "scikit-learn"}
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "mlflow": "mlflow-skinny",
+    "ruamel": "ruamel.yaml",
+    "sklearn": "scikit-learn",
+}
 #: Imported by the engine `gp` only, where the user has installed it; and a part of pydantic.
 OPTIONAL = {"torch", "pydantic-core"}
 

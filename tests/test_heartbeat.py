@@ -50,3 +50,15 @@ def test_a_wait_for_the_lock_of_another_is_reported_and_no_other_lock_is(
         with locked(mine):
             assert reports == [True, False]
         release.join()
+
+
+def test_a_listener_has_the_notes_of_its_block_only() -> None:
+    outer: list[str] = []
+    inner: list[str] = []
+
+    with heartbeat.notes_shown(outer.append):
+        with heartbeat.notes_shown(inner.append):
+            heartbeat.note("first")
+        heartbeat.note("second")
+
+    assert (inner, outer) == (["first"], ["second"])

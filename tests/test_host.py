@@ -116,6 +116,19 @@ def test_a_free_tpu_is_taken_with_jax(tmp_path: Path) -> None:
     assert chosen == Hardware("tpu", "jax", 8, "8 TPU chips, with JAX")
 
 
+def test_the_two_cores_of_a_chip_of_v3_are_two_devices(tmp_path: Path) -> None:
+    root = machine(tmp_path, tpus=4)
+    for number in range(4):
+        (root / f"sys/bus/pci/devices/{number}/device").write_text("0x0027\n")
+    host = probe_host(root)
+
+    chosen = choose_hardware("auto", "auto", host, TPU)
+
+    assert (host.tpu_chips, chosen.devices, chosen.devices_per_chip) == (4, 8, 2)
+    assert chosen.why == "4 TPU chips with 2 cores each, with JAX"
+    assert [chosen.devices_of(1), chosen.devices_of(4), chosen.devices_of(2, 4)] == [8, 2, 4]
+
+
 def test_one_of_several_hosts_of_a_slice_is_refused_unless_it_is_used_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

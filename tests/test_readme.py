@@ -47,7 +47,15 @@ def blocks() -> Iterator[Block]:
 
 
 def command_lines() -> Iterator[tuple[str, int, list[str]]]:
-    """Each `effv2-tune` command line: page, line of its block, arguments."""
+    """Each `effv2-tune` command line, once in a block: page, line of its block, arguments."""
+    known: list[tuple[str, int, list[str]]] = []
+    for line in _command_lines():
+        if line not in known:
+            known.append(line)
+    yield from known
+
+
+def _command_lines() -> Iterator[tuple[str, int, list[str]]]:
     for block in blocks():
         if block.language not in SHELLS or block.page in GENERATED:
             continue

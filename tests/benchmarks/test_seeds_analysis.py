@@ -48,14 +48,26 @@ def test_the_truth_is_of_other_seeds_and_other_images(analysis: ModuleType) -> N
     correct = np.add.outer(1000 * np.arange(8), np.arange(4))[None] * 500.0
     table = analysis.Table(np.repeat(correct, 2, axis=0), np.array([1.0, 2.0]))
 
-    for number, study in enumerate(analysis.studies(table, 1, 8)):
+    blocks = []
+    for study in analysis.studies(table, 1, 8):
         assert study.accuracies.shape == (2, 4)
-        assert set(study.accuracies[0] % 1000) == {number % 4}
+        (block,) = set(study.accuracies[0] % 1000)
+        blocks.append(block)
         used = study.accuracies[0] // 1000
         others = np.setdiff1d(np.arange(8), used)
-        images = np.setdiff1d(np.arange(4), number % 4)
+        images = np.setdiff1d(np.arange(4), block)
         assert study.truth == pytest.approx(1000 * others.mean() + images.mean())
-        assert study.on_split == pytest.approx(1000 * others.mean() + number % 4)
+        assert study.on_split == pytest.approx(1000 * others.mean() + block)
+        assert (study.other_images, study.other_seeds) == (1500, len(others))
+    assert sorted(blocks[:4]) == sorted(blocks[4:]) == [0, 1, 2, 3]
+
+
+def test_half_of_the_seeds_can_be_analysed(analysis: ModuleType) -> None:
+    table = analysis.Table(simulated_trainings(configs=2, seeds=5), np.ones(2))
+
+    odd = table.with_seeds(analysis.EVERY["odd"])
+
+    assert np.array_equal(odd.correct, table.correct[:, [1, 3]])
 
 
 def test_joined_blocks_are_one_split(analysis: ModuleType) -> None:

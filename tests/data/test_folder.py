@@ -6,8 +6,9 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
+from pydantic import ValidationError
 
-from effv2_tune.data import check_dataset
+from effv2_tune.data import check_dataset, count_images
 from effv2_tune.errors import TuneError
 from effv2_tune.study.recipe import DataSpec
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-from tests.data.examples import FOLDER, load, write_folder
+from tests.data.examples import FOLDER, assert_equal, load, write_folder
 
 
 def test_a_folder_may_bring_its_splits(tmp_path: Path) -> None:
@@ -27,6 +28,32 @@ def test_a_folder_may_bring_its_splits(tmp_path: Path) -> None:
     facts = dataset.facts()
     assert (facts.train, facts.validation, facts.test) == (18, 6, 8)
     assert dataset.classes == ("cat", "dog")
+
+
+def test_a_folder_at_a_url_has_the_images_of_the_same_one_on_disk(tmp_path: Path) -> None:
+    write_folder(tmp_path / "photos", {"cat": 12, "dog": 12}, [(16, 16)])
+    remote = FOLDER.model_copy(update={"path": f"file://{tmp_path}/photos"})
+
+    there = load(tmp_path, remote)
+
+    assert_equal(there, load(tmp_path))
+    assert len(there.train) == 15
+    assert check_dataset(remote, base=tmp_path) == []
+    assert count_images(remote, base=tmp_path) is None
+
+
+def test_a_url_without_files_is_a_failure_of_the_place(tmp_path: Path) -> None:
+    remote = FOLDER.model_copy(update={"path": f"file://{tmp_path}/photos"})
+
+    with pytest.raises(TuneError, match=r"photos cannot be read: there are no files") as caught:
+        load(tmp_path, remote)
+
+    assert caught.value.exit_code == 1
+
+
+def test_a_csv_cannot_be_at_a_url() -> None:
+    with pytest.raises(ValidationError, match="its images are beside it"):
+        DataSpec(name="csv", path="s3://bucket/table.csv")
 
 
 def test_a_class_may_be_called_train_and_litter_is_left_out(photos: Path) -> None:

@@ -308,6 +308,7 @@ def test_every_known_dataset_is_one_of_a_study_and_has_addresses_and_checksums()
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_shared_images_of_cifar10_are_one_dataset_in_all_three_forms(
     shared: Path, tmp_path: Path
 ) -> None:

@@ -3,7 +3,7 @@
 Hundreds of commands cost seconds each where every one imports its packages anew. The server runs
 one study in a temporary folder first; a fork then has all modules, templates and queries, and the
 modules of Optuna's database migrations, which are otherwise loaded for every storage. Scripted
-workers are forked likewise.
+workers are forked likewise. Where PAUSES is set, every trial is paused at every rung.
 """
 
 from __future__ import annotations
@@ -114,8 +114,10 @@ def serve(worker: Sequence[str]) -> None:
     """Run the commands that arrive, one after another, with these workers."""
     from alembic.util import pyfiles
     from tests.end_to_end import scripted_worker  # noqa: F401 - so that forks have it
+    from tests.search.pausing.pausing_policy import PauseAlways
 
     from effv2_tune import cli
+    from effv2_tune.search.loop import run_study
     from effv2_tune.search.supervisor import OpenStudy
     from effv2_tune.workers import local
 
@@ -130,6 +132,9 @@ def serve(worker: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         Path("study.yaml").write_text(_WARM_UP)
         assert cli.run(["run", "study.yaml"]) == 0
+    if os.environ.get("PAUSES"):
+        assert run_study.__kwdefaults__ is not None
+        run_study.__kwdefaults__["policy"] = PauseAlways()
     if worker:
         local.subprocess.Popen = popen
         assert OpenStudy.run.__kwdefaults__ is not None

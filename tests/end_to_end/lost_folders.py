@@ -123,14 +123,14 @@ def wait_for_version(mirror: Path, process: subprocess.Popen[str], least: int) -
     raise AssertionError(process.communicate())
 
 
-def running(version: Version) -> dict[int, int]:
+def running(version: Version, *, last: int = 6) -> dict[int, int]:
     """By trial that has not ended, the epoch of its checkpoint: scripted steps are epochs."""
     epochs = {
         int(path.split("/")[1].removeprefix("trial-")): int(Path(path).stem.removeprefix("step-"))
         for path in version.files
         if path.startswith("checkpoints/")
     }
-    return {trial: epoch for trial, epoch in epochs.items() if epoch < 6}
+    return {trial: epoch for trial, epoch in epochs.items() if epoch < last}
 
 
 def kill(process: subprocess.Popen[str]) -> None:

@@ -14,7 +14,11 @@ WORKER = Path(__file__).resolve().with_name("scripted_worker.py")
 
 if __name__ == "__main__":
     assert OpenStudy.run.__kwdefaults__ is not None
-    OpenStudy.run.__kwdefaults__["worker_command"] = (sys.executable, str(WORKER))
+    command: tuple[str, ...] = (sys.executable, str(WORKER))
+    if "--ray" in sys.argv:
+        # The nodes of a cluster have the environment that they were started with.
+        command = ("/usr/bin/env", f"SCRIPT={os.environ.get('SCRIPT', '{}')}", *command)
+    OpenStudy.run.__kwdefaults__["worker_command"] = command
     assert Mirror.__init__.__kwdefaults__ is not None
     if "MIRROR_SECONDS" in os.environ:
         Mirror.__init__.__kwdefaults__["interval_seconds"] = float(os.environ["MIRROR_SECONDS"])

@@ -9,7 +9,8 @@ trial at once; ``refuse`` refuses to work at all, and a list of numbers in the p
 started so late; ``memory_bytes`` is what the process has after a trial; ``epoch_seconds`` is how
 long an epoch takes, of every trial or of one; ``pace`` is how long a step is measured to take,
 times 0.001 s a pixel; ``own_pace`` is that of the trials' own steps, where it differs; ``slower``
-is how much longer those of a trial take; ``again`` is the pace when it is measured again, by
+is how much longer those of a trial take; ``processors`` is how many of a CPU they keep busy on a
+quiet machine; ``again`` is the pace when it is measured again, by
 resolution, after ``again_seconds``; ``train_seconds`` is how long a trial says that it trained;
 ``compile_seconds`` is
 how long a trial answers nothing before its first epoch; ``checkpoint_bytes`` is the size of a
@@ -17,7 +18,7 @@ checkpoint; ``seed_noise`` is by how much seeds other than 0 change the accuracy
 a trial says that it waits for; ``needs`` is how many devices a resolution needs to fit. Asked to
 stop, it writes a checkpoint of its last epoch, even where it keeps none. It has as many devices as
 JAX would simulate, which share a step evenly, and times a bucket only where no worker with fewer
-devices exists.
+devices exists. The environment variable DEVICE is the kind of device of a node of a cluster.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from __future__ import annotations
 import argparse
 import fcntl
 import json
+import math
 import os
 import resource
 import signal
@@ -47,7 +49,10 @@ from effv2_tune.workers.messages import (
     Decision,
     EpochEnded,
     Finished,
+    Paused,
     Prepare,
+    RangeTest,
+    RangeTested,
     Ready,
     Refused,
     Remeasure,
@@ -75,7 +80,8 @@ class Existing:
     """What the workers of a study with a target know of each other; the kernel keeps it right."""
 
     def __init__(self, folder: Path) -> None:
-        self._file = None if target_devices is None else (folder / "existing").open("a")
+        name = f"existing{os.environ.get('DEVICE', '')}"
+        self._file = None if target_devices is None else (folder / name).open("a")
         if self._file is not None:
             fcntl.flock(self._file, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
@@ -100,7 +106,7 @@ def main() -> None:
     if "crash" in script:
         raise SystemExit("cannot even start")
     environment = Environment(
-        device_kind=script.get("device", "scripted"),
+        device_kind=os.environ.get("DEVICE", script.get("device", "scripted")),
         device_count=script.get("devices", simulated_devices()),
         backend=prepare.backend,
         precision="float32",
@@ -134,18 +140,27 @@ def main() -> None:
 
 def answer(
     connection: Connection,
-    message: Train | Remeasure | Stop,
+    message: Train | Remeasure | RangeTest | Stop,
     environment: Environment,
     script: dict,
-) -> Finished | Remeasured | Stopped:
+) -> Finished | Paused | Remeasured | RangeTested | Stopped:
     if isinstance(message, Stop):
         return Stopped()
+    if isinstance(message, RangeTest):
+        losses = tuple(loss_at(rate, message.recipe) for rate in message.rates)
+        return RangeTested(bucket=bucket_of(message.recipe, environment), losses=losses, seconds=1)
     if isinstance(message, Remeasure):
         return measure_again(message, environment, script)
     try:
         return train(connection, message, environment, script)
-    except AskedToStop as asked:
+    except (AskedToStop, PausedAtRung) as asked:
         return asked.answer
+
+
+def loss_at(rate: float, recipe: Recipe) -> float:
+    """It falls over two decades, and rises a hundred times above them; those of SGD are higher."""
+    decades = math.log10(rate / (10 if recipe.optimizer == "sgd" else 0.1))
+    return 1 + 0.6 * min(max(-2 - decades, 0), 2) + 5 * max(decades, 0)
 
 
 def measure_again(order: Remeasure, environment: Environment, script: dict) -> Remeasured:
@@ -184,6 +199,14 @@ class AskedToStop(Exception):  # noqa: N818 - no error
         self.answer = Stopped(trial=order.trial, step=epoch)
 
 
+class PausedAtRung(Exception):  # noqa: N818 - no error
+    """The supervisor has paused the trial, and a checkpoint was written."""
+
+    def __init__(self, order: Train, epoch: int, times: Times) -> None:
+        keep(order, epoch)
+        self.answer = Paused(trial=order.trial, step=epoch, times=times, memory_bytes=1)
+
+
 def report(error: OSError, trial: int) -> Unavailable:
     """As a real worker does."""
     unavailable = environment_error(error)
@@ -205,6 +228,13 @@ def wait_on_cue(connection: Connection, deed: dict) -> None:
         connection.send(Waiting(note=deed["waits"]))
 
 
+def windows(own: float, script: dict) -> dict:
+    if "processors" not in script:
+        return {}
+    busy = script["processors"]
+    return {"step_work": busy * own, "step_undisturbed": own, "undisturbed": 20}
+
+
 def train(connection: Connection, order: Train, environment: Environment, script: dict) -> Finished:
     recipe, deed = order.recipe, script.get(str(order.trial), {})
     step = order.step_seconds or 0.001 * script.get("pace", 1.0) * recipe.pixels
@@ -213,7 +243,8 @@ def train(connection: Connection, order: Train, environment: Environment, script
     curve: list[Epoch] = []
     own = 0.001 * script["own_pace"] * recipe.pixels if "own_pace" in script else step
     train_seconds = script.get("train_seconds", 0.0)
-    times = Times(step_median=own * deed.get("slower", 1.0), train=train_seconds)
+    own *= deed.get("slower", 1.0)
+    times = Times(step_median=own, train=train_seconds, **windows(own, script))
 
     def finished(outcome: str, reason: str = "") -> Finished:
         complete = outcome == "complete"
@@ -251,7 +282,7 @@ def train(connection: Connection, order: Train, environment: Environment, script
         return finished(deed["outcome"], "as the script says")
     curve += [line(order, epoch) for epoch in range(1, done + 1)]
     # Also after a resumption at a rung, as a real worker does: the decision may have been lost.
-    if done in order.rungs and not may_continue(connection, order, curve[-1]):
+    if done in order.rungs and not may_continue(connection, order, curve, times):
         return finished("pruned")
     for epoch in range(done + 1, recipe.epochs + 1):
         die_on_cue(order, deed, epoch)
@@ -263,7 +294,7 @@ def train(connection: Connection, order: Train, environment: Environment, script
         if deed.get("keeps", True):
             keep(order, epoch, script)
         connection.send(EpochEnded(trial=order.trial, epoch=curve[-1], times=times))
-        if epoch in order.rungs and not may_continue(connection, order, curve[-1]):
+        if epoch in order.rungs and not may_continue(connection, order, curve, times):
             return finished("pruned")
     return finished("complete")
 
@@ -276,21 +307,25 @@ def keep(order: Train, epoch: int, script: dict | None = None) -> None:
     CheckpointFolder(order.checkpoint).save(epoch, Checkpoint({"state": state}, {"epoch": epoch}))
 
 
-def may_continue(connection: Connection, order: Train, last: Epoch) -> bool:
+def may_continue(connection: Connection, order: Train, curve: list[Epoch], times: Times) -> bool:
     """Report a rung and wait for the decision."""
+    last = curve[-1]
     connection.send(
         RungReached(
             trial=order.trial,
             rung=order.rungs.index(last.epoch),
             epoch=last.epoch,
             quality=last.validation.accuracy,
+            curve=tuple(curve),
         )
     )
     decision = connection.recv()
     if isinstance(decision, Stop):
         raise AskedToStop(order, last.epoch)
     assert isinstance(decision, Decision)
-    return decision.go_on
+    if decision.answer == "pause":
+        raise PausedAtRung(order, last.epoch, times)
+    return decision.answer == "promote"
 
 
 def newest_epoch(folder: Path) -> int:

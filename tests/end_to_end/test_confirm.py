@@ -301,6 +301,27 @@ def test_the_command_says_what_it_does_and_why(tune: Tune, study: Path) -> None:
     assert "4 trials and 2 replicates" in Path("runs/small/report.html").read_text()
 
 
+def test_the_command_restores_a_lost_study_from_its_mirror(tune: Tune, study: Path) -> None:
+    shutil.rmtree(study)
+    assert tune("run", "study.yaml", "--mirror", "mirror").code == EXIT_DONE
+    shutil.rmtree(study)
+    budget = ("--trials", "1", "--difference", "0", "--level", "0.99")
+
+    done = tune("confirm", str(study), *budget, "--mirror", "mirror")
+
+    assert done.code == EXIT_DONE, done.err
+    assert done.err.startswith("restored from mirror, which ")
+    assert [trial.replicate_of is None for trial in read_study(study).trials] == [True] * 4 + [
+        False
+    ]
+    # What the mirror had is not restored over what is here.
+    again = tune("confirm", str(study), "--trials", "2", *budget[2:], "--mirror", "mirror")
+    assert again.code == EXIT_DONE, again.err
+    assert len(read_study(study).trials) == 6
+    nothing = tune("confirm", "runs/other", "--mirror", "empty")
+    assert nothing.code == EXIT_WRONG_INPUT
+
+
 def test_replicates_after_replicates_failing_exit_with_1(
     tune: Tune, study: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,7 +21,8 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DamagedSites]:
 
 
 @pytest.mark.parametrize(
-    ("seed", "count"), [("short ", 60), pytest.param("long ", 240, marks=pytest.mark.slow)]
+    ("seed", "count"),
+    [("short ", 60), pytest.param("long ", 240, marks=[pytest.mark.slow, pytest.mark.long])],
 )
 def test_a_damaged_file_is_noticed_or_makes_no_difference(
     sites: DamagedSites, seed: str, count: int

@@ -59,6 +59,7 @@ def test_commits_that_create_the_database_and_precede_the_workers_can_fail(
     assert not {fault: found for fault, found in problems.items() if found}
 
 
+@pytest.mark.long
 def test_a_disk_that_stays_full_loses_nothing(study: DisturbedStudy) -> None:
     faults = [
         Fault(at=at, error=errno.ENOSPC, is_half=True, is_lasting=True)

@@ -8,7 +8,9 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+from PIL import Image
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -101,6 +103,25 @@ def test_a_study_runs_reports_exports_and_trains(
     assert (tmp_path / "report.html").is_file()
     assert (tmp_path / "trained/model.keras").is_file()
     assert metrics["environment"]["backend"] == "jax"
+
+    Image.fromarray(np.zeros((20, 30, 3), "uint8")).save(tmp_path / "photo.png")
+    predicted = json.loads(tune("predict", "trained", "photo.png", "--json").stdout)
+    refused = run(
+        *("-m", "effv2_tune", "export-model", "trained", "--format", "litert"),
+        env=no_tensorflow,
+        cwd=tmp_path,
+    )
+    tune("export-model", "trained", "--format", "keras")
+
+    assert len(predicted[0]["predictions"]) == 5
+    assert refused.returncode == 1
+    assert "needs tensorflow, which is not installed" in refused.stderr
+    assert "[tensorflow]" in refused.stderr
+    assert sorted(path.name for path in (tmp_path / "trained/keras").iterdir()) == [
+        "classes.txt",
+        "model.keras",
+        "model_card.md",
+    ]
 
 
 def test_keras_tuner_proposes_configs(no_tensorflow: dict[str, str], tmp_path: Path) -> None:

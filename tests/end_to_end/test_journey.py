@@ -229,6 +229,47 @@ def test_the_test_accuracy_is_what_the_search_promised(journey: dict[str, Any]) 
     assert len((out / "history.csv").read_text().splitlines()) == 1 + 6
 
 
+def test_pictures_of_the_test_images_are_predicted_with_the_test_accuracy(
+    journey: dict[str, Any], tmp_path: Path
+) -> None:
+    from PIL import Image
+
+    from effv2_tune.data import load_dataset
+    from effv2_tune.study.training_run import load_training_run
+
+    loaded = load_training_run(journey["folder"] / "train.yaml")
+    test = load_dataset(loaded.run.data, base=loaded.base).test
+    for number, image in enumerate(test.images):
+        Image.fromarray(image).save(tmp_path / f"{number:03}.png")
+    (out,) = (journey["folder"] / "runs").glob("real-trial-*")
+    metrics = json.loads((out / "metrics.json").read_text())
+
+    done = tune("predict", str(out), str(tmp_path), "--top", "1", cwd=journey["folder"])
+
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    right = sum(
+        row["class_1"] == metrics["classes"][label]
+        for row, label in zip(rows, test.labels, strict=True)
+    )
+    assert (right, len(rows)) == (metrics["test_correct"], metrics["test_count"])
+
+
+def test_the_model_card_and_the_table_have_the_test_accuracy(journey: dict[str, Any]) -> None:
+    (out,) = (journey["folder"] / "runs").glob("real-trial-*")
+    accuracy = json.loads((out / "metrics.json").read_text())["test"]["accuracy"]
+    card = (out / "model_card.md").read_text()
+
+    done = tune("report", "runs/real", "--table", "networks.csv", cwd=journey["folder"])
+    rows = list(csv.DictReader((journey["folder"] / "networks.csv").read_text().splitlines()))
+
+    assert done.returncode == 0, done.stderr
+    assert f"| accuracy | {accuracy:.4f} [" in card
+    assert "(this recipe)" in card
+    assert [row["test_accuracy"] for row in rows if row["test_accuracy"]] == [f"{accuracy:.4f}"]
+    assert {row["size"] for row in rows} == {"32", "40"}
+
+
 def test_a_stranger_reproduces_the_test_accuracy_from_the_model_alone(
     journey: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -281,7 +322,9 @@ def test_another_recipe_is_not_trained_into_the_same_folder(journey: dict[str, A
     assert "holds a training run of another recipe" in done.stderr
 
 
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "sign", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)]
+)
 def test_an_interrupted_training_run_exits_with_130_and_ends_alike_when_continued(
     journey: dict[str, Any], sign: signal.Signals
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 from tests.end_to_end.disturbed import SPACE
 from tests.end_to_end.forking_cli import ForkingCli
 from tests.end_to_end.kills import KilledStudy
+from tests.end_to_end.undisturbed import result_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,6 +32,34 @@ def test_a_study_ends_as_undisturbed_after_kills_of_supervisors_and_workers(tmp_
         chance = random.Random(0)  # noqa: S311 - not for cryptography
         tally = study.run_killed([cli], expected, chance, pause_seconds=1.5, most=12)
 
+    assert tally.problems == []
+    assert tally.kills > 0
+
+
+def test_paused_trials_are_continued_under_kills_as_undisturbed(tmp_path: Path) -> None:
+    study = KilledStudy(tmp_path, STUDY, script='{"epoch_seconds": 0.03}')
+    with ForkingCli(tmp_path, environment={"PAUSES": "1"}) as cli:
+        expected = study.run_undisturbed(cli)
+        chance = random.Random(2)  # noqa: S311 - not for cryptography
+        tally = study.run_killed([cli], expected, chance, pause_seconds=1.5, most=12)
+
+    assert {facts[1] for facts in expected.trials} == {"complete", "pruned"}
+    assert tally.problems == []
+    assert tally.kills > 0
+
+
+def test_freeze_thaw_decides_under_kills_as_undisturbed(tmp_path: Path) -> None:
+    plan = STUDY | {"search": {"engine": "freeze_thaw"}}
+    study = KilledStudy(tmp_path, plan, script='{"epoch_seconds": 0.03}')
+    chance = random.Random(3)  # noqa: S311 - not for cryptography
+    with ForkingCli(tmp_path) as cli:
+        measured = study.run_undisturbed(cli)
+        # On the recorded clock, all step times are known from the beginning.
+        study.run_killed([cli], measured, chance, pause_seconds=1.0, most=0)
+        expected = result_of(tmp_path / "killed" / "runs" / "killed")
+        tally = study.run_killed([cli], expected, chance, pause_seconds=2.0, most=12)
+
+    assert {facts[1] for facts in expected.trials} == {"complete", "pruned"}
     assert tally.problems == []
     assert tally.kills > 0
 

@@ -106,6 +106,23 @@ def test_a_restated_time_can_change_the_front(
     assert read_study(tmp_path).front() == [1]
 
 
+def test_on_a_cpu_the_trials_own_steps_correct_the_time_without_another_measurement(
+    tmp_path: Path, make_plan: MakePlan, run_scripted: RunScripted
+) -> None:
+    script = {"own_pace": 1.06, "processors": 1.6, "train_seconds": 60.0}
+
+    events = run_scripted(make_plan(trials=4, enqueue=CONFIGS), tmp_path, script=script)
+
+    by_trial = [(one.by_trial, one.trials) for one in restatements(events)]
+    assert by_trial == [(0, (0,)), (1, (1,)), (2, (0, 2)), (3, (1, 3))]
+    newest = [versions[-1] for versions in read_study(tmp_path).time_versions.values()]
+    for bucket, pixels in enumerate((32, 64)):
+        assert 1.04 < newest[bucket].step_seconds / (0.001 * pixels) < 1.06
+        assert (newest[bucket].measurements, newest[bucket].trials) == (1, (bucket, bucket + 2))
+    seconds = [6 * 7 * newest[number % 2].step_seconds for number in range(4)]
+    assert seconds_of(tmp_path) == pytest.approx(seconds)
+
+
 def test_a_recorded_clock_is_never_measured_again(
     tmp_path: Path, make_plan: MakePlan, run_scripted: RunScripted
 ) -> None:

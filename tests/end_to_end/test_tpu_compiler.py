@@ -103,7 +103,7 @@ def test_the_steps_compile_and_fit(compiled: Any) -> None:
 
     assert bucket["label"] == "tiny@32 batch 64"
     assert bucket["fits"]
-    assert bucket["fitting_batch"] is None
+    assert bucket["would_fit"] is None
     assert (compiled["device"]["device_kind"], compiled["device"]["device_count"]) == (
         "TPU v5 lite",
         4,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from effv2_tune.forecast.accelerators import named
 from effv2_tune.forecast.study import StudyForecast, forecast_study
 from effv2_tune.forecast.target import Target, target_of
 from effv2_tune.forecast.times import KnownTime, same_work
@@ -12,6 +11,7 @@ from effv2_tune.forecast.work import Work, work_of
 from effv2_tune.study.bucket import BucketKey, DataFacts, bucket_key
 from effv2_tune.study.plan import StudyPlan
 from effv2_tune.study.recipe import Recipe
+from effv2_tune.workers.accelerators import named
 
 DATA = DataFacts(
     classes=10, image_shape=(32, 32, 3), train=45_000, validation=5_000, test=10_000, digest="0"

@@ -8,7 +8,12 @@ import random
 import pytest
 from tests.forecast.examples import DATA, plan_of, target
 
-from effv2_tune.forecast.buckets import buckets_of, draw_config, fewest_epochs
+from effv2_tune.forecast.buckets import (
+    buckets_of,
+    draw_config,
+    expected_recipes,
+    fewest_epochs,
+)
 from effv2_tune.study.plan import StudyPlan
 
 
@@ -67,10 +72,58 @@ def test_halving_that_stops_all_it_may_leaves_a_fraction_of_the_epochs() -> None
     plan = plan_of(search={"halving": {"enabled": True, "rungs": (0.1, 0.2, 0.4), "keep": 0.25}})
     recipe = plan.recipe_for({"epochs": 100})
 
-    assert fewest_epochs(plan, recipe) == 10 + 10 / 4 + 20 / 16 + 60 / 64
-    assert fewest_epochs(plan_of(), recipe) == 100
+    assert fewest_epochs(plan, recipe) == [10 + 10 / 4 + 20 / 16 + 60 / 64]
+    assert fewest_epochs(plan_of(), recipe) == [100]
     folded = {"data": plan.data.model_copy(update={"folds": 5})}
-    assert fewest_epochs(plan.model_copy(update=folded), recipe) == (
+    assert fewest_epochs(plan.model_copy(update=folded), recipe) == [
         10 + 10 / 4 + 20 / 16 + 60 / 64 + 4 * 100 / 64
+    ]
+    assert fewest_epochs(plan_of().model_copy(update=folded), recipe) == [500]
+
+
+def test_the_stages_of_a_trial_are_in_the_buckets_of_their_size_by_their_epochs() -> None:
+    recipe = {"variant": "b0", "resolution": 96, "stages": 3, "resolution_from": 32, "epochs": 9}
+    recipe |= {"schedule": "constant"}
+    plan = StudyPlan.model_validate(
+        {
+            "name": "x",
+            "trials": 3,
+            "recipe": recipe,
+            "search_space": {"weight_decay": {"type": "float", "low": 1e-6, "high": 1e-3}},
+            "search": {"halving": {"enabled": True, "rungs": (1 / 3,), "keep": 0.5}},
+        }
     )
-    assert fewest_epochs(plan_of().model_copy(update=folded), recipe) == 500
+
+    found = buckets_of(plan, DATA, target().placement)
+
+    assert {one.key.resolution for one in found} == {32, 64, 96}
+    assert all(one.share == pytest.approx(1 / 3) and one.trials == 1 for one in found)
+    assert sum(one.share * one.epochs for one in found) == pytest.approx(9)
+    fewest = {one.key.resolution: one.share * one.fewest_epochs for one in found}
+    assert fewest == pytest.approx({32: 3, 64: 1.5, 96: 1.5})
+    expected = expected_recipes(plan, DATA, target().placement)
+    assert sorted(one.pixels for one in expected) == [32, 64, 96]
+
+
+def test_the_epochs_of_the_classifier_are_in_the_bucket_of_its_features() -> None:
+    recipe = {"variant": "b0", "backbone": "finetune", "weights": "imagenet", "epochs": 8}
+    recipe |= {"schedule": "constant", "mixup": 0.2, "head_epochs": 2}
+    plan = StudyPlan.model_validate(
+        {
+            "name": "x",
+            "trials": 3,
+            "recipe": recipe,
+            "search_space": {"weight_decay": {"type": "float", "low": 1e-6, "high": 1e-3}},
+            "search": {"halving": {"enabled": True, "rungs": (0.5,), "keep": 0.5}},
+        }
+    )
+
+    found = {one.key.takes_features: one for one in buckets_of(plan, DATA, target().placement)}
+
+    head, layers = found[True], found[False]
+    assert head.key.augmentation == ()
+    assert (head.share, layers.share) == (0.25, 0.75)
+    assert (head.epochs, layers.epochs) == (8, 8)
+    # The rung is after the fifth epoch: half of those that train all layers.
+    assert head.share * head.fewest_epochs == pytest.approx(2)
+    assert layers.share * layers.fewest_epochs == pytest.approx(3 + 3 / 2)

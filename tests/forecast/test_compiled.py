@@ -8,7 +8,7 @@ import pytest
 from tests.forecast.examples import DATA, bucket, target
 
 from effv2_tune.forecast.compiled import CompiledForecast, compiled_forecast
-from effv2_tune.forecast.memory_estimate import image_bytes, predict_memory
+from effv2_tune.forecast.memory_estimate import image_bytes
 from effv2_tune.workers.compilations import Compilation, CompiledProgram
 
 IMAGE = 32 * 32 * 3
@@ -23,7 +23,7 @@ def forecast(*programs: CompiledProgram, **settings: Any) -> CompiledForecast:
         work=work,
         data=DATA,
         tier="resident",
-        predicted=predict_memory(work, key, WHERE, DATA, tier="resident"),
+        target=WHERE,
     )
 
 
@@ -42,7 +42,6 @@ def test_the_other_splits_and_the_other_programs_share_the_memory() -> None:
     assert found.memory == pytest.approx(460 + 7 + 15_000 * IMAGE)
     assert image_bytes(DATA) == 60_000 * IMAGE
     assert found.fits
-    assert found.fitting_batch is None
 
 
 def test_operations_are_those_of_one_image_over_all_devices() -> None:
@@ -54,18 +53,14 @@ def test_without_a_training_program_no_operations_are_known() -> None:
     assert forecast(program("evaluate", flops=1.0)).flops is None
 
 
-def test_a_bucket_that_does_not_fit_names_a_batch_that_would() -> None:
-    """Half of it would not: images and weights do not become less."""
-    found = forecast(program(needed_bytes=int(33e9), reason="RESOURCE_EXHAUSTED"))
+def test_the_memory_of_a_refused_bucket_is_known_if_the_compiler_states_it() -> None:
+    stated = forecast(program(needed_bytes=int(33e9), reason="RESOURCE_EXHAUSTED"))
+    unknown = forecast(program(reason="RESOURCE_EXHAUSTED"))
 
-    assert not found.fits
-    assert found.fitting_batch == 256
-
-
-def test_where_images_and_weights_alone_do_not_fit_no_batch_does() -> None:
-    found = forecast(program(needed_bytes=int(1e18), reason="RESOURCE_EXHAUSTED"))
-
-    assert found.fitting_batch is None
+    assert not stated.fits
+    assert stated.known_memory == stated.memory > 33e9
+    assert not unknown.fits
+    assert unknown.known_memory is None
 
 
 def test_programs_that_fit_alone_may_not_fit_together() -> None:

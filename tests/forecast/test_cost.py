@@ -35,6 +35,22 @@ def test_cached_features_are_extracted_once_for_all_trials_of_a_network() -> Non
     assert found.disk.checkpoints == 3 * (1 + 2) * 4 * (1280 + 1) * 10
 
 
+def test_evaluating_both_views_takes_twice_as_long_and_features_of_each() -> None:
+    network = {"resolution": 64, "schedule": "constant"}
+    once, twice = (
+        forecast(plan_of(recipe=network | {"evaluation_flip": flip}), target("v5e"))
+        for flip in (False, True)
+    )
+    for one, other in zip(once.buckets, twice.buckets, strict=True):
+        assert one.trial is not None
+        assert other.trial is not None
+        assert other.trial.evaluation == 2 * one.trial.evaluation
+        assert other.trial.whole == one.trial.whole
+    frozen = network | {"backbone": "frozen", "weights": "imagenet", "evaluation_flip": True}
+    cached = forecast(plan_of(recipe=frozen), target("v5e"))
+    assert cached.disk.features == 2 * (45_000 + 2 * 15_000) * 1280 * 4
+
+
 def test_a_study_costs_its_trials_or_its_hours_whichever_ends_it() -> None:
     where = target("v5e-8")
     by_trials = forecast(plan_of(), where).cost

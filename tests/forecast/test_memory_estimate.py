@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from tests.forecast.examples import DATA, TIMM, bucket, target
 
-from effv2_tune.forecast.accelerators import named
 from effv2_tune.forecast.memory_estimate import image_tier, predict_memory
 from effv2_tune.forecast.target import target_of
 from effv2_tune.study.bucket import DataFacts
+from effv2_tune.workers.accelerators import named
 
 DIGITS = DataFacts(
     classes=10, image_shape=(8, 8, 3), train=1_293, validation=144, test=360, digest="0"
@@ -64,6 +64,20 @@ def test_a_frozen_network_keeps_nothing_and_a_batch_too_large_is_marked() -> Non
 
     assert [one.fits for one in needed] == [False, True]
     assert needed[0].limit == 0.75 * 16e9  # JAX takes three quarters
+
+
+@pytest.mark.parametrize("device", [None, "t4", "v5e"])
+def test_an_evaluation_of_large_images_needs_memory_and_a_small_one_none(
+    device: str | None,
+) -> None:
+    where = target(device)
+
+    def needed(evaluation: int | str) -> float:
+        settings = {"variant": "b0", "resolution": 64, "batch_size": 64}
+        key, work = bucket(where, **settings, evaluation_resolution=evaluation)
+        return predict_memory(work, key, where, DATA, tier="resident").total
+
+    assert needed("same") == needed(96) < needed(768)
 
 
 def test_images_stay_on_the_device_up_to_a_quarter_of_its_memory() -> None:

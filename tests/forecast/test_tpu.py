@@ -55,9 +55,10 @@ def test_all_reduces_cost_latency_and_bytes_and_a_single_chip_has_none() -> None
 
 
 class Compiled(NamedTuple):
-    """A training step that libtpu 0.0.52 compiled, in mixed_bfloat16 with AdaBelief.
+    """A training step that libtpu compiled, in mixed_bfloat16 with AdaBelief.
 
     Attributes:
+        images: Resident ones; none where they are streamed.
         megabytes: Of HBM on a chip: arguments, temporary arrays and code.
         flops: In relation to those of its products alone.
     """
@@ -79,11 +80,17 @@ COMPILED = [
     Compiled("b0", 224, 128, "v5e-8", 32, 45_000, False, 597, 1.09),
     Compiled("b0", 224, 128, "v5e", 32, 45_000, False, 1570, 1.09),
     Compiled("s", 384, 128, "v5e-8", 384, 8_000, True, 6341, 1.07),
+    # The rows above are of libtpu 0.0.52, those below of 0.0.42.1 (benchmarks/tpu_compiler.py).
+    Compiled("b0", 32, 128, "v5e-8", 32, 45_000, True, 315, 1.090),
+    Compiled("b0", 224, 128, "v5e-8", 32, 45_000, True, 661, 1.077),
+    Compiled("s", 384, 128, "v5e-8", 384, 0, True, 2806, 1.063),
 ]
 
 
 @pytest.mark.parametrize(
-    "step", COMPILED, ids=lambda step: f"{step.variant}@{step.pixels} on {step.device}"
+    "step",
+    COMPILED,
+    ids=lambda step: f"{step.variant}@{step.pixels}, {step.megabytes} MB on {step.device}",
 )
 def test_memory_is_within_15_percent_of_the_compiled_step_and_flops_within_5(
     step: Compiled,
@@ -110,7 +117,9 @@ def test_memory_is_within_15_percent_of_the_compiled_step_and_flops_within_5(
 
     in_the_step = memory.total - memory.overhead  # the runtime is not
     assert in_the_step / 1e6 == pytest.approx(step.megabytes, rel=0.15)
-    assert work.compiled_train_flops / work.train_flops == pytest.approx(step.flops, rel=0.05)
+    images = step.batch / where.placement.device_count
+    flops = work.compiled_step_flops(images) / images
+    assert flops / work.train_flops == pytest.approx(step.flops, rel=0.05)
 
 
 class CompiledInference(NamedTuple):

@@ -50,6 +50,22 @@ def test_what_keras_loop_lacks_is_refused(where: str, settings: Any) -> None:
         )
 
 
+@pytest.mark.parametrize(("target", "batch"), [({"devices": 4}, 64), (None, 16)])
+def test_a_batch_per_device_is_meant_for_the_devices_of_the_target(target: Any, batch: int) -> None:
+    class Model:
+        def fit(self, *_: Any, **settings: Any) -> int:
+            return int(settings["batch_size"])
+
+    recipe = {"variant": "tiny", "resolution": 32, "batch_size": {"per_device": 16}}
+    hypermodel = EfficientNetV2HyperModel(
+        plan(recipe=recipe, target=target), image_shape=(8, 8, 1), classes=2, images=64
+    )
+
+    found = hypermodel.fit(keras_tuner.HyperParameters(), Model(), np.zeros((64, 8, 8, 1)))
+
+    assert found == batch
+
+
 def test_the_optimizer_is_the_recipes() -> None:
     recipe = plan().recipe_for({"weight_decay": 1e-3, "epochs": 2})
     optimizer = keras_optimizer(recipe, images=256, batch=64)
@@ -61,12 +77,32 @@ def test_the_optimizer_is_the_recipes() -> None:
     assert optimizer.get_config()["weight_decay"] == pytest.approx(1e-3)
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "rmsprop", "lion"])
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "exponential"])
-def test_other_optimizers_and_schedules_are_made_too(optimizer: str, schedule: str) -> None:
-    recipe = plan().recipe_for({"optimizer": optimizer, "schedule": schedule})
+@pytest.mark.parametrize("warmup_epochs", [0.0, 0.5])
+def test_other_optimizers_and_schedules_are_made_too(
+    optimizer: str, schedule: str, warmup_epochs: float
+) -> None:
+    recipe = plan().recipe_for(
+        {"optimizer": optimizer, "schedule": schedule, "warmup_epochs": warmup_epochs}
+    )
 
-    assert optimizer in keras_optimizer(recipe, images=256, batch=64).name.lower()
+    made = keras_optimizer(recipe, images=256, batch=64)
+
+    assert optimizer in made.name.lower()
+    first = recipe.initial_learning_rate
+    if schedule == "constant" and not warmup_epochs:
+        first = recipe.maximal_learning_rate
+    if schedule == "cosine" and not warmup_epochs:
+        first = recipe.maximal_learning_rate
+    assert float(made.learning_rate) == pytest.approx(first)
+
+
+def test_an_average_that_kerass_loop_does_not_evaluate_is_refused() -> None:
+    recipe = plan().recipe_for({"optimizer": "schedule_free", "schedule": "constant"})
+
+    with pytest.raises(TuneError, match="and not their average"):
+        keras_optimizer(recipe, images=256, batch=64)
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ SPACE = Space.model_validate(
         "momentum": {"type": "float", "low": 0.5, "high": 0.99, "when": {"optimizer": "sgd"}},
         "clip_norm": {"type": "choice", "values": [None, 1.0, 5]},
         "resolution": {"type": "choice", "values": ["native", 64]},
+        "flip": {"type": "choice", "values": [False, True, "alternating"]},
         "epochs": {"type": "int", "low": 10, "high": 50, "step": 20},
         "batch_size": {"type": "int", "low": 8, "high": 512, "scale": "log", "when": {"ema": True}},
         "ema": {"type": "fixed", "value": True},
@@ -40,6 +41,7 @@ def test_a_space_converts_with_scales_steps_and_conditions() -> None:
     assert space["epochs"].step == 20
     assert space["clip_norm"].values == ["null", "1.0", "5"]
     assert space["resolution"].values == ['"native"', "64"]
+    assert space["flip"].values == ["false", "true", '"alternating"']
     assert [c.name for c in space["sma_threshold"].conditions] == ["rectify"]
     assert space["ema"].value is True
     assert json.loads(space["weights"].value) is None

@@ -11,6 +11,8 @@ import pytest
 from effv2_tune.catalog import TINY
 from effv2_tune.errors import TuneError
 from effv2_tune.network import (
+    classifier,
+    depths_from_head,
     stage_of,
     training_network,
     variables_by_stage,
@@ -38,6 +40,29 @@ def test_every_layer_belongs_to_a_stage() -> None:
     assert stage_of("predictions", TINY) == 4
     by_stage = variables_by_stage(tiny())
     assert sum(map(len, by_stage.values())) == sum(len(x.variables) for x in tiny().layers)
+
+
+def test_the_depth_of_a_variable_counts_stages_from_the_classifier() -> None:
+    network = tiny()
+    depths = depths_from_head(network)
+    by_name = {
+        layer.name: depths[position]
+        for position, variable in enumerate(network.trainable_variables)
+        for layer in network.layers
+        if any(variable is held for held in layer.trainable_variables)
+    }
+
+    assert len(depths) == len(network.trainable_variables)
+    assert depths == sorted(depths, reverse=True)
+    assert by_name["predictions"] == 0
+    assert by_name["post_conv"] == by_name["post_bn"] == 1
+    assert by_name["stack_2_block1_MB_dw_"] == 2
+    assert by_name["stem_conv"] == by_name["stack_0_block0_fu_conv"] == 4
+
+
+def test_what_is_not_trained_has_no_depth() -> None:
+    assert set(depths_from_head(tiny(trainable_from=2))) == {0, 1, 2}
+    assert depths_from_head(classifier("tiny", classes=10)) == [0, 0]
 
 
 @pytest.mark.parametrize("start", [0, 1, 2, 3, "head"])

@@ -16,6 +16,7 @@ from effv2_tune.optimizers import (
     SGD,
     AdaBelief,
     AdamW,
+    RMSprop,
     StaticConfig,
     StepOptimizer,
 )
@@ -81,6 +82,21 @@ WRONG: list[tuple[Callable[[], Any], str]] = [
     (lambda: StaticConfig(schedule="triangle"), "There is no schedule 'triangle', did you mean"),
     (lambda: StaticConfig("adamw", nesterov=True), "adamw has no nesterov."),
     (lambda: StaticConfig("sgd", amsgrad=True), "sgd has no amsgrad."),
+    (lambda: StaticConfig("rmsprop", amsgrad=True), "rmsprop has no amsgrad."),
+    (lambda: StaticConfig("rmsprop", nesterov=True), "rmsprop has no nesterov."),
+    (
+        lambda: StaticConfig("schedule_free", "cosine"),
+        "schedule_free takes the place of the schedule 'cosine'.",
+    ),
+    (
+        lambda: StaticConfig("schedule_free", average=True),
+        "schedule_free has its own average of the weights.",
+    ),
+    (lambda: RMSprop(rho=1.0), "rho must be at least 0 and below 1, found 1."),
+    (
+        lambda: StepOptimizer(StaticConfig(), {"learning_rate": 1, "layer_decay": 0.4}),
+        "layer_decay must be at least 0.5 and at most 1, found 0.4.",
+    ),
     (lambda: StepOptimizer(StaticConfig(), {}), "The schedule 'constant' needs learning_rate."),
     (
         lambda: StepOptimizer(StaticConfig(), {"learning_rate": 1, "beta1": 0.9}),

@@ -18,6 +18,7 @@ from effv2_tune.optimizers import (
     CosineLearningRate,
     CyclicalLearningRate,
     ScheduleSettings,
+    WarmupLearningRate,
     learning_rate_at,
 )
 from effv2_tune.optimizers.curves import SCHEDULE_HYPERPARAMETERS
@@ -52,7 +53,11 @@ def schedules(draw: st.DrawFn) -> ScheduleSettings:
 
 def schedule_from(settings: ScheduleSettings) -> Any:
     """The Keras schedule that `settings` describe."""
-    kinds = {"constant": ConstantLearningRate, "cosine": CosineLearningRate}
+    kinds = {
+        "constant": ConstantLearningRate,
+        "cosine": CosineLearningRate,
+        "warmup": WarmupLearningRate,
+    }
     return kinds.get(settings.kind, CyclicalLearningRate).from_settings(settings)
 
 
@@ -106,6 +111,40 @@ def test_the_cosine_climbs_falls_and_stays() -> None:
 
 def test_a_cosine_without_warm_up_begins_at_the_top() -> None:
     assert at(CosineLearningRate(0.0, 1.0, decay_steps=10), 0) == 1.0
+
+
+def test_the_warm_up_of_a_constant_rate_is_that_of_the_published_training() -> None:
+    """google/automl, efficientnetv2/utils.py, `WarmupLearningRateSchedule`, `constant`."""
+    rate, warmup_steps = 1e-3, 97
+    schedule = WarmupLearningRate(0.0, rate, warmup_steps)
+
+    for step in (0, 1, 50, 96, 97, 98, 10_000):
+        published = rate * step / warmup_steps if step < warmup_steps else rate
+        assert at(schedule, step) == pytest.approx(published, rel=1e-6)
+    assert at(schedule, 97) == float(np.float32(rate))
+
+
+def test_during_a_warm_up_the_height_of_a_cycle_grows_and_its_timing_stays() -> None:
+    bounds = (0.1, 1.1, 10, "triangular2")
+    plain, warm = CyclicalLearningRate(*bounds), CyclicalLearningRate(*bounds, warmup_steps=25)
+
+    for step in range(60):
+        height = (at(plain, step) - 0.1) * min(1, step / 25)
+        assert at(warm, step) - 0.1 == pytest.approx(height, abs=1e-6)
+
+
+@settings(deadline=None)
+@given(schedules(), steps)
+def test_a_warm_up_of_0_steps_changes_nothing(schedule: ScheduleSettings, step: int) -> None:
+    values = dict(schedule.hyperparameters) | {"warmup_steps": 0.0}
+    left_out = {name: value for name, value in values.items() if name != "warmup_steps"}
+    without = ScheduleSettings(schedule.kind, left_out)
+
+    assert without == ScheduleSettings(schedule.kind, values)
+    if schedule.kind == "warmup":
+        assert at(schedule_from(without), step) == float(
+            np.float32(values["maximal_learning_rate"])
+        )
 
 
 def test_a_constant_rate_is_constant() -> None:

@@ -16,8 +16,11 @@ from effv2_tune.optimizers import (
     AdamW,
     CosineLearningRate,
     CyclicalLearningRate,
+    Lion,
+    RMSprop,
     StaticConfig,
     StepOptimizer,
+    WarmupLearningRate,
 )
 
 if TYPE_CHECKING:
@@ -55,7 +58,7 @@ PAIRS: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
             loss_scale_factor=2.0,
         ),
         lambda: AdaBelief(
-            CyclicalLearningRate.exponential(2e-3, 3e-1, 4.5, gamma=0.8),
+            CyclicalLearningRate(2e-3, 3e-1, 4.5, "exponential", gamma=0.8, warmup_steps=2),
             0.85,
             0.9,
             1e-9,
@@ -76,6 +79,34 @@ PAIRS: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
         lambda: SGD(1e-2, 0.9, nesterov=True, weight_decay=1e-3),
         lambda: SGD(3e-2, 0.0, nesterov=True, weight_decay=1e-2),
     ),
+    "rmsprop": (
+        lambda: RMSprop(WarmupLearningRate(0.0, 1e-2, 3), weight_decay=1e-3),
+        lambda: RMSprop(WarmupLearningRate(1e-3, 2e-2, 5), 0.8, 0.5, 1e-2, 1e-2),
+    ),
+    "lion": (
+        lambda: Lion(WarmupLearningRate(0.0, 1e-3, 3), weight_decay=1e-1),
+        lambda: Lion(WarmupLearningRate(1e-4, 3e-3, 5), 0.8, 0.95, 3e-1),
+    ),
+    "flat-rmsprop": (
+        lambda: StepOptimizer(
+            StaticConfig("rmsprop", "warmup", l2=True),
+            {"initial_learning_rate": 0.0, "maximal_learning_rate": 1e-2, "l2": 1e-3},
+        ),
+        lambda: StepOptimizer(
+            StaticConfig("rmsprop", "warmup", l2=True),
+            {
+                "initial_learning_rate": 1e-3,
+                "maximal_learning_rate": 2e-2,
+                "warmup_steps": 4.0,
+                "rho": 0.8,
+                "momentum": 0.5,
+                "epsilon": 1e-2,
+                "weight_decay": 0.1,
+                "layer_decay": 0.9,
+                "l2": 1e-2,
+            },
+        ),
+    ),
     "flat-adabelief": (
         lambda: StepOptimizer(
             StaticConfig(schedule="triangular2", clip=True, average=True), SCHEDULE
@@ -86,11 +117,13 @@ PAIRS: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
                 "initial_learning_rate": 2e-3,
                 "maximal_learning_rate": 2e-1,
                 "step_size": 4.0,
+                "warmup_steps": 5.0,
                 "beta_1": 0.8,
                 "beta_2": 0.95,
                 "epsilon": 1e-8,
                 "sma_threshold": 4.5,
                 "weight_decay": 0.3,
+                "layer_decay": 0.9,
                 "global_clipnorm": 0.5,
                 "ema_momentum": 0.7,
             },
@@ -100,7 +133,7 @@ PAIRS: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
         lambda: StepOptimizer(StaticConfig("sgd", nesterov=True), {"learning_rate": 1e-2}),
         lambda: StepOptimizer(
             StaticConfig("sgd", nesterov=True),
-            {"learning_rate": 3e-2, "momentum": 0.9, "weight_decay": 0.1},
+            {"learning_rate": 3e-2, "momentum": 0.9, "weight_decay": 0.1, "layer_decay": 0.9},
         ),
     ),
 }

@@ -15,8 +15,11 @@ from effv2_tune.optimizers import (
     AdamW,
     CosineLearningRate,
     CyclicalLearningRate,
+    Lion,
+    RMSprop,
     StaticConfig,
     StepOptimizer,
+    WarmupLearningRate,
 )
 
 if TYPE_CHECKING:
@@ -82,6 +85,33 @@ TWINS: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
         ),
         lambda: SGD(1e-2, 0.9, nesterov=True, weight_decay=0.2),
     ),
+    "rmsprop": (
+        lambda: StepOptimizer(
+            StaticConfig("rmsprop", "warmup"),
+            {
+                "initial_learning_rate": 0.0,
+                "maximal_learning_rate": 1e-2,
+                "warmup_steps": 5.0,
+                "weight_decay": 0.1,
+            },
+        ),
+        lambda: RMSprop(WarmupLearningRate(0.0, 1e-2, 5), weight_decay=0.1),
+    ),
+    "lion": (
+        lambda: StepOptimizer(
+            StaticConfig("lion", "cosine"), COSINE | {"beta_1": 0.8, "weight_decay": 0.2}
+        ),
+        lambda: Lion(CosineLearningRate(1e-3, 5e-2, 7, 3), 0.8, weight_decay=0.2),
+    ),
+    "rmsprop-cyclical": (
+        lambda: StepOptimizer(
+            StaticConfig("rmsprop", "triangular2"),
+            CYCLE | {"warmup_steps": 6.0, "rho": 0.8, "momentum": 0.5, "epsilon": 1e-2},
+        ),
+        lambda: RMSprop(
+            CyclicalLearningRate(1e-3, 5e-2, 4, "triangular2", warmup_steps=6), 0.8, 0.5, 1e-2
+        ),
+    ),
 }
 
 
@@ -132,6 +162,92 @@ def test_weights_that_do_not_decay_are_left_out() -> None:
     train(optimizer, theirs)
 
     assert_close([v.numpy() for v in ours], [v.numpy() for v in theirs])
+
+
+RULES: dict[str, tuple[StaticConfig, dict[str, float]]] = {
+    "adabelief": (StaticConfig(average=True), {"weight_decay": 0.1}),
+    "adabelief-amsgrad": (StaticConfig(rectify=False, amsgrad=True, clip=True), {}),
+    "adamw": (StaticConfig("adamw"), {"weight_decay": 0.1}),
+    "sgd": (StaticConfig("sgd"), {"momentum": 0.9, "weight_decay": 0.1}),
+    "sgd-nesterov": (StaticConfig("sgd", nesterov=True), {"momentum": 0.9}),
+    "rmsprop": (StaticConfig("rmsprop", l2=True), {"l2": 0.1, "weight_decay": 0.1}),
+    "lion": (StaticConfig("lion"), {"weight_decay": 0.1}),
+    "schedule_free": (StaticConfig("schedule_free"), {"weight_decay": 0.1}),
+}
+#: Of the variables of SHAPES: deepest first as in a network, a run of two, and one out of order.
+DEPTHS = [3, 1, 1, 2, 0]
+
+
+def trained_with_depths(
+    config: StaticConfig, hyperparameters: dict[str, float], depths: Sequence[int] | None
+) -> list[np.ndarray]:
+    """The weights after all gradients, by a compiled step as in training."""
+    flat = StepOptimizer(config, {"learning_rate": 1e-2} | hyperparameters)
+    variables = new_variables()
+    flat.build(variables, depths=depths)
+    if BACKEND == "jax":
+        import jax
+
+        step = jax.jit(flat.stateless_apply)
+        weights, state = [jax.numpy.array(start) for start in START], flat.initial_state()
+        for gradients in GRADIENTS:
+            weights, state = step(state, gradients, weights)
+        return [np.asarray(weight) for weight in weights]
+    train(flat, variables)
+    return [variable.numpy() for variable in variables]
+
+
+@pytest.mark.parametrize(("config", "hyperparameters"), RULES.values(), ids=RULES)
+def test_layer_decay_1_is_no_layer_decay_bit_for_bit(
+    config: StaticConfig, hyperparameters: dict[str, float]
+) -> None:
+    found = trained_with_depths(config, hyperparameters | {"layer_decay": 1.0}, DEPTHS)
+    expected = trained_with_depths(config, hyperparameters, None)
+
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(("config", "hyperparameters"), RULES.values(), ids=RULES)
+def test_each_depth_has_the_learning_rate_times_the_decay_to_that_power(
+    config: StaticConfig, hyperparameters: dict[str, float]
+) -> None:
+    found = trained_with_depths(config, hyperparameters | {"layer_decay": 0.75}, DEPTHS)
+
+    for position, depth in enumerate(DEPTHS):
+        rate = {"learning_rate": 1e-2 * 0.75**depth}
+        alone = trained_with_depths(config, hyperparameters | rate, None)[position]
+        np.testing.assert_allclose(found[position], alone, rtol=2e-6, atol=2e-7)
+
+
+def test_one_depth_throughout_leaves_the_update_as_it_is() -> None:
+    config, hyperparameters = RULES["adamw"]
+
+    found = trained_with_depths(config, hyperparameters | {"layer_decay": 0.5}, [0] * len(SHAPES))
+
+    for one, other in zip(found, trained_with_depths(config, hyperparameters, None), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_l2_is_in_the_gradient_of_kernels_before_it_is_clipped() -> None:
+    config = StaticConfig("sgd", l2=True, clip=True)
+    values = {"learning_rate": 0.5, "l2": 0.3, "global_clipnorm": 2.0}
+    flat = StepOptimizer(config, values)
+    variables = new_variables()
+    flat.build(variables)
+
+    train(flat, variables, GRADIENTS[:1])
+
+    gradients = [
+        gradient + 0.3 * start if start.ndim > 1 else gradient
+        for gradient, start in zip(GRADIENTS[0], START, strict=True)
+    ]
+    norm = np.sqrt(sum(np.sum(np.square(gradient)) for gradient in gradients))
+    assert norm > 2
+    expected = [
+        start - 0.5 * gradient * 2 / norm for start, gradient in zip(START, gradients, strict=True)
+    ]
+    assert_close([variable.numpy() for variable in variables], expected)
 
 
 def test_one_variable_alone_is_updated() -> None:

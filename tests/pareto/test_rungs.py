@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.pareto.strategies import EPOCHS
 
-from effv2_tune.pareto import cycle_epochs, place_rungs
-from effv2_tune.study.recipe import Settings
+from effv2_tune.pareto import cycle_epochs, place_rungs, rungs_of
+from effv2_tune.study.recipe import Recipe, Settings
 
 FRACTIONS = st.lists(st.floats(0.01, 0.99), max_size=4, unique=True).map(sorted).map(tuple)
 CYCLES = st.none() | st.floats(0.5, 50)
@@ -52,3 +52,13 @@ def test_only_a_cycling_schedule_without_averaged_weights_has_valleys() -> None:
     assert cycle_epochs(Settings(schedule="triangular2", step_size_epochs=3.0)) == 6.0
     assert cycle_epochs(Settings(schedule="cosine")) is None
     assert cycle_epochs(Settings(schedule="triangular2", ema=True)) is None
+
+
+def test_rungs_are_among_the_epochs_that_train_all_layers() -> None:
+    recipe = Recipe(epochs=12, schedule="cosine", backbone="finetune", weights="imagenet")
+    cycling = recipe.with_settings(schedule="triangular", step_size_epochs=2, head_epochs=3)
+
+    assert rungs_of(recipe, (0.25, 0.5)) == {0: 3, 1: 6}
+    assert rungs_of(recipe.with_settings(head_epochs=4), (0.25, 0.5)) == {0: 6, 1: 8}
+    # The cycles begin anew with the second part.
+    assert rungs_of(cycling, (0.5,)) == {0: 3 + 4}

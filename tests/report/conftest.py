@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from effv2_tune.report.input import ReportInput
+from effv2_tune.report.timeline import recorded_timeline
 from effv2_tune.study.bucket import DataFacts, Placement, bucket_key
 from effv2_tune.study.recipe import Recipe
 from effv2_tune.study.trial import (
@@ -160,9 +161,12 @@ def made_up_study(
     **more: Any,
 ) -> ReportInput:
     """A study of made-up trials."""
+    if trials is None:
+        trials = tuple(made_up_trial(n) for n in range(count))
     return ReportInput(
         name=name,
-        trials=tuple(made_up_trial(n) for n in range(count)) if trials is None else trials,
+        trials=trials,
+        timeline=recorded_timeline(trials),
         facts={
             "data": "made-up numbers, no images: 45,000 train, 5,000 validation, 10,000 test",
             "search": "tpe, seed 42, halving at 10 %, 22 % and 40 % of the epochs",

@@ -9,7 +9,7 @@ from effv2_tune.report.figures.front import front_figure
 from effv2_tune.report.html.trial_list import trial_table
 from effv2_tune.report.input import ReportInput
 from effv2_tune.report.step_times import order_of_times, seconds_text
-from effv2_tune.report.table import front_text, trial_rows
+from effv2_tune.report.tables.trials import front_text, trial_rows
 from effv2_tune.study.trial import Measurement
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def test_tables_figures_and_sentences_show_the_intervals(trial_maker: MakeTrial)
         timed(trial_maker(0), 100.0, error=0.05, quality=0.5),
         timed(trial_maker(1), 102.0, error=0.05, quality=0.6, pixels=96),
     )
-    note = "The step time of b0@64 was measured again and restated: 60 ms -> 30 ms."
+    note = "The step time of b0@64 was restated: 60 ms -> 30 ms."
     analysis = analyse(ReportInput(name="made up", trials=trials, time_notes=(note,)))
     (device,) = analysis.devices
 

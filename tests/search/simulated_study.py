@@ -12,11 +12,13 @@ from effv2_tune.study.plan import HalvingSpec, SearchSpec, StudyPlan
 from effv2_tune.study.space import Space
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from effv2_tune.search.clock import SimulatedClock
     from effv2_tune.search.events import Event
     from effv2_tune.search.storage.in_memory import MemoryStorage
+
+    LearningCurve = Callable[[Mapping[str, Any]], Iterator[tuple[int, float, float]]]
 
 SPACE = Space.model_validate(
     {
@@ -37,6 +39,14 @@ def curve(config: Mapping[str, Any]) -> Iterator[tuple[int, float, float]]:
         yield epoch, reach * learnt, epoch * (1.0 + config["width"] / 8)
 
 
+def misleading_curve(config: Mapping[str, Any]) -> Iterator[tuple[int, float, float]]:
+    """The better the end, the worse the beginning."""
+    *_, (_, reach, _) = curve(config)
+    for epoch, _, seconds in curve(config):
+        share = epoch / EPOCHS
+        yield epoch, share * reach + (1 - share) * (0.5 - reach), seconds
+
+
 def make_plan(**changes: Any) -> StudyPlan:
     halving = HalvingSpec(guard_after=4)
     settings_ = {
@@ -49,9 +59,14 @@ def make_plan(**changes: Any) -> StudyPlan:
 
 
 def run_loop(
-    plan: StudyPlan, storage: MemoryStorage, clock: SimulatedClock, **options: Any
+    plan: StudyPlan,
+    storage: MemoryStorage,
+    clock: SimulatedClock,
+    *,
+    learning_curve: LearningCurve = curve,
+    **options: Any,
 ) -> Iterator[Event]:
-    curves = Curves(curve)
+    curves = Curves(learning_curve)
     return run_study(
         plan,
         engine=OptunaEngine(storage, plan.search_space, seed=plan.search.seed),

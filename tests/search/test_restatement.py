@@ -14,6 +14,7 @@ from effv2_tune.search.restatement import (
     next_version,
     with_intervals,
     with_newest_times,
+    with_trials,
 )
 from effv2_tune.search.workload import BucketTime
 from effv2_tune.study.bucket import DataFacts, Placement, bucket_key
@@ -55,10 +56,10 @@ def half_width(time: BucketTime) -> float:
     return math.log(time.high / time.low) / 2
 
 
-def trial(step_bucket: float = 0.1, **times: float) -> Trial:
+def trial(step_bucket: float = 0.1, number: int = 3, **times: float) -> Trial:
     rung = RungResult(rung=0, epoch=5, quality=0.4, projected_seconds=100 * step_bucket)
     return Trial(
-        number=3,
+        number=number,
         state="complete",
         config={},
         recipe=RECIPE,
@@ -194,6 +195,122 @@ def test_a_time_of_an_earlier_version_has_no_interval_and_is_averaged_all_the_sa
     assert next_version(known, step_time(0.12)).measurements == 2
 
 
+# The own steps of trials on a CPU.
+
+
+def own_steps(seconds: float, number: int = 3, **times: Any) -> Trial:
+    """A trial whose steps take so long on a quiet machine, of which they keep 1.6 processors."""
+    seen = {
+        "step_work": 1.6 * seconds,
+        "step_undisturbed": seconds,
+        "undisturbed": 50,
+        "train": 30.0,
+    }
+    return trial(number=number, **(seen | times))
+
+
+def measured(seconds: float, **changes: Any) -> BucketTime:
+    """As on a CPU, in three seconds."""
+    return bucket_time(seconds, **({"low": seconds / 1.14, "high": seconds * 1.14} | changes))
+
+
+def test_half_a_minute_of_a_trials_steps_counts_for_more_than_three_seconds_of_measurement() -> (
+    None
+):
+    ended = [own_steps(0.11)]
+
+    version = with_trials(measured(0.1), ended, ended)
+
+    assert 0.1085 < version.step_seconds < 0.11
+    assert half_width(version) < 0.5 * half_width(measured(0.1))
+    assert (version.measurements, version.trials) == (1, (3,))
+
+
+def test_a_trial_counts_once() -> None:
+    ended = [own_steps(0.11, number) for number in (3, 4)]
+    once = with_trials(measured(0.1), ended[:1], ended)
+
+    assert with_trials(once, ended[:1], ended) == once
+    assert with_trials(once, [*ended[:1], own_steps(0.12, 5)], ended).trials == (3, 5)
+
+
+def test_trials_are_compared_at_equal_speed() -> None:
+    ended = [own_steps(0.12, speed=0.75)]
+
+    assert with_trials(measured(0.1), ended, ended).step_seconds < 0.1
+
+
+def test_what_changes_nothing_makes_no_new_version() -> None:
+    ended = [own_steps(0.1, number) for number in range(40)]
+    known = with_trials(measured(0.1), ended[:30], ended)
+
+    assert with_trials(known, ended, ended) == known
+
+
+def test_processor_time_tells_the_time_of_a_quiet_machine_by_a_trial_with_a_quiet_moment() -> None:
+    busy = own_steps(0.11, 4, step_undisturbed=0.0, undisturbed=0)
+    known = measured(0.2, low=0.1, high=0.3, is_quiet=False)
+
+    assert with_trials(known, [busy], [busy]) == known
+    both = [busy, own_steps(0.11, 5, undisturbed=1, train=4.0)]
+    version = with_trials(known, both, both)
+    assert version.step_seconds == pytest.approx(0.11)
+    assert (version.is_quiet, version.trials) == (True, (4, 5))
+
+
+def test_a_trial_without_a_quiet_moment_is_in_proportion_to_other_trials_of_its_variant() -> None:
+    busy = own_steps(0.11, step_undisturbed=0.0, undisturbed=0)
+    like = own_steps(0.5, 4)
+    other = like.model_copy(update={"recipe": Recipe(variant="b0")})
+    known = measured(0.2, low=0.1, high=0.3, is_quiet=False)
+
+    assert with_trials(known, [busy], [busy, other]) == known
+    assert with_trials(known, [busy], [busy, like]).step_seconds == pytest.approx(0.11, rel=0.03)
+
+
+def test_the_quiet_moments_of_a_trial_count_and_not_its_processor_time() -> None:
+    ended = [own_steps(0.11, step_work=0.15)]
+
+    assert with_trials(measured(0.11), ended, ended).step_seconds == pytest.approx(0.11)
+
+
+def test_of_a_trial_that_was_mostly_disturbed_the_less_counts_of_quiet_moments_and_work() -> None:
+    # What it takes for undisturbed was not: its processor time says 0.11.
+    few = own_steps(0.13, 5, step_work=1.6 * 0.11, undisturbed=2, step_median=0.3, train=4.0)
+    both = [own_steps(0.11, 4), few]
+    known = with_trials(measured(0.11), both[:1], both)
+
+    assert with_trials(known, both, both).step_seconds == pytest.approx(0.11, rel=0.01)
+
+
+def test_a_trial_that_contradicts_the_others_is_left_out_but_not_the_first_one() -> None:
+    first = own_steps(0.15)
+    known = with_trials(measured(0.1), [first], [first])
+    both = [first, own_steps(0.3, 4)]
+
+    assert known.step_seconds == pytest.approx(0.15)
+    assert with_trials(known, both, both) == known
+
+
+def test_short_trials_and_those_on_accelerators_tell_nothing_of_their_own() -> None:
+    known = measured(0.1)
+    for ended in (
+        [own_steps(0.2, train=2.0)],
+        [trial(step_median=0.2, step_least=0.2)],
+    ):
+        assert with_trials(known, ended, ended) == known
+
+
+@given(st.lists(st.floats(0.098, 0.103), min_size=1, max_size=6))
+def test_the_order_of_trials_that_agree_does_not_matter_much(seconds: list[float]) -> None:
+    ended = [own_steps(one, number) for number, one in enumerate(seconds)]
+    ahead = with_trials(measured(0.1), ended, ended)
+    back = with_trials(measured(0.1), ended[::-1], ended)
+
+    assert ahead.step_seconds == pytest.approx(back.step_seconds, rel=0.01)
+    assert min(0.1, *seconds) * 0.999 <= ahead.step_seconds <= max(0.1, *seconds) * 1.001
+
+
 def test_seconds_rungs_and_notes_follow_from_the_newest_version() -> None:
     times = {BUCKET.digest: [bucket_time(0.1), bucket_time(0.05)]}
     recorded = trial(step_median=0.05)
@@ -235,3 +352,48 @@ def test_what_was_never_restated_is_read_as_it_was_recorded() -> None:
     assert with_newest_times([recorded], once, None) == [recorded]
     unknown = {BUCKET.digest: BucketTime(label="tiny@8", step_seconds=0.1)}
     assert with_intervals([recorded], unknown, DATA) == [recorded]
+
+
+def test_with_several_stages_the_seconds_follow_from_the_newest_version_of_each_bucket() -> None:
+    recipe = RECIPE.with_settings(resolution=96, resolution_from=48, stages=2)
+    small, large = (bucket_key(stage, DATA, HERE) for stage in recipe.stage_recipes())
+    staged = trial().model_copy(
+        update={"recipe": recipe, "bucket": large, "stage_buckets": (small,)}
+    )
+    times = {
+        small.digest: [bucket_time(0.1), bucket_time(0.05)],
+        large.digest: [bucket_time(0.2)],
+        BUCKET.digest: [bucket_time(0.1)],
+    }
+
+    read, other = with_newest_times([staged, trial()], times, DATA)
+
+    # Five epochs of ten steps each.
+    assert read.measurement is not None
+    assert read.measurement.train_seconds == pytest.approx(50 * 0.05 + 50 * 0.2)
+    assert other == trial()
+    newest = {digest: versions[-1] for digest, versions in times.items()}
+    (read,) = with_intervals([read], newest, DATA)
+    assert read.measurement is not None
+    assert read.measurement.seconds_high == pytest.approx(1.02 * 12.5)
+    unknown = newest | {small.digest: BucketTime(label="tiny@32", step_seconds=0.05)}
+    (read,) = with_intervals([staged], unknown, DATA)
+    assert read.measurement is not None
+    assert read.measurement.seconds_high is None
+
+
+def test_with_a_classifier_before_all_layers_the_extraction_is_part_of_the_seconds() -> None:
+    recipe = RECIPE.with_settings(backbone="finetune", weights="imagenet", variant="b0")
+    recipe = recipe.with_settings(head_epochs=4)
+    head, layers = (bucket_key(part, DATA, HERE) for part in recipe.stage_recipes())
+    staged = trial().model_copy(
+        update={"recipe": recipe, "bucket": layers, "stage_buckets": (head,)}
+    )
+    before = bucket_time(0.001, extraction_seconds=7.0)
+    times = {head.digest: [before, before.model_copy(update={"step_seconds": 0.002})]}
+    times |= {layers.digest: [bucket_time(0.2)]}
+
+    (read,) = with_newest_times([staged], times, DATA)
+
+    assert read.measurement is not None
+    assert read.measurement.train_seconds == pytest.approx(40 * 0.002 + 60 * 0.2 + 7)

@@ -10,7 +10,8 @@ from tests.search.simulated_study import SPACE, curve
 
 from effv2_tune.errors import TuneError
 from effv2_tune.search import simulate
-from effv2_tune.search.simulation import STRATEGIES
+from effv2_tune.search.simulation import STRATEGIES, Overhead, run_simulation
+from effv2_tune.study.plan import HalvingSpec, SearchSpec, StudyPlan
 from effv2_tune.study.space import Space
 
 if TYPE_CHECKING:
@@ -67,6 +68,28 @@ def test_no_worker_trains_two_trials_at_once() -> None:
     moments = sorted({trial.start for trial in trials})
     at_work = [sum(t.start <= moment < t.stop for t in trials) for moment in moments]
     assert max(at_work) == 3
+
+
+def test_workers_compile_each_bucket_once() -> None:
+    overhead = Overhead(compile_seconds=50.0, bucket=lambda config: str(config["kind"]))
+    plan = StudyPlan(
+        name="overhead",
+        search_space=SPACE,
+        trials=6,
+        search=SearchSpec(engine="random", halving=HalvingSpec(enabled=False)),
+    )
+
+    trials = run_simulation(plan, curve, overhead=overhead)
+
+    kinds: set[str] = set()
+    for trial in trials:
+        seconds = list(curve(trial.config))[-1][2]
+        new = str(trial.config["kind"]) not in kinds
+        kinds.add(str(trial.config["kind"]))
+        assert trial.values is not None
+        assert trial.values[1] == seconds
+        assert trial.stop - trial.start == pytest.approx(seconds + 50.0 * new)
+    assert 1 < len(kinds) < len(trials)
 
 
 def test_a_loss_may_be_minimized() -> None:

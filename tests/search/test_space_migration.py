@@ -11,6 +11,7 @@ import textwrap
 import time
 from typing import TYPE_CHECKING, Any
 
+import optuna
 import pytest
 
 from effv2_tune.errors import TuneError
@@ -255,3 +256,13 @@ def test_leases_of_deleted_trials_do_not_block_new_ones(tmp_path: Path) -> None:
 
     with open_study(plan(trials=2), tmp_path, base=tmp_path) as opened:
         assert told(opened.storage, opened.plan.search_space, MANY[1], 0.9) == 1
+
+
+def test_optuna_knows_the_names_of_the_objectives_after_an_edit_too(tmp_path: Path) -> None:
+    study(tmp_path, [{"variant": "b0", "epochs": 3}])
+    narrower = SPACE | {"variant": {"type": "choice", "values": ["b0", "b1"]}}
+
+    open_study(plan(search_space=narrower), tmp_path, base=tmp_path).storage.close()
+
+    mine = optuna.load_study(study_name="mine", storage=database_url(tmp_path))
+    assert mine.metric_names == ["accuracy", "train_seconds"]

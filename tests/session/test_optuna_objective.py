@@ -66,6 +66,37 @@ def test_each_trial_gets_quality_seconds_and_its_record(scripted: Path) -> None:
     assert list((scripted.parent / "temporary").iterdir()) == []
 
 
+def test_the_worker_has_the_devices_of_the_target(scripted: Path) -> None:
+    """Batches per device are meant for four devices, and so are the seconds."""
+    scripted.write_text(
+        scripted.read_text()
+        .replace("epochs: 4", "epochs: 4, batch_size: {per_device: 32}")
+        .replace("trials:", "backend: jax\ndevices_per_worker: 1\ntarget: {devices: 4}\ntrials:")
+    )
+    with effv2_tune.objective(scripted) as goal:
+        study = optuna.create_study(directions=goal.directions)
+        study.optimize(goal, n_trials=1)
+
+    (trial,) = study.trials
+    steps = 4 * (1000 // (4 * 32))
+    assert trial.values[1] == pytest.approx(steps * 0.001 * trial.params["resolution"])
+
+
+def test_a_target_that_this_machine_lacks_is_refused_before_anything_is_trained(
+    scripted: Path,
+) -> None:
+    text = scripted.read_text()
+    scripted.write_text(
+        text.replace("trials:", "backend: tensorflow\ntarget: {devices: 4}\ntrials:")
+    )
+
+    with (
+        effv2_tune.objective(scripted) as goal,
+        pytest.raises(TuneError, match="target: 4 devices are too many for TensorFlow"),
+    ):
+        goal(optuna.create_study(directions=goal.directions).ask())
+
+
 def test_threads_wait_for_each_other(scripted: Path) -> None:
     with effv2_tune.objective(scripted) as goal:
         study = optuna.create_study(directions=goal.directions)

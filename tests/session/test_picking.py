@@ -23,9 +23,14 @@ if TYPE_CHECKING:
 def remade(trial: Trial, device: str, quality: float, seconds: float) -> Trial:
     """A real trial's record with other figures, from another device."""
     assert trial.environment is not None
-    where = trial.environment.model_copy(update={"device_kind": device})
+    assert trial.bucket is not None
+    where, bucket = (
+        one.model_copy(update={"device_kind": device}) for one in (trial.environment, trial.bucket)
+    )
     measured = Measurement(quality=quality, train_seconds=seconds)
-    return trial.model_copy(update={"environment": where, "measurement": measured})
+    return trial.model_copy(
+        update={"environment": where, "bucket": bucket, "measurement": measured}
+    )
 
 
 @pytest.fixture
@@ -79,6 +84,20 @@ def test_a_training_run_finds_its_files_from_anywhere(record: StudyRecord, tmp_p
 
     assert run.recipe.weights == str(tmp_path / "mine.weights.h5")
     assert run.data.path == str(tmp_path / "images.npz")
+
+
+@pytest.mark.parametrize(("written", "exported"), [("same", "same"), ("native", 224), (96, 96)])
+def test_a_training_run_evaluates_at_the_resolution_of_the_trial(
+    record: StudyRecord, written: str | int, exported: str | int
+) -> None:
+    pick = pick_trial(record, "trial=0")
+    assert pick.trial.recipe is not None
+    recipe = pick.trial.recipe.with_settings(variant="b0", evaluation_resolution=written)
+    trial = pick.trial.model_copy(update={"recipe": recipe})
+
+    run = to_training_run(record, replace(pick, option=replace(pick.option, trial=trial)))
+
+    assert run.recipe.evaluation_resolution == exported
 
 
 def test_a_long_name_of_a_study_leaves_room_for_the_trial(record: StudyRecord) -> None:

@@ -11,8 +11,8 @@ import pytest
 
 from effv2_tune.errors import EXIT_WRONG_INPUT
 from effv2_tune.host import Packages, probe_host
-from effv2_tune.session import preflight
 from effv2_tune.study import yaml_file
+from effv2_tune.workers import device_choice
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,22 +110,37 @@ def test_weights_of_a_training_run_that_are_not_there_are_found_with_its_data(
     assert sorted(folder.rglob("*")) == before
 
 
-@pytest.fixture
-def tpu_host(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """This machine has eight chips of v5e, as its folders say."""
-    root = tmp_path_factory.mktemp("root")
-    for number in range(8):
+def show_chips(
+    root: Path, monkeypatch: pytest.MonkeyPatch, *, count: int, pci: str, node: str
+) -> None:
+    """Let this machine have TPU chips, as the folders of its kernel show them."""
+    for number in range(count):
         device = root / f"sys/bus/pci/devices/{number}"
         device.mkdir(parents=True)
         (device / "vendor").write_text("0x1ae0\n")
-        (device / "device").write_text("0x0063\n")
-        (root / "dev/vfio").mkdir(parents=True, exist_ok=True)
-        (root / f"dev/vfio/{number}").touch()
+        (device / "device").write_text(f"{pci}\n")
+        file = root / "dev" / node.format(number)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
     packages = Packages(
         jax=True, jax_cuda=False, libtpu=True, tensorflow=True, tensorflow_cuda=False
     )
-    monkeypatch.setattr(preflight, "probe_host", partial(probe_host, root))
-    monkeypatch.setattr(preflight, "probe_packages", lambda: packages)
+    monkeypatch.setattr(device_choice, "probe_host", partial(probe_host, root))
+    monkeypatch.setattr(device_choice, "probe_packages", lambda: packages)
+
+
+@pytest.fixture
+def tpu_host(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine has eight chips of v5e."""
+    root = tmp_path_factory.mktemp("root")
+    show_chips(root, monkeypatch, count=8, pci="0x0063", node="vfio/{}")
+
+
+@pytest.fixture
+def v3_host(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine is a v3-8: four chips with two cores each."""
+    root = tmp_path_factory.mktemp("root")
+    show_chips(root, monkeypatch, count=4, pci="0x0027", node="accel{}")
 
 
 @pytest.mark.usefixtures("tpu_host")
@@ -164,6 +179,10 @@ def test_a_tpu_host_takes_a_worker_for_each_chip(tune: Tune, folder: Path) -> No
             "target: v6e is not the device of this machine (TPU v5 lite), and step times are",
         ),
         (
+            "workers: 8\ntarget: {devices: 3}\n",
+            "target: 3 of the 8 TPU chips of this machine are no rectangle that one process can",
+        ),
+        (
             "hardware: cpu\nbackend: tensorflow\ntarget: {devices: 8}\n",
             "target: 8 devices are too many for TensorFlow, which trains on one.",
         ),
@@ -179,6 +198,31 @@ def test_chips_that_are_not_there_are_found_at_their_line(
         done = tune(*arguments, "study.yaml")
         assert done.code == EXIT_WRONG_INPUT
         assert re.search(rf"study.yaml:\d+: {re.escape(message)}", done.err)
+
+
+@pytest.mark.usefixtures("v3_host")
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ("workers: 8\n", "workers: 8 exceeds the 8 TPU cores of this machine; use at most 4."),
+        (
+            "workers: 4\ndevices_per_worker: 1\n",
+            "devices_per_worker: 1 would divide a chip: JAX shows its 2 cores as devices, and one",
+        ),
+        ("target: {devices: 1}\n", "target: 1 devices would divide a chip"),
+        ("workers: 4\n", ""),
+        ("workers: 2\ndevices_per_worker: 4\ntarget: {devices: 8, device: v3}\n", ""),
+    ],
+)
+def test_workers_of_a_v3_host_have_whole_chips(
+    tune: Tune, folder: Path, keys: str, message: str
+) -> None:
+    (folder / "study.yaml").write_text((folder / "study.yaml").read_text() + keys)
+
+    done = tune("check", "study.yaml")
+
+    assert done.code == (EXIT_WRONG_INPUT if message else 0)
+    assert message in done.err
 
 
 def test_a_batch_that_the_images_cannot_fill_is_found_by_a_dry_run(tune: Tune) -> None:

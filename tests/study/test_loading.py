@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from effv2_tune.errors import MistakesError, TuneError
+from effv2_tune.optimizers import StaticConfig
 from effv2_tune.study import StudyPlan, load_plan
+from effv2_tune.study.recipe import augmentation_kinds
 from effv2_tune.study.shipped import shipped_spaces, shipped_studies
 from effv2_tune.study.yaml_file import parse_yaml
+from effv2_tune.training.recipe_mapping import optimizer_config, optimizer_hyperparameters
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,6 +71,41 @@ def test_every_shipped_study_is_right(name: str) -> None:
 
     assert plan.name == name
     assert plan.search_space.dimensions()
+
+
+def test_the_published_finetune_resolves_to_its_published_values() -> None:
+    """Cifar10Ft of google/automl, efficientnetv2/datasets.py, with what it inherits."""
+    plan = load_plan("official-finetune").plan
+    recipes = {name: plan.recipe_for({"variant": name}) for name in ("s", "m", "l")}
+    small = recipes["s"]
+    images, batch = 50_000 - 5000, 512
+    hyperparameters = optimizer_hyperparameters(small, images=images, batch=batch)
+
+    assert {name: recipe.pixels for name, recipe in recipes.items()} == {
+        "s": 384,
+        "m": 480,
+        "l": 480,
+    }
+    assert (small.weights, small.backbone, small.finetune_from) == ("imagenet", "finetune", 0)
+    assert optimizer_config(small) == StaticConfig(
+        "rmsprop", "warmup", l2=True, average=True, average_warms_up=True
+    )
+    assert hyperparameters == {
+        "initial_learning_rate": 0.0,
+        "maximal_learning_rate": 0.0005 * 512 / 256,
+        "warmup_steps": images // batch,
+        "rho": 0.9,
+        "momentum": 0.9,
+        "epsilon": 1e-3,
+        "weight_decay": 0.0,
+        "layer_decay": 1.0,
+        "l2": 1e-5,
+        "ema_momentum": 0.9996,
+    }
+    assert small.epochs * (images // batch) >= 10_000 > (small.epochs - 1) * (images // batch)
+    assert (small.dropout, small.stochastic_depth, small.label_smoothing) == (1e-6, 0.2, 0.1)
+    assert augmentation_kinds(small) == ("flip", "cutout")
+    assert small.cutout == 0.5
 
 
 @pytest.mark.parametrize("name", sorted(shipped_spaces()))
@@ -139,6 +177,18 @@ def test_six_mistakes_get_six_sentences_with_their_lines(tmp_path: Path) -> None
         (
             GOOD.replace("epochs: 2", "backbone: frozen"),
             "bad.yaml:3: recipe: a frozen backbone needs pretrained weights: set 'weights:'",
+        ),
+        (
+            GOOD.replace(
+                "epochs: 2", "backbone: frozen\n  weights: imagenet\n  features: require"
+            ).replace(
+                "space:\n",
+                "space:\n  evaluation_resolution: {type: choice, values: [same, 96]}\n",
+            ),
+            (
+                "bad.yaml:3: recipe: features cannot be cached while images are evaluated at 96 px "
+                "and trained at 224: write 'evaluation_resolution: same', or write 'features: auto'"
+            ),
         ),
         (
             GOOD.replace("epochs: 2", "initial_learning_rate: 0.01"),
@@ -250,3 +300,113 @@ def test_a_value_that_replaces_one_of_the_file_is_named_as_an_argument(tmp_path:
         load_plan(tmp_path / "study.yaml", overrides={"trials": 0, "hours": None})
 
     assert str(caught.value).splitlines()[0] == "argument trials: expected at least 1, found 0"
+
+
+def test_a_setting_contradicts_no_choice_for_which_it_is_not_searched(tmp_path: Path) -> None:
+    text = with_line("  backbone: {type: choice, values: [finetune, frozen]}", instead_of="trials")
+    text = text.replace("epochs: 2", "epochs: 2\n  weights: imagenet")
+    head = "\n  head_epochs: {type: choice, values: [0, 1]"
+    (tmp_path / "study.yaml").write_text(
+        f"{text}{head}, when: {{backbone: finetune}}}}\ntrials: 3\n"
+    )
+
+    plan = load_plan(tmp_path / "study.yaml").plan
+
+    assert "head_epochs" in plan.search_space.parameters
+    said = sentences(tmp_path, f"{text}{head}}}\ntrials: 3\n")
+    assert len(said) == 1
+    assert "the backbone is 'frozen': write 'backbone: finetune' or 'head_epochs: 0'" in said[0]
+
+
+def test_the_most_epochs_of_the_classifier_are_compared_with_the_fewest_of_all(
+    tmp_path: Path,
+) -> None:
+    text = (
+        "name: x\ntrials: 1\nrecipe: {backbone: finetune, weights: imagenet}\nsearch_space:\n"
+        "  epochs: {type: int, low: 2, high: 9}\n  head_epochs: {type: int, low: 0, high: 3}\n"
+    )
+
+    (said,) = sentences(tmp_path, text)
+
+    assert "head_epochs 3 of 2 epochs leave none for the other layers; use at most 1" in said
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        (
+            "search: {range_test: true}",
+            "bad.yaml:9: search.range_test sets the bounds of maximal_learning_rate",
+        ),
+        (
+            "search: {range_test: true}\ncluster: {ray: auto}",
+            "'search: range_test:' tests on this machine, not on the nodes of 'cluster:'",
+        ),
+    ],
+)
+def test_a_range_test_that_has_nothing_to_set_is_refused(
+    tmp_path: Path, line: str, sentence: str
+) -> None:
+    instead = "maximal_learning_rate" if "cluster" not in line else ""
+    said = sentences(tmp_path, with_line(line, instead_of=instead))
+
+    assert any(sentence in one for one in said), said
+
+
+RATE = "maximal_learning_rate: {type: float, low: 1e-3, high: 1e-1, scale: log"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        (
+            f"{RATE}}}",
+            f"{RATE}, prior: {{value: 0.2}}}}",
+            (
+                "bad.yaml:8: search_space.maximal_learning_rate: the prior 0.2 has to be a number "
+                "from 0.001 to 0.1"
+            ),
+        ),
+        (
+            "values: [b0, b1]}",
+            "values: [b0, b1], prior: {value: b2}}",
+            "bad.yaml:7: search_space.variant: the prior 'b2' has to be one of the values",
+        ),
+        (
+            "trials: 3",
+            "  initial_learning_rate: {type: float, low: 1e-5, high: 1e-2, prior: {value: 1e-4}}",
+            "cannot have a prior while its range overlaps that of maximal_learning_rate",
+        ),
+        (
+            "values: [b0, b1]}",
+            "values: [b0, b1], prior: {value: b1}}\nsearch: {engine: random}",
+            (
+                "bad.yaml:7: search_space.variant.prior: the engine 'random' knows no priors; use "
+                "'search: {engine: …}' with freeze_thaw or tpe, or remove the prior"
+            ),
+        ),
+    ],
+)
+def test_a_wrong_prior_gets_a_sentence_with_its_line(
+    tmp_path: Path, old: str, new: str, sentence: str
+) -> None:
+    assert old in GOOD
+    text = GOOD.replace(old, new)
+    if "search:" in new:
+        space, search = new.split("\n")
+        text = GOOD.replace(old, space) + search + "\n"
+    if "trials" not in text:
+        text += "trials: 3\n"
+
+    said = "\n".join(sentences(tmp_path, text))
+
+    assert sentence in said
+
+
+def test_a_prior_is_read_with_its_confidence(tmp_path: Path) -> None:
+    text = GOOD.replace("scale: log}", "scale: log, prior: {value: 1e-2, confidence: high}}")
+    (tmp_path / "study.yaml").write_text(text)
+
+    (prior,) = load_plan(tmp_path / "study.yaml").plan.search_space.priors.values()
+
+    assert (prior.value, prior.confidence) == (0.01, "high")

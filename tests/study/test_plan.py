@@ -19,6 +19,13 @@ from effv2_tune.study.plan import StopSpec
         ({}, {"variant": {"type": "choice", "values": ["b0", "b2"]}}, 260),
         ({}, {"resolution": {"type": "choice", "values": [64, "native", 300]}}, 300),
         ({}, {"resolution": {"type": "int", "low": 32, "high": 96}}, 96),
+        ({"resolution": 64, "evaluation_resolution": 96}, {}, 96),
+        ({"resolution": 64, "evaluation_resolution": "native"}, {}, 224),
+        (
+            {"resolution": 64},
+            {"evaluation_resolution": {"type": "choice", "values": ["same", 48, 80]}},
+            80,
+        ),
     ],
 )
 def test_images_are_stored_at_the_largest_size_that_a_trial_may_see(

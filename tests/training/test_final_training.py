@@ -6,12 +6,14 @@ import csv
 import json
 from typing import TYPE_CHECKING, Any
 
+import keras
 import numpy as np
 import pytest
 
 import effv2_tune
 from effv2_tune.data import load_dataset
 from effv2_tune.errors import EXIT_WRONG_INPUT, TuneError
+from effv2_tune.study.model_facts import read_facts
 from effv2_tune.study.recipe import DataSpec, Recipe
 
 if TYPE_CHECKING:
@@ -98,6 +100,64 @@ def test_the_model_opens_without_this_package_and_gives_the_test_accuracy(
     assert json.loads(run_python(code)) == _metrics(out)["test_correct"]
 
 
+def test_the_model_evaluates_at_the_resolution_of_evaluation(
+    run_python: Callable[..., str], tmp_path: Path
+) -> None:
+    recipe = RECIPE.with_settings(resolution=32, evaluation_resolution=48, epochs=2)
+    trained = effv2_tune.train(recipe, out=tmp_path / "run", hardware="cpu")
+    same = recipe.with_settings(evaluation_resolution="same", select="last")
+    other = effv2_tune.train(same, out=tmp_path / "other", hardware="cpu")
+    test = load_dataset(RECIPE.data, base=tmp_path).test
+    np.save(tmp_path / "images.npy", test.images)
+    np.save(tmp_path / "labels.npy", test.labels)
+
+    code = OPEN_THE_MODEL.format(
+        model=str(trained.model_path),
+        images=str(tmp_path / "images.npy"),
+        labels=str(tmp_path / "labels.npy"),
+    )
+
+    assert json.loads(run_python(code)) == trained.metrics["test_correct"]
+    assert trained.metrics["test"]["loss"] != other.metrics["test"]["loss"]
+
+
+def test_the_model_averages_over_both_views_where_the_evaluation_did(
+    run_python: Callable[..., str], tmp_path: Path
+) -> None:
+    recipe = RECIPE.with_settings(flip="alternating", evaluation_flip=True, epochs=2)
+    test = load_dataset(RECIPE.data, base=tmp_path).test
+    np.save(tmp_path / "images.npy", test.images)
+    np.save(tmp_path / "labels.npy", test.labels)
+
+    result = effv2_tune.train(recipe, out=tmp_path / "run", hardware="cpu")
+
+    code = OPEN_THE_MODEL.format(
+        model=str(result.model_path),
+        images=str(tmp_path / "images.npy"),
+        labels=str(tmp_path / "labels.npy"),
+    )
+    assert json.loads(run_python(code)) == result.metrics["test_correct"] > 30
+    assert result.metrics["times"]["evaluate"] > 0
+
+
+def test_the_classes_are_in_the_metrics_the_model_and_a_text_file(out: Path) -> None:
+    digits = [str(digit) for digit in range(10)]
+    facts = read_facts(out / "model.keras")
+
+    assert _metrics(out)["classes"] == list(facts.classes) == digits
+    assert (out / "classes.txt").read_text().splitlines() == digits
+    assert (facts.variant, facts.resolution, facts.fit) == ("tiny", 40, "crop")
+    assert facts.image_shape == load_dataset(RECIPE.data, base=out).facts().image_shape
+    assert facts.data_digest == _metrics(out)["data_digest"]
+
+
+def test_the_model_takes_images_of_any_size(out: Path) -> None:
+    model = keras.saving.load_model(out / "model.keras", compile=False)
+
+    assert model.input_shape == (None, None, None, 3)
+    assert model.predict(np.zeros((2, 170, 310, 3), "uint8"), verbose=0).shape == (2, 10)
+
+
 def test_a_finished_run_is_not_repeated_and_not_overwritten(out: Path) -> None:
     before = {path.name: path.stat().st_mtime_ns for path in out.iterdir() if path.is_file()}
 
@@ -108,6 +168,23 @@ def test_a_finished_run_is_not_repeated_and_not_overwritten(out: Path) -> None:
     assert again.metrics == _metrics(out)
     assert again.model_path == out / "model.keras"
     assert before == {p.name: p.stat().st_mtime_ns for p in out.iterdir() if p.is_file()}
+
+
+def test_a_run_of_an_earlier_version_is_known_by_its_recipe_without_newer_settings(
+    out: Path, tmp_path: Path
+) -> None:
+    for name in ("recipe.json", "metrics.json"):
+        (tmp_path / name).write_bytes((out / name).read_bytes())
+    written = json.loads((out / "recipe.json").read_text())
+    del written["evaluation_flip"]
+    (tmp_path / "recipe.json").write_text(json.dumps(written))
+
+    again = effv2_tune.train(RECIPE, out=tmp_path, hardware="cpu")
+
+    assert again.metrics == _metrics(out)
+    (tmp_path / "recipe.json").write_text("{}")
+    with pytest.raises(TuneError, match="holds a training run of another recipe"):
+        effv2_tune.train(RECIPE, out=tmp_path, hardware="cpu")
 
 
 def test_other_images_than_the_search_saw_are_refused_before_anything_is_written(

@@ -173,13 +173,14 @@ def test_the_final_training_is_that_of_the_first_fold(
     assert trainer.test(RECIPE, tmp_path).images == len(dataset.test)
 
 
+@pytest.mark.parametrize("setting", ["flip", "evaluation_flip"])
 def test_features_of_all_folds_are_those_of_their_images_and_mirror_images(
-    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str
 ) -> None:
     monkeypatch.setenv("EFFV2_TUNE_CACHE", str(tmp_path / "cache"))
     weights = tmp_path / "tiny.weights.h5"
     training_network("tiny", classes=7, resolution=32, seed=5).save_weights(weights)
-    recipe = RECIPE.with_settings(backbone="frozen", weights=str(weights), flip=True)
+    recipe = RECIPE.with_settings(backbone="frozen", weights=str(weights), **{setting: True})
     trainer, pool = _trainer(dataset), dataset.pool
 
     finished = _train(trainer, _request(tmp_path / "trial", recipe=recipe))

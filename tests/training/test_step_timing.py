@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from effv2_tune.training.machine_load import ProcessorTimes
-from effv2_tune.training.step_timing import LIMIT_SECONDS, measure_step, relative_speed
+from effv2_tune.training.step_timing import (
+    LIMIT_SECONDS,
+    measure_step,
+    reference_seconds,
+    relative_speed,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,8 +25,8 @@ if TYPE_CHECKING:
 
 KERNEL = 0.002
 NEIGHBOURS_TAKE = 1.5
-#: Of two processors, steps use 1.86.
-EFFICIENCY = 0.93
+#: Of two processors, steps use 1.7.
+EFFICIENCY = 0.85
 
 
 class FakeDevice:
@@ -39,6 +45,7 @@ class FakeDevice:
         speed: float = 1.0,
         kernel: float = 1.0,
         threads: int | None = 2,
+        processors: float = 2 * EFFICIENCY,
         seed: int = 0,
     ) -> None:
         self.time = self.own = self.busy = 0.0
@@ -51,13 +58,14 @@ class FakeDevice:
         self._speed = speed
         self._kernel = kernel * KERNEL
         self._threads = threads
+        self._processors = processors
         self._chance = random.Random(seed)  # noqa: S311 - not for cryptography
 
     def _work(self, seconds: float) -> None:
         while seconds > 0:
             piece = min(seconds, KERNEL)
             seconds -= piece
-            own, waited = 2 * EFFICIENCY * piece / self._speed, 0.0
+            own, waited = self._processors * piece / self._speed, 0.0
             is_busy = self._is_busy(self.time)
             if is_busy and self._chance.random() < 0.7:
                 waited = NEIGHBOURS_TAKE * piece
@@ -145,6 +153,24 @@ def test_on_a_cpu_the_processor_time_counts_where_neighbours_are_always_busy(
     assert LIMIT_SECONDS <= device.time < LIMIT_SECONDS + 6
 
 
+@pytest.mark.parametrize("processors", [1.55, 1.86])
+def test_the_interval_holds_networks_that_keep_other_shares_of_the_processors_busy(
+    processors: float,
+) -> None:
+    time = FakeDevice(0.05, processors=processors, is_busy=lambda _: True).measure()
+
+    assert time.low < 0.05 < time.high
+
+
+def test_a_single_quiet_moment_is_the_step_time_whatever_processors_steps_keep_busy() -> None:
+    busy = FakeDevice(0.05, processors=1.5, is_busy=lambda time: not 5.0 < time < 5.4)
+
+    time = busy.measure()
+
+    assert not time.is_quiet
+    assert time.seconds == pytest.approx(0.05, rel=0.02)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_on_an_accelerator_neighbours_slow_down_steps_and_reference_kernel_alike(
     seed: int,
@@ -202,6 +228,36 @@ def test_on_a_cpu_steps_slow_down_by_the_square_root_of_what_the_reference_kerne
     assert again.reference_seconds == pytest.approx(4 * study.reference_seconds)
     speed = relative_speed(again.reference_seconds, study.reference_seconds, threads=2)
     assert speed == pytest.approx(0.5)
+
+
+@given(st.floats(0.002, 0.2))
+def test_a_kernel_that_was_timed_a_few_times_tells_gross_changes_of_a_cpu_only(
+    seconds: float,
+) -> None:
+    certain = relative_speed(seconds, 0.02, threads=2)
+    speed = relative_speed(seconds, 0.02, threads=2, is_certain=False)
+
+    assert min(1.0, certain) <= speed <= max(1.0, certain)
+    if 0.017 < seconds < 0.024:
+        assert speed == 1.0
+    if seconds > 0.1:
+        assert speed == pytest.approx(certain, rel=0.03)
+    assert relative_speed(seconds, 0.02, threads=None, is_certain=False) == 0.02 / seconds
+
+
+def test_the_time_of_the_kernel_on_a_cpu_is_that_of_its_least_disturbed_run() -> None:
+    def time_of(now: Callable[[], float], threads: int | None) -> float:
+        seconds = iter((0.0, 0.1, 0.1, 0.005, 0.1, 0.1))
+
+        def run() -> None:
+            end = now() + next(seconds)
+            while now() < end:
+                pass
+
+        return reference_seconds(run, threads=threads)
+
+    assert 0.005 <= time_of(time.process_time, 2) < 0.05
+    assert time_of(time.perf_counter, None) > 0.08
 
 
 def test_the_share_of_others_is_that_of_the_busy_processors_which_this_process_did_not_use() -> (

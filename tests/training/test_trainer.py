@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from keras.ops import softmax
 
 from effv2_tune.data import load_dataset
 from effv2_tune.errors import TuneError
 from effv2_tune.files.checkpoint import Checkpoint, CheckpointFolder
+from effv2_tune.network import preprocess
+from effv2_tune.optimizers.range_test import rising_rates
 from effv2_tune.study.recipe import DataSpec, Recipe
 from effv2_tune.training import attempt
-from effv2_tune.training.attempt import TrainingStoppedError
+from effv2_tune.training.attempt import TrainingStoppedError, TrialPausedError
 from effv2_tune.training.compiled import CompiledBucket
 from effv2_tune.training.devices import open_device
 from effv2_tune.training.trainer import Trainer
@@ -21,6 +25,7 @@ from effv2_tune.workers.messages import (
     Compiled,
     EpochEnded,
     Finished,
+    RangeTest,
     Remeasure,
     RungReached,
     Train,
@@ -92,6 +97,7 @@ EVERYTHING_ON = RECIPE.with_settings(
     optimizer="adabelief",
     schedule="triangular2",
     ema=True,
+    l2=1e-4,
     clip_norm=5.0,
     flip=True,
     crop_padding=1,
@@ -106,6 +112,7 @@ EVERYTHING_ON = RECIPE.with_settings(
 OTHER_HYPERPARAMETERS = {
     "epochs": 1,
     "weight_decay": 1e-3,
+    "layer_decay": 0.75,
     "beta_1": 0.8,
     "beta_2": 0.95,
     "epsilon": 1e-8,
@@ -115,6 +122,8 @@ OTHER_HYPERPARAMETERS = {
     "initial_learning_rate": 1e-3,
     "maximal_learning_rate": 2e-2,
     "step_size_epochs": 0.3,
+    "warmup_epochs": 0.5,
+    "l2": 1e-2,
     "dropout": 0.5,
     "stochastic_depth": 0.5,
     "label_smoothing": 0.1,
@@ -149,6 +158,7 @@ def test_it_learns_the_digits(trainer: Trainer, tmp_path: Path) -> None:
     assert finished.curve == tuple(m.epoch for m in events if isinstance(m, EpochEnded))
     assert finished.times.step_bucket == 0.01
     assert finished.times.step_median > 0
+    assert 0 < finished.times.step_work < 2 * finished.times.step_median * (os.cpu_count() or 1)
     assert finished.times.wall > finished.times.train > 0
 
 
@@ -175,6 +185,15 @@ def test_a_trial_compares_the_speed_of_the_machine_with_that_of_the_study(
     # A study whose reference kernel took a minute ran on a much slower machine.
     assert speed(60.0) > 10
     assert speed(None) == 1.0
+
+
+def test_neighbours_that_made_the_kernel_longer_now_and_then_did_not_slow_down_the_machine(
+    trainer: Trainer,
+) -> None:
+    bucket = trainer.bucket(RECIPE)
+
+    assert bucket.relative_speed([0.06, 0.02, 0.06], 0.02) == 1.0
+    assert bucket.relative_speed([0.06, 0.07, 0.06], 0.02) < 0.7
 
 
 def test_trials_that_differ_in_every_hyperparameter_share_one_trace_and_leak_nothing(
@@ -208,6 +227,7 @@ def with_everything_on(
     "change",
     [
         {"weight_decay": 0.5},
+        {"layer_decay": 0.6},
         {"beta_1": 0.5},
         {"beta_2": 0.8},
         {"epsilon": 1e-3},
@@ -217,6 +237,8 @@ def with_everything_on(
         {"initial_learning_rate": 3e-4},
         {"maximal_learning_rate": 1e-2},
         {"step_size_epochs": 1.0},
+        {"warmup_epochs": 1.0},
+        {"l2": 1e-2},
         {"dropout": 0.6},
         {"stochastic_depth": 0.6},
         {"label_smoothing": 0.3},
@@ -246,8 +268,12 @@ def test_every_hyperparameter_has_an_effect(
     assert not _equal(with_everything_on, _weights(tmp_path))
 
 
+@pytest.mark.parametrize("flip", [True, "alternating"])
 def test_a_trial_that_is_cut_off_anywhere_goes_on_bit_for_bit(
-    trainer: Trainer, fresh: Callable[..., Trainer], tmp_path: Path
+    trainer: Trainer,
+    fresh: Callable[..., Trainer],
+    tmp_path: Path,
+    flip: bool | str,  # noqa: FBT001 - pytest gives it by name
 ) -> None:
     class CutOffError(Exception):
         pass
@@ -256,7 +282,7 @@ def test_a_trial_that_is_cut_off_anywhere_goes_on_bit_for_bit(
         if isinstance(message, EpochEnded) and message.epoch.epoch == 2:
             raise CutOffError
 
-    recipe = EVERYTHING_ON.with_settings(epochs=4, select="best")
+    recipe = EVERYTHING_ON.with_settings(epochs=4, select="best", flip=flip)
     whole = _train(trainer, recipe, tmp_path / "whole")
     eager = fresh(checkpoint_seconds=0)
     request = Train(trial=0, recipe=recipe, rungs=(), step_seconds=0.2, checkpoint=tmp_path / "cut")
@@ -275,6 +301,42 @@ def test_a_trial_that_is_cut_off_anywhere_goes_on_bit_for_bit(
     assert again.scores == whole.scores
     assert [e.validation for e in again.curve] == [e.validation for e in whole.curve]
     assert [e.train_loss for e in again.curve] == pytest.approx([e.train_loss for e in whole.curve])
+
+
+def test_the_resolution_of_evaluation_changes_scores_and_no_weights(
+    trainer: Trainer, tmp_path: Path
+) -> None:
+    larger = RECIPE.with_settings(evaluation_resolution=48)
+
+    plain = _train(trainer, RECIPE, tmp_path / "plain")
+    evaluated = _train(trainer, larger, tmp_path / "larger")
+
+    assert _equal(_weights(tmp_path / "plain"), _weights(tmp_path / "larger"))
+    losses = [[epoch.train_loss for epoch in one.curve] for one in (plain, evaluated)]
+    assert losses[0] == losses[1]
+    assert plain.scores is not None
+    assert evaluated.scores is not None
+    assert plain.scores.loss != evaluated.scores.loss
+
+
+def test_a_checkpoint_that_lacks_a_later_hyperparameter_is_resumed(
+    trainer: Trainer, tmp_path: Path
+) -> None:
+    def stop(_: RungReached) -> bool:
+        raise TrainingStoppedError
+
+    with pytest.raises(TrainingStoppedError):
+        _train(trainer, RECIPE, tmp_path / "old", rungs=(1,), should_continue=stop)
+    folder = CheckpointFolder(tmp_path / "old")
+    kept = folder.latest()
+    assert kept is not None
+    before = {"optimizer/hyperparameters": kept.arrays["optimizer/hyperparameters"][:-1]}
+    folder.save(folder.newest_step() + 1, Checkpoint(dict(kept.arrays) | before, kept.facts))
+
+    _train(trainer, RECIPE, tmp_path / "old", rungs=(1,))
+    _train(trainer, RECIPE, tmp_path / "whole", rungs=(1,))
+
+    assert _equal(_weights(tmp_path / "old"), _weights(tmp_path / "whole"))
 
 
 @pytest.mark.parametrize(("polls", "place"), [(3, (0, 3)), (7, (1, 2))])
@@ -306,6 +368,26 @@ def test_a_trial_that_is_asked_to_stop_saves_that_very_step(
     whole = _train(trainer, recipe, tmp_path / "whole")
     assert _equal(_weights(tmp_path / "whole"), _weights(tmp_path))
     assert whole.curve[-1].validation == ended[-1].epoch.validation
+
+
+def test_a_trial_that_is_paused_while_another_one_is_trained_ends_as_undisturbed(
+    trainer: Trainer, tmp_path: Path
+) -> None:
+    def pause(_: RungReached) -> bool:
+        raise TrialPausedError
+
+    with pytest.raises(TrialPausedError) as paused:
+        _train(trainer, EVERYTHING_ON, tmp_path / "paused", rungs=(1,), should_continue=pause)
+    other = EVERYTHING_ON.with_settings(**OTHER_HYPERPARAMETERS)
+    _train(trainer, other, tmp_path / "other")
+    finished = _train(trainer, EVERYTHING_ON, tmp_path / "paused", rungs=(1,))
+
+    assert paused.value.step == 320 // 64
+    assert paused.value.times is not None
+    assert 0 < paused.value.times.train < finished.times.train
+    whole = _train(trainer, EVERYTHING_ON, tmp_path / "whole")
+    assert _equal(_weights(tmp_path / "paused"), _weights(tmp_path / "whole"))
+    assert [e.validation for e in finished.curve] == [e.validation for e in whole.curve]
 
 
 def test_a_trial_that_is_stopped_at_a_rung_is_saved_there_and_asks_again(
@@ -345,6 +427,67 @@ def test_streamed_images_train_the_same_weights_as_resident_ones(
     assert _equal(_weights(tmp_path / "resident"), _weights(tmp_path / "streamed"))
     assert resident.scores == streamed.scores
     assert streaming.test(EVERYTHING_ON, tmp_path / "streamed").images == 101
+
+
+def test_a_range_test_shares_the_trace_and_leaves_nothing_behind(
+    fresh: Callable[..., Trainer], tmp_path: Path
+) -> None:
+    trainer = fresh()
+    _train(trainer, EVERYTHING_ON, tmp_path / "before")
+
+    rates = tuple(rising_rates(1e-5, 10.0, 60))
+    tested = trainer.range_test(RangeTest(recipe=EVERYTHING_ON, rates=rates))
+    _train(trainer, EVERYTHING_ON, tmp_path / "after")
+
+    assert trainer.traces == 1
+    assert tested.bucket == trainer.bucket_key(EVERYTHING_ON)
+    assert 6 < len(tested.losses) <= 60
+    assert tested.seconds > 0
+    assert _equal(_weights(tmp_path / "before"), _weights(tmp_path / "after"))
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "triangular2"])
+def test_at_one_rate_a_range_test_has_the_losses_of_that_constant_rate(
+    trainer: Trainer, tmp_path: Path, schedule: str
+) -> None:
+    recipe = RECIPE.with_settings(
+        schedule=schedule, initial_learning_rate=1e-5, maximal_learning_rate=0.3
+    )
+    steps = 2 * (320 // 64)
+
+    tested = trainer.range_test(RangeTest(recipe=recipe, rates=(5e-3,) * steps))
+
+    curve = _train(trainer, RECIPE, tmp_path).curve
+    assert [np.mean(losses) for losses in np.split(np.array(tested.losses), 2)] == pytest.approx(
+        [epoch.train_loss for epoch in curve], rel=1e-5
+    )
+
+
+def test_evaluating_both_views_changes_scores_and_no_weights(
+    trainer: Trainer, tmp_path: Path
+) -> None:
+    both = RECIPE.with_settings(evaluation_flip=True)
+
+    plain = _train(trainer, RECIPE, tmp_path / "plain")
+    averaged = _train(trainer, both, tmp_path / "both")
+
+    assert trainer.bucket_key(both) != trainer.bucket_key(RECIPE)
+    assert _equal(_weights(tmp_path / "plain"), _weights(tmp_path / "both"))
+    assert plain.scores is not None
+    assert averaged.scores is not None
+    assert averaged.scores.loss != plain.scores.loss
+    bucket = trainer.bucket(both)
+    counts = bucket.validate()
+    images = trainer.dataset.validation.images
+    views = [
+        np.asarray(softmax(bucket.network(preprocess(view, 32, scaling=bucket.scaling))))
+        for view in (images, images[:, :, ::-1])
+    ]
+    means = (views[0] + views[1]) / 2
+    labels = trainer.dataset.validation.labels
+    losses = -np.log(means[np.arange(len(labels)), labels])
+    assert counts.loss_sum == pytest.approx(float(losses.sum()), rel=1e-4)
+    assert int(counts.correct.sum()) == int((means.argmax(axis=1) == labels).sum())
 
 
 def test_a_finished_trial_is_not_trained_again(trainer: Trainer, tmp_path: Path) -> None:

@@ -16,12 +16,20 @@ from effv2_tune.workers.devices import (
 from effv2_tune.workers.launch import WorkerSpec
 
 
-def spec_of(workers: int, *, each: int | None = None, devices: int = 8) -> WorkerSpec:
+def spec_of(
+    workers: int, *, each: int | None = None, devices: int = 8, per_chip: int = 1
+) -> WorkerSpec:
     space = {"epochs": {"type": "int", "low": 1, "high": 2}}
     written = {"name": "x", "search_space": space, "trials": 1, "devices_per_worker": each}
     plan = StudyPlan.from_plain(written)
     return WorkerSpec.of(
-        plan, base=Path(), hardware="tpu", backend="jax", workers=workers, devices=devices
+        plan,
+        base=Path(),
+        hardware="tpu",
+        backend="jax",
+        workers=workers,
+        devices=devices,
+        devices_per_chip=per_chip,
     )
 
 
@@ -51,6 +59,25 @@ def test_workers_with_several_chips_have_neighbours(
 
     assert [one["TPU_VISIBLE_CHIPS"] for one in seen] == chips
     assert {one["TPU_CHIPS_PER_PROCESS_BOUNDS"] for one in seen} == {bounds}
+
+
+@pytest.mark.parametrize(
+    ("workers", "each", "chips", "bounds"),
+    [
+        (4, None, ["0", "1", "2", "3"], "1,1,1"),
+        (4, 2, ["0", "1", "2", "3"], "1,1,1"),
+        (2, 4, ["0,1", "2,3"], "1,2,1"),
+    ],
+)
+def test_a_worker_of_a_v3_8_has_whole_chips_with_two_devices_each(
+    workers: int, each: int | None, chips: list[str], bounds: str
+) -> None:
+    spec = spec_of(workers, each=each, per_chip=2)
+    seen = [spec.environment(worker) for worker in range(workers)]
+
+    assert [one["TPU_VISIBLE_CHIPS"] for one in seen] == chips
+    assert {one["TPU_CHIPS_PER_PROCESS_BOUNDS"] for one in seen} == {bounds}
+    assert "TPU_VISIBLE_CHIPS" not in spec_of(1, per_chip=2).environment()
 
 
 def test_bounds_hold_as_many_chips_as_they_are_for() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from typing import TYPE_CHECKING
 
@@ -43,3 +44,24 @@ def test_a_process_that_does_not_exit_is_killed_after_the_grace(tmp_path: Path) 
 
     assert list(process.messages(timeout_seconds=0.1)) == []
     assert process.end(grace_seconds=0.1) is None
+
+
+#: Prints "forked" for each fork, and the process of a worker that ends with this one.
+STARTER = """
+import os, sys
+from pathlib import Path
+from effv2_tune.workers.local import LocalProcess
+os.register_at_fork(before=lambda: print("forked"))
+process = LocalProcess((sys.executable, "-c", sys.argv[1]), environment={}, log=Path("log"),
+    dies_with_starter=True)
+process.connection.send("ready")
+print(process.connection.recv())
+"""
+
+
+def test_a_process_that_ends_with_its_starter_is_started_without_a_fork(tmp_path: Path) -> None:
+    shown = subprocess.run(
+        [sys.executable, "-c", STARTER, ECHO], cwd=tmp_path, check=True, stdout=subprocess.PIPE
+    )
+
+    assert shown.stdout == b"ready\n"

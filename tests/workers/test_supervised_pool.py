@@ -24,6 +24,7 @@ from effv2_tune.workers.silence import SilenceLimits
 from effv2_tune.workers.supervised_pool import ProcessExit, SupervisedPool
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from effv2_tune.workers.exits import ExitKind
@@ -46,6 +47,7 @@ class FakeLauncher:
         self.script = list(script)
         self.kind = kind
         self.calls: list[tuple[str, int]] = []
+        self.waiting: set[int] = set()
         self.sent: list[Any] = []
 
     def start(self, worker: int) -> None:
@@ -58,6 +60,9 @@ class FakeLauncher:
     def receive(self, timeout_seconds: float) -> list[tuple[int, FromWorker | Heartbeat | None]]:
         del timeout_seconds
         return self.script.pop(0) if self.script else []
+
+    def is_waiting(self, worker: int) -> bool:
+        return worker in self.waiting
 
     def kill(self, worker: int) -> None:
         self.calls.append(("kill", worker))
@@ -73,7 +78,10 @@ class FakeLauncher:
 
 
 def started(
-    launcher: FakeLauncher, out: Path, limits: SilenceLimits | None = None
+    launcher: FakeLauncher,
+    out: Path,
+    limits: SilenceLimits | None = None,
+    room: Callable[[], int] | None = None,
 ) -> SupervisedPool:
     prepare = Prepare(
         data=DataSpec(name="digits"),
@@ -83,7 +91,7 @@ def started(
         precision="auto",
         workers=8,
     )
-    pool = SupervisedPool(launcher, prepare, count=1, out=out, limits=limits)
+    pool = SupervisedPool(launcher, prepare, count=1, out=out, limits=limits, room=room)
     pool.start()
     return pool
 
@@ -231,3 +239,22 @@ def test_the_worker_on_the_target_starts_when_all_others_have_ended_and_has_the_
     ]
     pool.start()
     assert launcher.calls[-2:] == [("close", -1), ("start", 0)]
+
+
+def test_workers_follow_the_room_and_only_those_that_wait_for_it_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("effv2_tune.workers.supervised_pool.ROOM_SECONDS", 0.0)
+    rooms = iter([3, 3, 1])
+    launcher = FakeLauncher([], [], [])
+    pool = started(launcher, tmp_path, room=lambda: next(rooms))
+    assert pool.count == 1
+
+    pool.wait(0.0)
+    assert pool.count == 3
+    launcher.waiting = {1}
+    for _ in range(2):
+        pool.wait(0.0)
+
+    assert launcher.calls == [("start", 0), ("start", 1), ("start", 2), ("end", 1)]
+    assert pool.count == 2

@@ -25,6 +25,7 @@ GROUPS = {
         "check": "Validate a study file.",
         "plan": "Estimate time, memory and disk of a study before training.",
         "compile": "Compile the buckets of a study for a TPU.",
+        "range": "Find the range of useful learning rates of a study.",
         "init": "Write a study file to edit.",
         "spaces": "List the shipped search spaces and studies.",
     },
@@ -32,10 +33,14 @@ GROUPS = {
         "status": "Show the Pareto front and the running trials.",
         "trials": "List all trials with their hyperparameters and scores.",
         "report": "Write the report of a study as one HTML file.",
+        "dashboard": "Serve the report of a study as a page that follows it.",
+        "log": "Log the trials of a study to an experiment tracker.",
         "export": "Export a trial of the Pareto front as a training run.",
     },
     "model": {
         "train": "Run the final training of an exported recipe.",
+        "predict": "Predict the classes of image files with a trained model.",
+        "export-model": "Export a trained model to another format.",
         "variants": "List the EfficientNetV2 variants.",
     },
     "machine": {
@@ -49,7 +54,7 @@ COMMANDS = {name: line for commands in GROUPS.values() for name, line in command
 
 #: The module of each command.
 MODULES = {
-    name: f"effv2_tune.commands.{group}.{name}"
+    name: f"effv2_tune.commands.{group}.{name.replace('-', '_')}"
     for group, commands in GROUPS.items()
     for name in commands
 }

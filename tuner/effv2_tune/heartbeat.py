@@ -46,6 +46,17 @@ def listen_to_notes(show: Callable[[str], None]) -> None:
     _HEART.note = show
 
 
+@contextmanager
+def notes_shown(show: Callable[[str], None]) -> Iterator[None]:
+    """Let a listener have the notes of a block: it may show nothing any more after that."""
+    before = _HEART.note
+    listen_to_notes(show)
+    try:
+        yield
+    finally:
+        listen_to_notes(before)
+
+
 def note(text: str) -> None:
     """Inform the user what this process waits for."""
     _HEART.note(text)

@@ -29,7 +29,7 @@ Backend = Literal["tensorflow", "jax"]
 THREADS_VARIABLE: dict[Backend, str] = {"tensorflow": "TF_NUM_INTRAOP_THREADS", "jax": "PJRT_NPROC"}
 
 _GOOGLE_PCI_VENDOR = "0x1ae0"
-#: JAX's name of the chips by PCI device number (jax/_src/hardware_utils.py).
+#: JAX's name of the chips by PCI device number (jax/_src/hardware_utils.py); v2 has that of v3.
 _TPU_KINDS = {
     "0x0027": "TPU v3",
     "0x005e": "TPU v4",
@@ -37,6 +37,8 @@ _TPU_KINDS = {
     "0x0063": "TPU v5 lite",
     "0x006f": "TPU v6 lite",
 }
+#: Chips whose two cores are two devices for JAX; the cores of v4 and v5p are one.
+_TWO_DEVICES = {"TPU v3"}
 
 
 @dataclass(frozen=True)
@@ -88,8 +90,14 @@ class Host:
         return "gpu" if self.gpus else "cpu"
 
     def devices(self, kind: Kind) -> int:
-        """Number of devices of a kind; the CPU counts as one."""
-        return {"cpu": 1, "gpu": len(self.gpus), "tpu": self.tpu_chips}[kind]
+        """Number of devices of a kind, as JAX shows them; the CPU counts as one."""
+        cores = self.tpu_chips * self.devices_per_chip
+        return {"cpu": 1, "gpu": len(self.gpus), "tpu": cores}[kind]
+
+    @property
+    def devices_per_chip(self) -> int:
+        """Devices that JAX shows for each TPU chip."""
+        return 2 if self.tpu_kind in _TWO_DEVICES else 1
 
 
 @dataclass(frozen=True)
@@ -110,25 +118,29 @@ class Hardware:
     Attributes:
         kind: The kind of device.
         backend: The Keras backend.
-        devices: How many there are.
+        devices: How many there are, as JAX shows them.
         why: The reason, in one sentence.
+        devices_per_chip: Two on a TPU v2 or v3, whose cores are devices; a process owns whole
+            chips.
     """
 
     kind: Kind
     backend: Backend
     devices: int
     why: str
+    devices_per_chip: int = 1
 
     def devices_of(self, workers: int, each: int | None = None) -> int:
         """How many devices one worker trains on.
 
         Args:
             workers: How many share the machine.
-            each: As the study says; if left out, a lone worker has all, and one of several has one.
+            each: As the study says; if left out, a lone worker has all, and one of several has one,
+                or the devices of one chip.
         """
         if each is not None:
             return each
-        return self.devices if workers == 1 else 1
+        return self.devices if workers == 1 else self.devices_per_chip
 
 
 def probe_host(root: Path = Path("/")) -> Host:
@@ -278,7 +290,10 @@ def _tpu(backend: str, host: Host, packages: Packages) -> Hardware:
             hint="Stop that process (restart a notebook kernel that has used JAX, and do not "
             "import jax before the study runs); or use 'hardware: cpu'.",
         )
-    return Hardware("tpu", "jax", host.tpu_chips, f"{host.tpu_chips} TPU chips, with JAX")
+    each, devices = host.devices_per_chip, host.devices("tpu")
+    having = "" if each == 1 else f" with {each} cores each"
+    why = f"{host.tpu_chips} TPU chips{having}, with JAX"
+    return Hardware("tpu", "jax", devices, why, devices_per_chip=each)
 
 
 def _gpu(backend: str, host: Host, packages: Packages) -> Hardware:

@@ -81,6 +81,7 @@ def test_a_bucket_that_does_not_fit_is_marked_and_told(tune: Tune) -> None:
     assert said.count(" GB !") == 1
     assert "! b0@480 batch 1024 does not fit: it is predicted to need" in said
     assert "of 12 GB" in said
+    assert "as infeasible; estimated to fit: batch " in said
 
 
 @pytest.mark.parametrize(
@@ -164,6 +165,22 @@ def test_more_chips_than_the_named_device_has_are_refused(tune: Tune, folder: Pa
     done = tune("plan", "eight.yaml", "--device", "v5e-4")
 
     assert done.code == EXIT_WRONG_INPUT
-    assert "workers: 8 with 1 chip each exceeds the 4 chips of v5e-4" in done.err
+    assert "workers: 8 with 1 device each exceeds the 4 devices of v5e-4" in done.err
     assert "Plan for v5e-8" in done.err
     assert tune("plan", "eight.yaml", "--device", "v5e-8").code == 0
+
+
+def test_workers_on_a_v3_8_are_planned_with_a_chip_of_two_devices_each(
+    tune: Tune, folder: Path
+) -> None:
+    text = (folder / "study.yaml").read_text()
+    (folder / "four.yaml").write_text(text + "workers: 4\n")
+    (folder / "single.yaml").write_text(text + "workers: 8\ndevices_per_worker: 1\n")
+
+    four = json.loads(tune("plan", "four.yaml", "--device", "v3-8", "--json").out)
+    single = tune("plan", "single.yaml", "--device", "v3-8")
+
+    assert four["device"]["device_count"] == 2
+    assert four["device"]["memory_bytes"] == 16e9
+    assert single.code == EXIT_WRONG_INPUT
+    assert "devices_per_worker: 1 would divide a chip of v3-8" in single.err

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,8 @@ import pytest
 
 from effv2_tune.errors import EXIT_FAILED, EXIT_WRONG_INPUT
 from effv2_tune.search import read_study
+from effv2_tune.search.storage.base import OURS
+from effv2_tune.search.storage.database import DatabaseStorage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,6 +100,23 @@ def test_a_warm_start_tries_the_earlier_front_first(tune: Tune, study: Path) -> 
     assert f"first     {len(best)} config" in plan.out
     assert done.code == 0, done.err
     assert [trial.config for trial in read_study("again").trials[: len(best)]] == best
+
+
+def test_several_warm_starts_are_kept_in_the_new_study(tune: Tune, study: Path) -> None:
+    text = Path("study.yaml").read_text().replace("search: {", "search: {engine: freeze_thaw, ")
+    Path("thaw.yaml").write_text(text)
+    shutil.copytree(study, "copy")
+
+    options = ("run", "thaw.yaml", "--out", "thaw")
+    done = tune(*options, "--warm-start", str(study), "--warm-start", "copy", "--trials", "1")
+    shutil.rmtree("copy")
+    resumed = tune(*options, "--trials", "3")
+
+    assert (done.code, resumed.code) == (0, 0), done.err + resumed.err
+    with closing(DatabaseStorage("sqlite:///thaw/study.db", "small")) as storage:
+        kept = storage.attributes()[f"{OURS}earlier"]
+    measured = [trial for trial in read_study(study).trials if trial.measurement is not None]
+    assert [len(one["curves"]) for one in kept] == [len(measured)] * 2
 
 
 def test_a_warm_start_with_nothing_to_try_says_so(tune: Tune, study: Path) -> None:

@@ -114,7 +114,7 @@ def test_every_symbol_has_a_marker_and_the_legend_names_front_colours_and_symbol
 ) -> None:
     (device,) = analyse(study_maker(60)).devices
 
-    labels = [str(handle.get_label()) for handle in legend_handles(device, crosses=True)]
+    labels = [str(handle.get_label()) for handle in legend_handles(device, device.at_rungs)]
 
     assert set(MARKERS) == set(SYMBOLS)
     assert labels[:5] == ["Pareto front", "b0", "b1", "b2", "b3"]
@@ -131,5 +131,5 @@ def test_intervals_are_drawn_and_in_the_legend(study_maker: Callable[..., Report
 
     estimates = [device.expected[trial.number].estimate for trial in shown]
     assert all([estimate.low, estimate.high] in ends for estimate in estimates)
-    labels = [handle.get_label() for handle in legend_handles(device, crosses=False)]
+    labels = [handle.get_label() for handle in legend_handles(device)]
     assert labels[-1] == "90 % interval"

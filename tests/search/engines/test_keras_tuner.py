@@ -83,7 +83,10 @@ def run_twice(
 @pytest.mark.parametrize(
     ("oracle", "space", "lengths"),
     # The Gaussian process begins with the seventh trial: three complete ones for each axis.
-    [("random", SPACE, [6, 3]), ("bayesian", SMALL, [7, 2])],
+    [
+        ("random", SPACE, [6, 3]),
+        pytest.param("bayesian", SMALL, [7, 2], marks=pytest.mark.long),
+    ],
 )
 def test_a_restart_changes_no_config(oracle: str, space: Space, lengths: list[int]) -> None:
     once, restarted = run_twice(space, oracle, lengths)

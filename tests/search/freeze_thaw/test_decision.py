@@ -26,7 +26,6 @@ from effv2_tune.search.freeze_thaw import (
     Settings,
     Trial,
 )
-from effv2_tune.search.freeze_thaw.decision import fitted_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +38,12 @@ few = settings(max_examples=10, deadline=None)
 def random_history(seed: int, trials: int = 14) -> History:
     rng = np.random.default_rng(seed)
     return history_of(rng.random((trials, 2)), rng.integers(0, 5, trials).tolist())
+
+
+def with_continue_seconds(history: History, seconds: float) -> History:
+    """The same, where it takes so long to continue a paused trial."""
+    trials = history.trials.items()
+    return replace(history, trials={k: replace(t, continue_seconds=seconds) for k, t in trials})
 
 
 def apply(history: History, action: Action) -> History:
@@ -99,17 +104,21 @@ def test_the_best_config_is_found() -> None:
 @few
 @given(st.integers(0, 10**6), st.sampled_from([1e-3, 1 / 60, 1 / 3600, 1000.0]))
 def test_the_unit_of_time_changes_nothing(seed: int, unit: float) -> None:
-    history = random_history(seed)
+    history = with_continue_seconds(random_history(seed), 2.0)
     scaled = History(
-        {k: replace(one, seconds=one.seconds * unit) for k, one in history.trials.items()},
+        {
+            number: replace(
+                one, seconds=one.seconds * unit, continue_seconds=one.continue_seconds * unit
+            )
+            for number, one in history.trials.items()
+        },
         history.observations,
     )
-    costs = {"begin_seconds": 5.0, "continue_seconds": 2.0}
-    problem = replace(PROBLEM, **costs)
+    problem = replace(PROBLEM, begin_seconds=lambda configs: np.full(len(configs), 5.0))
     scaled_problem = replace(
         PROBLEM,
         seconds=lambda configs: unit * seconds_of(configs),
-        **{name: cost * unit for name, cost in costs.items()},
+        begin_seconds=lambda configs: unit * problem.begin_seconds(configs),
     )
 
     one = FreezeThaw(problem, 0, SMALL).propose(history, number=40, seconds_left=600)
@@ -126,8 +135,8 @@ def test_the_unit_of_time_changes_nothing(seed: int, unit: float) -> None:
 @few
 @given(st.integers(0, 10**6), st.floats(0.0, 900.0))
 def test_nothing_is_proposed_that_cannot_end(seed: int, left: float) -> None:
-    history = random_history(seed)
-    problem = replace(PROBLEM, begin_seconds=7.0, continue_seconds=3.0)
+    history = with_continue_seconds(random_history(seed), 3.0)
+    problem = replace(PROBLEM, begin_seconds=lambda configs: np.full(len(configs), 7.0))
 
     action = FreezeThaw(problem, seed, SMALL).propose(history, number=9, seconds_left=left)
 
@@ -149,6 +158,27 @@ def test_without_time_for_a_new_config_a_paused_one_is_continued() -> None:
 
     assert isinstance(action, Continue)
     assert FreezeThaw(PROBLEM, 0, SMALL).propose(history, number=1, seconds_left=1) is None
+
+
+def test_the_dearer_it_is_to_continue_the_rarer_a_trial_is_continued() -> None:
+    history = history_of(np.random.default_rng(0).random((12, 2)) * [1, 0.3], [4, 3, 1, 1] * 3)
+
+    def continued(seconds: float) -> int:
+        dear = with_continue_seconds(history, seconds)
+        engine = FreezeThaw(PROBLEM, 0, SMALL)
+        return sum(isinstance(engine.propose(dear, number=n), Continue) for n in range(6))
+
+    assert continued(0.0) > 0
+    assert continued(1e6) == 0
+
+
+def test_configs_that_compile_nothing_are_preferred() -> None:
+    history = history_of(np.random.default_rng(0).random((12, 2)), [4, 1, 1] * 4)
+    right = replace(PROBLEM, begin_seconds=lambda configs: 1e5 * (configs[:, 1] < 0.5))
+
+    action = FreezeThaw(right, 0, replace(SMALL, random_share=0.0)).propose(history, number=1)
+
+    assert isinstance(action, Continue) or action.config[1] >= 0.5
 
 
 def test_only_paused_trials_are_continued() -> None:
@@ -200,11 +230,3 @@ def test_trials_that_failed_without_any_observation_are_no_obstacle() -> None:
     trials = history.trials | {99: Trial((0.5, 0.5), 200.0, "stopped")}
 
     assert FreezeThaw(PROBLEM, 0, SMALL).propose(History(trials, history.observations), number=1)
-
-
-@given(st.integers(1, 2000))
-def test_the_hyperparameters_are_fitted_rarely_and_on_most_observations(count: int) -> None:
-    fitted = fitted_count(count)
-
-    assert fitted <= count <= fitted * 1.15 + 1
-    assert fitted_count(fitted) == fitted

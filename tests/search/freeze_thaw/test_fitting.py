@@ -23,7 +23,8 @@ def posterior() -> Posterior:
 
 def test_the_gradient_is_that_of_the_density() -> None:
     means, spreads = prior(2)
-    gram = Gram.of(DATA.points, DATA.noise + 0.01)
+    features = np.random.default_rng(2).standard_normal((len(DATA.values), 2))
+    gram = Gram.of(DATA.points, DATA.noise + 0.01, features)
     at = means + 0.3 * np.random.default_rng(1).standard_normal(len(means))
 
     def density(logs: np.ndarray) -> float:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    import sqlalchemy as sa
+
     from effv2_tune.study.plan import StudyPlan
 
     MakePlan = Callable[..., StudyPlan]
@@ -100,6 +102,32 @@ def test_a_lease_that_was_taken_over_is_reported_and_saves_nothing(
         storage.save(trial.model_copy(update={"attempts": 7}))
 
     assert other.trials()[0].attempts == 0
+
+
+def test_of_the_running_trials_those_are_read_again_that_have_changed(
+    tmp_path: Path, storage: DatabaseStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, third = another(tmp_path), another(tmp_path)
+    trial, _ = begin(storage), begin(storage)
+    assert [one.attempts for one in reader.trials()] == [0, 0]
+    texts, read = reader._reader._texts, []
+
+    def texts_of(connection: sa.Connection, trial_ids: list[int]) -> dict[int, str]:
+        read.append(list(trial_ids))
+        return texts(connection, trial_ids)
+
+    monkeypatch.setattr(reader._reader, "_texts", texts_of)
+    storage.save(trial.model_copy(update={"attempts": 3}))
+
+    assert [one.attempts for one in reader.trials()] == [3, 0]
+    assert [one.attempts for one in reader.trials()] == [3, 0]
+    assert read == [[1], []]
+
+    storage.release_all()
+    assert [one.attempts for one in reader.trials()] == [3, 0]
+    assert third.claim() == trial.number
+    third.save(trial.model_copy(update={"attempts": 4}))
+    assert [one.attempts for one in reader.trials()] == [4, 0]
 
 
 def test_nobody_takes_a_trial_from_a_living_owner(tmp_path: Path, storage: DatabaseStorage) -> None:
@@ -227,3 +255,13 @@ def test_a_record_of_before_deaths_were_counted_is_read(storage: DatabaseStorage
     old = {"sha256": hashlib.sha256(text.encode()).hexdigest(), "trial": text}
 
     assert verify_checksum(trial.number, old) == trial
+
+
+def test_the_objectives_have_names_for_the_tools_of_optuna(
+    storage: DatabaseStorage, tmp_path: Path
+) -> None:
+    storage.name_objectives(("loss", "train_seconds"))
+    storage.name_objectives(("loss", "train_seconds"))
+
+    study = optuna.load_study(study_name="tiny", storage=database_url(tmp_path))
+    assert study.metric_names == ["loss", "train_seconds"]

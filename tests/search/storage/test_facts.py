@@ -287,6 +287,15 @@ def test_a_restated_bucket_time_counts_and_the_earlier_ones_are_kept(
     assert times == [f"bucket:{BUCKET.digest}{version}" for version in ("", ":1", ":2")]
 
 
+def test_the_newest_times_of_all_buckets_are_read_together(storage: DatabaseStorage) -> None:
+    other = BUCKET.model_copy(update={"resolution": 64})
+    storage.keep_bucket_time(BUCKET, ONE)
+    storage.keep_bucket_time(other, THREE)
+    storage.restate_bucket_time(BUCKET, TWO, replaces=ONE)
+
+    assert storage.bucket_times() == {BUCKET.digest: TWO, other.digest: THREE}
+
+
 def test_the_newest_intact_version_of_a_bucket_time_counts(
     tmp_path: Path, storage: DatabaseStorage
 ) -> None:

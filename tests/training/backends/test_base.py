@@ -114,12 +114,14 @@ RANDOM = PLAIN | {
     "mixup": 0.2,
     "select": "best",
     "epochs": 6,
+    "layer_decay": 0.9,
 }
 
 #: In the same bucket, every number another one.
 OTHER = RANDOM | {
     "epochs": 1,
     "weight_decay": 1e-2,
+    "layer_decay": 0.7,
     "beta_1": 0.8,
     "beta_2": 0.95,
     "epsilon": 1e-5,
@@ -155,8 +157,13 @@ def _command(
 
 
 #: Several programs in flight on more simulated devices than cores can deadlock in an all-reduce,
-#: each waiting for threads that another holds, until XLA aborts. One program at a time cannot.
-EIGHT_DEVICES = {"JAX_NUM_CPU_DEVICES": "8", "JAX_CPU_ENABLE_ASYNC_DISPATCH": "false"}
+#: each waiting for threads that another holds, until XLA aborts; and so can several all-reduces of
+#: one program, without threads for all that wait at a time.
+EIGHT_DEVICES = {
+    "JAX_NUM_CPU_DEVICES": "8",
+    "JAX_CPU_ENABLE_ASYNC_DISPATCH": "false",
+    "NPROC": "32",
+}
 
 
 def _environment(backend: str, **more: str) -> dict[str, str]:
@@ -213,6 +220,113 @@ def test_twenty_steps_on_tensorflow_and_jax_give_the_same_weights(
     assert _largest_difference(on_tensorflow, on_jax) < 1e-4
     assert on_tensorflow["losses"] == pytest.approx(on_jax["losses"], abs=1e-4)
     assert on_tensorflow["validation_loss"] == pytest.approx(on_jax["validation_loss"], abs=1e-4)
+
+
+#: The optimizer and the schedule of the published finetune, and other rates for every stage.
+PUBLISHED = PLAIN | {
+    "optimizer": "rmsprop",
+    "epsilon": 1e-3,
+    "schedule": "constant",
+    "initial_learning_rate": 0.0,
+    "maximal_learning_rate": 1e-3,
+    "warmup_epochs": 1.0,
+    "l2": 1e-2,
+    "layer_decay": 0.8,
+    "evaluation_resolution": 48,
+}
+
+
+@pytest.mark.slow
+def test_the_published_optimizer_gives_the_same_weights_on_both(
+    trained: Callable[..., dict[str, Any]],
+) -> None:
+    on_tensorflow, on_jax = (trained(backend, PUBLISHED) for backend in ("tensorflow", "jax"))
+
+    assert on_tensorflow["traces"] == on_jax["traces"] == 1
+    assert _largest_difference(on_tensorflow, on_jax) < 1e-4
+    assert on_tensorflow["losses"] == pytest.approx(on_jax["losses"], abs=1e-4)
+    assert on_tensorflow["validation_loss"] == pytest.approx(on_jax["validation_loss"], abs=1e-4)
+    assert on_jax["losses"][-1] < on_jax["losses"][0]
+
+
+#: Evaluated at its own average of the weights. The epsilon is that of the published finetune: a
+#: tiny one divides gradients that are rounding errors alone, and differ, by their own size.
+SCHEDULE_FREE = PLAIN | {
+    "optimizer": "schedule_free",
+    "epsilon": 1e-3,
+    "schedule": "constant",
+    "initial_learning_rate": 0.0,
+    "maximal_learning_rate": 3e-3,
+    "warmup_epochs": 1.0,
+    "layer_decay": 0.8,
+    "ema": False,
+}
+
+
+@pytest.mark.slow
+def test_schedule_free_gives_the_same_average_on_both(
+    trained: Callable[..., dict[str, Any]],
+) -> None:
+    on_tensorflow, on_jax = (trained(backend, SCHEDULE_FREE) for backend in ("tensorflow", "jax"))
+
+    assert on_tensorflow["traces"] == on_jax["traces"] == 1
+    assert _largest_difference(on_tensorflow, on_jax) < 1e-4
+    assert on_tensorflow["losses"] == pytest.approx(on_jax["losses"], abs=1e-4)
+    assert on_tensorflow["validation_loss"] == pytest.approx(on_jax["validation_loss"], abs=1e-4)
+
+
+@pytest.mark.slow
+def test_flips_train_and_evaluate_alike_on_both_backends_and_on_eight_devices(
+    trained: Callable[..., dict[str, Any]], on_jax: dict[str, Any]
+) -> None:
+    flipped = PLAIN | {"flip": "alternating", "evaluation_flip": True}
+
+    jax = trained("jax", flipped)
+
+    assert jax["traces"] == 1
+    assert jax["losses"] != pytest.approx(on_jax["losses"], abs=1e-3)
+    in_one_call = {"STEPS_IN_A_CALL": "3"}
+    others = [trained("jax", flipped, **where) for where in (EIGHT_DEVICES, in_one_call)]
+    for other in (trained("tensorflow", flipped), *others):
+        assert other["losses"] == pytest.approx(jax["losses"], abs=1e-4)
+        assert other["validation_loss"] == pytest.approx(jax["validation_loss"], abs=1e-4)
+
+
+RANGE_TEST = """
+import json, sys
+from pathlib import Path
+from effv2_tune.data import load_dataset
+from effv2_tune.optimizers.range_test import rising_rates
+from effv2_tune.study.recipe import Recipe
+from effv2_tune.training.devices import open_device
+from effv2_tune.training.trainer import Trainer
+from effv2_tune.workers.messages import RangeTest
+
+recipe = Recipe.model_validate_json(SETTINGS)
+trainer = Trainer(load_dataset(recipe.data, base=Path()), open_device(BACKEND, hardware="cpu"))
+rates = tuple(rising_rates(1e-5, 1e-2, 12))
+tested = [trainer.range_test(RangeTest(recipe=recipe, rates=rates)) for _ in range(2)]
+assert trainer.traces == 1
+assert tested[0].losses == tested[1].losses
+print(json.dumps(tested[0].losses))
+"""
+
+
+@pytest.mark.slow
+def test_a_range_test_has_the_same_losses_on_both_backends_and_compiles_once(
+    run_python: Callable[..., str],
+) -> None:
+    def losses(backend: str, **more: str) -> list[float]:
+        code = RANGE_TEST.replace("SETTINGS", repr(json.dumps(PLAIN)))
+        code = code.replace("BACKEND", repr(backend))
+        found: list[float] = json.loads(run_python(code, KERAS_BACKEND=backend, **more))
+        return found
+
+    on_jax = losses("jax")
+
+    assert len(on_jax) == 12
+    assert losses("tensorflow") == pytest.approx(on_jax, abs=1e-4)
+    assert losses("jax", **EIGHT_DEVICES) == pytest.approx(on_jax, abs=1e-4)
 
 
 @pytest.mark.slow
@@ -294,16 +408,16 @@ def test_images_streamed_to_two_devices_train_like_resident_ones_on_one(
 
 
 @pytest.fixture(scope="module")
-def alone(trained: Callable[..., dict[str, Any]]) -> Callable[[str], dict[str, Any]]:
+def alone(trained: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
     """The trial with everything on, in a fresh process of a backend."""
-    return functools.cache(lambda backend: trained(backend, RANDOM))
+    return functools.cache(lambda backend, flip=True: trained(backend, RANDOM | {"flip": flip}))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_a_trial_after_another_ends_as_it_does_in_a_fresh_process(
     backend: str,
-    alone: Callable[[str], dict[str, Any]],
+    alone: Callable[..., dict[str, Any]],
     trained: Callable[..., dict[str, Any]],
 ) -> None:
     after_another = trained(backend, RANDOM, BEFORE=json.dumps(OTHER))
@@ -370,31 +484,42 @@ def test_eight_devices_count_each_of_5003_images_once_in_batches_of_128(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+@pytest.mark.parametrize(
+    ("backend", "flip"),
+    [
+        ("tensorflow", True),
+        pytest.param("jax", "alternating", marks=pytest.mark.long),
+        pytest.param("jax", True, marks=pytest.mark.long),
+    ],
+)
 def test_killed_at_random_moments_a_trial_ends_with_the_same_weights_bit_for_bit(
     backend: str,
-    alone: Callable[[str], dict[str, Any]],
+    flip: bool | str,  # noqa: FBT001 - pytest gives it by name
+    alone: Callable[..., dict[str, Any]],
     trained: Callable[..., dict[str, Any]],
     tmp_path: Path,
 ) -> None:
-    whole = alone(backend)
+    whole = alone(backend, flip)
+    settings = RANDOM | {"flip": flip}
     rng = np.random.default_rng(0)
     steps_seen = set()
     for _ in range(KILLS):
-        steps_seen.add(_kill_after_a_new_checkpoint(backend, tmp_path, rng))
+        steps_seen.add(_kill_after_a_new_checkpoint(backend, settings, tmp_path, rng))
 
-    resumed = trained(backend, RANDOM, tmp_path)
+    resumed = trained(backend, settings, tmp_path)
 
     assert len(steps_seen) > 1
     assert _largest_difference(whole, resumed) == 0
     assert resumed["accuracy"] == whole["accuracy"]
 
 
-def _kill_after_a_new_checkpoint(backend: str, folder: Path, rng: np.random.Generator) -> str:
+def _kill_after_a_new_checkpoint(
+    backend: str, settings: dict[str, Any], folder: Path, rng: np.random.Generator
+) -> str:
     """Start the trial, kill it a random moment after it has come further; the newest file."""
     before = {path.name for path in folder.glob("*.safetensors")}
     process = subprocess.Popen(
-        _command(backend, folder, RANDOM, checkpoint_seconds=0),
+        _command(backend, folder, settings, checkpoint_seconds=0),
         env=_environment(backend),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

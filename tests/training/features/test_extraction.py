@@ -99,13 +99,13 @@ def _head(folder: Path) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("flip", [False, True, "alternating"])
 def test_cached_features_train_the_classifier_that_the_images_train(
     recipe: Recipe,
     trainer: Callable[[], Trainer],
     cache: FeatureCache,
     tmp_path: Path,
-    flip: bool,  # noqa: FBT001 - pytest gives it by name
+    flip: bool | str,  # noqa: FBT001 - pytest gives it by name
 ) -> None:
     both = trainer()
     cached = recipe.with_settings(flip=flip)
@@ -136,6 +136,30 @@ def test_cached_features_train_the_classifier_that_the_images_train(
     ]
     assert [int(count.images) for count in counts] == [101, 101]
     assert abs(int(counts[0].correct.sum()) - int(counts[1].correct.sum())) <= 1
+
+
+@pytest.mark.slow
+def test_cached_features_of_both_views_are_evaluated_as_the_images_are(
+    recipe: Recipe, trainer: Callable[[], Trainer], cache: FeatureCache, tmp_path: Path
+) -> None:
+    both = trainer()
+    cached = recipe.with_settings(evaluation_flip=True, epochs=3)
+    uncached = cached.with_settings(features="off")
+
+    by_images, _ = _train(both, uncached, tmp_path / "images")
+    by_features, after = _train(both, cached, tmp_path / "features")
+
+    for one, other in zip(by_images.curve, by_features.curve, strict=True):
+        assert one.validation.loss == pytest.approx(other.validation.loss, rel=1e-4)
+    # Only what is trained on costs training seconds: one view.
+    (entry,) = cache.entries()
+    file = FeatureFile(entry.folder, "train", count=500, width=32, block=8)
+    assert after.extraction_seconds == pytest.approx((file.seconds() or 0) * 500)
+    assert entry.arrays == ("train", "validation", "validation-mirrored")
+    counts = [
+        both.test(one, tmp_path / f) for one, f in ((uncached, "images"), (cached, "features"))
+    ]
+    assert counts[0].loss_sum == pytest.approx(counts[1].loss_sum, rel=1e-4)
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from keras import ops
 from PIL import Image
@@ -71,6 +71,7 @@ def _inside(height: int, width: int, matrix: Any, shift: Any) -> np.ndarray:
     return (np.abs(old_x) < width / 2 - 2) & (np.abs(old_y) < height / 2 - 2)  # type: ignore[no-any-return]
 
 
+@example(degrees=45.75, shears=(0.0, 0.0), shift=(0.0, 0.0), size=(24, 33))
 @given(
     degrees=st.floats(-90, 90),
     shears=st.tuples(*[st.floats(-0.9, 0.9)] * 2),
@@ -85,11 +86,15 @@ def test_any_map_of_a_smooth_picture_is_the_same_but_for_its_blur(
 ) -> None:
     matrix = _matrix(degrees, *shears)
 
-    products, pixels = _both(PICTURES if size == (SIDE, SIDE) else OBLONG, matrix, shift)
+    pictures = PICTURES if size == (SIDE, SIDE) else OBLONG
+
+    products, pixels = _both(pictures, matrix, shift)
 
     off = np.abs(products - pixels)
     assert off.mean() < 2.0
-    assert off[:, _inside(*size, matrix, shift)].max(initial=0) < 6.0
+    # Linear interpolation is off by up to an eighth of the second differences along each axis.
+    blur = 1.1 / 8 * sum(np.abs(np.diff(pictures, 2, axis)).max() for axis in (1, 2))
+    assert off[:, _inside(*size, matrix, shift)].max(initial=0) < blur
 
 
 OBLONG = _pictures(24, 33)

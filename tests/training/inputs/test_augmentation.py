@@ -42,6 +42,22 @@ def test_a_flip_mirrors_left_to_right() -> None:
     assert np.array_equal(_array(at_random.flip(IMAGES, _given(0.6))), IMAGES)
 
 
+def test_alternating_flips_mirror_the_images_that_they_are_given() -> None:
+    mirrored = np.array([True, False, False, True, True, False])
+
+    seen = at_random.augment(
+        IMAGES,
+        kinds=("alternating_flip",),
+        magnitudes={},
+        draw=_uniform,
+        resolution=8,
+        mirrored=mirrored,
+    )
+
+    assert np.array_equal(_array(seen)[mirrored], IMAGES[mirrored][:, :, ::-1])
+    assert np.array_equal(_array(seen)[~mirrored], IMAGES[~mirrored])
+
+
 def test_a_padded_crop_shifts_whole_pixels_and_zeros_come_in() -> None:
     # 0.0 -> shift by -2 rows, 0.99 -> shift by +2 columns.
     shifted = _array(at_random.padded_crop(IMAGES, 2.0, _given(0.0, 0.99)))

@@ -51,6 +51,22 @@ def study_location(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.argument("folder", callback=_located)(named)
 
 
+def study_locations(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command one or more FOLDERs and the option ``--name``, as ``folders`` and ``name``."""
+    named = click.option(
+        "--name", help="Name of the study, where FOLDER is the URL of a database with several."
+    )(function)
+    return click.argument(
+        "folders", nargs=-1, required=True, metavar="FOLDER...", callback=_all_located
+    )(named)
+
+
+def _all_located(
+    context: click.Context, parameter: click.Parameter, folders: tuple[str, ...]
+) -> tuple[str | Path, ...]:
+    return tuple(_located(context, parameter, folder) for folder in folders)
+
+
 def _located(_context: click.Context, _parameter: click.Parameter, folder: str) -> str | Path:
     from effv2_tune.session.location import locate_study
 

@@ -50,11 +50,16 @@ def size_of(path: Path) -> tuple[int, int]:
 
 
 def decode(path: Path, side: int, fit: Fit) -> Images:
-    """An image file as [side, side, 3] uint8.
+    """An image file as [side, side, 3] uint8; see :func:`decode_to`."""
+    return decode_to(path, (side, side), fit)
+
+
+def decode_to(path: Path, size: tuple[int, int], fit: Fit) -> Images:
+    """An image file as [height, width, 3] uint8, where ``size`` is (width, height).
 
     It is turned upright by its Exif orientation; transparency is composited on white; palettes,
     grey, CMYK and other colour spaces become RGB; 16-bit grey is divided by 257; of an animation,
-    the first picture counts. An image of another size is fitted by :func:`fit_square`; a JPEG that
+    the first picture counts. An image of another size is fitted by :func:`fit_to`; a JPEG that
     is at least four times too large is first decoded at 1/2, 1/4 or 1/8 of its size.
 
     Raises:
@@ -64,10 +69,11 @@ def decode(path: Path, side: int, fit: Fit) -> Images:
 
     try:
         with Image.open(path) as image:
-            image.draft(None, (2 * side, 2 * side))
+            needed = 2 * max(size)  # of both sides: the image may yet be turned
+            image.draft(None, (needed, needed))
             image.load()
             upright = ImageOps.exif_transpose(image)
-            return np.asarray(fit_square(as_rgb(upright), side, fit))
+            return np.asarray(fit_to(as_rgb(upright), size, fit))
     except Exception as error:  # decoders raise whatever a broken file makes them raise
         raise UnreadableImageError(path, _reason(error)) from error
 
@@ -94,22 +100,27 @@ def as_rgb(image: Image.Image) -> Image.Image:
 
 
 def fit_square(image: Image.Image, side: int, fit: Fit) -> Image.Image:
-    """``image`` as a square of ``side`` pixels, by bilinear interpolation with antialiasing.
+    """``image`` as a square of ``side`` pixels; see :func:`fit_to`."""
+    return fit_to(image, (side, side), fit)
 
-    ``crop`` scales the shorter side and cuts the longer one evenly at both ends; ``pad`` scales
-    the longer side and adds black at both ends of the shorter one; ``squash`` scales both. An
-    image that has the size already is left as it is.
+
+def fit_to(image: Image.Image, size: tuple[int, int], fit: Fit) -> Image.Image:
+    """``image`` at a width and height, by bilinear interpolation with antialiasing.
+
+    ``crop`` scales the image until it covers the size and cuts what is over evenly at both ends;
+    ``pad`` scales it until it is inside and adds black at both ends; ``squash`` scales both sides.
+    An image that has the size already is left as it is.
     """
     from PIL import Image, ImageOps
 
-    if image.size == (side, side):
+    if image.size == size:
         return image
     method = Image.Resampling.BILINEAR
     if fit == "crop":
-        return ImageOps.fit(image, (side, side), method)
+        return ImageOps.fit(image, size, method)
     if fit == "pad":
-        return ImageOps.pad(image, (side, side), method, color="black")
-    return image.resize((side, side), method)
+        return ImageOps.pad(image, size, method, color="black")
+    return image.resize(size, method)
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

@@ -111,6 +111,19 @@ def list_folder(root: Path) -> Listing:
     return Listing(root, paths, names, tuple(sorted(left_out)))
 
 
+def image_files(folder: Path) -> list[Path]:
+    """All files below a folder that have the suffix of an image, sorted by path."""
+    found = (Path(parent, file) for parent, _, files in os.walk(folder) for file in files)
+    return sorted(
+        path for path in found if path.suffix.lower() in IMAGE_ENDINGS and is_user_file(path)
+    )
+
+
+def is_user_file(path: Path) -> bool:
+    """Whether the user put the file there, rather than an operating system."""
+    return not path.name.startswith(".") and path.name.lower() not in _SYSTEM_FILES
+
+
 def _split_folders(root: Path) -> dict[int, Path]:
     """The folder of each split; the root itself, for training, if it holds the classes."""
     inside = _subfolders(root)
@@ -148,15 +161,15 @@ def _files_by_class(folder: Path, left_out: list[Path]) -> list[tuple[Path, str]
             f"{folder} has no folders of classes in it.",
             hint="Put the images of each class into one folder, named like the class.",
         )
-    left_out += [path for path in folder.iterdir() if path.is_file() and _is_user_file(path)]
+    left_out += [path for path in folder.iterdir() if path.is_file() and is_user_file(path)]
     found = []
     for class_folder in classes:
         images = []
         for parent, _, files in os.walk(class_folder):
             for path in (Path(parent, file) for file in files):
-                if path.suffix.lower() in IMAGE_ENDINGS and _is_user_file(path):
+                if path.suffix.lower() in IMAGE_ENDINGS and is_user_file(path):
                     images.append((path, class_folder.name))
-                elif _is_user_file(path):
+                elif is_user_file(path):
                     left_out.append(path)
         if not images:
             raise TuneError(
@@ -171,11 +184,6 @@ def _subfolders(folder: Path) -> list[Path]:
     return sorted(
         path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
     )
-
-
-def _is_user_file(path: Path) -> bool:
-    """Whether the user put the file there, rather than an operating system."""
-    return not path.name.startswith(".") and path.name.lower() not in _SYSTEM_FILES
 
 
 def _check_class_names(listing: Listing, classes: tuple[str, ...]) -> None:

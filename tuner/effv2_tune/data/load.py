@@ -11,15 +11,19 @@ from effv2_tune.data.arrays import check_npz, read_digits, read_npz
 from effv2_tune.data.dataset import Dataset, Split, dataset_digest
 from effv2_tune.data.folder import read_folder
 from effv2_tune.data.pool import Pool, check_classes
-from effv2_tune.data.progress import OnProgress, ignore_progress
+from effv2_tune.data.progress import OnProgress, Progress, ignore_progress
 from effv2_tune.data.published import check_published, published_files, read_published
 from effv2_tune.data.registry import KNOWN, KnownDataset
 from effv2_tune.data.splitting import split_pool
 from effv2_tune.data.storage_options import MEMORY_LIMIT_BYTES, StorageOptions, available_cores
-from effv2_tune.data.store import map_images, one_at_a_time
+from effv2_tune.data.store import ImageStore, map_images, one_at_a_time
 from effv2_tune.data.table import read_table
-from effv2_tune.errors import TuneError
+from effv2_tune.errors import EXIT_FAILED, TuneError
 from effv2_tune.files.cache import cache_folder
+from effv2_tune.files.copied_folder import copied_folder, is_remote
+from effv2_tune.files.disk_errors import disk_errors
+from effv2_tune.files.remote import RemoteError
+from effv2_tune.host import install_command
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,7 +75,7 @@ def load_dataset(
         cores=cores or available_cores(),
         on_progress=on_progress or ignore_progress,
     )
-    path = _path_of(spec, base)
+    path = _fetched(spec, base, options)
     source = known.get(spec.name)
     if not shared:
         return _load(spec, path, source, options)
@@ -139,12 +143,12 @@ def count_images(spec: DataSpec, *, base: Path) -> ImageCounts | None:
         base: Folder that a relative ``path:`` starts from.
 
     Returns:
-        None for a dataset with a name, which may not be downloaded yet.
+        None for a dataset that may not be downloaded yet: one with a name, or in a bucket.
 
     Raises:
         TuneError: If the dataset cannot be used.
     """
-    if spec.name in KNOWN:
+    if spec.name in KNOWN or _is_remote(spec):
         return None
     pool = _read_local(spec, _path_of(spec, base))
     indices = split_pool(pool, spec)
@@ -182,6 +186,8 @@ def check_dataset(spec: DataSpec, *, base: Path) -> list[str]:
 
 
 def _mistakes_in(spec: DataSpec, base: Path) -> list[TuneError]:
+    if _is_remote(spec):
+        return []
     path = _path_of(spec, base)
     if spec.name in KNOWN:
         return [] if path is None else check_published(KNOWN[spec.name], path)
@@ -191,6 +197,38 @@ def _mistakes_in(spec: DataSpec, base: Path) -> list[TuneError]:
     check_classes(pool, str(path or spec.name))
     split_pool(pool, spec)
     return []
+
+
+def _is_remote(spec: DataSpec) -> bool:
+    return spec.path is not None and is_remote(spec.path)
+
+
+def _fetched(spec: DataSpec, base: Path, options: StorageOptions) -> Path | None:
+    """The path of a dataset on this machine, into whose cache a remote folder is copied first.
+
+    Raises:
+        TuneError: It cannot be copied.
+    """
+    if spec.path is None or not is_remote(spec.path):
+        return _path_of(spec, base)
+
+    def report(done: int, count: int) -> None:
+        options.on_progress(Progress(f"copying {spec.path}", done, count, "files"))
+
+    try:
+        with disk_errors(f"The images cannot be copied to {options.cache}", hint=ImageStore.hint):
+            return copied_folder(spec.path, options.cache / "copied", report)
+    except RemoteError as error:
+        raise TuneError(
+            f"data: path: {spec.path} cannot be read: {error}",
+            hint="Check the address, and that this machine has credentials for it.",
+            exit_code=EXIT_FAILED,
+        ) from error
+    except ImportError as error:
+        raise TuneError(
+            f"data: path: {spec.path} needs a package that is not installed ({error}).",
+            hint=f"For gs:// and s3://, on every node: {install_command('mirror')}",
+        ) from error
 
 
 def _path_of(spec: DataSpec, base: Path) -> Path | None:

@@ -11,7 +11,7 @@ CACHE_VARIABLE = "EFFV2_TUNE_CACHE"
 
 
 def cache_folder(
-    kind: Literal["datasets", "weights", "features", "measured", "compiled"],
+    kind: Literal["datasets", "weights", "features", "measured", "compiled", "cluster"],
 ) -> Path:
     """The cache folder for one kind of file.
 

@@ -78,6 +78,22 @@ class RemoteFolder:
         names = ((entry["name"].rstrip("/").rpartition("/")[2], entry) for entry in entries)
         return {name: entry.get("size") or 0 for name, entry in names if name}
 
+    def tree(self) -> dict[str, tuple[int, str]]:
+        """All files below the folder: bytes, and what changes with the content, by relative path.
+
+        The URL may be that of a file: then it is the only one, by its own name.
+        """
+        with _remote_errors():
+            self._fs.invalidate_cache()
+            found = self._fs.find(self._root, detail=True)
+        if list(found) == [self._root]:
+            ((path, entry),) = found.items()
+            return {path.rpartition("/")[2]: (entry.get("size") or 0, _version(entry))}
+        start = len(self._root) + 1
+        return {
+            path[start:]: (entry.get("size") or 0, _version(entry)) for path, entry in found.items()
+        }
+
     def chunks(self, name: str) -> Iterator[bytes]:
         """The content of a file, piece by piece.
 
@@ -134,6 +150,12 @@ class RemoteFolder:
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}" if name else self._root or "/"
+
+
+def _version(entry: dict[str, Any]) -> str:
+    """What changes with the content of a file, as far as its store says."""
+    names = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "created")
+    return str(next((entry[name] for name in names if entry.get(name)), ""))
 
 
 @contextmanager

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from effv2_tune.forecast.disk import UNLIMITED_TRIALS
-from effv2_tune.pareto import cycle_epochs, place_rungs
+from effv2_tune.pareto import rungs_of
+from effv2_tune.study.batches import steps_per_epoch
 from effv2_tune.study.bucket import bucket_key
 from effv2_tune.study.space import ChoiceParameter, FloatParameter, IntParameter
-from effv2_tune.study.steps import steps_per_epoch
 
 if TYPE_CHECKING:
     from effv2_tune.study.bucket import BucketKey, DataFacts, Placement
@@ -32,7 +33,9 @@ class BucketShare:
     Attributes:
         key: The bucket.
         recipe: Of one of its trials.
-        share: Of the study's trials that fall into it, from 0 to 1.
+        share: Of the study's trials that fall into it, from 0 to 1. A trial of several stages
+            counts in the bucket of each, by the stage's share of its epochs.
+        trials: Of the study's trials that are trained in it, for a stage at least.
         epoch_steps: Optimizer steps of an epoch.
         epochs: Of a whole training, on average.
         fewest_epochs: Of a trial if halving prunes as many as it can, on average over pruned and
@@ -42,6 +45,7 @@ class BucketShare:
     key: BucketKey
     recipe: Recipe
     share: float
+    trials: float
     epoch_steps: int
     epochs: float
     fewest_epochs: float
@@ -70,24 +74,55 @@ def buckets_of(
     generator = random.Random(_SEED)  # noqa: S311 - no secret depends on it
     space = plan.search_space
     recipes = [plan.recipe_for(draw_config(space, generator)) for _ in range(draws)]
-    groups: dict[str, list[tuple[BucketKey, Recipe, float]]] = {}
-    for recipe in recipes:
-        key = key_of(recipe, data, placement, plan.target_devices)
-        groups.setdefault(key.digest, []).append((key, recipe, fewest_epochs(plan, recipe)))
+    groups: dict[str, dict[int, list[_Part]]] = {}
+    keys: dict[str, BucketKey] = {}
+    for number, recipe in enumerate(recipes):
+        for part in _parts(plan, recipe):
+            key = key_of(part.recipe, data, placement, plan.target_devices)
+            keys[key.digest] = key
+            groups.setdefault(key.digest, {}).setdefault(number, []).append(part)
     shares = []
-    for members in groups.values():
-        key, recipe, _ = members[0]
+    for digest, trials in groups.items():
+        parts = [part for its in trials.values() for part in its]
+        weight = sum(part.share for part in parts)
         shares.append(
             BucketShare(
-                key=key,
-                recipe=recipe,
-                share=len(members) / draws,
-                epoch_steps=steps_per_epoch(data.train, key.batch),
-                epochs=sum(recipe.epochs for _, recipe, _ in members) / len(members),
-                fewest_epochs=sum(fewest for _, _, fewest in members) / len(members),
+                key=keys[digest],
+                recipe=parts[0].recipe,
+                share=weight / draws,
+                trials=len(trials) / draws,
+                epoch_steps=steps_per_epoch(data.train, keys[digest].batch),
+                epochs=sum(part.share * part.epochs for part in parts) / weight,
+                fewest_epochs=sum(part.fewest_epochs for part in parts) / weight,
             )
         )
     return sorted(shares, key=lambda share: -share.share)
+
+
+class _Part(NamedTuple):
+    """A stage of a trial.
+
+    Attributes:
+        recipe: Of the stage.
+        epochs: Of the whole trial.
+        share: Of them, those of the stage.
+        fewest_epochs: Of the stage, if halving prunes as many trials as it can.
+    """
+
+    recipe: Recipe
+    epochs: int
+    share: float
+    fewest_epochs: float
+
+
+def _parts(plan: StudyPlan, recipe: Recipe) -> list[_Part]:
+    """The stages of a trial; most have one."""
+    return [
+        _Part(stage, recipe.epochs, epochs / recipe.epochs, fewest)
+        for stage, epochs, fewest in zip(
+            recipe.stage_recipes(), recipe.stage_epochs, fewest_epochs(plan, recipe), strict=True
+        )
+    ]
 
 
 def expected_recipes(plan: StudyPlan, data: DataFacts, placement: Placement) -> list[Recipe]:
@@ -97,7 +132,7 @@ def expected_recipes(plan: StudyPlan, data: DataFacts, placement: Placement) -> 
     """
     trials = UNLIMITED_TRIALS if plan.trials is None else plan.trials
     shares = buckets_of(plan, data, placement)
-    return [share.recipe for share in shares if share.share * trials >= 1]
+    return [share.recipe for share in shares if share.trials * trials >= 1]
 
 
 def key_of(
@@ -109,8 +144,8 @@ def key_of(
     return bucket_key(recipe, data, placement, target_devices=target_devices)
 
 
-def fewest_epochs(plan: StudyPlan, recipe: Recipe) -> float:
-    """Epochs of a trial, on average, if halving prunes as many as it can at every rung.
+def fewest_epochs(plan: StudyPlan, recipe: Recipe) -> list[float]:
+    """Epochs of each stage of a trial, on average, if halving prunes as many as it can.
 
     With folds, those of the trainings on all of them; the later ones follow a complete first one.
     The kept fraction of trials is promoted from rung to rung; in practice the first ones at each
@@ -118,15 +153,20 @@ def fewest_epochs(plan: StudyPlan, recipe: Recipe) -> float:
     """
     halving = plan.search.halving
     folds = plan.data.folds or 1
-    if not halving.enabled:
-        return folds * recipe.epochs
-    rungs = place_rungs(recipe.epochs, halving.rungs, cycle=cycle_epochs(recipe)).values()
-    expected, reached, promoted, completed = 0.0, 0, 1.0, 1.0
-    for epoch in (*rungs, recipe.epochs):
-        expected += promoted * (epoch - reached)
-        reached = epoch
-        completed, promoted = promoted, promoted * halving.keep
-    return expected + (folds - 1) * completed * recipe.epochs
+    rungs: tuple[int, ...] = ()
+    if halving.enabled:
+        rungs = tuple(rungs_of(recipe, halving.rungs).values())
+    ends = [0, *accumulate(recipe.stage_epochs)]
+    expected = [0.0 for _ in ends[1:]]
+    completed = 1.0
+    for number, (begin, end) in enumerate(pairwise((0, *rungs, recipe.epochs))):
+        completed = halving.keep**number
+        for stage, (first, last) in enumerate(pairwise(ends)):
+            expected[stage] += completed * max(0, min(end, last) - max(begin, first))
+    return [
+        epochs + (folds - 1) * completed * whole
+        for epochs, whole in zip(expected, recipe.stage_epochs, strict=True)
+    ]
 
 
 def draw_config(space: Space, generator: random.Random) -> Config:

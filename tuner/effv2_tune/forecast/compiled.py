@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from effv2_tune.forecast.memory_estimate import feature_bytes, image_bytes
+from effv2_tune.forecast.memory_estimate import feature_bytes, feature_rows, resident_bytes
 
 if TYPE_CHECKING:
-    from effv2_tune.forecast.memory_estimate import MemoryForecast, Tier
+    from effv2_tune.forecast.memory_estimate import Tier
+    from effv2_tune.forecast.target import Target
     from effv2_tune.forecast.work import Work
     from effv2_tune.study.bucket import BucketKey, DataFacts
     from effv2_tune.workers.compilations import Compilation
@@ -25,19 +25,22 @@ class CompiledForecast:
             run on where they are resident, and of the other programs.
         flops: Of one image's training step, after optimization; None if it was not compiled.
         limit: Bytes available; None if unknown.
-        fitting_batch: If it does not fit, a batch that is predicted to; None if none is.
     """
 
     compilation: Compilation
     memory: float
     flops: float | None
     limit: float | None
-    fitting_batch: int | None = None
 
     @property
     def fits(self) -> bool:
         """Whether the compiler accepts every program, and they fit together."""
         return self.compilation.fits and (self.limit is None or self.memory <= self.limit)
+
+    @property
+    def known_memory(self) -> float | None:
+        """The memory; None if the compiler refuses the bucket without a figure."""
+        return self.memory if self.compilation.largest.memory_bytes else None
 
 
 def compiled_forecast(
@@ -47,7 +50,7 @@ def compiled_forecast(
     work: Work,
     data: DataFacts,
     tier: Tier,
-    predicted: MemoryForecast,
+    target: Target,
 ) -> CompiledForecast:
     """Forecast a bucket from its compilation.
 
@@ -57,39 +60,24 @@ def compiled_forecast(
         work: Of the bucket.
         data: The images.
         tier: Where they are stored.
-        predicted: Its memory without a compiler: weights and images do not depend on the batch.
+        target: The devices.
     """
     largest = compilation.largest
     others = sum(one.code_bytes for one in compilation.programs if one is not largest)
-    memory = largest.memory_bytes + others + _other_splits(largest.split, work, data, tier)
+    memory = largest.memory_bytes + others + _other_splits(largest.split, work, data, target, tier)
     train = compilation.of_kind("train")
     flops = None if train is None else train.flops * key.device_count / key.batch
-    forecast = CompiledForecast(compilation, memory, flops or None, predicted.limit)
-    if forecast.fits:
-        return forecast
-    fixed = predicted.weights + predicted.images
-    batch = _fitting_batch(memory, fixed, key, predicted.limit)
-    return CompiledForecast(compilation, memory, flops or None, predicted.limit, batch)
+    return CompiledForecast(compilation, memory, flops or None, target.usable_memory)
 
 
-def _other_splits(split: str, work: Work, data: DataFacts, tier: Tier) -> float:
+def _other_splits(split: str, work: Work, data: DataFacts, target: Target, tier: Tier) -> float:
     """Bytes of the resident splits that a program does not run on, but shares the memory with."""
     if work.caches_features:
         whole = feature_bytes(work, data)
-        rows = work.feature_views * data.trained if split == "train" else data.validation
-        return whole * (
-            1 - rows / (work.feature_views * data.trained + data.validation + data.test)
-        )
+        features = feature_rows(work, data)
+        return whole * (1 - features[split] / sum(features.values()))
     if tier != "resident":
         return 0.0
     rows = data.trained if split == "train" else data.validation
-    return image_bytes(data) * (1 - rows / (data.trained + data.validation + data.test))
-
-
-def _fitting_batch(memory: float, fixed: float, key: BucketKey, limit: float | None) -> int | None:
-    """The largest half, quarter, ... of the batch whose share of the memory is small enough."""
-    if limit is None or not memory > fixed or fixed >= limit:
-        return None
-    halvings = max(1, math.ceil(math.log2((memory - fixed) / (limit - fixed))))
-    batch = key.batch >> halvings
-    return batch if batch >= key.device_count else None
+    images = data.trained + data.validation + data.test
+    return resident_bytes(data, target) * (1 - rows / images)

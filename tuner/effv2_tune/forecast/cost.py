@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from effv2_tune.forecast.disk import UNLIMITED_TRIALS
+from effv2_tune.forecast.memory_estimate import feature_rows
 from effv2_tune.pareto import training_seconds
 
 if TYPE_CHECKING:
@@ -107,15 +108,14 @@ def trial_seconds(share: BucketShare, work: Work, time: StepTime, data: DataFact
     """Average times of a trial of a bucket."""
     batch = share.key.batch
     evaluated = math.ceil(data.validation / batch) * batch
-    views = work.feature_views * data.train
-    extraction = time.extraction_seconds * views
+    extraction = time.extraction_seconds * work.feature_views * data.train
+    rows = feature_rows(work, data)
     epoch = share.epoch_steps * time.step_seconds
     return TrialSeconds(
         epoch=epoch,
-        evaluation=evaluated * time.evaluation_seconds,
+        evaluation=work.evaluated_views * evaluated * time.evaluation_seconds,
         extraction=extraction,
-        extraction_once=time.extraction_seconds
-        * (work.feature_views * data.trained + data.validation),
+        extraction_once=time.extraction_seconds * (rows["train"] + rows["validation"]),
         whole=training_seconds(1, share.epochs * epoch, extraction_seconds=extraction),
         epochs=share.epochs,
         fewest_epochs=share.fewest_epochs,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 #: Two are kept, and a third is written before the oldest is removed.
 _CHECKPOINTS = 3
+_KEPT = 2
 #: A trial's record, its rows in Optuna's tables and the copy of the database; an epoch of its
 #: curve. Measured on studies of this tool.
 _TRIAL_BYTES = 20_000
@@ -32,6 +33,7 @@ class DiskForecast:
 
     Attributes:
         checkpoints: Of concurrent trials, for the largest network.
+        paused: Checkpoints of paused trials, if all trials were paused at once.
         kept_weights: Selected weights of finished trials, according to ``keep:``.
         database: Trials, their curves, the events, and the copy of the database.
         features: Of frozen backbones, in the cache.
@@ -40,6 +42,7 @@ class DiskForecast:
     """
 
     checkpoints: float
+    paused: float
     kept_weights: float
     database: float
     features: float
@@ -49,7 +52,7 @@ class DiskForecast:
     @property
     def out(self) -> float:
         """Bytes in the study's folder."""
-        return self.checkpoints + self.kept_weights + self.database
+        return self.checkpoints + self.paused + self.kept_weights + self.database
 
     @property
     def cache(self) -> float:
@@ -81,10 +84,13 @@ def predict_disk(
     """
     trials = plan.trials or UNLIMITED_TRIALS
     selects = {share.recipe.select for share, _ in buckets}
-    largest = max(
-        work.checkpoint_bytes + (0 if selects == {"last"} else work.weight_bytes)
-        for _, work in buckets
-    )
+    is_larger = selects != {"last"}
+    sizes = [
+        (share.share, work.checkpoint_bytes + is_larger * work.weight_bytes)
+        for share, work in buckets
+    ]
+    largest = max(size for _, size in sizes)
+    mean = sum(share * size for share, size in sizes)
     mean_weights = sum(share.share * work.weight_bytes for share, work in buckets)
     mean_epochs = sum(share.share * share.epochs for share, _ in buckets)
     kept = kept_trials(plan.keep, trials)
@@ -95,6 +101,7 @@ def predict_disk(
             sets[share.features] = most
     return DiskForecast(
         checkpoints=min(plan.worker_count, trials) * _CHECKPOINTS * largest,
+        paused=max(0, trials - plan.worker_count) * _KEPT * mean if plan.pauses else 0.0,
         kept_weights=kept * mean_weights,
         database=_COPIES * trials * (_TRIAL_BYTES + mean_epochs * _EPOCH_BYTES),
         features=min(sum(sets.values()), feature_limit),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from effv2_tune.forecast import tpu
-from effv2_tune.forecast.work import EXTRACTION_BATCH
+from effv2_tune.forecast.work import EXTRACTION_BATCH, work_of
 from effv2_tune.image_rows import packed_bytes
 
 if TYPE_CHECKING:
@@ -99,11 +99,16 @@ def predict_memory(
     images_here: float = key.batch / target.placement.device_count
     if work.caches_features:
         images_here = EXTRACTION_BATCH  # always more than a batch of features
+    elif work.kept_activations < work.activations:
+        # Training keeps nothing of a frozen backbone: the evaluation of both views needs more.
+        images_here *= work.evaluated_views
     if target.kind == "tpu":
         vectors = work.state_vectors
         activations = tpu.training_bytes(work, key, images_here)
     else:
         activations = images_here * _image_activation_bytes(work, key, target)
+    if key.evaluation_resolution is not None:
+        activations = max(activations, _evaluation_bytes(key.evaluated, target, images_here))
     return MemoryForecast(
         weights=_FLOAT_BYTES * (work.parameters + work.trained * vectors),
         activations=activations,
@@ -125,6 +130,15 @@ def _image_activation_bytes(work: Work, key: BucketKey, target: Target) -> float
     return element * kept
 
 
+def _evaluation_bytes(key: BucketKey, target: Target, images: float) -> float:
+    """Bytes of a forward pass over so many images that keeps nothing."""
+    work = work_of(key)
+    if target.kind == "tpu":
+        return tpu.inference_bytes(work, key, images)
+    kept = replace(work, kept_activations=work.feature_width)
+    return images * _image_activation_bytes(kept, key, target)
+
+
 def image_bytes(data: DataFacts) -> int:
     """Bytes of all images as stored, one byte per channel."""
     height, width, channels = data.image_shape
@@ -138,10 +152,21 @@ def resident_bytes(data: DataFacts, target: Target) -> int:
     return (data.trained + data.validation + data.test) * packed_bytes(data.image_shape)
 
 
+def feature_rows(work: Work, data: DataFacts) -> dict[str, int]:
+    """Number of cached features of one network at one resolution, by split: of all views."""
+    trained, evaluated = work.feature_views, work.evaluated_views
+    if data.folds > 1:  # which evaluate on training images
+        trained = max(trained, evaluated)
+    return {
+        "train": trained * data.trained,
+        "validation": evaluated * data.validation,
+        "test": evaluated * data.test,
+    }
+
+
 def feature_bytes(work: Work, data: DataFacts) -> int:
     """Bytes of the cached features of one network at one resolution."""
-    images = work.feature_views * data.trained + data.validation + data.test
-    return images * work.feature_width * _FLOAT_BYTES
+    return sum(feature_rows(work, data).values()) * work.feature_width * _FLOAT_BYTES
 
 
 def _data_bytes(work: Work, data: DataFacts, target: Target, tier: Tier) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from effv2_tune.forecast.alternatives import Misfit
 from effv2_tune.forecast.buckets import buckets_of
 from effv2_tune.forecast.compiled import compiled_forecast
 from effv2_tune.forecast.cost import SESSION_HOURS, predict_cost, trial_seconds
@@ -22,6 +23,7 @@ from effv2_tune.forecast.work import work_of
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from effv2_tune.forecast.alternatives import Alternatives
     from effv2_tune.forecast.buckets import BucketShare
     from effv2_tune.forecast.compiled import CompiledForecast
     from effv2_tune.forecast.cost import StudyCost, TrialSeconds
@@ -65,6 +67,7 @@ class BucketForecast:
         timed: Its measurement, if there is one.
         target: On the target; None where its trials are trained there.
         compiled: What the device's compiler made of it, if it was compiled.
+        alternatives: What is predicted to fit in its place; None if it fits.
     """
 
     share: BucketShare
@@ -75,6 +78,7 @@ class BucketForecast:
     timed: KnownTime | None
     target: TargetForecast | None = None
     compiled: CompiledForecast | None = None
+    alternatives: Alternatives | None = None
 
     @property
     def is_large(self) -> bool:
@@ -138,6 +142,7 @@ def forecast_study(
     compiled: Mapping[str, Compilation] | None = None,
     session_hours: float = SESSION_HOURS,
     final: Target | None = None,
+    devices: int | None = None,
 ) -> StudyForecast:
     """Forecast a study.
 
@@ -151,6 +156,7 @@ def forecast_study(
         compiled: Compiled buckets, by the digest of their key.
         session_hours: Length of a session.
         final: The target of the study, where that is another placement.
+        devices: Of the machine; those of all workers if left out.
     """
     nbytes = image_bytes(data)
     tier = image_tier(resident_bytes(data, target), target, on_disk=on_disk)
@@ -166,26 +172,23 @@ def forecast_study(
     on_target: list[TargetForecast] | list[None] = [None] * len(shares)
     if final is not None:
         on_target = _on_target(shares, works, final, data, known=known, tier=tier)
+    compiled = compiled or {}
+    machine = devices or plan.worker_count * target.placement.device_count
     buckets = []
     for share, work, time, there in zip(shares, works, times, on_target, strict=True):
-        memory = predict_memory(work, share.key, target, data, tier=tier)
-        found = None
-        if compiled and (compilation := compiled.get(share.key.digest)) is not None:
-            found = compiled_forecast(
-                compilation, key=share.key, work=work, data=data, tier=tier, predicted=memory
-            )
-        buckets.append(
-            BucketForecast(
-                share=share,
-                work=work,
-                memory=memory,
-                time=time,
-                trial=None if time is None else trial_seconds(share, work, time, data),
-                timed=known.get(same_work(share.key).digest),
-                target=there,
-                compiled=found,
-            )
+        bucket = BucketForecast(
+            share=share,
+            work=work,
+            memory=predict_memory(work, share.key, target, data, tier=tier),
+            time=time,
+            trial=None if time is None else trial_seconds(share, work, time, data),
+            timed=known.get(same_work(share.key).digest),
+            target=there,
         )
+        bucket = _compiled(bucket, compiled.get(share.key.digest), target, data, tier=tier)
+        if not bucket.fits:
+            bucket = _with_alternatives(bucket, target, data, tier=tier, machine=machine)
+        buckets.append(bucket)
     buckets.sort(key=lambda bucket: bucket.work.train_flops * bucket.share.key.batch)
     return StudyForecast(
         target=target,
@@ -203,6 +206,40 @@ def forecast_study(
         cost=_cost(plan, buckets, target, session_hours),
         final=final,
     )
+
+
+def _compiled(
+    bucket: BucketForecast,
+    compilation: Compilation | None,
+    target: Target,
+    data: DataFacts,
+    *,
+    tier: Tier,
+) -> BucketForecast:
+    """A bucket with what its compiler made of it, if it was compiled."""
+    if compilation is None:
+        return bucket
+    found = compiled_forecast(
+        compilation, key=bucket.share.key, work=bucket.work, data=data, tier=tier, target=target
+    )
+    return replace(bucket, compiled=found)
+
+
+def _with_alternatives(
+    bucket: BucketForecast, target: Target, data: DataFacts, *, tier: Tier, machine: int
+) -> BucketForecast:
+    """A bucket that does not fit, with what would."""
+    key, there = bucket.share.key, bucket.target
+    misfit = Misfit(
+        key=key,
+        target=target,
+        data=data,
+        tier=tier,
+        machine=machine,
+        divisor=max(key.device_count, 1 if there is None else there.key.device_count),
+        known=None if bucket.compiled is None else bucket.compiled.known_memory,
+    )
+    return replace(bucket, alternatives=misfit.alternatives())
 
 
 def _on_target(

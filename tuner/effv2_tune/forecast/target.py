@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from effv2_tune.study.bucket import Placement
 
 if TYPE_CHECKING:
-    from effv2_tune.forecast.accelerators import Accelerator
+    from effv2_tune.workers.accelerators import Accelerator
 
 #: The share of a GPU's memory that JAX allocates (its XLA_CLIENT_MEM_FRACTION).
 _JAX_SHARE = 0.75

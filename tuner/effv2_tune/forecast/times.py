@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from effv2_tune.forecast import roofline
-from effv2_tune.forecast.accelerators import recognise
+from effv2_tune.forecast.work import work_of
+from effv2_tune.workers.accelerators import recognise
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -121,7 +122,9 @@ def _predicted(work: Work, key: BucketKey, target: Target) -> StepTime:
     extraction = roofline.extraction_seconds(work, key, target) if work.caches_features else 0.0
     return StepTime(
         step_seconds=roofline.step_seconds(work, key, target),
-        evaluation_seconds=roofline.evaluation_seconds(work, key, target),
+        evaluation_seconds=roofline.evaluation_seconds(
+            work_of(key.evaluated), key.evaluated, target
+        ),
         extraction_seconds=extraction,
         source="roofline",
         origin="roofline",
@@ -175,7 +178,7 @@ def _known(
     seconds = timed.step_seconds
     if seconds is None:
         return guess
-    forward_share = work.forward_flops / work.train_flops
+    forward_share = work_of(key.evaluated).forward_flops / work.train_flops
     if not work.caches_features:
         each = seconds / key.batch * forward_share
         return StepTime(seconds, each, 0.0, timed.source, timed.origin)

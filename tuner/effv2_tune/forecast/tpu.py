@@ -1,7 +1,7 @@
 """Predicts what the TPU's compiler makes of a network: tiles, code and all-reduces.
 
-The constants are those of libtpu 0.0.52 for v5e (estimated cycles and HBM of the compiled step, in
-mixed_bfloat16); nothing of it was measured on a TPU.
+The constants were fitted to what libtpu 0.0.52 and 0.0.42.1 compiled for v5e (estimated cycles and
+HBM of a step, in mixed_bfloat16; docs/plan.md); nothing of it was measured on a TPU.
 """
 
 from __future__ import annotations
@@ -31,8 +31,10 @@ _WIDEST_COPIES = 2.0
 _VECTOR_MEMORY_BYTES = 128 * 2**20
 #: In training, a batch as floats, and resized.
 _IMAGE_COPIES = 2
-#: Compiled code of a block of the network, in HBM: of a training step, and of inference.
-_TRAINING_CODE_BYTES = 3.5e6
+#: Compiled code of a block of the network, in HBM: of a training step, more where its activations
+#: exceed the vector memory, and of inference.
+_TRAINING_CODE_BYTES = 2.0e6
+_TILED_CODE_BYTES = 5.0e6
 _INFERENCE_CODE_BYTES = 1.2e6
 #: One-way latency of a link to the next chip, and bytes per second of a link in both directions
 #: together, by generation: jax-ml/scaling-book, "sharding" (a note on ICI latency) and "tpus".
@@ -66,9 +68,10 @@ def training_bytes(work: Work, key: BucketKey, images: float) -> float:
         return inference_bytes(work, key, images)
     numbers = _KEPT_COPIES * stored_activations(key, images)
     numbers += images * _IMAGE_COPIES * work.image_numbers
+    kept = numbers * _element(key)
+    code = _TILED_CODE_BYTES if kept > _VECTOR_MEMORY_BYTES else _TRAINING_CODE_BYTES
     # Activations are released while gradients are computed.
-    allocated = max(numbers * _element(key), _FLOAT_BYTES * work.trained)
-    return allocated + work.blocks * _TRAINING_CODE_BYTES
+    return max(kept, _FLOAT_BYTES * work.trained) + work.blocks * code
 
 
 def inference_bytes(work: Work, key: BucketKey, images: float) -> float:

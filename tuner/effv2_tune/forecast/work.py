@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from effv2_tune import catalog
+from effv2_tune.study.recipe import EVALUATION_FLIP, FLIPS
 
 if TYPE_CHECKING:
     from effv2_tune.study.bucket import BucketKey
@@ -18,12 +19,12 @@ EXTRACTION_BATCH = 128
 #: counts those that it compiles for a TPU: batch normalization, activation, casts, gradients.
 _ELEMENTWISE_TRAINING = 95.0
 _ELEMENTWISE_INFERENCE = 14.0
+#: Operations on each trained weight in the update of a step, likewise; each device updates all.
+_ELEMENTWISE_UPDATE = 14.0
 _FLOAT_BYTES = 4
-#: float32 vectors of a weight's size that the optimizer keeps.
-_MOMENTS = {"adabelief": 2, "adamw": 2, "sgd": 1}
+#: float32 vectors of a weight's size that the optimizer keeps, an average of its own included.
+_MOMENTS = {"adabelief": 2, "adamw": 2, "sgd": 1, "rmsprop": 2, "lion": 1, "schedule_free": 3}
 _FROZEN = "frozen"
-#: The only augmentation whose features can be cached.
-_MIRRORING = "flip"
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ class Work:
         image_numbers: Elements of one image at stored and at trained size together.
         feature_width: Features of an image.
         caches_features: Whether the backbone runs once over the images, and steps take features.
-        feature_views: Views of each image with features: two if training flips images.
+        feature_views: Views of each training image with features: two if training flips images.
+        evaluated_views: Views of each image that an evaluation averages over.
     """
 
     blocks: int
@@ -65,6 +67,7 @@ class Work:
     feature_width: int
     caches_features: bool
     feature_views: int
+    evaluated_views: int
 
     @property
     def weight_bytes(self) -> int:
@@ -83,13 +86,21 @@ class Work:
 
     @property
     def compiled_train_flops(self) -> float:
-        """Likewise of one image's training step."""
+        """Likewise of one image's training step, without the update."""
         if self.caches_features:
             return self.head_flops
         if self.kept_activations < self.activations:
             return self.compiled_inference_flops + self.head_flops
         products = TRAINING_OVER_FORWARD * self.valid_flops
         return products + _ELEMENTWISE_TRAINING * self.activations
+
+    def compiled_step_flops(self, images: float) -> float:
+        """Operations of a training step on one device, with the update, likewise.
+
+        Args:
+            images: Of the batch on this device.
+        """
+        return images * self.compiled_train_flops + _ELEMENTWISE_UPDATE * self.trained
 
     @property
     def head_flops(self) -> float:
@@ -111,7 +122,7 @@ def work_of(key: BucketKey) -> Work:
         blocks=len(variant.blocks),
         parameters=parameters,
         trained=head if frozen else parameters - moving,
-        state_vectors=_MOMENTS[key.optimizer[0]] + ("ema" in key.optimizer),
+        state_vectors=_state_vectors(key),
         forward_flops=forward,
         train_flops=forward + 4.0 * head if frozen else TRAINING_OVER_FORWARD * forward,
         valid_flops=2.0 * catalog.count_valid_macs(variant, key.resolution, key.classes),
@@ -121,5 +132,13 @@ def work_of(key: BucketKey) -> Work:
         image_numbers=height * width * channels + key.resolution**2 * channels,
         feature_width=variant.head_width,
         caches_features=key.takes_features,
-        feature_views=2 if _MIRRORING in key.augmentation else 1,
+        feature_views=1 if FLIPS.isdisjoint(key.augmentation) else 2,
+        evaluated_views=2 if EVALUATION_FLIP in key.augmentation else 1,
     )
+
+
+def _state_vectors(key: BucketKey) -> int:
+    """Vectors of a weight's size that the optimizer keeps: moments, average, and a mask for L2."""
+    optimizer = key.optimizer
+    has_mask = "l2" in optimizer and key.backend == "tensorflow"
+    return _MOMENTS[optimizer[0]] + ("ema" in optimizer) + has_mask

@@ -13,9 +13,19 @@ from effv2_tune.interop.parameters import config_of, to_hyperparameters
 from effv2_tune.network import load_weights, training_network
 from effv2_tune.network.preprocessing import preprocess
 from effv2_tune.network.pretrained.weights import input_scaling
-from effv2_tune.optimizers import SGD, AdaBelief, AdamW, CosineLearningRate, CyclicalLearningRate
+from effv2_tune.optimizers import (
+    SGD,
+    AdaBelief,
+    AdamW,
+    CosineLearningRate,
+    CyclicalLearningRate,
+    Lion,
+    RMSprop,
+    WarmupLearningRate,
+)
 from effv2_tune.study.loading import load_plan
 from effv2_tune.study.plan import StudyPlan
+from effv2_tune.study.recipe import SAME
 from effv2_tune.training.loss import cross_entropies, soft_targets
 from effv2_tune.training.recipe_mapping import (
     network_arguments,
@@ -29,10 +39,16 @@ if TYPE_CHECKING:
 #: Settings that Keras' training loop does not support, and the value that disables each.
 _UNSUPPORTED = {
     "flip": False,
+    "evaluation_flip": False,
     "crop_padding": 0,
     "class_weight": "none",
     "select": "last",
     "ema": False,
+    "layer_decay": 1.0,
+    "l2": 0.0,
+    "evaluation_resolution": SAME,
+    "stages": 1,
+    "head_epochs": 0,
 }
 
 
@@ -43,7 +59,8 @@ class EfficientNetV2HyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
     resize and scaling are inside the model; labels are class indices; it returns logits. `build`
     restores the dtype policy and the distribution that were set when the hypermodel was created,
     because Keras Tuner clears them before every trial. Each trial compiles again, and Keras' loop
-    has no augmentation, unlike `EfficientNetV2Tuner`.
+    has no augmentation, unlike `EfficientNetV2Tuner`. A batch per device is meant for the devices
+    of the study's target, or else of the distribution.
 
     On TensorFlow, the `run_trial` of Keras Tuner 1.4.8 needs tensorboard, which is not a
     dependency of this package; a tuner that overrides `run_trial` does not.
@@ -57,7 +74,8 @@ class EfficientNetV2HyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
 
     Raises:
         TuneError: The study sets or searches something that Keras' training loop does not support:
-            flips, shifted crops, class weights, selected epochs, averaged weights.
+            flips, shifted crops, class weights, selected epochs, averaged weights, rates by stage,
+            L2, another resolution of evaluation, stages, the classifier before all layers.
     """
 
     def __init__(
@@ -129,6 +147,8 @@ class EfficientNetV2HyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
         return str(self._policy.name) if recipe.precision == "auto" else recipe.precision
 
     def _batch(self, recipe: Recipe) -> int:
+        if (target := self._plan.target_devices) is not None:
+            return recipe.global_batch(target)
         distributed = self._distribution is not None
         return recipe.global_batch(len(keras.distribution.list_devices()) if distributed else 1)
 
@@ -205,6 +225,16 @@ def keras_optimizer(recipe: Recipe, *, images: int, batch: int) -> Any:
     }
     if recipe.optimizer == "sgd":
         return SGD(schedule, momentum=recipe.momentum, nesterov=recipe.nesterov, **shared)
+    if recipe.optimizer == "rmsprop":
+        return RMSprop(schedule, recipe.rho, recipe.momentum, recipe.epsilon, **shared)
+    if recipe.optimizer == "schedule_free":
+        raise TuneError(
+            "Keras' own training loop evaluates the weights that schedule_free is trained with, "
+            "and not their average.",
+            hint="Search with EfficientNetV2Tuner, or leave it out of the study.",
+        )
+    if recipe.optimizer == "lion":
+        return Lion(schedule, recipe.beta_1, recipe.beta_2, **shared)
     moments: dict[str, Any] = {
         "beta_1": recipe.beta_1,
         "beta_2": recipe.beta_2,
@@ -224,15 +254,20 @@ def keras_optimizer(recipe: Recipe, *, images: int, batch: int) -> Any:
 
 def _schedule(recipe: Recipe, hyperparameters: dict[str, float]) -> Any:
     """Create the learning rate of a Keras optimizer: a number or a schedule."""
-    if recipe.schedule == "constant":
-        return recipe.maximal_learning_rate
     bounds = (recipe.initial_learning_rate, recipe.maximal_learning_rate)
+    warmup_steps = hyperparameters["warmup_steps"]
+    if recipe.schedule == "constant":
+        if warmup_steps == 0:
+            return recipe.maximal_learning_rate
+        return WarmupLearningRate(*bounds, warmup_steps)
     if recipe.schedule == "cosine":
-        return CosineLearningRate(
-            *bounds, hyperparameters["decay_steps"], hyperparameters["warmup_steps"]
-        )
+        return CosineLearningRate(*bounds, hyperparameters["decay_steps"], warmup_steps)
     return CyclicalLearningRate(
-        *bounds, hyperparameters["step_size"], policy=recipe.schedule, gamma=recipe.gamma
+        *bounds,
+        hyperparameters["step_size"],
+        policy=recipe.schedule,
+        gamma=recipe.gamma,
+        warmup_steps=warmup_steps,
     )
 
 

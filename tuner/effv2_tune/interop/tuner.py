@@ -51,7 +51,7 @@ class EfficientNetV2Tuner(keras_tuner.Tuner):  # type: ignore[misc]  # Keras Tun
 
     Args:
         study: A study file, a shipped study's name, or a plan; its engine, workers, halving and
-            hours are not used.
+            hours are not used. The worker has the devices of its target, if there is one.
         oracle: Any oracle for one of the two objectives, or an `OptunaOracle` for both, which is
             the default, with the study's number of trials and seed.
         base: Folder for a plan's relative paths.
@@ -209,8 +209,7 @@ class EfficientNetV2Tuner(keras_tuner.Tuner):  # type: ignore[misc]  # Keras Tun
     def set_state(self, state: dict[str, Any]) -> None:
         """The inverse of :meth:`get_state`."""
         self._times = {
-            digest: BucketTime.model_validate(time)
-            for digest, time in state["bucket_times"].items()
+            digest: BucketTime.from_plain(time) for digest, time in state["bucket_times"].items()
         }
         if state["data"] is not None:
             shape = tuple(state["data"]["image_shape"])
@@ -276,7 +275,7 @@ def trained_model(recipe: Recipe, facts: DataFacts, arrays: Any, *, base: Path) 
     return stock_model(
         network,
         image_shape=facts.image_shape,
-        resolution=recipe.pixels,
+        resolution=recipe.evaluation_pixels,
         scaling=input_scaling(recipe.variant, weights_source(recipe, base)),
         interpolation=recipe.resize,
     )

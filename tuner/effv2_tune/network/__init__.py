@@ -54,11 +54,12 @@ if TYPE_CHECKING:
         input_scaling,
         load_weights,
     )
-    from effv2_tune.network.stages import stage_of, variables_by_stage
+    from effv2_tune.network.stages import depths_from_head, stage_of, variables_by_stage
 
 __all__ = [
     "LoadedWeights",
     "classifier",
+    "depths_from_head",
     "drop_rate_variables",
     "efficientnet_v2",
     "find_weights",
@@ -81,7 +82,7 @@ __getattr__, __dir__ = lazy_names(
         "functional": "efficientnet_v2",
         "initializers": "initialise",
         "preprocessing": "preprocess",
-        "stages": "stage_of variables_by_stage",
+        "stages": "depths_from_head stage_of variables_by_stage",
         "export_model": "stock_model",
     },
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import keras
 
@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from effv2_tune.tensor import Tensor
 
 
+Fit: TypeAlias = Literal["crop", "pad", "squash"]
+
+#: The layer that makes images of any size fit the size that images were stored at for training.
+FIT_LAYER = "fit"
+
 # Whatever the global dtype policy is.
 _PLAIN = {"dtype": "float32"}
 
@@ -28,6 +33,8 @@ def stock_model(
     resolution: int,
     scaling: Scaling,
     interpolation: str = "bilinear",
+    fit: Fit | None = None,
+    evaluation_flip: bool = False,
 ) -> Any:
     """Rebuild a trained network from stock Keras layers: uint8 images in, probabilities out.
 
@@ -43,6 +50,11 @@ def stock_model(
         resolution: Side in pixels that they are resized to.
         scaling: As the network was trained.
         interpolation: As the network was trained.
+        fit: If given, the model takes images of any height and width, and first makes them fit
+            `image_shape` in this way, with antialiasing, as image files are prepared for training.
+            Images of that shape are left as they are.
+        evaluation_flip: Whether its outputs are the mean probabilities of each image and its mirror
+            image.
 
     Returns:
         A functional model from uint8 [batch, height, width, channels] to probabilities [batch,
@@ -67,10 +79,18 @@ def stock_model(
     classes = (network if head is None else head).classes
     layers = network_layers(variant, make, classes=classes, activation="softmax")
 
-    images = keras.Input(image_shape, dtype="uint8", name="images")
-    scaled = scale(_resize(images, resolution, interpolation=interpolation), scaling)
-    features = feature_map(variant, layers, StockLayers("float32"), scaled)
-    model = keras.Model(images, classify(pool(features), layers), name=network.name)
+    height, width, channels = image_shape
+    shape = image_shape if fit is None else (None, None, channels)
+    images = keras.Input(shape, dtype="uint8", name="images")
+    x = _to_color(images)
+    x = x if fit is None else _fit(x, height, width, fit=fit)
+    scaled = scale(_resize(x, resolution, interpolation=interpolation), scaling)
+    one_view = keras.Input(scaled.shape[1:], name="scaled") if evaluation_flip else scaled
+    features = feature_map(variant, layers, StockLayers("float32"), one_view)
+    outputs = classify(pool(features), layers)
+    if evaluation_flip:
+        outputs = _mean_of_views(keras.Model(one_view, outputs, name="one_view"), scaled)
+    model = keras.Model(images, outputs, name=network.name)
 
     trained = {**network.layers_by_name, **({} if head is None else head.layers_by_name)}
     for name, layer in layers.items():
@@ -80,12 +100,38 @@ def stock_model(
     return model
 
 
-def _resize(images: Tensor, resolution: int, *, interpolation: str) -> Tensor:
-    """`preprocessing.preprocess` up to its scaling in stock layers, operation by operation."""
+def _mean_of_views(model: Any, images: Tensor) -> Tensor:
+    """The mean outputs of a model for images and their mirror images, left to right."""
+    mirrored = keras.ops.flip(images, axis=2)
+    return keras.layers.Average(name="views", **_PLAIN)([model(images), model(mirrored)])
+
+
+def _to_color(images: Tensor) -> Tensor:
+    """Integer images of any number of channels as float32 of three."""
     # Resizing rounds integer images: so they become float32 first.
     x = keras.layers.Rescaling(1.0, name="to_float", **_PLAIN)(images)
     if x.shape[-1] == 1:
         x = keras.layers.Concatenate(name="grey_to_color", **_PLAIN)([x, x, x])
+    return x
+
+
+def _fit(x: Tensor, height: int, width: int, *, fit: Fit) -> Tensor:
+    """`data.decode.fit_to` in a stock layer, without its rounding to integers."""
+    return keras.layers.Resizing(
+        height,
+        width,
+        interpolation="bilinear",
+        antialias=True,
+        crop_to_aspect_ratio=fit == "crop",
+        pad_to_aspect_ratio=fit == "pad",
+        data_format="channels_last",
+        name=FIT_LAYER,
+        **_PLAIN,
+    )(x, training=False)  # see _resize
+
+
+def _resize(x: Tensor, resolution: int, *, interpolation: str) -> Tensor:
+    """`preprocessing.preprocess` up to its scaling in stock layers, operation by operation."""
     if tuple(x.shape[1:3]) == (resolution, resolution):
         return x
     return keras.layers.Resizing(

@@ -55,6 +55,23 @@ def freeze_stages(
     return first
 
 
+def depths_from_head(model: Any) -> list[int]:
+    """Return the depth of each trainable variable of `model`, in their order.
+
+    Counted in stages: 0 for the classifier, 1 for the last convolution, 2 for the last stage, and
+    so on; the stem has the depth of the first stage. Stages as the coarse groups of timm
+    (`EfficientNet.group_matcher(coarse=True)`), where blocks would give a network of 40 blocks
+    another decay from end to end than one of 21.
+    """
+    classifier = len(model.variant.stages) + 1
+    depths = {
+        id(variable): classifier - stage
+        for stage, variables in variables_by_stage(model).items()
+        for variable in variables
+    }
+    return [depths[id(variable)] for variable in model.trainable_variables]
+
+
 def variables_by_stage(model: Any) -> dict[int, list[Tensor]]:
     """Group the variables of the layers of `model` by stage; rates and seeds are in none."""
     stages: dict[int, list[Tensor]] = {}

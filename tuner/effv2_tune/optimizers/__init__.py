@@ -32,11 +32,14 @@ if TYPE_CHECKING:
     from effv2_tune.optimizers.curves import ScheduleSettings, learning_rate_at
     from effv2_tune.optimizers.keras_optimizers.adabelief import AdaBelief
     from effv2_tune.optimizers.keras_optimizers.adamw import AdamW
+    from effv2_tune.optimizers.keras_optimizers.lion import Lion
+    from effv2_tune.optimizers.keras_optimizers.rmsprop import RMSprop
     from effv2_tune.optimizers.keras_optimizers.sgd import SGD
     from effv2_tune.optimizers.schedules import (
         ConstantLearningRate,
         CosineLearningRate,
         CyclicalLearningRate,
+        WarmupLearningRate,
     )
     from effv2_tune.optimizers.static_config import StaticConfig
     from effv2_tune.optimizers.step_optimizer import StepOptimizer
@@ -48,9 +51,12 @@ __all__ = [
     "ConstantLearningRate",
     "CosineLearningRate",
     "CyclicalLearningRate",
+    "Lion",
+    "RMSprop",
     "ScheduleSettings",
     "StaticConfig",
     "StepOptimizer",
+    "WarmupLearningRate",
     "learning_rate_at",
 ]
 
@@ -59,7 +65,11 @@ __getattr__, __dir__ = lazy_names(
     {
         "keras_optimizers.adabelief": "AdaBelief",
         "keras_optimizers.adamw": "AdamW",
-        "schedules": "ConstantLearningRate CosineLearningRate CyclicalLearningRate",
+        "keras_optimizers.lion": "Lion",
+        "keras_optimizers.rmsprop": "RMSprop",
+        "schedules": (
+            "ConstantLearningRate CosineLearningRate CyclicalLearningRate WarmupLearningRate"
+        ),
         "step_optimizer": "StepOptimizer",
         "keras_optimizers.sgd": "SGD",
         "curves": "ScheduleSettings learning_rate_at",

@@ -60,6 +60,9 @@ RANGES: Mapping[str, Range] = {
     "maximal_learning_rate": _NOT_NEGATIVE,
     "min_lr": _NOT_NEGATIVE,
     "weight_decay": _NOT_NEGATIVE,
+    # Below 0.5 the stem of the deepest networks would hardly be trained: 0.5**8 is 1 in 256.
+    "layer_decay": Range(low=0.5, high=1.0),
+    "l2": _NOT_NEGATIVE,
     "step_size": _POSITIVE,
     "warmup_steps": _NOT_NEGATIVE,
     "decay_steps": _POSITIVE,
@@ -68,6 +71,7 @@ RANGES: Mapping[str, Range] = {
     "gamma": Range(high=1.0, open_low=True),
     "beta_1": _BELOW_ONE,
     "beta_2": _BELOW_ONE,
+    "rho": _BELOW_ONE,
     "momentum": _BELOW_ONE,
     "ema_momentum": _FRACTION,
     "epsilon": _POSITIVE,

@@ -21,23 +21,35 @@ if TYPE_CHECKING:
     from effv2_tune.tensor import Tensor
 
 ScheduleKind: TypeAlias = Literal[
-    "constant", "cosine", "triangular", "triangular2", "exponential", "exponential_per_cycle"
+    "constant",
+    "warmup",
+    "cosine",
+    "triangular",
+    "triangular2",
+    "exponential",
+    "exponential_per_cycle",
 ]
 """The part of a schedule that is part of the trace."""
 
 _BOUNDS = ("initial_learning_rate", "maximal_learning_rate")
+LEARNING_RATES = ("learning_rate", *_BOUNDS)
+"""The hyperparameters that are learning rates: if they are equal, the rate of each step is, too."""
 
 SCHEDULE_HYPERPARAMETERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "constant": ("learning_rate",),
+        "warmup": (*_BOUNDS, "warmup_steps"),
         "cosine": (*_BOUNDS, "warmup_steps", "decay_steps"),
-        "triangular": (*_BOUNDS, "step_size"),
-        "triangular2": (*_BOUNDS, "step_size"),
-        "exponential": (*_BOUNDS, "step_size", "gamma"),
-        "exponential_per_cycle": (*_BOUNDS, "step_size", "gamma"),
+        "triangular": (*_BOUNDS, "warmup_steps", "step_size"),
+        "triangular2": (*_BOUNDS, "warmup_steps", "step_size"),
+        "exponential": (*_BOUNDS, "warmup_steps", "step_size", "gamma"),
+        "exponential_per_cycle": (*_BOUNDS, "warmup_steps", "step_size", "gamma"),
     }
 )
 """The hyperparameters of each kind of schedule, in the order in which they are stored."""
+
+SCHEDULE_DEFAULTS: Mapping[str, float] = MappingProxyType({"warmup_steps": 0.0})
+"""Those that may be left out, with their values then."""
 
 # Beyond 2**24 half cycles float32 resolves no position within a cycle; the bound avoids
 # inf - inf, a NaN, for the smallest step sizes.
@@ -49,12 +61,14 @@ class ScheduleSettings:
     """A kind of schedule and its hyperparameters.
 
     Attributes:
-        kind: `constant`; `cosine` (linear warm-up, then half a cosine); `triangular`;
-            `triangular2` (the amplitude halves with every cycle); `exponential` (the amplitude
-            shrinks by `gamma` every step); `exponential_per_cycle` (every cycle).
-        hyperparameters: Values by name: those that `SCHEDULE_HYPERPARAMETERS` lists for the kind.
-            Learning rates; `step_size` is half a cycle in steps; `decay_steps` begin after
-            `warmup_steps`.
+        kind: `constant`; `warmup` (linear warm-up, then constant); `cosine` (linear warm-up, then
+            half a cosine); `triangular`; `triangular2` (the amplitude halves with every cycle);
+            `exponential` (the amplitude shrinks by `gamma` every step); `exponential_per_cycle`
+            (every cycle).
+        hyperparameters: Values by name: those that `SCHEDULE_HYPERPARAMETERS` lists for the kind;
+            those in `SCHEDULE_DEFAULTS` may be left out. Learning rates; `step_size` is half a
+            cycle in steps; `decay_steps` begin after `warmup_steps`. During the warm-up the
+            amplitude of a cycle grows linearly; it moves no cycle.
     """
 
     kind: ScheduleKind
@@ -69,15 +83,22 @@ class ScheduleSettings:
                 hint=f"The schedules are: {', '.join(SCHEDULE_HYPERPARAMETERS)}.",
             )
         expected = SCHEDULE_HYPERPARAMETERS[self.kind]
-        if set(self.hyperparameters) != set(expected):
+        given = schedule_defaults(self.kind) | dict(self.hyperparameters)
+        if set(given) != set(expected):
             raise TuneError(
                 f"The schedule {self.kind!r} takes {', '.join(expected)}, "
                 f"found {', '.join(self.hyperparameters) or 'nothing'}.",
                 hint="Name each of its hyperparameters once.",
             )
-        check_hyperparameters(self.hyperparameters)
-        ordered = {name: float(self.hyperparameters[name]) for name in expected}
+        check_hyperparameters(given)
+        ordered = {name: float(given[name]) for name in expected}
         object.__setattr__(self, "hyperparameters", MappingProxyType(ordered))
+
+
+def schedule_defaults(kind: ScheduleKind) -> dict[str, float]:
+    """The hyperparameters of a schedule that may be left out, with their values then."""
+    names = SCHEDULE_HYPERPARAMETERS[kind]
+    return {name: value for name, value in SCHEDULE_DEFAULTS.items() if name in names}
 
 
 def learning_rate_at(settings: ScheduleSettings, steps: Any) -> np.ndarray[Any, Any]:
@@ -111,13 +132,24 @@ def learning_rate(
     """
     if kind == "constant":
         return hyperparameters["learning_rate"]
+    low, high = hyperparameters["initial_learning_rate"], hyperparameters["maximal_learning_rate"]
+    height = warmed = _warmed_up(ops, step, hyperparameters)
     if kind == "cosine":
         height = _cosine_height(ops, step, hyperparameters)
-    else:
-        height = _cyclical_height(ops, kind, step, hyperparameters)
-    low, high = hyperparameters["initial_learning_rate"], hyperparameters["maximal_learning_rate"]
-    # low + (high - low) may round to more than high.
-    return ops.minimum(low + (high - low) * height, high)
+    elif kind != "warmup":
+        height = _cyclical_height(ops, kind, step, hyperparameters) * warmed
+    # low + (high - low) may round to more than high, or to less.
+    rate = ops.minimum(low + (high - low) * height, high)
+    return ops.where(height < 1.0, rate, high) if kind == "warmup" else rate
+
+
+def _warmed_up(ops: Any, step: Tensor, hyperparameters: Mapping[str, Tensor]) -> Tensor:
+    """Compute how much of the warm-up is done, from 0 to 1; exactly 1 after it.
+
+    As a factor of the schedule: Ma and Yarats, https://arxiv.org/abs/1910.04209, section 2.
+    """
+    warmup_steps = hyperparameters["warmup_steps"]
+    return ops.where(step < warmup_steps, step / ops.maximum(warmup_steps, 1.0), 1.0)
 
 
 def _cyclical_height(
@@ -147,7 +179,7 @@ def _cosine_height(ops: Any, step: Tensor, hyperparameters: Mapping[str, Tensor]
     Loshchilov and Hutter, https://arxiv.org/abs/1608.03983, without restarts.
     """
     warmup_steps = hyperparameters["warmup_steps"]
-    climbed = step / ops.maximum(warmup_steps, 1.0)
+    climbed = _warmed_up(ops, step, hyperparameters)
     decayed = ops.minimum(
         ops.maximum(step - warmup_steps, 0.0) / hyperparameters["decay_steps"], 1.0
     )

@@ -184,6 +184,205 @@ def sgd_step(
     return (pull - velocity * shared.momentum if nesterov else -velocity), (velocity,)
 
 
+class RMSPropCoefficients(NamedTuple):
+    """Scalars of one RMSProp step, the same for all weights; float32."""
+
+    learning_rate: Tensor
+    one_minus_rho: Tensor
+    momentum: Tensor
+    epsilon: Tensor
+    initial_mean_square: Tensor
+    decay: Tensor
+
+
+def rmsprop_coefficients(
+    *,
+    step: Tensor,
+    learning_rate: Tensor,
+    rho: Tensor,
+    momentum: Tensor,
+    epsilon: Tensor,
+    weight_decay: Tensor,
+) -> RMSPropCoefficients:
+    """Compute the scalars of RMSProp step `step` (from 1); decay is decoupled.
+
+    Tieleman and Hinton, Coursera lecture 6.5 (2012), with the details of TensorFlow 1
+    (`tf.compat.v1.train.RMSPropOptimizer`), with which EfficientNetV2 was trained: the mean square
+    starts at 1, epsilon is inside the root, and the learning rate inside the velocity. The RMSprop
+    of Keras 3 starts it at 0.
+    """
+    return RMSPropCoefficients(
+        learning_rate=learning_rate,
+        one_minus_rho=1.0 - rho,
+        momentum=momentum,
+        epsilon=epsilon,
+        # State starts at 0: 1 is added before the first step.
+        initial_mean_square=ops.where(step <= 1.0, 1.0, 0.0),
+        decay=learning_rate * weight_decay,
+    )
+
+
+def rmsprop_step(
+    gradient: Tensor, moments: tuple[Tensor, ...], shared: RMSPropCoefficients
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Compute what to subtract from the weights (before decay), and the new moments.
+
+    Args and returns as for `adabelief_step`; the moments are mean square and velocity.
+    """
+    mean_square, velocity = moments
+    mean_square = mean_square + shared.initial_mean_square
+    mean_square = mean_square + (ops.square(gradient) - mean_square) * shared.one_minus_rho
+    pull = gradient * shared.learning_rate / ops.sqrt(mean_square + shared.epsilon)
+    velocity = velocity * shared.momentum + pull
+    return velocity, (mean_square, velocity)
+
+
+class LionCoefficients(NamedTuple):
+    """Scalars of one Lion step, the same for all weights; float32."""
+
+    learning_rate: Tensor
+    one_minus_beta_1: Tensor
+    one_minus_beta_2: Tensor
+    decay: Tensor
+
+
+def lion_coefficients(
+    *, learning_rate: Tensor, beta_1: Tensor, beta_2: Tensor, weight_decay: Tensor
+) -> LionCoefficients:
+    """Compute the scalars of a Lion step; decay is decoupled.
+
+    Chen et al., https://arxiv.org/abs/2302.06675, algorithm 2.
+    """
+    return LionCoefficients(
+        learning_rate=learning_rate,
+        one_minus_beta_1=1.0 - beta_1,
+        one_minus_beta_2=1.0 - beta_2,
+        decay=learning_rate * weight_decay,
+    )
+
+
+def lion_step(
+    gradient: Tensor, moments: tuple[Tensor, ...], shared: LionCoefficients
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Compute what to subtract from the weights (before decay), and the new momentum.
+
+    Args and returns as for `adabelief_step`; the only moment is the first one.
+    """
+    (momentum,) = moments
+    towards = gradient - momentum
+    direction = ops.sign(momentum + towards * shared.one_minus_beta_1)
+    return direction * shared.learning_rate, (momentum + towards * shared.one_minus_beta_2,)
+
+
+class ScheduleFreeCoefficients(NamedTuple):
+    """Scalars of one Schedule-Free AdamW step, the same for all weights; float32."""
+
+    learning_rate: Tensor
+    beta_1: Tensor
+    one_minus_beta_2: Tensor
+    unbias_2: Tensor
+    epsilon: Tensor
+    share: Tensor
+    weight_decay: Tensor
+
+
+def schedule_free_coefficients(
+    *,
+    step: Tensor,
+    learning_rate: Tensor,
+    beta_1: Tensor,
+    beta_2: Tensor,
+    epsilon: Tensor,
+    weight_decay: Tensor,
+    share: Tensor,
+) -> ScheduleFreeCoefficients:
+    """Compute the scalars of Schedule-Free AdamW step `step` (from 1).
+
+    Defazio et al., https://arxiv.org/abs/2405.15682, algorithm 1, as the package schedulefree
+    computes it.
+
+    Args:
+        step: This step, from 1, float32.
+        learning_rate: Learning rate of this step.
+        beta_1: How far the weights that gradients are taken at are towards the average, from the
+            ones that steps are made from.
+        beta_2: Decay of the second moment.
+        epsilon: Added to its root.
+        weight_decay: Of the weights that gradients are taken at, times the learning rate.
+        share: Of the newest weights in the average, from `squared_share`.
+    """
+    return ScheduleFreeCoefficients(
+        learning_rate=learning_rate,
+        beta_1=beta_1,
+        one_minus_beta_2=1.0 - beta_2,
+        unbias_2=ops.rsqrt(one_minus_power(beta_2, step)),
+        epsilon=epsilon,
+        share=share,
+        weight_decay=weight_decay,
+    )
+
+
+def schedule_free_step(
+    gradient: Tensor,
+    moments: tuple[Tensor, ...],
+    shared: ScheduleFreeCoefficients,
+    decaying: Tensor | float,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Compute what to subtract from the weights, and the new moments.
+
+    The weights are those that gradients are taken at, y. Steps are made from others, z, of which
+    only the difference z - y is kept: it begins with zeros, as all state does.
+
+    Args:
+        gradient: Float32, any shape.
+        moments: z - y, and the second moment; in the shape of the gradient.
+        shared: From `schedule_free_coefficients`.
+        decaying: The weights that decay, zeros elsewhere.
+
+    Returns:
+        The change of y, and the moments in the same order.
+    """
+    ahead, second = moments
+    second = second + (ops.square(gradient) - second) * shared.one_minus_beta_2
+    pull = gradient / (ops.sqrt(second) * shared.unbias_2 + shared.epsilon)
+    pull = (pull + decaying * shared.weight_decay) * shared.learning_rate
+    kept = 1.0 - shared.share
+    change = pull * (1.0 - shared.beta_1 * kept) - ahead * shared.share
+    return change, (kept * (ahead - pull * shared.beta_1), second)
+
+
+def squared_share(
+    iterations: Tensor,
+    learning_rate: Tensor,
+    *,
+    initial: Tensor,
+    maximal: Tensor,
+    warmup_steps: Tensor,
+) -> Tensor:
+    """Compute the share of the newest step in an average by squared learning rates.
+
+    The rate rises linearly from `initial` to `maximal` over the warm-up, and stays there: the sum
+    of its squares has a closed form, so that no state is needed. While the rate is 0, the share is.
+
+    Args:
+        iterations: Steps so far.
+        learning_rate: Of this step.
+        initial: Of the first step of the warm-up.
+        maximal: After it.
+        warmup_steps: Length of the warm-up; 0 for none.
+    """
+    steps = ops.cast(iterations, "float32") + 1.0
+    rising = ops.minimum(steps, ops.ceil(warmup_steps))
+    slope = (maximal - initial) / ops.maximum(warmup_steps, 1.0)
+    before = rising - 1.0
+    total = rising * (
+        ops.square(initial)
+        + initial * slope * before
+        + ops.square(slope) * before * (2.0 * rising - 1.0) / 6.0
+    ) + (steps - rising) * ops.square(maximal)
+    return ops.where(total > 0.0, ops.square(learning_rate) / ops.maximum(total, 1e-30), 0.0)
+
+
 def one_minus_power(beta: Tensor, step: Tensor) -> Tensor:
     """Compute 1 - beta**step to full float32 precision.
 

@@ -89,6 +89,8 @@ class CyclicalLearningRate(TunableSchedule):
             for the others, which have no other.
         gamma: What an exponential schedule shrinks by; above 0, at most 1.
         name: Name of the schedule.
+        warmup_steps: Steps over which the height above the lower bound grows linearly to that of
+            the cycle; 0 for none.
 
     Raises:
         TuneError: If a value is out of range, the bounds are swapped, or the policy or the scale
@@ -109,11 +111,13 @@ class CyclicalLearningRate(TunableSchedule):
         scale_mode: ScaleMode | None = None,
         gamma: float = 1.0,
         name: str = "CyclicalLearningRate",
+        warmup_steps: float = 0.0,
     ) -> None:
         kind = _cyclical_kind(policy, scale_mode)
         hyperparameters = {
             "initial_learning_rate": initial_learning_rate,
             "maximal_learning_rate": maximal_learning_rate,
+            "warmup_steps": warmup_steps,
             "step_size": step_size,
         }
         if policy == "exponential":
@@ -175,6 +179,35 @@ class ConstantLearningRate(TunableSchedule):
 
     def __init__(self, learning_rate: float) -> None:
         super().__init__(ScheduleSettings("constant", {"learning_rate": learning_rate}))
+
+
+@keras.saving.register_keras_serializable(package="effv2_tune")
+class WarmupLearningRate(TunableSchedule):
+    """A linear warm-up, then the same learning rate in every step.
+
+    Goyal et al., https://arxiv.org/abs/1706.02677, section 2.2.
+
+    Args:
+        initial_learning_rate: Where the warm-up begins.
+        maximal_learning_rate: The rate from step `warmup_steps` on.
+        warmup_steps: Steps of the warm-up; 0 begins at the upper bound.
+
+    Raises:
+        TuneError: If a value is out of range or the bounds are swapped.
+    """
+
+    def __init__(
+        self,
+        initial_learning_rate: float,
+        maximal_learning_rate: float,
+        warmup_steps: float,
+    ) -> None:
+        hyperparameters = {
+            "initial_learning_rate": initial_learning_rate,
+            "maximal_learning_rate": maximal_learning_rate,
+            "warmup_steps": warmup_steps,
+        }
+        super().__init__(ScheduleSettings("warmup", hyperparameters))
 
 
 @keras.saving.register_keras_serializable(package="effv2_tune")

@@ -15,7 +15,8 @@ from effv2_tune.optimizers.checks import (
     check_weight_dtype,
     with_changes,
 )
-from effv2_tune.optimizers.flat_variables import arrange, float32_variable
+from effv2_tune.optimizers.curves import LEARNING_RATES, schedule_defaults
+from effv2_tune.optimizers.flat_variables import Roles, arrange, float32_variable
 from effv2_tune.optimizers.float32 import as_written
 from effv2_tune.optimizers.schedules import scheduled
 from effv2_tune.optimizers.update import unpacked, update
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
 
 
 class StepOptimizer:
-    """The rules of `AdaBelief`, `AdamW` and `SGD` for all weights at once.
+    """The rules of `AdaBelief`, `AdamW`, `SGD`, `RMSprop` and `Lion` for all weights at once.
+
+    It has one more, Schedule-Free AdamW, whose weights are evaluated as `averaged_weights`.
 
     The hyperparameters are one small vector of the state: new values need no new trace. On
     TensorFlow call `apply` inside a `tf.function`. On JAX carry the state: `initial_state`, then
@@ -37,8 +40,8 @@ class StepOptimizer:
 
     Args:
         config: What is part of the trace.
-        hyperparameters: Values by name: all those of the schedule, and those of the rule that
-            differ from `config.default_hyperparameters`.
+        hyperparameters: Values by name: those of the schedule that have no default, and those
+            of the rule that differ from `config.default_hyperparameters`.
 
     Raises:
         TuneError: If a hyperparameter is unknown, missing or out of its range.
@@ -50,7 +53,7 @@ class StepOptimizer:
 
     def __init__(self, config: StaticConfig, hyperparameters: Mapping[str, float]) -> None:
         names = config.hyperparameter_names
-        defaults = config.default_hyperparameters
+        defaults = schedule_defaults(config.schedule) | config.default_hyperparameters
         missing = [name for name in names if name not in {*defaults, *hyperparameters}]
         values = with_changes(defaults, hyperparameters, known=names)
         if missing:
@@ -65,27 +68,45 @@ class StepOptimizer:
             np.zeros((), "int32"), dtype="int", trainable=False, name="iterations"
         )
         self._moments: dict[str, list[Tensor]] = {}
-        self._arranged = arrange((), ())
+        self._arranged = arrange((), Roles())
 
     def _vector(self, values: Mapping[str, float]) -> np.ndarray[Any, Any]:
         return np.asarray([values[name] for name in self.config.hyperparameter_names], "float32")
 
-    def build(self, variables: Sequence[Tensor], decays: Sequence[bool] | None = None) -> None:
+    def build(
+        self,
+        variables: Sequence[Tensor],
+        decays: Sequence[bool] | None = None,
+        depths: Sequence[int] | None = None,
+    ) -> None:
         """Create the state for `variables`.
 
         Args:
             variables: The trainable variables, in the order of the later gradients.
-            decays: For each variable, whether weight decay applies to it; None for all.
+            decays: For each variable, whether weight decay applies to it; None for all. L2
+                regularization applies to those of two or more dimensions, the kernels.
+            depths: For each variable, its depth from the head: its learning rate, with which
+                weight decay is multiplied too, is `layer_decay` to that power times that of the
+                schedule. None for 0 throughout.
 
         Raises:
             TuneError: If epsilon is zero in the dtype of one of the variables.
         """
-        self._arranged = arrange(variables, [True] * len(variables) if decays is None else decays)
+        count = len(variables)
+        kernels = [len(variable.shape) > 1 for variable in variables]
+        roles = Roles(
+            decays=[True] * count if decays is None else decays,
+            regularized=kernels if self.config.l2 else None,
+            depths=[0] * count if depths is None else depths,
+        )
+        self._arranged = arrange(variables, roles)
         self._check_dtypes(self.hyperparameters)
-        average = ["weight_average"] * self.config.average
+        average = ["weight_average"] * self.config.keeps_average
         names = [*self.config.moment_names, *average]
         self._moments = {name: self._arranged.zeros(name) for name in names}
-        self._update = self._arranged.compiled(partial(update, self.config))
+        self._update = self._arranged.compiled(
+            partial(update, self.config, rate_factors=self._arranged.rate_factors)
+        )
 
     def _check_dtypes(self, hyperparameters: Mapping[str, float]) -> None:
         if self.config.kind == "adabelief":
@@ -120,6 +141,14 @@ class StepOptimizer:
         self._check_dtypes(values)
         self._hyperparameters.assign(self._vector(values))
 
+    def hold_learning_rate(self, rate: float) -> None:
+        """Set the learning rate of all steps until the hyperparameters are set again.
+
+        Between two equal bounds every schedule is constant. On JAX, as `set_hyperparameters`.
+        """
+        names = {*self.config.hyperparameter_names} & {*LEARNING_RATES}
+        self.set_hyperparameters(dict.fromkeys(names, rate))
+
     def reset(self) -> None:
         """Go back to step 0 in place: moments and average become 0; hyperparameters stay."""
         for variable in self.variables:
@@ -153,7 +182,7 @@ class StepOptimizer:
         """
         arranged = self._arranged
         new_weights, new_state = self._update(
-            state, arranged.join(gradients), arranged.join(weights), arranged.decays()
+            state, arranged.join(gradients), arranged.join(weights), arranged.masks()
         )
         return arranged.split(new_weights), new_state
 

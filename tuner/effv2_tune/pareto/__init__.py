@@ -27,7 +27,8 @@ from effv2_tune.pareto.objective import ACCURACY, Objective, QualityDirection
 from effv2_tune.pareto.picking import fastest, knee, most_accurate, within
 from effv2_tune.pareto.projection import project_seconds, training_seconds
 from effv2_tune.pareto.ranking import nondominated_ranks, rank_order
-from effv2_tune.pareto.rungs import cycle_epochs, place_rungs
+from effv2_tune.pareto.rung_strictness import FullCurve, rank_correlation, strictness
+from effv2_tune.pareto.rungs import cycle_epochs, place_rungs, rungs_of
 
 __all__ = [
     "ACCURACY",
@@ -36,6 +37,7 @@ __all__ = [
     "Candidate",
     "Estimate",
     "FrontGrowth",
+    "FullCurve",
     "HalvingDecision",
     "Objective",
     "Outcome",
@@ -65,9 +67,12 @@ __all__ = [
     "pick_probabilities",
     "place_rungs",
     "project_seconds",
+    "rank_correlation",
     "rank_order",
+    "rungs_of",
     "seed_variance",
     "standard_error_of",
+    "strictness",
     "training_seconds",
     "within",
 ]

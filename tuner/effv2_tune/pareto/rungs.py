@@ -22,6 +22,17 @@ def cycle_epochs(recipe: Settings) -> float | None:
     return 2 * recipe.step_size_epochs
 
 
+def rungs_of(recipe: Settings, fractions: Sequence[float]) -> dict[int, int]:
+    """The epoch at whose end each rung of a recipe is placed; see :func:`place_rungs`.
+
+    Rungs compare networks whose layers are all trained: where the first epochs train the classifier
+    alone, the fractions are those of the epochs after them.
+    """
+    head = recipe.head_epochs
+    placed = place_rungs(recipe.epochs - head, fractions, cycle=cycle_epochs(recipe))
+    return {rung: head + epoch for rung, epoch in placed.items()}
+
+
 def place_rungs(
     epochs: int, fractions: Sequence[float], *, cycle: float | None = None
 ) -> dict[int, int]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from effv2_tune.pareto import Objective, fastest, knee, most_accurate, pareto_front
 from effv2_tune.report.candidates import POSSIBLE, candidates_of, estimates_of, expectations
+from effv2_tune.report.importance import importances
 from effv2_tune.report.step_times import order_of_times
 from effv2_tune.report.timing_outliers import find_timing_outliers
 from effv2_tune.study.trial import Measurement
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from effv2_tune.pareto import Candidate
     from effv2_tune.report.candidates import Expectation
+    from effv2_tune.report.importance import Goal, Importance
     from effv2_tune.report.input import ReportInput
     from effv2_tune.report.step_times import TimeOrder
     from effv2_tune.report.timing_outliers import TimingOutliers
@@ -29,6 +31,7 @@ STATE_WORDS: dict[TrialState, str] = {
     "complete": "complete",
     "pruned": "stopped early",
     "running": "running",
+    "paused": "paused",
     "interrupted": "interrupted",
     "infeasible": "did not fit",
     "diverged": "diverged",
@@ -66,14 +69,25 @@ class DeviceAnalysis:
     best: Trial | None
 
     @property
-    def pruned(self) -> tuple[Trial, ...]:
-        """Pruned trials with the result of a rung."""
-        return tuple(trial for trial in self.trials if trial.state == "pruned" and trial.rungs)
+    def at_rungs(self) -> tuple[Trial, ...]:
+        """Pruned and paused trials with the result of a rung."""
+        states = ("pruned", "paused")
+        return tuple(trial for trial in self.trials if trial.state in states and trial.rungs)
+
+    @cached_property
+    def trainings(self) -> Mapping[int, int]:
+        """How often each config that was trained with several seeds was, by its trial's number."""
+        counts = [(trial.number, len(one.qualities)) for trial, one in self._pairs]
+        return {number: count for number, count in counts if count > 1}
+
+    @property
+    def _pairs(self) -> list[tuple[Trial, Candidate]]:
+        return list(zip(self.complete, self.candidates, strict=True)) if self.candidates else []
 
     @property
     def has_replicates(self) -> bool:
         """Whether a config was trained more than once."""
-        return any(len(candidate.qualities) > 1 for candidate in self.candidates)
+        return bool(self.trainings)
 
     @cached_property
     def expected(self) -> Mapping[int, Expectation]:
@@ -92,6 +106,17 @@ class DeviceAnalysis:
             and self.expected[trial.number].on_front >= POSSIBLE
         ]
         return tuple(sorted(close, key=seconds_of))
+
+    @cached_property
+    def importances(self) -> Mapping[Goal, Sequence[Importance]]:
+        """How much each hyperparameter matters for either objective; empty with too few trials."""
+        configs = [trial.config for trial in self.complete]
+        cost = self.objective.quality_cost
+        qualities = [cost(self.qualities[trial.number]) for trial in self.complete]
+        return {
+            "quality": importances(configs, qualities),
+            "time": importances(configs, [seconds_of(trial) for trial in self.complete]),
+        }
 
     @property
     def order(self) -> TimeOrder:
@@ -135,6 +160,16 @@ class Analysis:
     def possible(self) -> frozenset[int]:
         """Numbers of the trials that cannot be distinguished from the front of their device."""
         return frozenset(trial.number for device in self.devices for trial in device.possible)
+
+    def state_of(self, trial: Trial) -> str:
+        """The state of a trial in words: its place on the front, where it has one."""
+        if trial.replicate_of is not None:
+            return f"replicate of {trial.replicate_of}"
+        if trial.number in self.knees:
+            return "front, knee"
+        if trial.number in self.possible:
+            return "possibly front"
+        return "front" if trial.number in self.front else STATE_WORDS[trial.state]
 
     @cached_property
     def timing_outliers(self) -> TimingOutliers:
@@ -220,13 +255,11 @@ def seconds_of(trial: Trial) -> float:
 
 def device_of(trial: Trial) -> str | None:
     """The device that a trial is timed on, with its count: ``NVIDIA H200``, ``TPU v5 lite x 8``."""
-    where = trial.environment or trial.bucket
+    where = trial.bucket or trial.environment
     if where is None:
         return None
-    count = (trial.bucket or where).device_count
-    return (
-        where.device_kind if count == 1 else f"{where.device_kind} \N{MULTIPLICATION SIGN} {count}"
-    )
+    kind, count = where.device_kind, where.device_count
+    return kind if count == 1 else f"{kind} \N{MULTIPLICATION SIGN} {count}"
 
 
 def variant_of(trial: Trial) -> str:
@@ -245,9 +278,13 @@ def pixels_of(trial: Trial) -> int:
 
 
 def network_of(trial: Trial) -> str:
-    """Variant and resolution in short: ``b0 at 64 px``."""
-    pixels = pixels_of(trial)
-    return f"{variant_of(trial)} at {pixels} px" if pixels else variant_of(trial)
+    """Variant and resolution in short: ``b0 at 64 px``, or ``b0 at 64 px (evaluated at 96)``."""
+    pixels, recipe = pixels_of(trial), trial.recipe
+    if not pixels:
+        return variant_of(trial)
+    evaluated = pixels if recipe is None else recipe.evaluation_pixels
+    remark = "" if evaluated == pixels else f" (evaluated at {evaluated})"
+    return f"{variant_of(trial)} at {pixels} px{remark}"
 
 
 def _measurement(trial: Trial) -> Measurement:

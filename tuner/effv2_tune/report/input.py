@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from effv2_tune.pareto import Objective
+from effv2_tune.report.timeline import Timeline
 from effv2_tune.study.base import Value
 from effv2_tune.study.recipe import Quality, quality_direction
 from effv2_tune.study.trial import Trial
@@ -18,7 +19,9 @@ class ReportInput(Value):
         quality: The score that is traded against time, such as ``accuracy``.
         trials: Every trial in any state, ordered by number, replicates included.
         validation: Validation images; None where that is not known.
+        digest: Of all pixels, labels and splits; empty where that is not known.
         time_notes: Sentences about step times that were restated, or measured on a busy machine.
+        timeline: What each worker did; None where it is not needed.
         facts: Further facts of the plan, label to text, shown in this order: the data and its
             splits, the search space, the engine, the budget, the seed.
         ended_by: Why the search stopped, as a sentence; empty while it runs.
@@ -32,7 +35,9 @@ class ReportInput(Value):
     quality: Quality = "accuracy"
     trials: tuple[Trial, ...] = ()
     validation: int | None = None
+    digest: str = ""
     time_notes: tuple[str, ...] = ()
+    timeline: Timeline | None = None
     facts: dict[str, str] = Field(default_factory=dict)
     ended_by: str = ""
     activity: str = ""

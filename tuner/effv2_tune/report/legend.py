@@ -1,11 +1,11 @@
-"""Lists the entries of a legend: colours of variants and symbols of resolutions."""
+"""Lists the entries of a legend: colours of variants, symbols of resolutions and states."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from effv2_tune.report.analysis import pixels_of, variant_of
-from effv2_tune.report.figures.palette import resolution_symbols, variant_colour
+from effv2_tune.report.analysis import STATE_WORDS, pixels_of, variant_of
+from effv2_tune.report.figures.palette import RUNG_SYMBOLS, resolution_symbols, variant_colour
 
 if TYPE_CHECKING:
     from effv2_tune.report.analysis import DeviceAnalysis
@@ -16,7 +16,7 @@ class LegendEntry(NamedTuple):
 
     Attributes:
         text: What the symbol means.
-        symbol: One of ``palette.SYMBOLS``.
+        symbol: One of ``palette.SYMBOLS`` or of ``palette.RUNG_SYMBOLS``; empty for text alone.
         colour: Its filling; empty for an outline in the colour of the text.
     """
 
@@ -34,3 +34,18 @@ def legend_entries(device: DeviceAnalysis) -> list[LegendEntry]:
         *(LegendEntry(name, "circle", variant_colour(name)) for name in variants),
         *(LegendEntry(f"{pixels} px", symbols[pixels]) for pixels in sizes),
     ]
+
+
+def state_entries(device: DeviceAnalysis) -> list[LegendEntry]:
+    """The marks of pruned and paused trials, and of those trained with several seeds."""
+    states = {trial.state for trial in device.at_rungs}
+    entries = [
+        LegendEntry(STATE_WORDS[state], symbol)
+        for state, symbol in RUNG_SYMBOLS.items()
+        if state in states
+    ]
+    if device.trainings:
+        entries.append(
+            LegendEntry("\N{MULTIPLICATION SIGN}2, \N{MULTIPLICATION SIGN}3: trainings", "")
+        )
+    return entries

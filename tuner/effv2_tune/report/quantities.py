@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 MINUTE = 60.0
 HOUR = 3600.0
 DAY = 86400.0
+_HALF_MINUTE, _QUARTER = 30.0, 900.0
 _TENTH, _MEGA, _GIGA = 0.1, 1e6, 1e9
 TENS = 9.95  # seconds; above, tenths are omitted
 
@@ -59,6 +60,15 @@ def human_seconds(seconds: float) -> str:
         return f"{hours} h {rest:02d} min" if rest else f"{hours} h"
     days, rest = divmod(round(seconds / HOUR), 24)
     return f"{days} d {rest} h" if rest else f"{days} d"
+
+
+def left_text(seconds: float) -> str:
+    """The time left in words, to no more digits than are known: ``about 6 min left``."""
+    if seconds < _HALF_MINUTE:
+        return "less than a minute left"
+    if seconds < HOUR - _HALF_MINUTE:
+        return f"about {round(seconds / MINUTE)} min left"
+    return f"about {human_seconds(_QUARTER * round(seconds / _QUARTER))} left"
 
 
 def spans_decades(seconds: list[float]) -> bool:

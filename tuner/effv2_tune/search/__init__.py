@@ -3,7 +3,8 @@
 * `supervisor`: opens a study in its folder and runs it; yields its events.
 * `loop`: the event loop, `run_study(plan, engine=, pool=, storage=, clock=, workload=)`.
 * `running_trial`, `trial_updates`, `rung_decision`, `duplicates`, `budget`, `retention`: its parts.
-* `freeze_thaw`: a model of learning curves that decides what to train next; no engine uses it yet.
+* `freeze_thaw`: a model of learning curves that decides what to train next.
+* `pausing`: pauses trials at rungs, and continues or stops them later.
 * `engines`: sample configs. `storage`: trials, leases and facts of a study; `read_study`.
 * `workload`: recipe, rungs, bucket and training seconds of a config.
 * `single_worker`: trains trials in one worker, for a loop of another library.

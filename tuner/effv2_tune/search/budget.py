@@ -117,7 +117,7 @@ class Budget:
         stop = self._plan.stop_when
         if stop is None:
             return None
-        ended = [trial for trial in trials if trial.state not in ("running", "failed")]
+        ended = [trial for trial in trials if trial.has_ended and trial.state != "failed"]
         ended.sort(key=lambda trial: (str(trial.ended), trial.number))
         data = self._storage.data_facts()
         images = None if data is None else data.scored

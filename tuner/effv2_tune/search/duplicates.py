@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 
 class Duplicates:
-    """The trials of each config, and the duplicates that wait for the first one to end."""
+    """The trials of each config, and the duplicates that wait for the first one to end.
+
+    A paused trial has an outcome at last: whoever continues it, or prunes it when the study ends.
+    """
 
     def __init__(self) -> None:
         self._keys: dict[int, str] = {}
@@ -46,6 +49,10 @@ class Duplicates:
     def pop_waiting(self, number: int) -> list[Trial]:
         """The duplicates that waited for a trial; they wait no longer."""
         return self._waiting.pop(number, [])
+
+    def originals(self) -> list[int]:
+        """Numbers of the trials that duplicates wait for."""
+        return list(self._waiting)
 
     def waiting(self) -> list[int]:
         """Numbers of all duplicates that wait."""

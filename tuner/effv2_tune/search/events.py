@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from effv2_tune.study.base import Value
 from effv2_tune.study.bucket import BucketKey, DataFacts
-from effv2_tune.study.trial import Environment, Epoch, Trial
+from effv2_tune.study.trial import Environment, Epoch, Pause, RungAnswer, Trial
 
 #: ``trials``, ``hours`` or ``accelerator_hours`` are used up; ``stagnation``: the hypervolume
 #: stopped growing; ``exhausted``: the engine has no new config; ``failing``: several trials
@@ -32,12 +32,14 @@ class StudyStarted(Value):
         known: Trials that ended in earlier runs.
         unfinished: Running trials of earlier runs, which will be resumed.
         retries: Failed trials, which will be tried again.
+        paused: Paused trials of earlier runs, which can be continued.
     """
 
     study: str
     known: int
     unfinished: int
     retries: int = 0
+    paused: int = 0
 
 
 class ConfirmStarted(Value):
@@ -90,6 +92,30 @@ class PlanChanged(Value):
     lines: tuple[str, ...]
     inside: int | None
     outside: int
+
+
+class RatesTestStarted(Value):
+    """A learning-rate range test has started.
+
+    Attributes:
+        label: The short name of the bucket.
+        number: Of the test, from 1.
+        tests: How many there are, those of earlier runs included.
+    """
+
+    label: str
+    number: int
+    tests: int
+
+
+class RatesTested(Value):
+    """All range tests are complete, and their bounds replace those in the search space.
+
+    Attributes:
+        sentence: The bounds in words.
+    """
+
+    sentence: str
 
 
 class Downloading(Value):
@@ -170,7 +196,7 @@ class BucketCompiled(Value):
 
 
 class BucketTimeRestated(Value):
-    """The step time of a bucket was measured again, and corrected.
+    """The step time of a bucket was corrected: it was measured again, or by a trial's own steps.
 
     Attributes:
         label: The bucket's short name.
@@ -179,6 +205,7 @@ class BucketTimeRestated(Value):
         trials: The complete trials whose training seconds follow from it.
         front_changed: Whether other trials are on the Pareto front now, or in another order.
         bucket: The bucket.
+        by_trial: Whose own steps have corrected it; None where it was measured again.
     """
 
     label: str
@@ -187,6 +214,7 @@ class BucketTimeRestated(Value):
     trials: tuple[int, ...]
     front_changed: bool
     bucket: BucketKey
+    by_trial: int | None = None
 
 
 class EpochTrained(Value):
@@ -199,7 +227,7 @@ class EpochTrained(Value):
 
 
 class RungDecided(Value):
-    """A trial was promoted past a rung, or pruned there.
+    """A trial was promoted past a rung, or paused or pruned there.
 
     Attributes:
         trial: Its number.
@@ -207,12 +235,14 @@ class RungDecided(Value):
         epoch: The epoch at whose end it is.
         quality: At that epoch.
         projected_seconds: Training seconds projected for the whole trial.
-        go_on: Whether it was promoted.
-        better: How many trials rank better at this rung.
-        seen: How many trials have reached it, this one included.
+        answer: What happened to it.
+        better: How many trials rank better at this rung; None where an engine decides otherwise.
+        seen: How many trials have reached it, this one included; likewise.
         guarded: Whether it was promoted only because of its optimistic outcome.
         optimistic_quality: Optimistic extrapolation of its final quality; None while too few curves
             are complete.
+        strictness: Of the rung, from 0 to 1, by how well it has predicted the ends of trials; None
+            where it need not be earned, or too few curves are complete.
     """
 
     trial: int
@@ -220,11 +250,38 @@ class RungDecided(Value):
     epoch: int
     quality: float
     projected_seconds: float
-    go_on: bool
-    better: int
-    seen: int
-    guarded: bool
-    optimistic_quality: float | None
+    answer: RungAnswer
+    better: int | None = None
+    seen: int | None = None
+    guarded: bool = False
+    optimistic_quality: float | None = None
+    strictness: float | None = None
+
+
+class TrialPaused(Value):
+    """A trial is paused at a rung: its checkpoint is kept, and its worker trains another one.
+
+    Attributes:
+        trial: Its number.
+        pause: Where and when.
+        quality: At that rung.
+    """
+
+    trial: int
+    pause: Pause
+    quality: float
+
+
+class TrialPromoted(Value):
+    """A paused trial is continued, as soon as a worker is idle.
+
+    Attributes:
+        trial: Its number.
+        pause: Where and when it was paused.
+    """
+
+    trial: int
+    pause: Pause
 
 
 class TrialEnded(Value):
@@ -488,6 +545,8 @@ Event = (
     | ConfirmStarted
     | ReplicateChosen
     | PlanChanged
+    | RatesTestStarted
+    | RatesTested
     | Downloading
     | WorkerReady
     | TrialStarted
@@ -495,6 +554,8 @@ Event = (
     | BucketTimeRestated
     | EpochTrained
     | RungDecided
+    | TrialPaused
+    | TrialPromoted
     | TrialEnded
     | WorkerDied
     | WorkerWaits

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from effv2_tune.errors import TuneError
@@ -17,15 +18,17 @@ from effv2_tune.search.confirmation.decisions import Confirmation, NoReplicateEr
 from effv2_tune.search.confirmation.replicates import replicate_notes, replicate_plan
 from effv2_tune.search.duplicates import Duplicates
 from effv2_tune.search.engines.base import Exhausted
+from effv2_tune.search.pausing.paused_trials import PausedTrials
+from effv2_tune.search.placement.target_placement import TargetPlacement
 from effv2_tune.search.placement.target_work import TargetWork
-from effv2_tune.search.restatement import is_doubtful, next_version
+from effv2_tune.search.restatement import is_doubtful, next_version, with_trials
 from effv2_tune.search.retries import (
     AlreadyRetriedError,
     begin_retry,
     retry_notes,
     with_failures,
 )
-from effv2_tune.search.rung_decision import decide_at_rung, rung_decided
+from effv2_tune.search.rung_decision import HalvingPolicy, RungPolicy, rung_decided
 from effv2_tune.search.running_trial import RunningTrial
 from effv2_tune.search.storage.base import BudgetSpentError, LeaseLostError
 from effv2_tune.search.storage.recorded_times import missing_time
@@ -37,13 +40,15 @@ from effv2_tune.search.storage.records import (
 )
 from effv2_tune.search.trial_updates import as_duplicate, with_state
 from effv2_tune.search.worker_deaths import MAX_KILLS, infeasible_reason, repeated_kills
-from effv2_tune.search.workload import BucketTime, TrialPlan
+from effv2_tune.search.workload import BucketTime, TrialPlan, earlier_buckets
 from effv2_tune.study.trial import RungResult, Trial
 from effv2_tune.workers.messages import (
     Compiled,
     EpochEnded,
     Finished,
     Measured,
+    Paused,
+    RangeTested,
     Ready,
     Refused,
     Remeasured,
@@ -80,8 +85,6 @@ MAX_DUPLICATES = 100
 SAVE_SECONDS = 5.0
 #: The longest time in which a checkpoint is fetched; then its trial starts over.
 FETCH_SECONDS = 600.0
-#: The longest time in which workers write checkpoints before others take their devices.
-PAUSE_SECONDS = 600.0
 
 
 def run_study(
@@ -101,6 +104,8 @@ def run_study(
     fetch: Callable[[int], Thread] | None = None,
     confirm: ConfirmSpec | None = None,
     expected: Callable[[Ready], Iterable[Recipe]] | None = None,
+    policy: RungPolicy | None = None,
+    missing_bytes: Callable[[], int] = lambda: 0,
 ) -> Generator[Event]:
     """Yield what happens, in order, until the budget of ``plan`` is spent.
 
@@ -116,8 +121,7 @@ def run_study(
         storage: Of the study.
         clock: Real or simulated.
         workload: Plans the training of a config.
-        memory_limit: Bytes of resident memory above which a worker is replaced after its trial;
-            None for no limit.
+        memory_limit: Resident bytes above which a worker is replaced after its trial, if any.
         set_aside: Renames the folder of a trial's checkpoints and returns its new name; None where
             it is empty.
         before_workers: Called where there is work, before the workers start: downloads what the
@@ -130,6 +134,8 @@ def run_study(
         confirm: Confirms the picks of the trials so far, in place of searching.
         expected: A recipe of each bucket that a new study times on the target before any trial
             begins; None where trials are trained on the target.
+        policy: Decides at rungs, and which paused trial is continued; halving if left out.
+        missing_bytes: Bytes that the disk lacks; while it lacks any, paused trials are stopped.
 
     Raises:
         TuneError: A worker refuses to work, or has another device or other images than before; a
@@ -150,6 +156,8 @@ def run_study(
         fetch,
         confirm,
         expected,
+        policy or HalvingPolicy(plan.search.halving, Objective(plan.directions[0])),
+        missing_bytes,
     )
     loop.stop = loop.stop if stop is None else stop
     if retry_failed:
@@ -172,8 +180,12 @@ class _Loop:
     resume_epoch: Callable[[Trial], int | None]
     fetch: Callable[[int], Thread] | None
     confirm: ConfirmSpec | None
-    expected: Callable[[Ready], Iterable[Recipe]] | None = None
+    expected: Callable[[Ready], Iterable[Recipe]] | None
+    policy: RungPolicy
+    missing_bytes: Callable[[], int]
     ready: Ready | None = None
+    #: Of each worker: those of a cluster are on several machines.
+    environments: dict[int, Environment] = field(default_factory=dict)
     #: Once the search has ended, or in its place.
     confirmation: Confirmation | None = None
     is_started: bool = False
@@ -198,6 +210,8 @@ class _Loop:
 
     def __post_init__(self) -> None:
         self.target = TargetWork(self.plan.worker_count)
+        self.placement = TargetPlacement(self, self.target, self.expected)
+        self.paused = PausedTrials(self, self.policy, self.missing_bytes)
         self.budget: Budget | Confirmation
         if self.confirm is None:
             self.budget = Budget(self.plan, self.storage, self.clock)
@@ -256,8 +270,8 @@ class _Loop:
                     self.stop.poll_seconds(self.stop_seconds),
                 )
                 for worker, message in self.pool.wait(timeout):
-                    yield from self._handle(worker, message)
-                yield from self._tick()
+                    yield from self.handle(worker, message)
+                yield from self.tick()
                 yield from self._fill()
                 yield from self._report_others()
             yield from self._end_in_time()
@@ -266,19 +280,22 @@ class _Loop:
         if self.confirmation is None:
             self.end = with_failures(self.end, self.storage.trials())
         # The study goes on where another supervisor has a trial left after the end of the hours.
-        if not self.storage.held_elsewhere(self._of_phase()):
+        if not self.storage.held_elsewhere(self.of_phase()):
+            # Trials that failed in a row have a cause that can be fixed.
+            if self.confirmation is None and self.end.kind != "failing":
+                yield from self.paused.stop_all()
             self.storage.keep_end(self.end)
         yield self.end
 
     def _start_workers(self) -> None:
         """Start the workers; in a new study first the one that times the buckets."""
         is_new = not any(trial.attempts for trial in self.storage.trials())
-        self.target.is_open = self.expected is not None and is_new
-        self.pool.start(on_target=self.target.is_open)
+        self.placement.start(is_new=is_new)
 
     def _start_event(self) -> Event:
         known = [trial for trial in self.storage.trials() if self._is_of_phase(trial)]
         unfinished = sum(trial.state == "running" for trial in known)
+        paused = sum(trial.state == "paused" for trial in known)
         if self.confirmation is not None:
             return events.ConfirmStarted(
                 study=self.plan.name,
@@ -289,9 +306,10 @@ class _Loop:
             )
         return events.StudyStarted(
             study=self.plan.name,
-            known=len(known) - unfinished,
+            known=len(known) - unfinished - paused,
             unfinished=unfinished,
             retries=len(self.retries),
+            paused=paused,
         )
 
     def _leave_search(self) -> None:
@@ -318,7 +336,7 @@ class _Loop:
         """Whether a trial is of the search, or of the confirmation, whichever is running."""
         return is_replicate(trial) == (self.confirmation is not None)
 
-    def _of_phase(self) -> set[int]:
+    def of_phase(self) -> set[int]:
         """Numbers of such trials."""
         return {trial.number for trial in self.storage.trials() if self._is_of_phase(trial)}
 
@@ -358,10 +376,10 @@ class _Loop:
                         yield events.TrialInterrupted(trial=training.pop(worker), step=step)
                 elif not isinstance(message, RungReached):
                     # A worker at a rung stops without a decision, and asks again once resumed.
-                    yield from self._handle(worker, message)
-                    if isinstance(message, Finished | WorkerExited):
+                    yield from self.handle(worker, message)
+                    if isinstance(message, Finished | Paused | WorkerExited):
                         training.pop(worker, None)
-            yield from self._tick()
+            yield from self.tick()
         for number in training.values():
             yield events.TrialInterrupted(trial=number, step=None)
 
@@ -375,14 +393,15 @@ class _Loop:
             return True
         if self.end.kind in ("hours", "accelerator_hours"):
             return False
+        # First what needs no look at all records.
+        if self.running or self.measuring or self.retries:
+            return True
         # Where another supervisor dies, this one resumes its trials.
-        numbers = self._of_phase()
+        numbers = self.of_phase()
         if (
-            self.running
-            or self.measuring
-            or self.retries
-            or self.storage.has_unowned(numbers)
+            self.storage.has_unowned(numbers)
             or self.storage.held_elsewhere(numbers)
+            or self.paused.has_promotion()
         ):
             return True
         if self.confirmation is not None:
@@ -394,7 +413,7 @@ class _Loop:
         """Report, once, that only trials of other supervisors are left."""
         if self.end is None or self.running or self.is_waiting:
             return
-        others = self.storage.held_elsewhere(self._of_phase())
+        others = self.storage.held_elsewhere(self.of_phase())
         if others:
             self.is_waiting = True
             yield events.WaitingForOthers(trials=tuple(others))
@@ -402,47 +421,67 @@ class _Loop:
     def _fill(self) -> Iterator[Event]:
         """Assign trials to idle workers."""
         if self.target.is_open:
-            yield from self._work_on_target()
+            yield from self.placement.work_on_target()
             return
-        while self.idle and self.budget.time_spent() is None and not self._is_target_due():
-            if not self.waiting:
-                yield from self._claim()
-            if self.waiting:
-                running = self.running[self.waiting.pop(0)]
-                if running.trial.attempts:
-                    yield from self._assign(running)
-                else:
-                    yield from self._begin(running)
-                continue
-            if self.retries:
-                yield from self._retry()
-                continue
-            self.end = self.end or self.budget.spent()
-            if self.end is not None:
+        yield from self.paused.follow_duplicates()
+        yield from self.placement.work_beside()
+        # None of the workers may be one that buckets are known by.
+        while (
+            self.idle
+            and self.ready is not None
+            and self.budget.time_spent() is None
+            and not self.placement.is_due()
+        ):
+            if not (yield from self._take_next()):
                 break
-            yield from self._ask() if self.confirmation is None else self._replicate()
-        if self.target.trials and self.budget.time_spent() is None:
+        if self.placement.alternates and self.target.trials and self.budget.time_spent() is None:
             is_alone = len(self.running) == self.target.trials
-            if is_alone or self._is_target_due():
-                yield from self._change_placement(on_target=True)
+            if is_alone or self.placement.is_due():
+                yield from self.placement.change(on_target=True)
+
+    def _take_next(self) -> Generator[Event, None, bool]:
+        """Begin or continue the next trial in an idle worker; whether there was one."""
+        if not self.waiting:
+            yield from self._claim()
+        if self.waiting:
+            running = self.running[self.waiting.pop(0)]
+            if running.trial.attempts:
+                yield from self.assign(running)
+            else:
+                yield from self._begin(running)
+            return True
+        if self.retries:
+            yield from self._retry()
+            return True
+        self.end = self.end or self.budget.spent()
+        if (yield from self.paused.promote()):
+            return True
+        if self.end is not None:
+            return False
+        yield from self._ask() if self.confirmation is None else self._replicate()
+        return True
 
     def _claim(self) -> Iterator[Event]:
         """Take over a running trial that has no owner."""
-        number = self.storage.claim(self._of_phase())
+        number = self.storage.claim(self.of_phase())
         if number is None:
             return
         trial = {trial.number: trial for trial in self.storage.trials()}.get(number)
         if trial is None or not trial.config:
             trial = self._new_trial(number, self.engine.resume(number))
+        if trial.state == "paused":
+            # It lost the mark of its lease, in a copy of the database by an earlier version.
+            self.storage.pause(trial)
+            return
         if trial.state != "running":
             # Its supervisor was killed between the update of the record and of Optuna's state.
             self.storage.finish(trial)
             yield events.TrialEnded(trial=trial)
             return
-        self._queue(trial)
-        yield from self._fetch_checkpoint(trial)
+        self.queue(trial)
+        yield from self.fetch_checkpoint(trial)
 
-    def _queue(self, trial: Trial) -> None:
+    def queue(self, trial: Trial) -> None:
         """Let a trial wait for an idle worker."""
         running = RunningTrial(trial)
         if trial.attempts > 0:
@@ -457,8 +496,9 @@ class _Loop:
         except BudgetSpentError:
             self.end = trials_spent(self.plan)
             return
-        except Exhausted:
-            self.end = events.StudyEnded(kind="exhausted", reason="Every config has been tried.")
+        except Exhausted as exhausted:
+            reason = str(exhausted) or "Every config has been tried."
+            self.end = events.StudyEnded(kind="exhausted", reason=reason)
             return
         running = RunningTrial(self._new_trial(asked.number, asked.config))
         self.running[asked.number] = running
@@ -507,27 +547,27 @@ class _Loop:
         try:
             running.plan = self._plan_trial(trial)
         except (ValueError, TuneError) as error:
-            yield from self._finish(running, with_state(trial, "infeasible", _one_line(error)))
+            yield from self.finish(running, with_state(trial, "infeasible", _one_line(error)))
             return
         reason = self._missing_recorded_time(running)
         if reason:
-            yield from self._finish(running, with_state(trial, "infeasible", reason))
+            yield from self.finish(running, with_state(trial, "infeasible", reason))
             return
         # A trial that was never trained has no checkpoints: these belong to another study, whose
         # database is gone.
         kept_as = self.set_aside(trial.number)
         if kept_as is not None:
             yield events.CheckpointsSetAside(trial=trial.number, kept_as=str(kept_as))
-        yield from self._assign(running)
+        yield from self.assign(running)
 
     def _missing_recorded_time(self, running: RunningTrial) -> str:
         """Why a recorded clock has no step time for a trial; empty where it has one."""
         if self.plan.clock == "measured" or self.ready is None:
             return ""
-        bucket = self.workload.bucket(running.plan, self.ready)
-        if bucket is None or self.storage.bucket_time(bucket) is not None:
-            return ""
-        return missing_time(bucket, self.plan.clock)
+        for bucket in self._buckets(running.plan, self.ready):
+            if self.storage.bucket_time(bucket) is None:
+                return missing_time(bucket, self.plan.clock)
+        return ""
 
     def _begin_duplicate(self, trial: Trial, original: Trial) -> Iterator[Event]:
         """Copy the outcome of the original trial, now or as soon as it has ended."""
@@ -540,7 +580,7 @@ class _Loop:
                 kind="exhausted",
                 reason=f"The last {MAX_DUPLICATES} configs of the engine were duplicates.",
             )
-        if original.state != "running":
+        if original.has_ended:
             yield from self._finish_duplicate(trial, original)
             return
         try:
@@ -560,37 +600,34 @@ class _Loop:
             return
         yield events.TrialEnded(trial=duplicate)
 
-    def _assign(self, running: RunningTrial) -> Iterator[Event]:
+    def assign(self, running: RunningTrial) -> Iterator[Event]:
         """Train a trial in an idle worker."""
         if self.ready is None:
             raise AssertionError("an idle worker has been ready")
         before = running.trial
-        bucket = self.workload.bucket(running.plan, self.ready)
-        if bucket is not None and self._must_wait(bucket, self.ready):
-            yield from self._defer(running, bucket)
+        buckets = self._buckets(running.plan, self.ready)
+        missing = partial(self.placement.first_to_wait_for, buckets)
+        worker = next((one for one in self.idle if missing(one) is None), None)
+        if worker is None:
+            yield from self.placement.defer(running, missing(self.idle[0]) or buckets[-1])
             return
-        worker = self.idle.pop(0)
+        self.idle.remove(worker)
         running.start_attempt(
             worker,
-            bucket=bucket,
-            cost=None if bucket is None else self.storage.bucket_time(bucket),
-            environment=self.ready.environment,
+            buckets=buckets,
+            costs=[self.storage.bucket_time(bucket) for bucket in buckets],
+            environment=self.environments[worker],
             now=self.clock.now(),
         )
-        trial, plan, cost = running.trial, running.plan, running.cost
+        trial, plan = running.trial, running.plan
         try:
             self.storage.save(trial)
         except LeaseLostError:
             self.idle.append(worker)
-            yield from self._drop(trial.number)
+            yield from self.drop(trial.number)
             return
-        step_seconds = None if cost is None else cost.step_seconds
-        if step_seconds is not None:
-            step_seconds *= max(trial.device_ratio, 1.0)
-        rungs = tuple(plan.rungs.values())
         resumed_after = self.resume_epoch(trial) if before.attempts else None
-        reference_seconds = self.storage.reference_seconds()
-        self.pool.assign(worker, Job(trial, plan.epochs, rungs, step_seconds, reference_seconds))
+        self.pool.assign(worker, self._job(running))
         yield events.TrialStarted(
             trial=trial.number,
             worker=worker,
@@ -598,12 +635,35 @@ class _Loop:
             epochs=plan.epochs,
             attempt=trial.attempts,
             resumed_after=resumed_after or 0,
-            starts_over=_why_over(before, self.ready.environment) if resumed_after is None else "",
+            starts_over=_why_over(before, self.environments[worker])
+            if resumed_after is None
+            else "",
             retry_of=trial.retry_of,
             replicate_of=trial.replicate_of,
         )
 
-    def _fetch_checkpoint(self, trial: Trial) -> Iterator[Event]:
+    def _job(self, running: RunningTrial) -> Job:
+        """What a worker is given to train."""
+        slower = max(running.trial.device_ratio, 1.0)
+        *earlier, last = [
+            None if cost is None else slower * cost.step_seconds
+            for cost in running.costs or (None,)
+        ]
+        return Job(
+            running.trial,
+            running.plan.epochs,
+            tuple(running.plan.rungs.values()),
+            last,
+            self.storage.reference_seconds(),
+            tuple(earlier),
+        )
+
+    def _buckets(self, plan: TrialPlan, ready: Ready) -> tuple[BucketKey, ...]:
+        """The buckets of a trial's stages where they are timed; none where nothing is compiled."""
+        bucket = self.workload.bucket(plan, ready)
+        return () if bucket is None else (*earlier_buckets(self.workload, plan, ready), bucket)
+
+    def fetch_checkpoint(self, trial: Trial) -> Iterator[Event]:
         """Fetch the checkpoint of a trial that was trained elsewhere; renew leases meanwhile."""
         if self.fetch is None or not trial.attempts:
             return
@@ -611,55 +671,86 @@ class _Loop:
         deadline = self.clock.now() + FETCH_SECONDS
         while thread.is_alive() and self.clock.now() < deadline:
             thread.join(min(self.storage.tick_seconds, 1.0))
-            yield from self._tick()
+            yield from self.tick()
 
     # Messages of workers.
 
-    def _handle(self, worker: int, message: FromWorker | WorkerExited) -> Iterator[Event]:
+    def handle(self, worker: int, message: FromWorker | WorkerExited) -> Iterator[Event]:
         if isinstance(message, Ready):
-            self.storage.bind(message, self.plan.target_devices)
-            self.ready = message
-            self._expect_buckets(message)
-            self.budget.hold(worker, message.environment.device_count)
-            self.first_bytes.pop(worker, None)
-            self.idle.append(worker)
-            yield events.WorkerReady(
-                worker=worker,
-                environment=message.environment,
-                data=message.data,
-                summary=message.summary,
-            )
+            yield from self._open_worker(worker, message)
             return
         if isinstance(message, Refused | Unavailable):
-            raise message.error()
-        if isinstance(message, Measured | Stopped):
+            yield from self._handle_failure(worker, message)
+            return
+        if isinstance(message, Measured | RangeTested | Stopped):
             raise TypeError(f"nobody asked for {message!r}")
         if isinstance(message, Waiting):
             yield events.WorkerWaits(worker=worker, note=message.note)
         elif isinstance(message, WorkerExited):
+            if self.plan.cluster is not None:
+                # Its replacement may wait for another node for hours.
+                self.budget.hold(worker, 0)
             yield from self._handle_death(worker, message)
         elif isinstance(message, Remeasured):
             yield from self._restate(worker, message)
         else:
             yield from self._handle_trial(worker, message)
 
+    def _open_worker(self, worker: int, message: Ready) -> Iterator[Event]:
+        """Take a new worker as idle.
+
+        Raises:
+            TuneError: It has another device or other images than the trials before.
+        """
+        is_timed = self.placement.is_timed(message.environment)
+        self.storage.bind(message, self.plan.target_devices, is_timed=is_timed)
+        self.placement.check_precision(message.environment)
+        self.environments[worker] = message.environment
+        if is_timed:
+            self.ready = message
+            self.placement.expect_buckets(message)
+        self.budget.hold(worker, message.environment.device_count)
+        self.first_bytes.pop(worker, None)
+        self.idle.append(worker)
+        yield events.WorkerReady(
+            worker=worker,
+            environment=message.environment,
+            data=message.data,
+            summary=message.summary,
+        )
+        if self.ready is None:
+            yield events.WorkerWaits(worker=worker, note=self.placement.waiting_note)
+
+    def _handle_failure(self, worker: int, message: Refused | Unavailable) -> Iterator[Event]:
+        """Raise the error of a worker, unless paused trials can make room on a full disk.
+
+        Raises:
+            TuneError: The worker refuses to work, or its machine has failed.
+        """
+        running = self.running.get(message.trial) if isinstance(message, Unavailable) else None
+        if running is None or not (yield from self.paused.make_room()):
+            raise message.error()
+        running.stop_attempt(self.clock.now())
+        self.waiting.append(running.number)
+        self.idle.append(worker)
+
     def _handle_trial(
-        self, worker: int, message: Compiled | EpochEnded | RungReached | Finished
+        self, worker: int, message: Compiled | EpochEnded | RungReached | Paused | Finished
     ) -> Iterator[Event]:
         running = self.running.get(message.trial)
         if running is None or running.worker != worker:
             # A trial that another supervisor has taken over; its worker stops at the next rung.
             if isinstance(message, RungReached):
-                self.pool.decide(worker, message.trial, go_on=False)
-            elif isinstance(message, Finished):
-                yield from self._free(worker, message)
+                self.pool.decide(worker, message.trial, "stop")
+            elif isinstance(message, Paused | Finished):
+                yield from self.free(worker, message)
             return
         try:
             yield from self._handle_progress(running, worker, message)
         except LeaseLostError:
-            yield from self._drop(message.trial)
-            if isinstance(message, Finished):
-                yield from self._free(worker, message)
+            yield from self.drop(message.trial)
+            if isinstance(message, Paused | Finished):
+                yield from self.free(worker, message)
             else:
                 self.pool.restart(worker)
 
@@ -667,7 +758,7 @@ class _Loop:
         self,
         running: RunningTrial,
         worker: int,
-        message: Compiled | EpochEnded | RungReached | Finished,
+        message: Compiled | EpochEnded | RungReached | Paused | Finished,
     ) -> Iterator[Event]:
         if isinstance(message, Compiled):
             yield self._set_bucket(running, message)
@@ -675,30 +766,35 @@ class _Loop:
             yield self._add_epoch(running, message)
         elif isinstance(message, RungReached):
             yield self._decide(running, worker, message)
+        elif isinstance(message, Paused):
+            yield from self.paused.pause(running, message)
+            yield from self.free(worker, message)
         elif message.outcome == "complete" and running.has_untimed_bucket:
             yield from self._train_again(running, worker)
-        elif message.outcome == "infeasible" and running.trial.device_ratio > 1:
-            yield from self._leave_to_target(running, worker, message)
+        elif message.outcome == "infeasible" and self.placement.may_fit_target(running.trial):
+            yield from self.placement.leave_to_target(running, worker, message)
         else:
             running.end_training(message)
             seconds = self._seconds(running) if message.outcome == "complete" else None
             trial = running.outcome(message, quality=self.plan.quality, seconds=seconds)
-            yield from self._finish(running, trial)
-            yield from self._free(worker, message, running.trial)
+            yield from self.finish(running, trial)
+            yield from self._count_steps(running.trial)
+            yield from self.free(worker, message, running.trial)
 
     def _set_bucket(self, running: RunningTrial, message: Compiled) -> Event:
-        time, bucket = BucketTime.of(message), running.trial.bucket
+        time, buckets = BucketTime.of(message), running.trial.buckets
+        stage = running.stage_of(message.bucket)
         if not running.trial.is_on_target:
-            time, cost = running.cost or time, running.cost
-        else:
-            cost = None if bucket is None else self.storage.keep_bucket_time(bucket, time)
-            running.set_bucket(message.bucket, cost)
+            time = running.costs[stage] or time
+        elif buckets:
+            time = self.storage.keep_bucket_time(buckets[stage], time)
+            running.set_bucket(stage, message.bucket, time)
         if message.time is not None and message.time.is_quiet:
             self.storage.keep_reference_seconds(message.time.reference_seconds)
         return events.BucketCompiled(
             trial=message.trial,
             label=time.label,
-            step_seconds=(running.cost or time).step_seconds,
+            step_seconds=time.step_seconds,
             fresh=message.fresh,
             bucket=message.bucket,
             notes=message.notes,
@@ -720,7 +816,7 @@ class _Loop:
         )
 
     def _decide(self, running: RunningTrial, worker: int, message: RungReached) -> Event:
-        """Resume or prune a trial at a rung."""
+        """Promote, pause or stop a trial at a rung."""
         by_epoch = {epoch: rung for rung, epoch in running.plan.rungs.items()}
         result = RungResult(
             rung=by_epoch[message.epoch],
@@ -728,22 +824,21 @@ class _Loop:
             quality=message.quality,
             projected_seconds=self._seconds(running),
         )
-        decision = decide_at_rung(
-            running.trial,
-            result,
-            self.storage.trials(),
-            spec=self.plan.search.halving,
-            objective=Objective(self.plan.directions[0]),
+        running.set_curve(message.curve)
+        decision = self.policy.decide(
+            running.trial, result, self.storage.trials(), seconds_left=self.budget.seconds_left()
         )
-        if decision.go_on:
-            running.pass_rung(result)
+        if decision.answer == "promote":
+            running.pass_rung(result, at=self.clock.utc())
             self._save(running)
         else:
-            running.pruned_at = result
-        self.pool.decide(worker, message.trial, go_on=decision.go_on)
+            running.left_at = result
+        self.pool.decide(worker, message.trial, decision.answer)
         return rung_decided(message.trial, result, decision)
 
-    def _free(self, worker: int, message: Finished, trial: Trial | None = None) -> Iterator[Event]:
+    def free(
+        self, worker: int, message: Finished | Paused, trial: Trial | None = None
+    ) -> Iterator[Event]:
         """Reuse a worker for the next trial, or replace it if it has grown too large.
 
         Between the two it measures the bucket of its trial again, if the step time is doubtful.
@@ -764,7 +859,7 @@ class _Loop:
         if not is_possible or bucket is None or trial.recipe is None or not trial.is_on_target:
             return False
         time = self.storage.bucket_time(bucket)
-        ended = [t for t in self.storage.trials() if t.state != "running" and t.bucket == bucket]
+        ended = _ended_in(bucket, self.storage.trials())
         if time is None or bucket in self.measuring.values() or not is_doubtful(time, ended):
             return False
         self.measuring[worker] = bucket
@@ -778,18 +873,35 @@ class _Loop:
         self.idle.append(worker)
         bucket, measured = message.bucket, message.time
         known = self.storage.bucket_time(bucket)
-        if known is None and self.target.is_open:
-            yield from self._time_bucket(message)
+        if known is None and (self.target.is_open or not self.placement.alternates):
+            yield from self.placement.time_bucket(message)
         if known is None or measured is None:
             return
         if measured.is_quiet:
             self.storage.keep_reference_seconds(measured.reference_seconds)
+        yield from self._replace_time(bucket, known, next_version(known, measured))
+
+    def _count_steps(self, trial: Trial) -> Iterator[Event]:
+        """Let the own steps of a trial that has ended correct the step time of its bucket."""
+        bucket = trial.bucket
+        if bucket is None or not trial.times.step_work or self.plan.clock != "measured":
+            return
+        known = self.storage.bucket_time(bucket)
+        if known is None:
+            return
+        trials = self.storage.trials()
+        version = with_trials(known, _ended_in(bucket, trials), trials)
+        if version != known:
+            yield from self._replace_time(bucket, known, version, by_trial=trial.number)
+
+    def _replace_time(
+        self, bucket: BucketKey, known: BucketTime, version: BucketTime, by_trial: int | None = None
+    ) -> Iterator[Event]:
+        """Record a new version of the step time of a bucket, and report what follows from it."""
         before = self._front()
-        version = next_version(known, measured)
         newest = self.storage.restate_bucket_time(bucket, version, replaces=known)
         for running in self.running.values():
-            if running.trial.bucket == bucket and running.cost is not None:
-                running.cost = newest
+            running.set_cost(bucket, newest)
         if newest.step_seconds == known.step_seconds:
             return
         yield events.BucketTimeRestated(
@@ -799,10 +911,11 @@ class _Loop:
             trials=tuple(
                 trial.number
                 for trial in self.storage.trials()
-                if trial.state == "complete" and trial.bucket == bucket
+                if trial.state == "complete" and bucket in trial.buckets
             ),
             front_changed=self._front() != before,
             bucket=bucket,
+            by_trial=by_trial,
         )
 
     def _front(self) -> list[int]:
@@ -824,7 +937,7 @@ class _Loop:
         self.waiting.append(running.number)
         yield events.CheckpointsSetAside(trial=running.number, kept_as=str(kept_as))
 
-    def _finish(self, running: RunningTrial, trial: Trial) -> Iterator[Event]:
+    def finish(self, running: RunningTrial, trial: Trial) -> Iterator[Event]:
         """Record the outcome of a trial and of its duplicates."""
         running.trial = trial
         trial = running.with_wall_time(self.clock.now())
@@ -832,16 +945,20 @@ class _Loop:
         try:
             self.storage.finish(trial)
         except LeaseLostError:
-            yield from self._drop(trial.number)
+            yield from self.drop(trial.number)
             return
         del self.running[trial.number]
         yield events.TrialEnded(trial=trial)
         if self.confirmation is not None:
             # It may differ from the result that the decision to end has expected.
             self.end = None
+        yield from self.finish_duplicates(trial)
+
+    def finish_duplicates(self, trial: Trial) -> Iterator[Event]:
+        """Record the outcome of a trial for the duplicates that wait for it."""
         for duplicate in self.duplicates.pop_waiting(trial.number):
             if trial.state == "failed":
-                self._queue(duplicate)
+                self.queue(duplicate)
             else:
                 yield from self._finish_duplicate(duplicate, trial)
 
@@ -873,9 +990,9 @@ class _Loop:
             return
         trial = running.trial
         if is_lost:
-            yield from self._drop(trial.number)
+            yield from self.drop(trial.number)
         elif reason := infeasible_reason(trial, message.cause):
-            yield from self._finish(running, with_state(trial, "infeasible", reason))
+            yield from self.finish(running, with_state(trial, "infeasible", reason))
         elif running.kills >= MAX_KILLS:
             raise repeated_kills(trial, message)
         elif self.target.is_open and trial.bucket is not None:
@@ -883,7 +1000,7 @@ class _Loop:
         else:
             self.waiting.append(trial.number)
 
-    def _drop(self, number: int) -> Iterator[Event]:
+    def drop(self, number: int) -> Iterator[Event]:
         """Stop tracking a trial that another supervisor has taken over."""
         self.running.pop(number, None)
         if number in self.waiting:
@@ -891,10 +1008,10 @@ class _Loop:
         self.target.drop(number)
         # Its duplicates find it in the storage, or are trained.
         for duplicate in self.duplicates.pop_waiting(number):
-            self._queue(duplicate)
+            self.queue(duplicate)
         yield events.LeaseLost(trial=number)
 
-    def _tick(self) -> Iterator[Event]:
+    def tick(self) -> Iterator[Event]:
         """Renew the leases from time to time."""
         now = self.clock.now()
         if now - self.ticked_at < self.storage.tick_seconds:
@@ -903,140 +1020,9 @@ class _Loop:
         self.budget.keep()
         for number in self.storage.renew([*self.running, *self.duplicates.waiting()]):
             running = self.running.get(number)
-            yield from self._drop(number)
+            yield from self.drop(number)
             if running is not None and running.worker is not None:
                 self.pool.restart(running.worker)
-
-    # The target that training time is meant for, where trials are trained on other devices.
-
-    def _expect_buckets(self, ready: Ready) -> None:
-        """Time the buckets that a new study will probably train, before any trial begins."""
-        if not self.target.is_open or self.expected is None:
-            return
-        for recipe in self.expected(ready):
-            bucket = self.workload.bucket(TrialPlan(recipe, recipe.epochs, {}), ready)
-            if bucket is not None and self.plan.clock == "measured":
-                self.target.expect(bucket, recipe)
-        self.expected = None
-
-    def _must_wait(self, bucket: BucketKey, ready: Ready) -> bool:
-        """Whether a trial of a bucket cannot be trained on the devices of the present workers."""
-        if bucket.device_count == ready.environment.device_count:
-            return False
-        return bucket.digest in self.target.too_large or self.storage.bucket_time(bucket) is None
-
-    def _defer(self, running: RunningTrial, bucket: BucketKey) -> Iterator[Event]:
-        """Let a trial wait for the target; it is infeasible if its bucket does not fit there."""
-        recipe, reason = running.plan.recipe, self.target.failure(bucket)
-        if reason:
-            trial = running.trial.model_copy(update={"bucket": bucket, "recipe": recipe})
-            yield from self._finish(running, with_state(trial, "infeasible", reason))
-            return
-        try:
-            # So that another trial of the same config is its duplicate.
-            self.storage.save(running.trial)
-        except LeaseLostError:
-            yield from self._drop(running.number)
-            return
-        if recipe is not None and self.storage.bucket_time(bucket) is None:
-            self.target.expect(bucket, recipe)
-        self.target.defer(running.number, bucket, self.clock.now())
-        is_large = bucket.digest in self.target.too_large
-        yield events.TrialDeferred(trial=running.number, label=bucket.label, is_large=is_large)
-
-    def _is_target_due(self) -> bool:
-        return self.target.is_due(self.clock.now())
-
-    def _leave_to_target(
-        self, running: RunningTrial, worker: int, message: Finished
-    ) -> Iterator[Event]:
-        """Let the target train a trial that does not fit the devices of a worker."""
-        bucket = running.trial.bucket
-        if bucket is None:
-            raise AssertionError("only a trial with a bucket is left to the target")
-        self.target.too_large.add(bucket.digest)
-        running.stop_attempt(self.clock.now())
-        yield from self._defer(running, bucket)
-        yield from self._free(worker, message)
-
-    def _work_on_target(self) -> Iterator[Event]:
-        """Time buckets, then train trials that fit nowhere else, and return to the others."""
-        target = self.target
-        while self.idle and self.budget.time_spent() is None:
-            untimed = target.next_untimed(lambda one: self.storage.bucket_time(one) is not None)
-            if untimed is not None:
-                bucket, recipe = untimed
-                worker = self.idle.pop(0)
-                self.measuring[worker] = bucket
-                scale = self.storage.reference_seconds()
-                self.pool.measure_again(worker, recipe, reference_seconds=scale)
-                return
-            number = target.take_large()
-            if number is not None:
-                yield from self._assign(self.running[number])
-                continue
-            self.end = self.end or self.budget.spent()
-            if self._has_other_work():
-                yield from self._change_placement(on_target=False)
-            return
-
-    def _has_other_work(self) -> bool:
-        """Whether there is work for other workers than that of the target."""
-        is_left = self.running or self.retries or self.storage.has_unowned(self._of_phase())
-        return self.end is None or bool(is_left)
-
-    def _time_bucket(self, message: Remeasured) -> Iterator[Event]:
-        """Keep the first step time of a bucket, measured on the target."""
-        if message.time is None:
-            self.target.count_failure(message.bucket, message.reason)
-            return
-        if message.time.is_quiet:
-            self.storage.keep_reference_seconds(message.time.reference_seconds)
-        kept = self.storage.keep_bucket_time(message.bucket, BucketTime.of(message))
-        yield events.BucketTimed(
-            label=kept.label, step_seconds=kept.step_seconds, bucket=message.bucket
-        )
-
-    def _change_placement(self, *, on_target: bool) -> Iterator[Event]:
-        """End all workers, and start the one on the target, or those of the study again."""
-        target = self.target
-        yield from self._pause_workers()
-        if self.stop.is_due(self.stop_seconds):
-            return
-        for worker in range(self.plan.worker_count + 1):
-            self.budget.hold(worker, 0)
-        self.idle.clear()
-        yield events.PlacementChanged(
-            on_target=on_target, buckets=target.buckets, trials=target.trials
-        )
-        if not on_target:
-            self.waiting += target.take_all()
-        target.is_open = on_target
-        self.pool.start(on_target=on_target)
-
-    def _pause_workers(self) -> Iterator[Event]:
-        """Let the workers write checkpoints of their trials, which wait for another worker."""
-        self.pool.stop()
-        deadline = self.clock.now() + PAUSE_SECONDS
-        while (busy := self._busy()) and self.clock.now() < deadline:
-            if self.stop.is_due(self.stop_seconds):
-                return
-            for worker, message in self.pool.wait(self.storage.tick_seconds):
-                if isinstance(message, Stopped):
-                    self._suspend([one for one in busy if one.worker == worker])
-                elif not isinstance(message, RungReached):
-                    yield from self._handle(worker, message)
-            yield from self._tick()
-        self._suspend(self._busy())
-
-    def _busy(self) -> list[RunningTrial]:
-        return [running for running in self.running.values() if running.worker is not None]
-
-    def _suspend(self, trials: Iterable[RunningTrial]) -> None:
-        """Take trials off their workers."""
-        for running in trials:
-            running.stop_attempt(self.clock.now())
-            self.waiting.append(running.number)
 
     # Helpers.
 
@@ -1068,6 +1054,11 @@ def _why_over(before: Trial, here: Environment) -> str:
     if before.environment is not None and before.environment.host != here.host:
         return f"its checkpoint is on another machine, {before.environment.host}"
     return "there is no checkpoint of it"
+
+
+def _ended_in(bucket: BucketKey, trials: Iterable[Trial]) -> list[Trial]:
+    """The trials of a bucket that have ended."""
+    return [one for one in trials if one.has_ended and one.bucket == bucket]
 
 
 def _one_line(error: Exception) -> str:

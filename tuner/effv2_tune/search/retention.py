@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 def expired_checkpoints(trials: Sequence[Trial], plan: StudyPlan) -> list[int]:
     """Numbers of the trials whose checkpoints are no longer needed.
 
-    A running trial resumes from its checkpoints; the last one of an ended trial holds its selected
-    weights.
+    A running trial resumes from its checkpoints, and a paused one is continued from them; the last
+    one of an ended trial holds its selected weights.
     """
-    ended = [trial for trial in trials if trial.state != "running"]
+    ended = [trial for trial in trials if trial.has_ended]
     if plan.keep == "all":
         return [trial.number for trial in ended if trial.state != "complete"]
     if plan.keep == "none":

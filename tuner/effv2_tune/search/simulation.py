@@ -13,21 +13,25 @@ from effv2_tune.errors import TuneError
 from effv2_tune.pareto import place_rungs, project_seconds
 from effv2_tune.pareto.hypervolume import log_seconds
 from effv2_tune.search.clock import SimulatedClock
+from effv2_tune.search.engines.action_costs import Costs
 from effv2_tune.search.events import RungDecided, TrialEnded, TrialStarted
 from effv2_tune.search.workload import BucketTime, TrialPlan
 from effv2_tune.study.bucket import BucketKey, DataFacts
 from effv2_tune.study.plan import HalvingSpec, SearchSpec, StudyPlan
 from effv2_tune.study.trial import Environment, Epoch, Scores, Times
-from effv2_tune.workers.messages import EpochEnded, Finished, Ready, RungReached, Stopped
+from effv2_tune.workers.messages import EpochEnded, Finished, Paused, Ready, RungReached, Stopped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
+    from effv2_tune.search.engines.base import Engine
     from effv2_tune.search.events import Event
+    from effv2_tune.search.rung_decision import RungPolicy
+    from effv2_tune.search.storage.in_memory import MemoryStorage
     from effv2_tune.study.plan import Direction
     from effv2_tune.study.recipe import Recipe
     from effv2_tune.study.space import Config, Space
-    from effv2_tune.study.trial import Trial, TrialState
+    from effv2_tune.study.trial import RungAnswer, Trial, TrialState
     from effv2_tune.workers.messages import FromWorker
     from effv2_tune.workers.pool import Job, WorkerExited
 
@@ -141,37 +145,100 @@ def simulate(
     return run_simulation(plan, curve, time_scale=time_scale)
 
 
+@dataclass(frozen=True)
+class Overhead:
+    """What simulated workers take beyond training.
+
+    Attributes:
+        restore_seconds: Of continuing a trial in a worker that has not just trained it.
+        compile_seconds: Of the first trial of each bucket, in whichever worker.
+        bucket: The bucket of a config, by a name.
+        seconds: Of the whole trainings of configs, which freeze-thaw asks for many at once; from
+            their curves if left out.
+    """
+
+    restore_seconds: float = 0.0
+    compile_seconds: float = 0.0
+    bucket: Callable[[Config], str] = lambda _: ""
+    seconds: Callable[[Sequence[Config]], Sequence[float]] | None = None
+
+    def costs(self, curves: Curves, known: Sequence[Trial]) -> Costs:
+        """The costs of actions, which are known exactly."""
+        compiled = {self.bucket(trial.config) for trial in known if trial.attempts}
+
+        def begin_seconds(configs: Sequence[Config]) -> list[float]:
+            is_new = [self.bucket(config) not in compiled for config in configs]
+            return [self.compile_seconds if new else 0.0 for new in is_new]
+
+        def seconds(configs: Sequence[Config]) -> Sequence[float]:
+            return [curves.of(config)[-1][2] for config in configs]
+
+        return Costs(
+            seconds=self.seconds or seconds,
+            begin_seconds=begin_seconds,
+            continue_seconds=lambda _: self.restore_seconds,
+        )
+
+
+NO_OVERHEAD = Overhead()
+
+
 def run_simulation(
     plan: StudyPlan,
     curve: Callable[[Config], Iterable[tuple[int, float, float]]],
     *,
     time_scale: Callable[[float], float] = log_seconds,
+    overhead: Overhead = NO_OVERHEAD,
 ) -> list[SimulatedTrial]:
     """Simulate a study with any plan; see :func:`simulate`."""
-    from effv2_tune.search.engines.optuna import OptunaEngine
     from effv2_tune.search.loop import run_study
     from effv2_tune.search.storage.in_memory import MemoryStorage
 
     clock = SimulatedClock()
     curves = Curves(curve)
     storage = MemoryStorage(plan.name, plan.directions)
-    engine = OptunaEngine(
-        storage,
-        plan.search_space,
-        sampler=plan.search.engine,
-        seed=plan.search.seed,
-        enqueue=plan.enqueue,
-        time_scale=time_scale,
-    )
+    engine, policy = _engine(plan, storage, curves, time_scale, overhead)
     stream = run_study(
         plan,
         engine=engine,
-        pool=SimulatedPool(curves, plan.worker_count, clock),
+        policy=policy,
+        pool=SimulatedPool(curves, plan.worker_count, clock, overhead),
         storage=storage,
         clock=clock,
         workload=CurveWorkload(curves, plan.search.halving),
     )
     return _follow(stream, clock, curves)
+
+
+def _engine(
+    plan: StudyPlan,
+    storage: MemoryStorage,
+    curves: Curves,
+    time_scale: Callable[[float], float],
+    overhead: Overhead,
+) -> tuple[Engine, RungPolicy | None]:
+    """The engine of a plan, and its policy at rungs if that is not halving."""
+    from effv2_tune.search.engines.freeze_thaw import FreezeThawEngine
+    from effv2_tune.search.engines.optuna import OptunaEngine
+
+    if plan.engine == "freeze_thaw":
+        both = FreezeThawEngine(
+            storage,
+            plan,
+            costs=lambda known: overhead.costs(curves, known),
+            epochs=lambda trial: len(curves.of(trial.config)),
+            enqueue=plan.enqueue,
+        )
+        return both, both
+    sampler = OptunaEngine(
+        storage,
+        plan.search_space,
+        sampler=plan.engine,
+        seed=plan.search.seed,
+        enqueue=plan.enqueue,
+        time_scale=time_scale,
+    )
+    return sampler, None
 
 
 class Curves:
@@ -245,6 +312,8 @@ class _Training:
     rungs: tuple[int, ...]
     done: int
     epochs: list[Epoch] = field(default_factory=list)
+    #: Before the next epoch.
+    overhead_seconds: float = 0.0
 
 
 class SimulatedPool:
@@ -254,12 +323,21 @@ class SimulatedPool:
         curves: The curves.
         workers: How many train at once.
         clock: Is moved to the next event.
+        overhead: What workers take beyond training.
     """
 
-    def __init__(self, curves: Curves, workers: int, clock: SimulatedClock) -> None:
+    def __init__(
+        self,
+        curves: Curves,
+        workers: int,
+        clock: SimulatedClock,
+        overhead: Overhead = NO_OVERHEAD,
+    ) -> None:
         self._curves = curves
         self._workers = workers
         self._clock = clock
+        self._overhead = overhead
+        self._compiled: set[str] = set()
         self._training: dict[int, _Training] = {}
         self._due: list[tuple[float, int, int]] = []
         self._sequence = 0
@@ -277,9 +355,17 @@ class SimulatedPool:
             job.rungs,
             len(job.trial.curve),
             list(job.trial.curve),
+            self._overhead_seconds(job.trial),
         )
         # Stopped at a rung, perhaps before the decision, it waits again, as a real worker does.
         self._end_epoch(worker)
+
+    def _overhead_seconds(self, trial: Trial) -> float:
+        """Of compiling the bucket of a trial, if it is new, and reading its checkpoint."""
+        bucket = self._overhead.bucket(trial.config)
+        seconds = 0.0 if bucket in self._compiled else self._overhead.compile_seconds
+        self._compiled.add(bucket)
+        return seconds + (self._overhead.restore_seconds if trial.curve else 0.0)
 
     def measure_again(
         self, worker: int, recipe: Recipe, *, reference_seconds: float | None
@@ -287,12 +373,18 @@ class SimulatedPool:
         """Curves have no buckets, whose step time could be measured."""
         raise AssertionError(f"no bucket to measure: {worker}, {recipe}, {reference_seconds}")
 
-    def decide(self, worker: int, trial: int, *, go_on: bool) -> None:  # noqa: ARG002 - a protocol
-        """Resume or stop the trial of a worker that waits at a rung."""
-        if go_on:
+    def decide(self, worker: int, trial: int, answer: RungAnswer) -> None:
+        """Promote, pause or stop the trial of a worker that waits at a rung."""
+        if answer == "promote":
             self._go_on(worker)
-        else:
+        elif answer == "stop":
             self._finish(worker, "pruned")
+        else:
+            training = self._training.pop(worker)
+            seconds = training.points[training.done - 1][2]
+            times = Times.model_construct(train=seconds)
+            paused = Paused(trial=trial, step=training.done, times=times, memory_bytes=0)
+            self._messages.append((worker, paused))
 
     def restart(self, worker: int) -> None:
         """End the trial of a worker."""
@@ -328,7 +420,8 @@ class SimulatedPool:
     def _go_on(self, worker: int) -> None:
         training = self._training[worker]
         before = training.points[training.done - 1][2] if training.done else 0.0
-        takes = training.points[training.done][2] - before
+        takes = training.points[training.done][2] - before + training.overhead_seconds
+        training.overhead_seconds = 0.0
         self._sequence += 1
         heapq.heappush(self._due, (self._clock.seconds + takes, self._sequence, worker))
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from effv2_tune.errors import EXIT_FAILED, TuneError
-from effv2_tune.host import choose_hardware, probe_host, probe_packages
 from effv2_tune.search.running_trial import RunningTrial
 from effv2_tune.search.storage.recorded_times import missing_time, recorded_study
 from effv2_tune.search.worker_deaths import MAX_KILLS, infeasible_reason, repeated_kills
-from effv2_tune.search.workload import BucketTime, bucket_of, seconds_of
+from effv2_tune.search.workload import BucketTime, bucket_of, mean_time, seconds_of
 from effv2_tune.study.trial import Trial
+from effv2_tune.workers.device_choice import choose_device
 from effv2_tune.workers.launch import WorkerSpec
 from effv2_tune.workers.local import local_pool
 from effv2_tune.workers.messages import Compiled, Finished, Ready
@@ -51,10 +51,12 @@ class Trained:
 class TrainerClient:
     """Trains configs of a study in one worker process, which caches compiled buckets.
 
-    The worker starts with the first trial. Close it, or use it as a context manager, to end it.
+    The worker starts with the first trial. Close it, or use it as a context manager, to end it. It
+    has the devices of the study's target, so that batches and training seconds are those of the
+    target; else ``devices_per_worker``, or all.
 
     Args:
-        plan: Of the data and recipes; its budget, workers, target and halving are not used.
+        plan: Of the data, recipes and target; its budget, workers and halving are not used.
         base: Folder that the plan's relative paths start from.
         folder: For the worker's log, and the checkpoints of trials.
         times: Known step times of buckets, by digest.
@@ -68,7 +70,7 @@ class TrainerClient:
         folder: Path,
         times: Mapping[str, BucketTime] | None = None,
     ) -> None:
-        self._plan = plan.model_copy(update={"target": None})
+        self._plan = plan.model_copy(update={"workers": 1})
         self._base = base
         self._folder = folder
         self._pool: SupervisedPool | None = None
@@ -143,8 +145,10 @@ class TrainerClient:
         pool = self._working_pool()
         self._check_time(recipe)
         record = Trial(number=number, state="running", config=config, recipe=recipe)
-        cost = self._cost(recipe)
-        job = Job(record, recipe.epochs, (), None if cost is None else cost.step_seconds)
+        *earlier, last = [
+            None if time is None else time.step_seconds for time in self._stage_times(recipe)
+        ] or [None]
+        job = Job(record, recipe.epochs, (), last, stage_seconds=tuple(earlier))
         pool.assign(0, job)
         running = RunningTrial(record)
         for message in messages(pool):
@@ -167,32 +171,33 @@ class TrainerClient:
 
     def _check_time(self, recipe: Recipe) -> None:
         """Refuse a bucket for which a recorded clock has no step time."""
-        clock, bucket = self._plan.clock, self._bucket(recipe)
-        if clock != "measured" and bucket is not None and bucket.digest not in self._times:
-            raise TuneError(f"There is {missing_time(bucket, clock)}.")
+        clock = self._plan.clock
+        if clock == "measured":
+            return
+        for bucket in self._buckets(recipe):
+            if bucket.digest not in self._times:
+                raise TuneError(f"There is {missing_time(bucket, clock)}.")
 
     def _cost(self, recipe: Recipe) -> BucketTime | None:
-        """The step time of the bucket, once known."""
-        bucket = self._bucket(recipe)
-        return None if bucket is None else self._times.get(bucket.digest)
+        """The step time over all stages, once that of each is known."""
+        times = self._stage_times(recipe)
+        known = [time for time in times if time is not None]
+        return mean_time(known, recipe.stage_epochs) if known and len(known) == len(times) else None
 
-    def _bucket(self, recipe: Recipe) -> BucketKey | None:
-        """The bucket of the recipe, once the worker is ready."""
-        return None if self.ready is None else bucket_of(recipe, self.ready)
+    def _stage_times(self, recipe: Recipe) -> list[BucketTime | None]:
+        """The step time of the bucket of each stage, where known."""
+        return [self._times.get(bucket.digest) for bucket in self._buckets(recipe)]
+
+    def _buckets(self, recipe: Recipe) -> list[BucketKey]:
+        """The buckets of the stages of the recipe, once the worker is ready."""
+        if self.ready is None:
+            return []
+        return [bucket_of(stage, self.ready) for stage in recipe.stage_recipes()]
 
     def _working_pool(self) -> SupervisedPool:
         """The pool of one worker, started if need be."""
         if self._pool is None:
-            plan = self._plan
-            hardware = choose_hardware(plan.hardware, plan.backend, probe_host(), probe_packages())
-            spec = WorkerSpec.of(
-                plan,
-                base=self._base,
-                hardware=hardware.kind,
-                backend=hardware.backend,
-                workers=1,
-            )
-            self._pool = local_pool(spec, count=1, out=self._folder)
+            self._pool = local_pool(self._worker_spec(), count=1, out=self._folder)
             self._pool.start()
             try:
                 self._await_ready(self._pool)
@@ -200,6 +205,22 @@ class TrainerClient:
                 self.close()
                 raise
         return self._pool
+
+    def _worker_spec(self) -> WorkerSpec:
+        hardware = choose_device(self._plan)
+        plan, target = self._plan, self._plan.target_devices
+        if target is not None:
+            # All of a trial happens on the target: nothing is left to be timed elsewhere.
+            plan = plan.model_copy(update={"target": None, "devices_per_worker": target})
+        return WorkerSpec.of(
+            plan,
+            base=self._base,
+            hardware=hardware.kind,
+            backend=hardware.backend,
+            workers=1,
+            devices=hardware.devices,
+            devices_per_chip=hardware.devices_per_chip,
+        )
 
     def _await_ready(self, pool: SupervisedPool) -> None:
         self.ready = next(m for m in messages(pool) if isinstance(m, Ready))

@@ -22,7 +22,6 @@ from effv2_tune.search.storage.optuna_study import CONSTRAINT, VIOLATED, optuna_
 from effv2_tune.search.storage.records import (
     ARCHIVED,
     OUTSIDE,
-    OUTSIDE_NOTE,
     add_checksum,
     connected,
     record_attributes,
@@ -30,6 +29,7 @@ from effv2_tune.search.storage.records import (
     study_names,
     verify_checksum,
 )
+from effv2_tune.study.trial import OUTSIDE_NOTE
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -75,6 +75,8 @@ def change_space(url: str, plan: StudyPlan) -> tuple[int, int]:
         for trial, is_inside in zip(trials, inside, strict=True):
             template = _migrated(trial, plan.search_space) if is_inside else _outside(trial)
             new.add(template)
+            if is_inside and trial.state == "paused":
+                new.pause(trial)
         new.release_all()
     _swap(url, plan.name)
     return sum(inside), len(inside) - sum(inside)

@@ -19,20 +19,35 @@ from effv2_tune.files.remote import RemoteFolder
 from effv2_tune.host import usable_bytes
 from effv2_tune.interruption import StopRequest, StudyInterrupt, signals_stop
 from effv2_tune.search.clock import SystemClock
+from effv2_tune.search.engines.action_costs import StudyCosts
+from effv2_tune.search.engines.earlier_studies import EarlierStudy
+from effv2_tune.search.engines.freeze_thaw import FreezeThawEngine
 from effv2_tune.search.engines.keras_tuner import KERAS_TUNER_ENGINES, KerasTunerEngine
 from effv2_tune.search.engines.optuna import OptunaEngine
 from effv2_tune.search.events import (
     BackupFailed,
     PlanChanged,
+    RatesTested,
+    RatesTestStarted,
     StudyInterrupted,
     TrialEnded,
     VersionDamaged,
     WorkerReady,
 )
+from effv2_tune.search.learning_rates import (
+    RatesTest,
+    find_version,
+    key_of_test,
+    next_key,
+    tests_of,
+    version_of,
+    with_bounds,
+)
 from effv2_tune.search.loop import run_study
-from effv2_tune.search.mirror.contents import EVENTS, StudyContents
+from effv2_tune.search.mirror.contents import CHECKPOINTS, EVENTS, StudyContents
 from effv2_tune.search.mirror.copying import Mirror, StudyIdentity
 from effv2_tune.search.mirror.restoration import refuse_other_copy, restore_any
+from effv2_tune.search.pausing.disk_space import missing_bytes
 from effv2_tune.search.retention import expired_checkpoints
 from effv2_tune.search.space_migration import change_space
 from effv2_tune.search.storage.backup import (
@@ -59,7 +74,7 @@ from effv2_tune.workers.launch import WORKER_COMMAND, WorkerSpec
 from effv2_tune.workers.local import local_pool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
     from threading import Thread
@@ -76,6 +91,7 @@ if TYPE_CHECKING:
     from effv2_tune.workers.supervised_pool import SupervisedPool
 
 _FIRST = "first"
+_EARLIER = "earlier"
 _CLOCK = "clock"
 _IDENTITY = "id"
 #: Ended trials between two backups.
@@ -97,11 +113,14 @@ class OpenStudy:
         notes: Remarks on damaged facts that have an intact version.
         mirror: Where the study is copied to.
         restored: How it was restored, if its folder had none.
+        lacks_range_test: Whether the learning rates of its search space have to be tested before a
+            trial.
 
     Attributes:
         plan: As given.
         out: As given.
         storage: As given.
+        lacks_range_test: As given.
     """
 
     def __init__(
@@ -116,16 +135,56 @@ class OpenStudy:
         notes: Sequence[str] = (),
         mirror: Mirror | None = None,
         restored: StudyRestored | None = None,
+        lacks_range_test: bool = False,
     ) -> None:
         self.plan = plan
         self.out = out
         self.storage = storage
+        self.lacks_range_test = lacks_range_test
         self._base = base
         self._place = place
         self._before: list[Event] = [] if restored is None else [restored]
         self._before += [VersionDamaged(note=note) for note in notes]
         self._before += [] if changes is None else [changes]
         self._mirror = mirror
+
+    def test_rates(
+        self, families: Mapping[str, str], test: Callable[[str], RatesTest]
+    ) -> Iterator[Event]:
+        """Test the learning rates of families of buckets, and keep the bounds that follow.
+
+        A family that was tested by an earlier run, which was interrupted, is not tested again. The
+        bounds are in the plan of the study when it is opened the next time.
+
+        Args:
+            families: The short name of the bucket to test, by the digest of its family.
+            test: Tests a family, given by its digest.
+
+        Raises:
+            TuneError: No family learns anything, or the bounds contradict the plan.
+        """
+        with database_errors(self._place):
+            happening = itertools.chain(self._before, self._test_rates(families, test))
+            yield from _logged(happening, self.out / EVENTS)
+
+    def _test_rates(
+        self, families: Mapping[str, str], test: Callable[[str], RatesTest]
+    ) -> Iterator[Event]:
+        known = tests_of(self.storage.facts())
+        for number, (family, label) in enumerate(families.items(), 1):
+            if family not in known:
+                yield RatesTestStarted(label=label, number=number, tests=len(families))
+                known[family] = test(family)
+                # Where there is no proposal, the reason may be fixed before the next run.
+                if known[family].maximal is not None:
+                    value = known[family].model_dump(mode="json")
+                    kept = self.storage.keep_once(key_of_test(family), value)
+                    known[family] = RatesTest.from_plain(kept)
+        facts = self.storage.facts()
+        tested = [known[family] for family in families]
+        rates = version_of(self.plan, tested, first=facts.get(_FIRST, ()))
+        self.storage.keep_once(next_key(facts), rates.model_dump(mode="json"))
+        yield RatesTested(sentence=rates.sentence)
 
     def __enter__(self) -> Self:
         """It is open already."""
@@ -150,6 +209,7 @@ class OpenStudy:
         hardware: Literal["cpu", "gpu", "tpu"],
         backend: Literal["tensorflow", "jax"],
         devices: int = 1,
+        devices_per_chip: int = 1,
         worker_command: Sequence[str] = WORKER_COMMAND,
         before_workers: Callable[[], Iterable[Event]] = tuple,
         stop: StopRequest | None = None,
@@ -169,6 +229,7 @@ class OpenStudy:
             hardware: The kind of device that each worker must find.
             backend: The Keras backend of the workers.
             devices: Devices of this machine.
+            devices_per_chip: Of a chip of a TPU.
             worker_command: The program that a worker runs; ``--fd N`` is added.
             before_workers: As of :func:`~effv2_tune.search.loop.run_study`.
             stop: Ends the run early; signals alone do if left out.
@@ -187,8 +248,8 @@ class OpenStudy:
         """
         stop = StopRequest() if stop is None else stop
         is_interrupted = False
-        spec = self._worker_spec(hardware, backend, devices, worker_command)
-        pool = self._local_pool(spec, oom_counter, silence)
+        spec = self._worker_spec(hardware, backend, devices, devices_per_chip, worker_command)
+        pool = self._pool(spec, oom_counter, silence)
         self._watch_outages(announce, stop)
         mirror: AbstractContextManager[Mirror | None] = self._mirror or contextlib.nullcontext()
         with (
@@ -209,21 +270,27 @@ class OpenStudy:
                 stop=stop,
                 retry_failed=retry_failed,
                 confirm=confirm,
-                expected=None if spec.target is None else expected,
+                expected=expected if spec.has_target_apart else None,
             )
             with contextlib.closing(stream):
                 for event in self._copied(stream):
-                    if isinstance(event, WorkerReady):
-                        check_batches(self.plan, event.data, event.environment.device_count)
-                    if isinstance(event, TrialEnded):
-                        self._delete_expired(pool)
+                    self._follow(event, pool)
                     is_interrupted |= isinstance(event, StudyInterrupted)
                     yield event
         if is_interrupted and stop.signal is not None:
             raise StudyInterrupt
 
+    def _follow(self, event: Event, pool: SupervisedPool) -> None:
+        """Check the batches of a worker's images, and delete what a trial's end leaves behind."""
+        if isinstance(event, WorkerReady):
+            check_batches(self.plan, event.data, event.environment.device_count)
+        if isinstance(event, TrialEnded):
+            self._delete_expired(pool)
+
     def _stream(self, engine: Engine, pool: SupervisedPool, **options: Any) -> Generator[Event]:
         """The events of a run; ``options`` are those of :func:`run_study`."""
+        if isinstance(engine, FreezeThawEngine):
+            options["policy"] = engine
         return run_study(
             self.plan,
             engine=engine,
@@ -231,10 +298,11 @@ class OpenStudy:
             storage=self.storage,
             clock=SystemClock(),
             workload=PlannedWorkload(self.plan),
-            memory_limit=int(_LEEWAY * MEMORY_SHARE * usable_bytes() / self.plan.worker_count),
+            memory_limit=self._memory_limit(),
             set_aside=pool.set_aside,
             resume_epoch=lambda trial: _resume_epoch(trial, pool.checkpoint(trial.number)),
             fetch=self._fetch(pool),
+            missing_bytes=lambda: missing_bytes(self.out / CHECKPOINTS, workers=pool.count),
             **options,
         )
 
@@ -243,6 +311,7 @@ class OpenStudy:
         hardware: Literal["cpu", "gpu", "tpu"],
         backend: Literal["tensorflow", "jax"],
         devices: int,
+        devices_per_chip: int,
         command: Sequence[str],
     ) -> WorkerSpec:
         with database_errors(self._place):
@@ -255,16 +324,30 @@ class OpenStudy:
             backend=backend,
             workers=self.plan.worker_count,
             devices=devices,
+            devices_per_chip=devices_per_chip,
             storage_size=size,
             command=command,
         )
 
-    def _local_pool(
+    def _pool(
         self, spec: WorkerSpec, oom_counter: OomCounter | None, limits: SilenceLimits | None
     ) -> SupervisedPool:
-        return local_pool(
-            spec, count=self.plan.worker_count, out=self.out, oom_counter=oom_counter, limits=limits
-        )
+        """The workers, on this machine or on the study's cluster."""
+        cluster, count = self.plan.cluster, self.plan.worker_count
+        if cluster is None:
+            return local_pool(
+                spec, count=count, out=self.out, oom_counter=oom_counter, limits=limits
+            )
+        from effv2_tune.workers.ray import ray_pool
+
+        most = None if self.plan.workers == "auto" else count
+        return ray_pool(spec, cluster, count=most, out=self.out, name=self.plan.name, limits=limits)
+
+    def _memory_limit(self) -> int | None:
+        """Resident bytes above which a worker is replaced; None where its memory is another's."""
+        if self.plan.cluster is not None:
+            return None
+        return int(_LEEWAY * MEMORY_SHARE * usable_bytes() / self.plan.worker_count)
 
     def _copied(self, stream: Iterator[Event]) -> Iterator[Event]:
         """Log the events, and copy the study to its backup and its mirror as they happen."""
@@ -310,19 +393,35 @@ class OpenStudy:
 
     def _engine(self) -> AbstractContextManager[Engine]:
         """The engine that the plan names."""
-        space, name, seed = self.plan.search_space, self.plan.search.engine, self.plan.search.seed
+        space, name, seed = self.plan.search_space, self.plan.engine, self.plan.search.seed
         enqueue = self._enqueued()
         if name in KERAS_TUNER_ENGINES:
             oracle = KERAS_TUNER_ENGINES[name]
             return KerasTunerEngine(self.storage, space, oracle=oracle, seed=seed, enqueue=enqueue)
+        if name == "freeze_thaw":
+            return contextlib.nullcontext(self._freeze_thaw(enqueue))
         engine = OptunaEngine(self.storage, space, sampler=name, seed=seed, enqueue=enqueue)
         return contextlib.nullcontext(engine)
+
+    def _freeze_thaw(self, enqueue: Sequence[Config]) -> FreezeThawEngine:
+        return FreezeThawEngine(
+            self.storage,
+            self.plan,
+            costs=StudyCosts(self.plan, self.storage).given,
+            epochs=lambda trial: (trial.recipe or self.plan.recipe_for(trial.config)).epochs,
+            enqueue=enqueue,
+            earlier=[EarlierStudy.from_plain(one) for one in self._kept(_EARLIER)],
+        )
+
+    def _kept(self, key: str) -> list[Any]:
+        """A list from the creation of the study."""
+        return list(self.storage.attributes().get(f"{OURS}{key}", []))
 
     def _enqueued(self) -> list[Config]:
         """Configs of the first trials: from the plan, and from the creation of the study."""
         space = self.plan.search_space
-        kept = self.storage.attributes().get(f"{OURS}{_FIRST}", [])
-        return [config for config in (*self.plan.enqueue, *kept) if space.contains(config)]
+        configs = (*self.plan.enqueue, *self._kept(_FIRST))
+        return [config for config in configs if space.contains(config)]
 
     def _delete_expired(self, pool: SupervisedPool) -> None:
         """Delete the checkpoints of ended trials whose weights are not kept."""
@@ -339,6 +438,7 @@ def open_study(
     base: Path,
     storage_url: str | None = None,
     first: Sequence[Config] = (),
+    earlier: Sequence[EarlierStudy] = (),
     expiry_seconds: float = 60.0,
     mirror: str | None = None,
     resume_from: str | None = None,
@@ -352,6 +452,7 @@ def open_study(
         storage_url: Database for several machines; SQLite in ``out`` if left out.
         first: Configs of the first trials, after those that the plan enqueues; stored when the
             study is created, and ignored afterwards.
+        earlier: Studies from whose curves freeze-thaw learns; likewise.
         expiry_seconds: Seconds without renewal after which a lease of another machine expires.
         mirror: Address of a folder that the study is copied to, and restored from.
         resume_from: Address of another one, that it is only restored from.
@@ -372,6 +473,7 @@ def open_study(
     with database_errors(place), contextlib.ExitStack() as undo:
         if storage_url is None and (out / DATABASE).exists():
             _refuse_another_name(url, plan, out)
+        plan = _with_tested_rates(url, plan)
         changes = _changes(url, plan, out)
         storage = DatabaseStorage(
             url,
@@ -383,12 +485,15 @@ def open_study(
         )
         undo.callback(storage.close)
         notes = storage.check_consistency(plan.search_space, plan.directions)
+        storage.name_objectives((plan.quality, "train_seconds"))
         # Without defaults, so that the plan can be parsed to the same recipe.
         storage.keep("plan", plan.model_dump_json(exclude_unset=True))
         storage.keep_once(_FIRST, list(first))
+        storage.keep_once(_EARLIER, [one.model_dump(mode="json") for one in earlier])
         _copy_recorded_times(storage, plan, base)
         storage.keep("base", str(base.resolve()))
         storage.keep("generation", int(storage.attributes().get(f"{OURS}generation", 0)) + 1)
+        is_untested = plan.search.range_test and find_version(plan, storage.facts()) is None
         copies = _open_mirror(storage, plan, out, mirror, resume_from, is_whole=storage_url is None)
         undo.pop_all()
     return OpenStudy(
@@ -401,6 +506,7 @@ def open_study(
         notes=notes,
         mirror=copies,
         restored=restored,
+        lacks_range_test=is_untested,
     )
 
 
@@ -449,6 +555,15 @@ def _copy_recorded_times(storage: DatabaseStorage, plan: StudyPlan, base: Path) 
     for digest, time in record.bucket_times.items():
         storage.keep_once(f"bucket:{digest}", time.model_dump())
     storage.keep(_CLOCK, plan.clock.recorded)
+
+
+def _with_tested_rates(url: str, plan: StudyPlan) -> StudyPlan:
+    """The plan with the bounds of the range tests of its learning rates, if it has had any."""
+    if not plan.search.range_test:
+        return plan
+    with contextlib.closing(DatabaseStorage(url, plan.name, plan.directions)) as storage:
+        rates = find_version(plan, storage.facts())
+    return plan if rates is None else with_bounds(plan, rates)
 
 
 def _changes(url: str, plan: StudyPlan, out: Path) -> PlanChanged | None:

@@ -51,6 +51,8 @@ def as_duplicate(trial: Trial, original: Trial, now: datetime) -> Trial:
         "number": trial.number,
         "curve": (),
         "rungs": (),
+        "rung_times": (),
+        "pause": None,
         "attempts": 0,
         "times": trial.times,
         "started": trial.started,

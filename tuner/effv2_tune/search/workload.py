@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, Self
 
-from effv2_tune.pareto import cycle_epochs, place_rungs, training_seconds
+from effv2_tune.pareto import rungs_of, training_seconds
 from effv2_tune.study.base import Value
+from effv2_tune.study.batches import planned_steps
 from effv2_tune.study.bucket import BucketKey, Placement, bucket_key
-from effv2_tune.study.steps import planned_steps
+from effv2_tune.study.recipe import mean_over_epochs
 from effv2_tune.workers.messages import Compiled
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from effv2_tune.study.plan import StudyPlan
     from effv2_tune.study.recipe import Recipe
@@ -32,6 +33,7 @@ class BucketTime(Value):
         high: Upper end.
         is_quiet: Whether the machine was quiet during the measurement, as far as is known.
         measurements: How often it was measured; it was restated if another version differs.
+        trials: Those whose own steps it is averaged with.
     """
 
     label: str
@@ -41,6 +43,7 @@ class BucketTime(Value):
     high: float | None = None
     is_quiet: bool = True
     measurements: int = 1
+    trials: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, message: Compiled | Remeasured) -> Self:
@@ -66,6 +69,36 @@ class BucketTime(Value):
         )
 
 
+def mean_time(stages: Sequence[BucketTime], epochs: Sequence[int]) -> BucketTime:
+    """The step time over a whole training, whose stages are of different buckets.
+
+    Args:
+        stages: The newest time of the bucket of each stage.
+        epochs: Of each stage.
+
+    Returns:
+        The mean, by epochs; the ends of its interval are the means of theirs, as if all were off in
+        the same direction. The extraction is that of all stages: of the first, where that is the
+        classifier alone. Everything else is that of the last stage.
+    """
+    last = stages[-1]
+    if len(stages) == 1:
+        return last
+
+    def mean(values: Iterable[float | None]) -> float | None:
+        known = [value for value in values if value]
+        return mean_over_epochs(known, epochs) if len(known) == len(stages) else None
+
+    changes = {
+        "step_seconds": mean(one.step_seconds for one in stages) or 0.0,
+        "extraction_seconds": sum(one.extraction_seconds for one in stages),
+        "low": mean(one.low for one in stages),
+        "high": mean(one.high for one in stages),
+        "is_quiet": all(one.is_quiet for one in stages),
+    }
+    return last.model_copy(update=changes)
+
+
 @dataclass(frozen=True)
 class TrialPlan:
     """The training of a config.
@@ -80,6 +113,11 @@ class TrialPlan:
     epochs: int
     rungs: Mapping[int, int]
 
+    @property
+    def stage_epochs(self) -> tuple[int, ...]:
+        """Epochs of each stage; of a simulated one, which has one stage, all."""
+        return (self.epochs,) if self.recipe is None else self.recipe.stage_epochs
+
 
 class Workload(Protocol):
     """Plans the training of configs."""
@@ -92,12 +130,19 @@ class Workload(Protocol):
         """
 
     def bucket(self, plan: TrialPlan, ready: Ready) -> BucketKey | None:
-        """The bucket of a trial where it is timed; None where nothing is compiled."""
+        """The bucket of a trial's last stage where it is timed; None where nothing is compiled."""
 
     def seconds(
         self, trial: Trial, plan: TrialPlan, ready: Ready, cost: BucketTime | None
     ) -> float:
         """Training seconds of the final training, projected from the progress of a trial."""
+
+
+def earlier_buckets(workload: Workload, plan: TrialPlan, ready: Ready) -> tuple[BucketKey, ...]:
+    """The buckets of the stages of a trial before the last one."""
+    stages = () if plan.recipe is None else plan.recipe.stage_recipes()[:-1]
+    found = [workload.bucket(TrialPlan(one, one.epochs, {}), ready) for one in stages]
+    return tuple(bucket for bucket in found if bucket is not None)
 
 
 def bucket_of(recipe: Recipe, ready: Ready, devices: int | None = None) -> BucketKey:
@@ -146,8 +191,7 @@ class PlannedWorkload:
         recipe = self._plan.recipe_for(config)
         halving = self._plan.search.halving
         rungs = halving.rungs if halving.enabled else ()
-        placed = place_rungs(recipe.epochs, rungs, cycle=cycle_epochs(recipe))
-        return TrialPlan(recipe, recipe.epochs, placed)
+        return TrialPlan(recipe, recipe.epochs, rungs_of(recipe, rungs))
 
     def bucket(self, plan: TrialPlan, ready: Ready) -> BucketKey | None:
         """The bucket of the recipe on the target, or else on the devices of the worker."""

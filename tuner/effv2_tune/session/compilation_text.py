@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from effv2_tune.report.quantities import human_bytes, human_seconds
-from effv2_tune.session.forecast_text import bucket_names, compiled_data, milliseconds
+from effv2_tune.session.forecast_text import (
+    bucket_names,
+    compiled_data,
+    milliseconds,
+    would_fit,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -16,6 +22,7 @@ if TYPE_CHECKING:
 
 _GIGA = 1e9
 _KILO = 1e3
+_COLUMN_LIMIT = 80
 _COLUMNS = ("program", "CPU s", "HBM", "GFLOP", "GB", "est. ms", "all-reduces")
 
 
@@ -37,7 +44,7 @@ def lines(forecast: StudyForecast) -> Iterator[str]:
     for name, (one, its), rows in zip(names, compiled, cells, strict=True):
         yield f"{name}, {100 * one.share.share:.0f} % of the trials"
         yield from (_row(row, widths) for row in rows)
-        yield f"  {_verdict(its)}"
+        yield from (f"  {line}" for line in _verdict(one, its))
     yield ""
     yield from _notes(compiled)
 
@@ -56,6 +63,7 @@ def as_data(forecast: StudyForecast) -> dict[str, Any]:
                 "label": one.share.key.label,
                 "bucket": one.share.key.model_dump(mode="json"),
                 "share": one.share.share,
+                "would_fit": would_fit(one),
                 **compiled_data(its),
             }
             for one, its in compiled
@@ -93,15 +101,17 @@ def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join(["", cells[0].ljust(widths[0]), *numbers, cells[6]]).rstrip()
 
 
-def _verdict(compiled: CompiledForecast) -> str:
+def _verdict(one: BucketForecast, compiled: CompiledForecast) -> Iterator[str]:
+    """Whether a bucket fits, and otherwise what would."""
     of = "" if compiled.limit is None else f" of {human_bytes(compiled.limit)}"
     whole = f"{human_bytes(compiled.memory)}{of} with everything that shares the memory"
     if compiled.fits:
-        return f"fits: {whole}"
-    way = "search smaller networks or resolutions"
-    if compiled.fitting_batch is not None:
-        way = f"batch {compiled.fitting_batch} is predicted to fit"
-    return f"! does not fit: {whole}; {way}"
+        yield f"fits: {whole}"
+        return
+    yield f"! does not fit: {whole}"
+    if one.is_large:
+        yield "the target is predicted to fit it: its trials run there"
+    yield from wrap(str(one.alternatives), _COLUMN_LIMIT - 2, subsequent_indent="  ")
 
 
 def _notes(compiled: Sequence[tuple[BucketForecast, CompiledForecast]]) -> Iterator[str]:
@@ -111,6 +121,8 @@ def _notes(compiled: Sequence[tuple[BucketForecast, CompiledForecast]]) -> Itera
     if any(one.reused for one in programs):
         yield "* found in the cache"
     yield "est. ms: the compiler's estimate, without all-reduces; nothing was timed"
+    if not all(its.fits for _, its in compiled):
+        yield "estimated to fit: by the formulas of plan, not compiled; one change each"
     for folder in {its.compilation.folder for _, its in compiled if its.compilation.folder}:
         yield "programs for the TPU host, in"
         yield f"  {folder}"

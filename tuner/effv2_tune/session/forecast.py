@@ -12,7 +12,6 @@ import numpy as np
 
 from effv2_tune.errors import TuneError
 from effv2_tune.files.cache import cache_folder
-from effv2_tune.forecast.accelerators import named, recognise
 from effv2_tune.forecast.cost import SESSION_HOURS
 from effv2_tune.forecast.study import forecast_study
 from effv2_tune.forecast.target import target_of
@@ -21,12 +20,13 @@ from effv2_tune.host import probe_host, threads_each, usable_bytes
 from effv2_tune.report.quantities import pluralized
 from effv2_tune.session.bucket_profiling import measure_buckets
 from effv2_tune.session.known_times import as_known, keep_measured, known_times
-from effv2_tune.session.preflight import choose_device, device_name
 from effv2_tune.study.batches import check_batches
 from effv2_tune.training.features.cache import limit_bytes
+from effv2_tune.workers.accelerators import named, recognise
 from effv2_tune.workers.compilations import CompileBucket
 from effv2_tune.workers.compiling import check_compiler, compile_bucket
-from effv2_tune.workers.topology import topology_of
+from effv2_tune.workers.device_choice import choose_device, device_name
+from effv2_tune.workers.topology import devices_per_chip, topology_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -117,6 +117,7 @@ class Forecaster:
             compiled=self._compiled,
             session_hours=session_hours,
             final=final_of(plan, target),
+            devices=self._devices(),
         )
 
     def _target(self, plan: StudyPlan) -> Target:
@@ -136,7 +137,7 @@ class Forecaster:
         """The plan with the workers that train most trials in an hour, and the comparison."""
         devices = self._devices()
         rates: list[tuple[StudyPlan, float]] = []
-        for split in _splits(plan, devices):
+        for split in _splits(plan, devices, self._devices_per_chip()):
             try:
                 cost = self._forecast(split, self._known_times(split)).cost
             except TuneError:
@@ -160,6 +161,11 @@ class Forecaster:
         if self._hardware is not None:
             return 1 if self._hardware.kind == "cpu" else self._hardware.devices
         return 1 if self._device is None else named(self._device)[1]
+
+    def _devices_per_chip(self) -> int:
+        if self._hardware is not None:
+            return self._hardware.devices_per_chip
+        return 1 if self._device is None else devices_per_chip(named(self._device)[0].name)
 
     def measure(
         self,
@@ -247,14 +253,14 @@ def _threads(plan: StudyPlan) -> int:
     return threads_each(len(os.sched_getaffinity(0)), plan.worker_count)
 
 
-def _splits(plan: StudyPlan, devices: int) -> Iterator[StudyPlan]:
+def _splits(plan: StudyPlan, devices: int, per_chip: int) -> Iterator[StudyPlan]:
     """The plan with each division of the devices over workers that it allows."""
     if devices == 1:
         yield plan.with_workers(1, None, 1)
         return
     sizes = (1, 2, 4, 8) if plan.devices_per_worker is None else (plan.devices_per_worker,)
     for each in sizes:
-        if devices % each == 0:
+        if devices % each == 0 and each % per_chip == 0:
             yield plan.with_workers(devices // each, each, devices)
 
 
@@ -288,14 +294,21 @@ def target_named(plan: StudyPlan, device: str) -> Target:
     """The device that the user names, with JAX.
 
     Raises:
-        TuneError: It is not in the table of accelerators, or has too few chips.
+        TuneError: It is not in the table of accelerators, or has too few devices, or each worker
+            would have a part of a chip.
     """
     accelerator, count = named(device)
-    each = plan.devices_per_worker or (count if plan.worker_count == 1 else 1)
+    per_chip = devices_per_chip(accelerator.name)
+    each = plan.devices_per_worker or (count if plan.worker_count == 1 else per_chip)
+    if each % per_chip and count > 1:
+        raise TuneError(
+            f"devices_per_worker: {each} would divide a chip of {device}: JAX shows its {per_chip} "
+            f"cores as devices, and one process owns the chip; use a multiple of {per_chip}."
+        )
     if accelerator.kind == "tpu" and plan.worker_count * each > count:
         raise TuneError(
-            f"workers: {plan.worker_count} with {pluralized(each, 'chip')} each exceeds the "
-            f"{pluralized(count, 'chip')} of {device}.",
+            f"workers: {plan.worker_count} with {pluralized(each, 'device')} each exceeds the "
+            f"{pluralized(count, 'device')} of {device}.",
             hint=f"Plan for {accelerator.name}-{plan.worker_count * each}, or change the study "
             "file.",
         )

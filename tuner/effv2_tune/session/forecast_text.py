@@ -32,7 +32,16 @@ _TIERS = {
     "store": "decoded in a store on disk, streamed to the device",
 }
 #: Parts of a bucket that the table has columns for, or that are the same for all of a study.
-_SHOWN = {"variant", "resolution", "batch", "backend", "device_kind", "device_count", "classes"}
+_SHOWN = {
+    "variant",
+    "resolution",
+    "evaluation_resolution",
+    "batch",
+    "backend",
+    "device_kind",
+    "device_count",
+    "classes",
+}
 _COLUMNS = (
     "network",
     "batch",
@@ -83,6 +92,7 @@ def as_data(forecast: StudyForecast, free: FreeSpace) -> dict[str, Any]:
 
 def _bucket_data(one: BucketForecast, forecast: StudyForecast) -> dict[str, Any]:
     memory, time, trial, timed = one.memory, one.time, one.trial, one.timed
+    images = one.share.key.batch / one.share.key.device_count
     return {
         "label": one.share.key.label,
         "bucket": one.share.key.model_dump(mode="json"),
@@ -90,13 +100,14 @@ def _bucket_data(one: BucketForecast, forecast: StudyForecast) -> dict[str, Any]
         "parameters": one.work.parameters,
         "train_flops": one.work.train_flops,
         "epoch_flops": one.work.train_flops * forecast.data.train,
-        "compiled_flops": one.work.compiled_train_flops,
+        "compiled_flops": one.work.compiled_step_flops(images) / images,
         "xla_flops": None if timed is None else timed.flops,
         "compiled": None if one.compiled is None else compiled_data(one.compiled),
         "checkpoint_bytes": one.work.checkpoint_bytes,
         "memory_bytes": asdict(memory) | {"total": memory.total},
         "measured_memory_bytes": None if timed is None else timed.memory_bytes,
         "fits": one.fits,
+        "would_fit": would_fit(one),
         "reason": "" if timed is None else timed.reason,
         "step_seconds": None if time is None else time.step_seconds,
         "time_source": None if time is None else time.source,
@@ -164,7 +175,7 @@ def _table(forecast: StudyForecast) -> Iterator[str]:
         time, trial = (one.time, one.trial) if one.target is None else _there(one.target)
         rows.append(
             [
-                f"{key.variant}@{key.resolution}",
+                key.network,
                 str(key.batch),
                 f"{100 * one.share.share:.0f} %",
                 f"{one.work.parameters / _MEGA:.1f} M",
@@ -210,7 +221,7 @@ def _about_memory(forecast: StudyForecast) -> Iterator[str]:
             continue
         yield (
             f"! {one.share.key.label} does not fit: {how}. Its trials would be recorded as "
-            "infeasible; search smaller batches or sizes."
+            f"infeasible; {one.alternatives}."
         )
     yield f"memory: {_memory_source(forecast)}"
 
@@ -231,13 +242,17 @@ def _memory_source(forecast: StudyForecast) -> str:
     )
 
 
+def would_fit(one: BucketForecast) -> dict[str, Any] | None:
+    """What is estimated to fit in place of a bucket, for programs; None if that fits."""
+    return None if one.alternatives is None else asdict(one.alternatives)
+
+
 def compiled_data(compiled: CompiledForecast) -> dict[str, Any]:
     """What the compiler made of a bucket, for programs."""
     return {
         "fits": compiled.fits,
         "memory_bytes": compiled.memory,
         "train_flops": compiled.flops,
-        "fitting_batch": compiled.fitting_batch,
         "programs": [
             one.model_dump(mode="json") | {"memory_bytes": one.memory_bytes}
             for one in compiled.compilation.programs
@@ -266,6 +281,8 @@ def _about_time(forecast: StudyForecast) -> Iterator[str]:
 def _about_disk(disk: DiskForecast, plan: StudyPlan, free: FreeSpace) -> Iterator[str]:
     trials = pluralized(disk.front, "trial")
     parts = [f"checkpoints of running trials {human_bytes(disk.checkpoints)}"]
+    if disk.paused:
+        parts.append(f"those of paused trials up to {human_bytes(disk.paused)}")
     if disk.front:
         about = "about " if plan.keep == "front" else ""
         parts.append(f"weights of {about}{trials} {human_bytes(disk.kept_weights)}")

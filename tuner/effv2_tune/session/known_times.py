@@ -179,19 +179,19 @@ def _studies(folders: Iterable[Path]) -> Iterator[StudyRecord]:
 def _recorded(record: StudyRecord, backend: str, threads: int) -> Iterator[KnownTime]:
     """The buckets of a study that were timed with what is installed here."""
     for trial in record.trials:
-        if trial.bucket is None or trial.environment is None or trial.bucket.backend != backend:
+        if trial.environment is None or not _is_alike(trial.environment, threads):
             continue
-        time = record.bucket_times.get(trial.bucket.digest)
-        if time is None or not _is_alike(trial.environment, threads):
-            continue
-        features = trial.bucket.takes_features
-        yield KnownTime(
-            key=trial.bucket,
-            step_seconds=time.step_seconds,
-            source="recorded",
-            origin=f"recorded by study {record.plan.name}",
-            extraction_seconds=time.extraction_seconds if features else None,
-        )
+        for bucket in trial.buckets:
+            time = record.bucket_times.get(bucket.digest)
+            if time is None or bucket.backend != backend:
+                continue
+            yield KnownTime(
+                key=bucket,
+                step_seconds=time.step_seconds,
+                source="recorded",
+                origin=f"recorded by study {record.plan.name}",
+                extraction_seconds=time.extraction_seconds if bucket.takes_features else None,
+            )
 
 
 def _is_alike(environment: Environment, threads: int) -> bool:

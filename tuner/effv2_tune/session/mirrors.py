@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from effv2_tune.errors import TuneError
 from effv2_tune.host import install_command
-from effv2_tune.session.location import make_folder
+from effv2_tune.session.location import check_file_system, check_folder, make_folder
 from effv2_tune.study.training_run import RECIPE_FILE
 
 if TYPE_CHECKING:
@@ -63,6 +63,31 @@ def check_mirrors(
         return None
     found = (mirrored_study(folder, name=name) for folder in folders)
     return next((study for study in found if study is not None), None)
+
+
+def restore_missing(uri: str, out: Path) -> StudyRestored | None:
+    """Restore the study of a mirror, by whatever name, into a folder that has none.
+
+    Args:
+        uri: Address of the mirror, which may be empty.
+        out: Folder of the study.
+
+    Returns:
+        None where nothing was restored.
+
+    Raises:
+        TuneError: The mirror cannot be used.
+    """
+    from effv2_tune.search.mirror.restoration import restore
+    from effv2_tune.search.storage.backup import has_study
+
+    if has_study(out):
+        return None
+    folder = _open(uri)
+    _refuse_overlap(folder, out)
+    check_folder(out)
+    check_file_system(out)
+    return restore(folder, out, name=None)
 
 
 def restored_training(uri: str | None, out: Path, *, run: TrainingRun) -> StudyRestored | None:

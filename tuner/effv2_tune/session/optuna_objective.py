@@ -33,7 +33,8 @@ class StudyObjective:
     with this process.
 
     Args:
-        study: What is searched, on which data; its budget, workers and halving are not used.
+        study: What is searched, on which data; its budget, workers and halving are not used. The
+            worker has the devices of its target, if there is one.
     """
 
     def __init__(self, study: Study) -> None:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from effv2_tune import pareto
 from effv2_tune.errors import TuneError, did_you_mean
-from effv2_tune.report.analysis import analyse, device_of
+from effv2_tune.files.copied_folder import is_remote
+from effv2_tune.report.analysis import analyse, device_of, pixels_of, variant_of
 from effv2_tune.report.picks import PICKS, Pick, choose, options_of
 from effv2_tune.report.quantities import human_seconds, label_of
 from effv2_tune.session.report_input import report_input
-from effv2_tune.study.recipe import WEIGHT_SUFFIXES
-from effv2_tune.study.training_run import Provenance, TrainingRun
+from effv2_tune.study.recipe import NATIVE, WEIGHT_SUFFIXES
+from effv2_tune.study.training_run import FrontPoint, Provenance, TrainingRun
 
 if TYPE_CHECKING:
     from effv2_tune.report.analysis import DeviceAnalysis
@@ -116,15 +117,20 @@ def to_training_run(record: StudyRecord, pick: Pick) -> TrainingRun:
         raise TuneError(f"Trial {trial.number} is not complete.", hint="Pick another.")
     settings = trial.recipe.model_dump(mode="json", exclude={"data", "quality"})
     settings["resolution"] = trial.recipe.pixels
+    if trial.recipe.evaluation_resolution == NATIVE:
+        settings["evaluation_resolution"] = trial.recipe.evaluation_pixels
     environment = trial.environment
     if trial.bucket is not None:
         settings["batch_size"] = trial.bucket.batch
-        count = trial.bucket.device_count
-        environment = environment.model_copy(update={"device_count": count})
+        # Training time is that of the target.
+        where = {name: getattr(trial.bucket, name) for name in ("device_kind", "device_count")}
+        environment = environment.model_copy(update=where)
     settings["weights"] = _weights(trial.recipe, record.base)
     data = trial.recipe.data
     if data.path is not None:
-        path = str((record.base / Path(data.path)).resolve())
+        path = data.path
+        if not is_remote(path):
+            path = str((record.base / Path(path)).resolve())
         # Stored at another size, the images would be other images.
         size = record.data.image_shape[0] if data.name in ("folder", "csv") else data.storage_size
         data = data.model_copy(update={"path": path, "storage_size": size})
@@ -149,8 +155,29 @@ def to_training_run(record: StudyRecord, pick: Pick) -> TrainingRun:
                 environment=environment,
                 data_digest=record.data.digest,
                 promise=pick.promise(),
+                front=_front(record, device_of(trial)),
+                learning_rates=(
+                    None if record.learning_rates is None else record.learning_rates.bounds
+                ),
             ).model_dump(mode="json"),
         }
+    )
+
+
+def _front(record: StudyRecord, device: str | None) -> tuple[FrontPoint, ...]:
+    """The Pareto front on one kind of device."""
+    trials = {trial.number: trial for trial in record.trials}
+    points = (trials[number] for number in record.front())
+    return tuple(
+        FrontPoint(
+            trial=trial.number,
+            variant=variant_of(trial),
+            resolution=pixels_of(trial),
+            quality=trial.measurement.quality,
+            train_seconds=trial.measurement.train_seconds,
+        )
+        for trial in points
+        if trial.measurement is not None and device_of(trial) == device
     )
 
 

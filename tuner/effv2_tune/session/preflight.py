@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from effv2_tune import catalog
 from effv2_tune.errors import EXIT_FAILED, MistakesError, TuneError
-from effv2_tune.forecast.accelerators import recognise
-from effv2_tune.host import choose_hardware, probe_host, probe_packages
 from effv2_tune.session.location import (
     check_database,
     check_file_system,
@@ -22,13 +18,11 @@ from effv2_tune.session.location import (
 )
 from effv2_tune.study.recipe import NATIVE
 from effv2_tune.study.space import combinations, values_of
-from effv2_tune.workers.devices import simulated_devices
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from effv2_tune.errors import Mistake
-    from effv2_tune.host import Hardware
     from effv2_tune.search.storage.snapshot import StudyRecord
     from effv2_tune.study import DataSpec, LoadedPlan, Settings, Space, StudyPlan
     from effv2_tune.study.training_run import LoadedTrainingRun
@@ -153,103 +147,6 @@ def _beyond_the_last_stage(networks: Iterable[Settings]) -> list[str]:
         f"to {last} (the last convolution and the classifier)"
         for (stage, last), variants in found.items()
     ]
-
-
-def choose_device(plan: StudyPlan) -> Hardware:
-    """The device and backend that the study's workers use on this machine.
-
-    Raises:
-        TuneError: The device cannot be used, or not by so many workers.
-    """
-    chosen = choose_hardware(plan.hardware, plan.backend, probe_host(), probe_packages())
-    if chosen.kind == "cpu" and chosen.backend == "jax":
-        chosen = replace(chosen, devices=simulated_devices())
-    _check_devices(plan, chosen)
-    _check_target(plan, chosen)
-    return chosen
-
-
-def _check_devices(plan: StudyPlan, chosen: Hardware) -> None:
-    """Check that every worker gets its devices, or its processors.
-
-    Raises:
-        TuneError: There are too few, or the backend cannot use as many.
-    """
-    each = plan.devices_per_worker
-    if each is not None and each > 1 and chosen.backend == "tensorflow":
-        raise TuneError(
-            f"devices_per_worker: {each} is too many for TensorFlow, which trains on one device.",
-            hint="Use 'backend: jax', or remove 'devices_per_worker:'.",
-        )
-    if chosen.kind == "cpu" and chosen.devices == 1:
-        _check_processors(plan.worker_count)
-        return
-    names = {"tpu": "TPU chips", "gpu": "GPUs", "cpu": "simulated devices"}[chosen.kind]
-    if each is not None and each > chosen.devices:
-        raise TuneError(
-            f"devices_per_worker: {each} exceeds the {chosen.devices} {names} of this machine; "
-            f"use at most {chosen.devices}.",
-        )
-    most = chosen.devices // (each or 1)
-    if plan.worker_count > most:
-        having = f" with {each} devices each" if each else ""
-        raise TuneError(
-            f"workers: {plan.worker_count}{having} exceeds the {chosen.devices} {names} of this "
-            f"machine; use at most {most}.",
-            hint="Workers that share a device run out of its memory.",
-        )
-
-
-def _check_target(plan: StudyPlan, chosen: Hardware) -> None:
-    """Check that buckets can be timed here on the placement that training time is meant for.
-
-    Raises:
-        TuneError: The machine has another device, or too few; or the backend cannot use as many.
-    """
-    target = plan.target
-    if target is None:
-        return
-    if target.devices > 1 and chosen.backend == "tensorflow":
-        raise TuneError(
-            f"target: {target.devices} devices are too many for TensorFlow, which trains on one.",
-            hint="Use 'backend: jax', or remove 'target:'.",
-        )
-    if chosen.kind != "cpu" and target.devices > chosen.devices:
-        raise TuneError(
-            f"target: {target.devices} devices exceed the {chosen.devices} of this machine, and "
-            "step times are measured on the target.",
-            hint="Run the study on a machine like that of the final training.",
-        )
-    if target.device is None:
-        return
-    here = device_name(chosen)
-    named = recognise(here)
-    if named is None or named.name != target.device:
-        raise TuneError(
-            f"target: {target.device} is not the device of this machine ({here}), and step times "
-            "are measured on the target.",
-            hint="Run the study on a machine like that of the final training, or correct 'device:'"
-            ".",
-        )
-
-
-def device_name(hardware: Hardware) -> str:
-    """The name of a device of this machine."""
-    host = probe_host()
-    if hardware.kind == "cpu":
-        return host.cpu
-    name = host.tpu_kind if hardware.kind == "tpu" else host.gpus[0]
-    return name or hardware.kind.upper()
-
-
-def _check_processors(workers: int) -> None:
-    processors = len(os.sched_getaffinity(0))
-    if workers > processors:
-        raise TuneError(
-            f"workers: {workers} exceeds the {processors} processors of this machine; use at most "
-            f"{processors}.",
-            hint="Workers that share a processor distort each other's step times.",
-        )
 
 
 def check_storage(out: Path, storage: str | None) -> None:

@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.text import Text
 
 from effv2_tune.errors import printable
 from effv2_tune.report.analysis import STATE_WORDS
 from effv2_tune.report.console import Console
-from effv2_tune.report.quantities import human_bytes, human_seconds, label_of, pluralized, short
+from effv2_tune.report.quantities import (
+    human_bytes,
+    human_seconds,
+    label_of,
+    left_text,
+    pluralized,
+    short,
+)
 from effv2_tune.search import events as happened
+from effv2_tune.session.live.following import StudyFollower
 from effv2_tune.study.bucket import differing_parts, parts_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
 
-    from rich.progress import TaskID
+    from rich.progress import Task, TaskID
 
     from effv2_tune.forecast.study import BucketForecast
     from effv2_tune.search.events import Event
@@ -27,6 +44,11 @@ if TYPE_CHECKING:
     from effv2_tune.workers.compilations import CompiledProgram
 
 _MEGA = 1_000_000
+#: Characters of a terminal in which bars, counts, times and notes fit side by side.
+_WIDE = 90
+_BAR, _NARROW_BAR = 20, 6
+#: Without bars, the time left is printed after a trial, but not more often than this.
+_TIME_LEFT_EVERY = 60.0  # seconds
 
 
 class ProgressConsole(Console):
@@ -41,6 +63,8 @@ def show_progress(
     events: Callable[[Callable[[Event], None]], Generator[Event]],
     plan: StudyPlan,
     console: Console | None = None,
+    *,
+    follower: StudyFollower | None = None,
 ) -> None:
     """Show the events of a study as they happen, to the end.
 
@@ -48,10 +72,12 @@ def show_progress(
         events: :meth:`effv2_tune.session.study.Study.events`.
         plan: Of that study.
         console: The output; stderr if left out.
+        follower: Knows what each worker does and the time left; one without predictions if left
+            out.
     """
     console = ProgressConsole(stderr=True, highlight=False) if console is None else console
     with _Bars(console) as bars:
-        progress = StudyProgress(plan, console, bars)
+        progress = StudyProgress(plan, console, bars, follower)
         with closing(events(progress.show)) as happening:
             for event in happening:
                 progress.show(event)
@@ -79,9 +105,16 @@ class StudyProgress:
         plan: Of the study.
         console: Where lines go.
         bars: Where bars go; they show only on a terminal.
+        follower: As of :func:`show_progress`.
     """
 
-    def __init__(self, plan: StudyPlan, console: Console, bars: _Bars) -> None:
+    def __init__(
+        self,
+        plan: StudyPlan,
+        console: Console,
+        bars: _Bars,
+        follower: StudyFollower | None = None,
+    ) -> None:
         self._plan = plan
         self._console = console
         self._bars = bars
@@ -89,13 +122,40 @@ class StudyProgress:
         self._limit = plan.trials
         self._downloads = _Downloads(bars)
         self._buckets: dict[str, list[BucketKey]] = {}
+        self._follower = StudyFollower(plan) if follower is None else follower
+        self._left_printed = time.monotonic()
 
     def show(self, event: Event) -> None:
         """Print the lines of an event, and move the bars."""
+        now = time.monotonic()
+        self._follower.follow(event, now)
         with _unless_closed(self._console):
-            for line in self._lines(event):
+            for line in (*self._lines(event), *self._time_left_lines(event, now)):
                 self._console.print(printable(line), markup=False, soft_wrap=True)
             self._move_bars(event)
+            self._write_notes(now)
+
+    def _time_left_lines(self, event: Event, now: float) -> Iterator[str]:
+        """The time left, where no bar shows it: after a trial, once in a while."""
+        is_due = now - self._left_printed >= _TIME_LEFT_EVERY
+        left = self._follower.seconds_left(now)
+        if self._bars.shown or not is_due or left is None:
+            return
+        if isinstance(event, happened.TrialEnded):
+            self._left_printed = now
+            yield left_text(left)
+
+    def _write_notes(self, now: float) -> None:
+        """Write beside each bar what is done now, and beside that of the study what is left."""
+        if not self._bars.shown:
+            return
+        left = self._follower.seconds_left(now)
+        self._bars.note("study", self._follower.best_text(), left=left)
+        for work in self._follower.work.values():
+            name = f"worker {work.worker}" if work.trial is None else f"trial {work.trial}"
+            if work.trial is None and name not in self._bars:
+                self._bars.start(name, name, None, done=0)
+            self._bars.note(name, work.text)
 
     def _lines(self, event: Event) -> Iterator[str]:
         if isinstance(event, happened.StudyStarted | happened.ConfirmStarted):
@@ -107,6 +167,10 @@ class StudyProgress:
                     f"{event.inside} trials are in the edited search space and count; "
                     f"{event.outside} are outside"
                 )
+        elif isinstance(event, happened.RatesTestStarted):
+            yield f"range test {event.number}/{event.tests} of learning rates: {event.label}"
+        elif isinstance(event, happened.RatesTested):
+            yield f"learning rates: {event.sentence}"
         elif isinstance(event, happened.BackupFailed | happened.VersionDamaged):
             yield _database_line(event)
         elif isinstance(event, happened.StudyEnded):
@@ -146,11 +210,17 @@ class StudyProgress:
             )
         elif isinstance(event, happened.Downloading):
             yield from self._downloads.lines(event)
-        elif isinstance(event, happened.LeaseLost):
-            yield f"trial {event.trial}: taken over by another supervisor"
         else:
+            yield from self._owner_lines(event)
             yield from _interruption_lines(event)
             yield from _target_lines(event)
+
+    def _owner_lines(self, event: Event) -> Iterator[str]:
+        if isinstance(event, happened.LeaseLost):
+            yield f"trial {event.trial}: taken over by another supervisor"
+        elif isinstance(event, happened.TrialPaused):
+            quality = f"{label_of(self._plan.quality)} {event.quality:.4f}"
+            yield f"trial {event.trial}: paused after epoch {event.pause.epoch}, {quality}"
 
     def _bucket_lines(
         self, event: happened.BucketCompiled | happened.BucketTimeRestated
@@ -184,7 +254,8 @@ class StudyProgress:
             rung = trial.rungs[-1]
             words.append(f"{quality} {rung.quality:.4f} after epoch {rung.epoch}")
         words += [_config(trial.config)] if trial.replicate_of is None else []
-        if trial.state not in ("complete", "pruned") and trial.reason:
+        is_plain = trial.state in ("complete", "pruned") and trial.pause is None
+        if trial.reason and not is_plain:
             words.append(trial.reason)
         words += trial.notes
         return ": ".join([words[0], ", ".join(words[1:])])
@@ -196,6 +267,10 @@ class StudyProgress:
             self._bars.start("study", "replicates", event.limit, done=event.known)
         elif isinstance(event, happened.Downloading):
             self._downloads.move_bar(event)
+        elif isinstance(event, happened.WorkerReady):
+            self._bars.end(f"worker {event.worker}")
+        elif isinstance(event, happened.StudyEnded):
+            self._bars.end_workers()
         elif isinstance(event, happened.TrialStarted):
             label, epochs = f"trial {event.trial}", event.epochs * (self._plan.data.folds or 1)
             self._bars.start(label, f"{label} epochs", epochs, done=event.resumed_after)
@@ -205,7 +280,7 @@ class StudyProgress:
         elif isinstance(event, happened.TrialEnded):
             self._bars.end(f"trial {event.trial.number}")
             self._bars.move("study", self._ended)
-        elif isinstance(event, happened.WorkerDied) and event.trial is not None:
+        elif isinstance(event, happened.TrialPaused | happened.WorkerDied):
             self._bars.end(f"trial {event.trial}")
 
 
@@ -341,11 +416,13 @@ class _Bars:
 
     def __init__(self, console: Console) -> None:
         self.shown = console.is_terminal
+        is_wide = console.width >= _WIDE
         self._progress = Progress(
             TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
+            BarColumn(bar_width=_BAR if is_wide else _NARROW_BAR),
+            _CountColumn(),
+            *([TimeElapsedColumn()] if is_wide else []),
+            _NoteColumn(),
             console=console,
             disable=not self.shown,
             transient=True,
@@ -370,9 +447,39 @@ class _Bars:
         if name in self._tasks:
             self._progress.update(self._tasks[name], completed=done)
 
+    def note(self, name: str, text: str, *, left: float | None = None) -> None:
+        """Write a text beside a bar, and the seconds left, which are counted down."""
+        if name in self._tasks:
+            ends_at = None if left is None else time.monotonic() + left
+            self._progress.update(self._tasks[name], note=printable(text), ends_at=ends_at)
+
     def end(self, name: str) -> None:
         if name in self._tasks:
             self._progress.remove_task(self._tasks.pop(name))
+
+    def end_workers(self) -> None:
+        """Remove the bars of workers that are starting."""
+        for name in [name for name in self._tasks if name.startswith("worker ")]:
+            self.end(name)
+
+
+class _CountColumn(MofNCompleteColumn):
+    """Shows how much of a bar is done, where that is counted."""
+
+    def render(self, task: Task) -> Text:
+        if task.description.startswith("worker "):
+            return Text()
+        return super().render(task)
+
+
+class _NoteColumn(ProgressColumn):
+    """Shows the note of a bar, and the time left until its end."""
+
+    def render(self, task: Task) -> Text:
+        ends_at = task.fields.get("ends_at")
+        left = "" if ends_at is None else left_text(max(ends_at - time.monotonic(), 0.0))
+        parts = [task.fields.get("note", ""), left]
+        return Text(", ".join(part for part in parts if part), overflow="fold")
 
 
 def _database_line(event: happened.BackupFailed | happened.VersionDamaged) -> str:
@@ -399,6 +506,8 @@ def _target_lines(event: Event) -> Iterator[str]:
 def _restated_line(event: happened.BucketTimeRestated) -> str:
     before, now = (f"{1000 * s:.3g} ms" for s in (event.old_seconds, event.new_seconds))
     line = f"measured {event.label} again: {now} per step, not {before}"
+    if event.by_trial is not None:
+        line = f"{event.label}: {now} per step by those of trial {event.by_trial}, not {before}"
     if event.trials:
         numbers = ", ".join(map(str, event.trials))
         line += (
@@ -473,13 +582,12 @@ def _confirmation(event: happened.ConfirmStarted) -> str:
 
 
 def _resumption(event: happened.StudyStarted) -> str:
-    if not (event.known or event.unfinished):
-        return "starts"
-    unfinished = pluralized(event.unfinished, "unfinished trial")
+    left = [pluralized(event.unfinished, "unfinished trial")] if event.unfinished else []
+    left += [pluralized(event.paused, "paused trial")] if event.paused else []
     if not event.known:
-        return f"resuming {unfinished}"
+        return f"resuming {' and '.join(left)}" if left else "starts"
     return f"resuming after {pluralized(event.known, 'trial')}" + (
-        f", with {unfinished}" if event.unfinished else ""
+        f", with {' and '.join(left)}" if left else ""
     )
 
 

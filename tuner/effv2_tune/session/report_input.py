@@ -10,18 +10,25 @@ from effv2_tune.study.validation_size import folds_text, small_validation_hint
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from effv2_tune.report.timeline import Timeline
     from effv2_tune.search.storage.snapshot import StudyRecord
     from effv2_tune.study import StudyPlan
     from effv2_tune.study.plan import StopSpec
 
+#: Versions of a step time up to which a sentence has them all.
+_MOST_VERSIONS = 4
 
-def report_input(record: StudyRecord, *, folder: str, written: str = "") -> ReportInput:
+
+def report_input(
+    record: StudyRecord, *, folder: str, written: str = "", timeline: Timeline | None = None
+) -> ReportInput:
     """The input of page, table and notebook.
 
     Args:
         record: The study as it is stored.
         folder: Its folder as the user typed it.
         written: When the report is written; empty leaves it out.
+        timeline: What each worker did; None leaves it out.
     """
     plan = record.plan
     ended = record.ended_by if record.activity.state == "ended" else None
@@ -31,7 +38,9 @@ def report_input(record: StudyRecord, *, folder: str, written: str = "") -> Repo
         quality=plan.quality,
         trials=record.shown_trials(),
         validation=None if record.data is None else record.data.scored,
+        digest="" if record.data is None else record.data.digest,
         time_notes=tuple(_time_notes(record)),
+        timeline=timeline,
         facts=_facts(record),
         ended_by="" if ended is None else ended.reason,
         activity=activity[:1].upper() + activity[1:] if ended is None else "",
@@ -57,10 +66,10 @@ def _time_notes(record: StudyRecord) -> Iterator[str]:
     for versions in record.time_versions.values():
         newest, label = versions[-1], versions[-1].label
         steps = list(dict.fromkeys(f"{1000 * one.step_seconds:.3g} ms" for one in versions))
+        if len(steps) > _MOST_VERSIONS:
+            steps = [steps[0], "...", steps[-1]]
         if len(steps) > 1:
-            yield (
-                f"The step time of {label} was measured again and restated: {' -> '.join(steps)}."
-            )
+            yield f"The step time of {label} was restated: {' -> '.join(steps)}."
         if not newest.is_quiet and newest.low is not None and newest.high is not None:
             error = (newest.high - newest.low) / 2 / newest.step_seconds
             yield (
@@ -82,13 +91,14 @@ def _facts(record: StudyRecord) -> dict[str, str]:
             facts["noise"] = small
     searched = (one.name.removesuffix("_position") for one in plan.search_space.dimensions())
     facts["searched"] = ", ".join(searched)
-    halving = plan.search.halving
-    stops = (
-        "with multi-objective successive halving"
-        if halving.enabled
-        else "every trial trained in full"
-    )
-    facts["engine"] = f"{plan.search.engine}, {stops}"
+    if record.learning_rates is not None:
+        facts["learning rates"] = record.learning_rates.sentence
+    stops = "every trial trained in full"
+    if plan.pauses:
+        stops = "with pauses at rungs"
+    elif plan.search.halving.enabled:
+        stops = "with multi-objective successive halving"
+    facts["engine"] = f"{plan.engine}, {stops}"
     facts["budget"] = _budget(plan)
     facts["seed"] = str(plan.search.seed)
     return facts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from effv2_tune.errors import TuneError
+from effv2_tune.files.atomic import write_text
+from effv2_tune.files.disk_errors import disk_errors
 from effv2_tune.report.analysis import analyse
 from effv2_tune.session.location import (
     RUNS,
@@ -23,12 +26,15 @@ from effv2_tune.session.location import (
 from effv2_tune.session.report_input import activity_sentence, report_input
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
 
     from effv2_tune.report.analysis import Analysis
     from effv2_tune.report.console import Console
     from effv2_tune.report.input import ReportInput
     from effv2_tune.search.storage.snapshot import StudyRecord
+    from effv2_tune.study.trial import Trial
 
 
 class Results:
@@ -75,6 +81,15 @@ class Results:
         """The analysis of the report: Pareto front, knee, and so on."""
         return analyse(self.input)
 
+    @cached_property
+    def page(self) -> Analysis:
+        """The same with what each worker did, from the log in the study's folder."""
+        from effv2_tune.search.mirror.contents import EVENTS
+        from effv2_tune.session.live.worker_times import study_timeline
+
+        timeline = study_timeline(self.folder / EVENTS, self.record.trials)
+        return replace(self.analysis, study=self.input.model_copy(update={"timeline": timeline}))
+
     @property
     def has_front(self) -> bool:
         """Whether any trial is complete."""
@@ -97,16 +112,17 @@ class Results:
 
         Replicates have rows, too.
         """
-        from effv2_tune.report.table import to_frame
+        from effv2_tune.report.tables.trials import to_frame
 
         return to_frame(self.input.trials, self.analysis.front, self.analysis.expected)
 
     def status(self) -> dict[str, Any]:
         """State, counts and Pareto front as plain data."""
-        from effv2_tune.report.table import trial_rows
+        from effv2_tune.report.tables.trials import trial_rows
 
         rows = trial_rows(self.input.trials, self.analysis.front, self.analysis.expected)
         ended, activity = self.record.ended_by, self.record.activity
+        rates = self.record.learning_rates
         return {
             "study": self.record.plan.name,
             "state": activity.state,
@@ -114,6 +130,7 @@ class Results:
             "command": self.record.command or None,
             "ended_by": None if ended is None else ended.reason,
             "quality": self.record.plan.quality,
+            "learning_rates": None if rates is None else rates.bounds,
             "states": dict(self.analysis.states),
             "replicates": len(self.input.trials) - len(self.input.searched),
             "timing_outliers": {
@@ -125,6 +142,7 @@ class Results:
             ],
             "time_notes": list(self.input.time_notes),
             "running": [_plain(row) for row in rows if row["state"] == "running"],
+            "paused": [_plain(row) for row in rows if row["state"] == "paused"],
             "interrupted": [_plain(row) for row in rows if row["state"] == "interrupted"],
             "front": [_plain(row) for row in rows if row["on_front"]],
             "possible_front": [
@@ -135,7 +153,7 @@ class Results:
 
     def print_front(self) -> None:
         """Print the Pareto front to stdout: a table on a terminal, plain columns in a pipe."""
-        from effv2_tune.report.table import fits, front_table, front_text, narrow_front_text
+        from effv2_tune.report.tables.trials import fits, front_table, front_text, narrow_front_text
 
         console = _stdout()
         devices = self.analysis.devices
@@ -163,13 +181,13 @@ class Results:
         console = _stdout()
         console.print(f"{self.record.plan.name}: {search_sentence(self.analysis)}", markup=False)
         console.print(state_sentence(self.analysis), markup=False)
+        if self.record.learning_rates is not None:
+            console.print(f"learning rates: {self.record.learning_rates.sentence}", markup=False)
         for sentence in self.analysis.time_sentences():
             console.print(sentence, markup=False)
         for trial in self.input.trials:
-            if trial.state in ("running", "interrupted"):
-                done = f"epoch {len(trial.curve)}"
-                total = "" if trial.recipe is None else f" of {trial.recipe.epochs}"
-                console.print(f"{trial.state}: trial {trial.number}, {done}{total}", markup=False)
+            if not trial.has_ended:
+                console.print(_unfinished_line(trial, self.record.plan.quality), markup=False)
         for sentence in self.record.contradictions:
             console.print(f"note: {sentence}", markup=False)
         console.print(activity_sentence(self.record), markup=False)
@@ -178,43 +196,82 @@ class Results:
                 console.print(sentence, markup=False)
         self.print_front()
 
-    def trials_as(self, form: str, *, width: int | None = None) -> str:
+    def trials_as(self, form: str, *, width: int | None = None, columns: Sequence[str] = ()) -> str:
         """Every trial as ``table``, ``csv`` or ``json`` text.
 
         Args:
             form: One of these.
-            width: The most characters of a line of a table, which then has several blocks; None
-                for one line for each trial.
-        """
-        from effv2_tune.report.table import parameter_names, trial_rows
+            width: The most characters of a line of a table; None for one line for each trial.
+            columns: Names of columns, as in the CSV; all of them if left out, in a table the most
+                important ones.
 
-        trials = self.input.trials
+        Raises:
+            TuneError: There is no such column.
+        """
+        from effv2_tune.report.tables.trial_text import chosen_rows, trials_text
+
+        if form == "table":
+            return trials_text(self.analysis, columns=columns, width=width) + "\n"
+        rows = chosen_rows(self.analysis, columns)
         if form == "json":
-            rows = trial_rows(trials, self.analysis.front, self.analysis.expected)
             return json.dumps([_plain(row) for row in rows], indent=2) + "\n"
-        frame = self.frame()
-        if form == "csv":
-            return str(frame.to_csv())
-        if frame.empty:
-            return "no trial has started yet\n"
-        columns = ["on_front", "state", "quality", "train_seconds", "epochs_trained", "bucket"]
-        if self.analysis.expected:
-            columns[3:3] = ["standard_error", "expected_quality", "on_front_probability"]
-        notes = ["notes"] if frame["notes"].any() else []
-        table = frame[[*columns, *parameter_names(trials), *notes]]
-        return str(table.to_string(na_rep="", line_width=width)) + "\n"
+        return str(self._chosen(columns).to_csv(index=False))
+
+    def write_parquet(self, path: Path, *, columns: Sequence[str] = ()) -> None:
+        """Write every trial to a Parquet file, atomically.
+
+        Args:
+            path: The file.
+            columns: As of :meth:`trials_as`.
+
+        Raises:
+            TuneError: There is no such column, pyarrow is not installed, or the file cannot be
+                written.
+        """
+        from effv2_tune.report.tables.parquet import write_parquet
+
+        write_parquet(self._chosen(columns), path)
+
+    def _chosen(self, columns: Sequence[str]) -> pd.DataFrame:
+        """All trials as a frame with these columns; all of them if none is named."""
+        from effv2_tune.report.tables.trial_text import chosen_rows
+
+        chosen_rows(self.analysis, columns)
+        frame = self.frame().reset_index()
+        return frame[list(columns)] if columns else frame
 
     def report(self, path: Path) -> None:
         """Write the report to ``path``."""
         from effv2_tune.report.html.page import write_report
 
-        write_report(self.input, path)
+        write_report(self.page, path)
 
     def picture(self, path: Path) -> None:
         """Write the Pareto front as a picture; the suffix of ``path`` decides the format."""
         from effv2_tune.report.figures import write_picture
 
         write_picture(self.input, path)
+
+    def networks_table(self, path: Path) -> None:
+        """Write the accuracies of each network; ``.md`` is Markdown, anything else CSV.
+
+        Test accuracies are those of final trainings in folders beside that of the study.
+        """
+        from effv2_tune.report.tables.networks import network_rows, networks_csv, networks_markdown
+        from effv2_tune.session.models.finals import final_scores
+
+        finals = final_scores(self.folder.resolve().parent, study=self.record.plan.name)
+        rows = network_rows(self.input.trials, finals)
+        if not rows:
+            raise TuneError(
+                f"Study {self.record.plan.name} has no complete trial yet.",
+                hint="Rerun the same 'effv2-tune run' command to resume it.",
+            )
+        is_markdown = path.suffix.lower() == ".md"
+        hint = "Name a folder that exists and that you may write to."
+        with disk_errors(f"The table cannot be written to {path}", hint=hint):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_text(path, networks_markdown(rows) if is_markdown else networks_csv(rows))
 
     def _check_location(self) -> None:
         """Raise a helpful error for a wrong URL, or for a folder with only the logs of a study."""
@@ -232,6 +289,18 @@ class Results:
                 "study whose trials are in a database.",
                 hint="Give the URL of the database, and the name of the study: URL --name NAME",
             )
+
+
+def _unfinished_line(trial: Trial, quality: str) -> str:
+    """How far a trial is that has not ended; of a paused one, why it may be continued."""
+    from effv2_tune.report.quantities import label_of
+
+    total = "" if trial.recipe is None else f" of {trial.recipe.epochs}"
+    line = f"{trial.state}: trial {trial.number}, epoch {len(trial.curve)}{total}"
+    if trial.pause is None or not trial.rungs:
+        return line
+    reached = f"{label_of(quality)} {trial.rungs[-1].quality:.4f}"
+    return f"{line}, {reached}, since {trial.pause.since:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _stdout() -> Console:

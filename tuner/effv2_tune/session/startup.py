@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from effv2_tune.errors import MistakesError, TuneError, joined
 from effv2_tune.report.quantities import human_bytes, pluralized
 from effv2_tune.session.location import shown
+from effv2_tune.session.results import Results
 from effv2_tune.study import Settings
 from effv2_tune.study.validation_size import folds_text, small_validation_hint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from effv2_tune.data import ImageCounts
     from effv2_tune.errors import Mistake
     from effv2_tune.host import Hardware
+    from effv2_tune.search.engines.earlier_studies import EarlierStudy
     from effv2_tune.search.mirror.restoration import MirroredStudy
     from effv2_tune.search.storage.snapshot import StudyRecord
     from effv2_tune.study import Config, LoadedPlan, StudyPlan, Trial
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 #: Keys of a study file that the checks of this machine name in their messages.
-_KEYS = ("batch_size", "workers", "devices_per_worker", "target", "hardware", "backend")
+_KEYS = ("batch_size", "workers", "devices_per_worker", "target", "cluster", "hardware", "backend")
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Startup:
     hardware: Hardware
     counts: ImageCounts | None
     earlier: tuple[StudyRecord, list[str]] | None
-    first: list[Config]
+    first: Sequence[Config]
     downloads: int
     download_bytes: int
     mirrored: MirroredStudy | None = None
@@ -68,7 +71,7 @@ class Startup:
     def as_data(self) -> dict[str, Any]:
         """The same for programs."""
         trials = [] if self.earlier is None else _searched(self.earlier[0])
-        unfinished = sum(trial.state == "running" for trial in trials)
+        unfinished = sum(not trial.has_ended for trial in trials)
         return {
             "summary": self.summary,
             "is_new": self.earlier is None and self.mirrored is None,
@@ -128,9 +131,13 @@ class Startup:
 
 def workers_text(plan: StudyPlan) -> str:
     """The workers of a study and their devices, in words."""
+    if plan.workers == "auto" and plan.cluster is not None:
+        return f"as many as the Ray cluster {plan.cluster.ray} has room for, and follow it"
     if plan.workers == "auto":
         return "auto: chosen when the study starts, by the figures of 'effv2-tune plan'"
     each = plan.devices_per_worker
+    if plan.cluster is not None:
+        return f"{plan.workers} at most, on the Ray cluster {plan.cluster.ray}"
     return f"{plan.workers}" + (f", with {pluralized(each, 'device')} each" if each else "")
 
 
@@ -167,7 +174,7 @@ def _restored(mirrored: MirroredStudy) -> str:
 
 def _so_far(record: StudyRecord) -> str:
     trials = _searched(record)
-    ended = sum(trial.state != "running" for trial in trials)
+    ended = sum(trial.has_ended for trial in trials)
     replicates = len(record.trials) - len(trials)
     done = pluralized(ended, "trial")
     done += f" and {pluralized(replicates, 'replicate')}" if replicates else ""
@@ -232,3 +239,48 @@ class Findings:
         mistakes = [MistakesError(self._mistakes)] if self._mistakes else []
         if mistakes or self._errors:
             raise joined([*mistakes, *self._errors])
+
+
+class WarmStart(NamedTuple):
+    """What a study takes from earlier ones.
+
+    Attributes:
+        first: Configs to try first: those of the Pareto fronts, each once.
+        earlier: The studies.
+    """
+
+    first: Sequence[Config] = ()
+    earlier: Sequence[EarlierStudy] = ()
+
+
+def read_warm_start(places: Sequence[str | Path], plan: StudyPlan) -> WarmStart:
+    """What a study with this plan takes from the studies in some folders.
+
+    Raises:
+        TuneError: There is no such study, or the front of one has no config in the space.
+    """
+    from effv2_tune.search.engines.earlier_studies import EarlierStudy
+
+    first: list[Config] = []
+    earlier: list[EarlierStudy] = []
+    for place in places:
+        results = Results(place)
+        inside = _front_inside(results, place, plan)
+        first += [config for config in inside if config not in first]
+        earlier.append(EarlierStudy.of(results.record, plan.search_space))
+    return WarmStart(first, earlier)
+
+
+def _front_inside(results: Results, place: str | Path, plan: StudyPlan) -> list[Config]:
+    """The configs of an earlier study's Pareto front that are inside a plan's space."""
+    front = [t for t in results.record.trials if t.number in results.analysis.front]
+    names = plan.search_space.parameters
+    configs = [{k: v for k, v in t.config.items() if k in names} for t in front]
+    inside = [config for config in configs if plan.search_space.contains(config)]
+    if not inside:
+        raise TuneError(
+            f"The Pareto front of {shown(place)} ({len(front)} trials) has no config in the search "
+            f"space of {plan.name}.",
+            hint="Widen the search space, or omit --warm-start.",
+        )
+    return inside

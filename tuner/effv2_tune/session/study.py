@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from effv2_tune.errors import TuneError
-from effv2_tune.interruption import StopRequest
+from effv2_tune.interruption import StopRequest, signals_stop
 from effv2_tune.report.quantities import pluralized
 from effv2_tune.session.location import (
     RUNS,
@@ -18,12 +18,11 @@ from effv2_tune.session.location import (
     make_folder,
     shown,
 )
-from effv2_tune.session.mirrors import check_mirrors
+from effv2_tune.session.mirrors import check_mirrors, restore_missing
 from effv2_tune.session.picking import pick_trial, to_training_run
 from effv2_tune.session.preflight import (
     check_storage,
     check_study,
-    choose_device,
     earlier_runs,
     possible_settings,
 )
@@ -31,8 +30,10 @@ from effv2_tune.session.results import Results
 from effv2_tune.session.startup import (
     Findings,
     Startup,
+    WarmStart,
     budget_text,
     confirm_text,
+    read_warm_start,
     target_text,
     workers_text,
 )
@@ -41,19 +42,22 @@ from effv2_tune.study.batches import check_batches
 from effv2_tune.study.bucket import Placement
 from effv2_tune.study.continuation import with_workers_of
 from effv2_tune.study.plan import ConfirmSpec
+from effv2_tune.workers.device_choice import choose_device
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     import pandas as pd
 
     from effv2_tune.data import ImageCounts
     from effv2_tune.files.download import PublishedFile
     from effv2_tune.host import Hardware
-    from effv2_tune.search.events import Downloading, Event
+    from effv2_tune.search.events import Downloading, Event, StudyRestored
     from effv2_tune.search.mirror.restoration import MirroredStudy
     from effv2_tune.search.storage.snapshot import StudyRecord
-    from effv2_tune.study import Config, LoadedPlan, StudyPlan
+    from effv2_tune.search.supervisor import OpenStudy
+    from effv2_tune.session.live.following import StudyFollower
+    from effv2_tune.study import LoadedPlan, StudyPlan
     from effv2_tune.study.recipe import Recipe
     from effv2_tune.study.training_run import TrainingRun
     from effv2_tune.workers.messages import Ready
@@ -67,7 +71,8 @@ class Study:
         base: Folder that the plan's relative paths start from.
         out: Folder of the study; ``runs/<name>`` if left out.
         storage: Database URL for several machines; SQLite in ``out`` if left out.
-        warm_start: Folder of an earlier study, whose Pareto front is tried first.
+        warm_start: Folder of an earlier study, or several: their Pareto fronts are tried first, and
+            ``freeze_thaw`` learns from their curves.
         session_hours: Hours after which :meth:`run` saves the running trials and returns.
         retry_failed: Whether the failed trials of earlier runs are tried again.
         mirror: Folder or URL that the study is copied to, and restored from.
@@ -87,7 +92,7 @@ class Study:
         base: Path | None = None,
         out: str | Path | None = None,
         storage: str | None = None,
-        warm_start: str | Path | None = None,
+        warm_start: str | Path | Sequence[str | Path] = (),
         session_hours: float | None = None,
         retry_failed: bool = False,
         mirror: str | Path | None = None,
@@ -97,7 +102,8 @@ class Study:
         self.base = Path.cwd() if base is None else base
         self.out = RUNS / plan.name if out is None else Path(out)
         self._storage = storage
-        self._warm_start = warm_start
+        given = (warm_start,) if isinstance(warm_start, str | Path) else warm_start
+        self._warm_starts = tuple(given)
         self._loaded: LoadedPlan | None = None
         self._session_hours = session_hours
         self.command = ""
@@ -105,6 +111,7 @@ class Study:
         self._retry_failed = retry_failed
         self._mirror = None if mirror is None else str(mirror)
         self._resume_from = None if resume_from is None else str(resume_from)
+        self._restored: StudyRestored | None = None
 
     @classmethod
     def load(
@@ -116,11 +123,12 @@ class Study:
         trials: int | None = None,
         hours: float | None = None,
         workers: int | None = None,
-        warm_start: str | Path | None = None,
+        warm_start: str | Path | Sequence[str | Path] = (),
         session_hours: float | None = None,
         retry_failed: bool = False,
         mirror: str | Path | None = None,
         resume_from: str | Path | None = None,
+        ray: str | None = None,
     ) -> Study:
         """Read a study file, or a shipped study by its name.
 
@@ -131,18 +139,20 @@ class Study:
             trials: Instead of the file's ``trials:``.
             hours: Instead of the file's ``hours:``; a total over all runs.
             workers: Instead of the file's ``workers:``.
-            warm_start: Folder of an earlier study, whose Pareto front is tried first.
+            warm_start: Folder of an earlier study, or several: their Pareto fronts are tried first,
+                and ``freeze_thaw`` learns from their curves.
             session_hours: Hours after which :meth:`run` saves the running trials and returns.
             retry_failed: Whether the failed trials of earlier runs are tried again, each as a new
                 trial of the same config that does not count towards ``trials:``.
             mirror: Folder or URL that the study is copied to, and restored from where ``out`` is
                 empty.
             resume_from: Another such folder, that it is only restored from.
+            ray: Instead of the file's ``cluster: ray:``, the Ray cluster that workers run on.
 
         Raises:
             MistakesError: With everything that is wrong in the file, before anything is started.
         """
-        overrides = {"trials": trials, "hours": hours, "workers": workers}
+        overrides = {"trials": trials, "hours": hours, "workers": workers, "ray": ray}
         loaded = load_plan(study, overrides=overrides)
         session = cls(
             loaded.plan,
@@ -196,11 +206,15 @@ class Study:
             difference: Differences of quality up to this one do not matter.
             workers: Instead of those of its last run.
             session_hours: As of :meth:`load`.
-            mirror: Folder or URL that the study is copied to.
+            mirror: Folder or URL that the study is copied to, and restored from where ``place`` is
+                empty.
 
         Raises:
             TuneError: There is no study.
         """
+        restored = None
+        if mirror is not None and not is_database(place):
+            restored = restore_missing(str(mirror), Path(place))
         earlier = Results(place, name=name)
         plan, storage = earlier.record.plan, str(place) if is_database(place) else None
         session = cls(
@@ -214,6 +228,7 @@ class Study:
         budget = {"trials": trials, "hours": hours, "level": level, "difference": difference}
         spec = (plan.search.confirm or ConfirmSpec()).model_dump()
         given = {key: value for key, value in budget.items() if value is not None}
+        session._restored = restored
         session._confirmation = ConfirmSpec.model_validate(spec | given)
         session.command = command_line(
             "confirm",
@@ -248,33 +263,46 @@ class Study:
             TuneError: The device cannot be used, or the folder holds another study.
             StudyInterrupt: After a signal, once the running trials are saved.
         """
+        if self._restored is not None:
+            yield self._restored
+            self._restored = None
         stop = StopRequest() if stop is None else stop
         stop.limit_session(self._session_hours)
         from effv2_tune.search.supervisor import open_study
 
         findings = Findings(self._loaded)
-        hardware, _, first = self._check_machine(findings)
+        hardware, _, start = self._check_machine(findings)
         findings.attempt(partial(check_storage, self.out, self._storage))
         findings.refuse()
         if hardware is None:
             raise AssertionError("a check that fails is found")
         make_folder(self.out)
-        if self.plan.workers == "auto":
+        if self.plan.workers == "auto" and self.plan.cluster is None:
             yield from self._choose_workers()
-        with open_study(
+        open_it = partial(
+            open_study,
             self.plan,
             self.out,
             base=self.base,
             storage_url=self._storage,
-            first=first,
+            first=start.first,
+            earlier=start.earlier,
             mirror=self._mirror,
             resume_from=self._resume_from,
-        ) as opened:
+        )
+        opened = open_it()
+        if opened.lacks_range_test and confirm is None:
+            with opened:
+                opened.keep_command(str(Path.cwd()), self.command)
+                yield from self._test_rates(opened, stop)
+            opened = open_it()
+        with opened:
             opened.keep_command(str(Path.cwd()), self.command)
             yield from opened.run(
                 hardware=hardware.kind,
                 backend=hardware.backend,
                 devices=hardware.devices,
+                devices_per_chip=hardware.devices_per_chip,
                 before_workers=self._download,
                 stop=stop,
                 retry_failed=self._retry_failed,
@@ -301,6 +329,19 @@ class Study:
         self.plan = forecaster.plan
         yield WorkersChosen(choice=forecaster.choice)
 
+    def _test_rates(self, opened: OpenStudy, stop: StopRequest) -> Iterator[Event]:
+        """Test the learning rates; their bounds are in the plan when the study is opened again."""
+        from effv2_tune.data import load_dataset
+        from effv2_tune.session.range_test.families import FamilyTests
+
+        # As in a download, nothing is trained that would have to be saved.
+        with signals_stop(stop):
+            yield from self._download()
+            size = self.plan.largest_resolution
+            dataset = load_dataset(self.plan.data, base=self.base, storage_size=size)
+            tests = FamilyTests(self.plan, dataset, base=self.base)
+            yield from opened.test_rates(tests.labels, tests.test)
+
     def _expected(self, ready: Ready) -> list[Recipe]:
         """Recipes of the buckets that are timed on the target before the first trial."""
         from effv2_tune.forecast.buckets import expected_recipes
@@ -314,26 +355,15 @@ class Study:
         )
         return expected_recipes(self.plan, ready.data, placement)
 
-    def _first(self) -> list[Config]:
-        """The configs of the earlier study's Pareto front that are inside this one's space.
+    def _warm_start(self) -> WarmStart:
+        """What the study takes from earlier ones; nothing once it has begun.
 
         Raises:
-            TuneError: There are none, or no such study.
+            TuneError: The front of one has no config in the space, or there is no such study.
         """
-        if self._warm_start is None or self._begun or self._mirrored is not None:
-            return []
-        earlier = Results(self._warm_start)
-        front = [t for t in earlier.record.trials if t.number in earlier.analysis.front]
-        names = self.plan.search_space.parameters
-        configs = [{k: v for k, v in t.config.items() if k in names} for t in front]
-        inside = [config for config in configs if self.plan.search_space.contains(config)]
-        if not inside:
-            raise TuneError(
-                f"The Pareto front of {shown(self._warm_start)} ({len(front)} trials) has no "
-                f"config in the search space of {self.plan.name}.",
-                hint="Widen the search space, or omit --warm-start.",
-            )
-        return inside
+        if self._begun or self._mirrored is not None:
+            return WarmStart()
+        return read_warm_start(self._warm_starts, self.plan)
 
     @property
     def _begun(self) -> bool:
@@ -351,7 +381,7 @@ class Study:
         from effv2_tune.session.downloads import reach
 
         findings = Findings(self._loaded)
-        hardware, counts, first = self._check_machine(findings)
+        hardware, counts, start = self._check_machine(findings)
         earlier = findings.attempt(self._earlier_runs)
         missing = findings.attempt(self._missing_files) or []
         size = findings.attempt(partial(reach, missing)) or 0
@@ -359,24 +389,24 @@ class Study:
         if hardware is None:
             raise AssertionError("a check that fails is found")
         return Startup(
-            self.plan, hardware, counts, earlier, first, len(missing), size, self._mirrored
+            self.plan, hardware, counts, earlier, start.first, len(missing), size, self._mirrored
         )
 
     def _check_machine(
         self, findings: Findings
-    ) -> tuple[Hardware | None, ImageCounts | None, list[Config]]:
-        """The device, the numbers of images, and the configs to try first."""
+    ) -> tuple[Hardware | None, ImageCounts | None, WarmStart]:
+        """The device, the numbers of images, and what earlier studies give."""
         from effv2_tune.data import count_images
 
         plan = self.plan
         counts = findings.attempt(partial(count_images, plan.data, base=self.base))
-        hardware = findings.attempt(partial(choose_device, plan))
+        hardware = findings.attempt(partial(_choose_device, plan))
         if counts is not None:
             devices = 1
             if hardware is not None and plan.workers != "auto":
                 devices = hardware.devices_of(plan.worker_count, plan.devices_per_worker)
             findings.attempt(partial(check_batches, plan, counts, devices))
-        return hardware, counts, findings.attempt(self._first) or []
+        return hardware, counts, findings.attempt(self._warm_start) or WarmStart()
 
     def _earlier_runs(self) -> tuple[StudyRecord, list[str]] | None:
         check_storage(self.out, self._storage)
@@ -414,8 +444,10 @@ class Study:
         """
         plan, startup = self.plan, self.startup()
         pruning = "with pruning" if plan.search.halving.enabled else "without pruning"
+        pruning = "with pauses at rungs" if plan.pauses else pruning
         names = [one.name for one in plan.search_space.dimensions()]
         first, confirm = startup.first, plan.search.confirm
+        tests_rates = plan.search.range_test
         return [
             f"study     {plan.name}",
             f"folder    {self.out}",
@@ -426,7 +458,8 @@ class Study:
             *(f"hint      {hint}" for hint in startup.hints),
             *startup.download_lines(),
             f"searches  {', '.join(names)}",
-            f"engine    {plan.search.engine} {pruning}",
+            f"engine    {plan.engine} {pruning}",
+            *(["rates     bounds by range tests, before the first trial"] if tests_rates else []),
             f"budget    {budget_text(plan) or 'until the front stops growing'}",
             *([f"confirm   {confirm_text(confirm)}"] if confirm is not None else []),
             f"device    {startup.hardware.why}",
@@ -434,11 +467,15 @@ class Study:
             f"workers   {workers_text(plan)}",
             *([] if plan.target is None else [f"target    {target_text(plan.target)}"]),
             *(
-                [f"first     {pluralized(len(first), 'config')} of {self._warm_start}"]
+                [f"first     {pluralized(len(first), 'config')} of {self._warm_start_names}"]
                 if first
                 else []
             ),
         ]
+
+    @property
+    def _warm_start_names(self) -> str:
+        return ", ".join(shown(str(one)) for one in self._warm_starts)
 
     def run(self, *, stop: StopRequest | None = None) -> Study:
         """Run the study, or resume it, until its budget is spent; progress goes to stderr.
@@ -448,7 +485,8 @@ class Study:
         """
         from effv2_tune.session.progress import show_progress
 
-        show_progress(partial(self.events, stop=stop), self.plan)
+        events = partial(self.events, stop=stop)
+        show_progress(events, self.plan, follower=self._follower())
         return self
 
     def confirm(self, *, stop: StopRequest | None = None) -> Study:
@@ -470,8 +508,19 @@ class Study:
                 f"Study {self.plan.name} has no complete trial yet: there is nothing to confirm.",
                 hint="Rerun the 'effv2-tune run' command of the study until a trial is complete.",
             )
-        show_progress(partial(self.events, stop=stop, confirm=self._confirmation), self.plan)
+        events = partial(self.events, stop=stop, confirm=self._confirmation)
+        show_progress(events, self.plan, follower=self._follower())
         return self
+
+    def _follower(self) -> StudyFollower:
+        """What follows a run of the study: it knows the runs before, and the figures of plan."""
+        from effv2_tune.session.live.following import follower_of
+
+        try:
+            earlier = self._earlier_runs()
+        except TuneError:
+            earlier = None  # the run reports it, with all other errors
+        return follower_of(self.plan, None if earlier is None else earlier[0], out=self.out)
 
     def results(self) -> Results:
         """The results so far; read-only, safe while the study is running."""
@@ -519,3 +568,12 @@ class Study:
     def __repr__(self) -> str:
         """Name and folder."""
         return f"Study({self.plan.name!r}, out={str(self.out)!r})"
+
+
+def _choose_device(plan: StudyPlan) -> Hardware:
+    """The device and backend of the workers, on this machine or on the study's cluster."""
+    if plan.cluster is None:
+        return choose_device(plan)
+    from effv2_tune.workers.ray import choose_cluster_device
+
+    return choose_cluster_device(plan, plan.cluster)

@@ -8,16 +8,20 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from effv2_tune.errors import TuneError
-from effv2_tune.heartbeat import listen_to_notes
+from effv2_tune.files.atomic import write_text
+from effv2_tune.heartbeat import notes_shown
 from effv2_tune.host import choose_hardware, probe_host, probe_packages
 from effv2_tune.interruption import StopRequest, StudyInterrupt, signals_stop
 from effv2_tune.pareto import binomial_error
 from effv2_tune.pareto.promise import Comparison
+from effv2_tune.report.model_card import model_card
 from effv2_tune.report.promise import promise_sentences
 from effv2_tune.session.location import RUNS, check_folder, command_line, make_folder, shown
 from effv2_tune.session.mirrors import mirrored_training, restored_training
 from effv2_tune.session.preflight import check_training
 from effv2_tune.study.training_run import (
+    CARD_FILE,
+    CLASSES_FILE,
     HISTORY_FILE,
     METRICS_FILE,
     MODEL_FILE,
@@ -36,7 +40,15 @@ if TYPE_CHECKING:
     from effv2_tune.study.training_run import TrainingRun
 
 #: Files of training runs and studies, which must not share a folder.
-_OUTPUTS = ("checkpoints", HISTORY_FILE, METRICS_FILE, MODEL_FILE, "study.db")
+_OUTPUTS = (
+    "checkpoints",
+    HISTORY_FILE,
+    METRICS_FILE,
+    MODEL_FILE,
+    CLASSES_FILE,
+    CARD_FILE,
+    "study.db",
+)
 
 
 class TrainingSession:
@@ -127,7 +139,7 @@ class TrainingSession:
         if not (self.out / METRICS_FILE).exists():
             missing = missing_files(run.data, [run.recipe], base=self._base)
             show_downloads(download(missing))
-        _set_backend(hardware)
+        set_backend(hardware)
 
         make_folder(self.out)
         with (
@@ -137,6 +149,8 @@ class TrainingSession:
             signals_stop(stop),
         ):
             is_done = self._train(hardware, progress, stop, mirror)
+            if is_done:
+                self._write_card()
             if mirror is not None:
                 progress.show_mirror(mirror.finish())
         if is_done:
@@ -165,24 +179,30 @@ class TrainingSession:
                 progress.show_mirror(mirror.new_events())
             progress.show(event)
 
-        listen_to_notes(progress.note)
         found = self._run.provenance
         try:
-            result = train(
-                self._run.full_recipe(),
-                out=self.out,
-                base=self._base,
-                hardware=hardware.kind,
-                on_event=show,
-                data_digest=None if found is None else found.data_digest,
-                provenance=found,
-                should_stop=stop.is_due,
-            )
+            with notes_shown(progress.note):
+                result = train(
+                    self._run.full_recipe(),
+                    out=self.out,
+                    base=self._base,
+                    hardware=hardware.kind,
+                    on_event=show,
+                    data_digest=None if found is None else found.data_digest,
+                    provenance=found,
+                    should_stop=stop.is_due,
+                )
         except TrainingStoppedError as stopped:
             progress.note(f"{stop.reason}: {saved_text(stopped.step)}")
             return False
         self._metrics = result.metrics
         return True
+
+    def _write_card(self) -> None:
+        """Write the model card, unless an earlier call has."""
+        path = self.out / CARD_FILE
+        if not path.exists():
+            write_text(path, model_card(self._run, self._metrics))
 
     def summary_lines(self) -> list[str]:
         """The test scores, and whether the promise of the search was kept."""
@@ -216,7 +236,7 @@ def _refuse_other_outputs(out: Path) -> None:
         )
 
 
-def _set_backend(hardware: Hardware) -> None:
+def set_backend(hardware: Hardware) -> None:
     """Set the environment variables that the frameworks read when they are loaded.
 
     Raises:

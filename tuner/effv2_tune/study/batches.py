@@ -1,4 +1,4 @@
-"""Checks that the batches of a study fit its images and its devices."""
+"""Checks that the batches of a study fit its images and devices, and counts optimizer steps."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from effv2_tune.errors import TuneError
 from effv2_tune.study.space import values_of
 
 if TYPE_CHECKING:
+    from effv2_tune.study.bucket import DataFacts
     from effv2_tune.study.plan import StudyPlan
+    from effv2_tune.study.recipe import Recipe
 
 
 class _Counts(Protocol):
@@ -64,3 +66,27 @@ def _over_all_devices(size: Any, device_count: int) -> int:
         return size
     per_device = size["per_device"] if isinstance(size, dict) else size.per_device
     return int(per_device) * device_count
+
+
+def steps_per_epoch(images: int, batch: int) -> int:
+    """Optimizer steps in one pass over ``images`` training images.
+
+    Every step has a full batch; the remaining images are different ones in every epoch.
+
+    Raises:
+        TuneError: There are fewer images than one batch takes.
+    """
+    check_batch(batch, images)
+    return images // batch
+
+
+def planned_steps(recipe: Recipe, data: DataFacts, device_count: int) -> int:
+    """Optimizer steps of the whole run of ``recipe``; raises as :func:`steps_per_epoch`.
+
+    Args:
+        recipe: What is trained.
+        data: On which images.
+        device_count: Devices that share a batch.
+    """
+    batch = recipe.global_batch(device_count)
+    return recipe.epochs * steps_per_epoch(data.train, batch)

@@ -6,7 +6,7 @@ import hashlib
 from typing import TYPE_CHECKING, Literal
 
 from effv2_tune.study.base import Value
-from effv2_tune.study.recipe import augmentation_kinds, caches_features
+from effv2_tune.study.recipe import EVALUATION_FLIP, augmentation_kinds, caches_features
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -72,6 +72,7 @@ class BucketKey(Placement):
     """What two trials must have in common to share a compiled step: the placement, and these.
 
     Every other hyperparameter of a recipe is an input of the step, and needs no compilation.
+    ``evaluation_resolution`` is None where it is the same.
     """
 
     variant: str
@@ -86,6 +87,15 @@ class BucketKey(Placement):
     schedule: str
     augmentation: tuple[str, ...]
     class_weighted: bool
+    evaluation_resolution: int | None = None
+
+    @property
+    def evaluated(self) -> BucketKey:
+        """The bucket of the same networks at the resolution of evaluation."""
+        if self.evaluation_resolution is None:
+            return self
+        changes = {"resolution": self.evaluation_resolution, "evaluation_resolution": None}
+        return self.model_copy(update=changes)
 
     @property
     def takes_features(self) -> bool:
@@ -95,12 +105,21 @@ class BucketKey(Placement):
     @property
     def label(self) -> str:
         """A short name: what the buckets of one study mostly differ in."""
-        return f"{self.variant}@{self.resolution} batch {self.batch}"
+        return f"{self.network} batch {self.batch}"
+
+    @property
+    def network(self) -> str:
+        """The variant with its resolutions, in short."""
+        evaluated = self.evaluation_resolution
+        return f"{self.variant}@{self.resolution}" + (f"/{evaluated}" if evaluated else "")
 
     @property
     def digest(self) -> str:
-        """Sixteen characters that two keys share only if they are equal."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+        """Sixteen characters that two keys share only if they are equal.
+
+        Those of earlier versions, which had no other resolution for evaluation, stay valid.
+        """
+        return hashlib.sha256(self.model_dump_json(exclude_none=True).encode()).hexdigest()[:16]
 
 
 def differing_parts(keys: Sequence[BucketKey]) -> list[str]:
@@ -135,11 +154,15 @@ def bucket_key(
     """
     switches = {
         "rectify": recipe.rectify and recipe.optimizer == "adabelief",
-        "amsgrad": recipe.amsgrad and recipe.optimizer != "sgd",
+        "amsgrad": recipe.amsgrad and recipe.optimizer in ("adabelief", "adamw"),
         "nesterov": recipe.nesterov and recipe.optimizer == "sgd",
+        "l2": recipe.l2 > 0,
         "clip": recipe.clip_norm is not None,
         "ema": recipe.ema,
     }
+    augmentation = augmentation_kinds(recipe)
+    if recipe.evaluation_flip:
+        augmentation = (*augmentation, EVALUATION_FLIP)
     trainable: str = recipe.backbone
     if recipe.backbone == "finetune":
         trainable = f"finetune from {recipe.finetune_from}"
@@ -157,6 +180,9 @@ def bucket_key(
         weights=recipe.weights,
         optimizer=(recipe.optimizer, *(name for name, on in switches.items() if on)),
         schedule=recipe.schedule,
-        augmentation=augmentation_kinds(recipe),
+        augmentation=augmentation,
         class_weighted=recipe.class_weight != "none",
+        evaluation_resolution=(
+            None if recipe.evaluation_pixels == recipe.pixels else recipe.evaluation_pixels
+        ),
     )

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from effv2_tune.study.plan import StudyPlan
 
-#: Keys that may change while the finished trials keep counting: budgets, workers, device, sampler
-#: and search space.
+#: Keys that may change while the finished trials keep counting: budgets, workers, device,
+#: cluster, sampler and search space.
 CHANGEABLE = frozenset(
     {
         "trials",
@@ -21,6 +21,7 @@ CHANGEABLE = frozenset(
         "accelerator_hours",
         "workers",
         "devices_per_worker",
+        "cluster",
         "stop_when",
         "keep",
         "hardware",

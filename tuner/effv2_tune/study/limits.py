@@ -36,6 +36,8 @@ MAX_HOURS = 1_000_000
 MAX_WORKERS = 10_000
 MAX_DEVICES = 10_000
 MAX_EPOCHS = 100_000
+#: Stages of progressive learning: each may be a network to compile.
+MAX_STAGES = 4
 MAX_PIXELS = 4_096
 MAX_BATCH = 1_000_000
 #: Bytes of a path (as on macOS; Linux allows more) and of each name in it.

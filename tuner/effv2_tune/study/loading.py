@@ -12,8 +12,15 @@ from pydantic import TypeAdapter, ValidationError
 from effv2_tune.errors import Mistake, MistakesError, TuneError, did_you_mean
 from effv2_tune.study.limits import MAX_MISTAKES, check_path, quoted
 from effv2_tune.study.mistakes import further_mistakes, mistakes_of
-from effv2_tune.study.plan import StudyPlan
-from effv2_tune.study.recipe import WEIGHT_SUFFIXES, Settings, contradictions, image_changes
+from effv2_tune.study.plan import KNOW_PRIORS, StudyPlan
+from effv2_tune.study.recipe import (
+    FIRST_STAGE_SETTINGS,
+    WEIGHT_SUFFIXES,
+    Settings,
+    contradictions,
+    image_changes,
+    uncacheable,
+)
 from effv2_tune.study.shipped import shipped_spaces, shipped_studies
 from effv2_tune.study.space import (
     ORDERED_PAIRS,
@@ -34,7 +41,17 @@ if TYPE_CHECKING:
 #: The settings that a space may vary: each is a number or a choice.
 SEARCHABLE = tuple(Settings.model_fields)
 #: Choices of which every combination is checked.
-_COMBINED = ("variant", "weights", "backbone", "features", "optimizer", "rectify")
+_COMBINED = (
+    "variant",
+    "weights",
+    "backbone",
+    "features",
+    "optimizer",
+    "rectify",
+    "schedule",
+    "ema",
+)
+_RESOLUTIONS = {"variant", "resolution", "evaluation_resolution"}
 _PARAMETER: TypeAdapter[Parameter] = TypeAdapter(Parameter)
 # Stands in for the space while the rest of the file is validated: the space has its own lines.
 _NO_SPACE = Space({})
@@ -79,7 +96,8 @@ def load_plan(study: str | Path, *, overrides: Mapping[str, Any] | None = None) 
 
     Args:
         study: Path of a YAML file, or a name that ``effv2-tune spaces`` lists.
-        overrides: Values that replace top-level keys (from command-line options).
+        overrides: Values that replace top-level keys (from command-line options); ``ray`` replaces
+            that key of ``cluster:``.
 
     Raises:
         MistakesError: With everything that is wrong, in the study file and in its space.
@@ -87,7 +105,12 @@ def load_plan(study: str | Path, *, overrides: Mapping[str, Any] | None = None) 
     """
     path = _find_study(study)
     source = read_yaml(path, name=str(study) if Path(study).is_file() else str(path))
-    return parse_plan(source.with_arguments(overrides or {}), base=path.parent)
+    given = dict(overrides or {})
+    ray = given.pop("ray", None)
+    if ray is not None:
+        written = source.data.get("cluster")
+        given["cluster"] = (written if isinstance(written, dict) else {}) | {"ray": ray}
+    return parse_plan(source.with_arguments(given), base=path.parent)
 
 
 def parse_plan(source: YamlFile, *, base: Path) -> LoadedPlan:
@@ -111,10 +134,15 @@ def parse_plan(source: YamlFile, *, base: Path) -> LoadedPlan:
     if mistakes or plan is None or written is None or space is None:
         raise MistakesError(mistakes)
     plan = plan.model_copy(update={"search_space": space})
-    mistakes = _mistakes_in_combinations(plan, source)
+    loaded = LoadedPlan(plan, base.resolve(), source, written)
+    mistakes = [
+        *_mistakes_in_combinations(plan, source),
+        *_untestable_rates(plan, source),
+        *_unused_priors(loaded),
+    ]
     if mistakes:
         raise MistakesError(mistakes)
-    return LoadedPlan(plan, base.resolve(), source, written)
+    return loaded
 
 
 def _find_study(study: str | Path) -> Path:
@@ -264,6 +292,19 @@ def _mistakes_between(source: YamlFile, space: Space) -> list[Mistake]:
     ]
 
 
+def _untestable_rates(plan: StudyPlan, source: YamlFile) -> list[Mistake]:
+    """A range test of a learning rate that has no bounds to set."""
+    name = "maximal_learning_rate"
+    has_bounds = isinstance(plan.search_space.parameters.get(name), FloatParameter)
+    if has_bounds or not plan.search.range_test:
+        return []
+    message = (
+        f"range_test sets the bounds of {name}, which the search space does not have as a range; "
+        f"add '{name}: {{type: float, low: 1e-4, high: 1e-1, scale: log}}', or remove range_test"
+    )
+    return [source.mistake(["search", "range_test"], f"search.{message}")]
+
+
 def _mistakes_in_combinations(plan: StudyPlan, source: YamlFile) -> list[Mistake]:
     """Settings that are valid one by one and contradict each other, in any searched combination."""
     parameters = plan.search_space.parameters
@@ -278,13 +319,14 @@ def _mistakes_in_combinations(plan: StudyPlan, source: YamlFile) -> list[Mistake
         for name, parameter in parameters.items()
         if isinstance(parameter, ChoiceParameter | FixedParameter) and name in _COMBINED
     }
-    fixed |= _changes_searched(plan)
+    fixed |= _changes_searched(plan) | _stage_bounds(plan)
     messages: dict[str, None] = {}
     if "weights" in choices:  # one file stands for all
         choices["weights"] = list({_kind_of_weights(v): v for v in choices["weights"]}.values())
     try:
         for values in combinations(choices):
-            settings = Settings.from_plain(fixed | values)
+            known = {n: v for n, v in (fixed | values).items() if _is_possible(n, values, plan)}
+            settings = Settings.from_plain(known)
             messages.update(dict.fromkeys(contradictions(settings)))
     except TuneError as error:
         return [source.mistake(["search_space"], error.message)]
@@ -301,17 +343,62 @@ def _mistakes_in_combinations(plan: StudyPlan, source: YamlFile) -> list[Mistake
     return mistakes
 
 
+def _is_possible(name: str, choices: Mapping[str, Any], plan: StudyPlan) -> bool:
+    """Whether a setting can be active in a config with these choices."""
+    parameter = plan.search_space.parameters.get(name)
+    return parameter is None or all(
+        parameter.allows(parent, choices[parent])
+        for parent in parameter.conditions
+        if parent in choices
+    )
+
+
+def _unused_priors(loaded: LoadedPlan) -> list[Mistake]:
+    """The priors of a space whose engine knows none."""
+    engine = loaded.plan.engine
+    if engine in KNOW_PRIORS:
+        return []
+    message = (
+        f"the engine {engine!r} knows no priors; use 'search: {{engine: …}}' with "
+        f"{' or '.join(KNOW_PRIORS)}, or remove the prior"
+    )
+    return [
+        mistake
+        for name in loaded.plan.search_space.priors
+        for mistake in loaded.mistakes_at(name, [f"search_space.{name}.prior: {message}"])
+    ]
+
+
 def _kind_of_weights(weights: str) -> str:
     """The name of released weights, or the suffix of a file."""
     suffixes = [suffix for suffix in WEIGHT_SUFFIXES if weights.endswith(suffix)]
     return suffixes[0] if suffixes else weights
 
 
+def _stage_bounds(plan: StudyPlan) -> dict[str, Any]:
+    """For each searched parameter that stages depend on, the value that permits the least."""
+    found = {}
+    for name in ("stages", "head_epochs", "epochs", "resolution", *FIRST_STAGE_SETTINGS):
+        if name in plan.search_space.parameters:
+            values = values_of(plan.search_space.parameters[name])
+            numbers = [value for value in values if isinstance(value, int | float)]
+            if numbers:
+                found[name] = min(numbers) if name in ("epochs", "resolution") else max(numbers)
+    return found
+
+
 def _changes_searched(plan: StudyPlan) -> dict[str, Any]:
-    """For each searched augmentation a value, within its bounds, that changes images."""
+    """For what is searched a value, within its bounds, with which features cannot be cached."""
+    written = plan.recipe.model_dump(include=_RESOLUTIONS, exclude_unset=True)
+
+    def changes(name: str, value: Any) -> bool:
+        if name in _RESOLUTIONS:
+            return bool(uncacheable(Settings.from_plain(written | {name: value})))
+        return bool(image_changes(Settings.from_plain({name: value})))
+
     return {
         name: value
         for name, parameter in plan.search_space.parameters.items()
         for value in values_of(parameter)
-        if image_changes(Settings.from_plain({name: value}))
+        if changes(name, value)
     }

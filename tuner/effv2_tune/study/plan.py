@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from effv2_tune import catalog
+from effv2_tune.study.automatic_engine import automatic_engine
 from effv2_tune.study.base import Value
 from effv2_tune.study.limits import (
     MAX_DEVICES,
@@ -18,6 +19,8 @@ from effv2_tune.study.limits import (
     PathText,
 )
 from effv2_tune.study.recipe import (
+    NATIVE,
+    SAME,
     DataSpec,
     Quality,
     Recipe,
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Direction = Literal["maximize", "minimize"]
+#: The engines that use the priors of a search space.
+KNOW_PRIORS = ("freeze_thaw", "tpe")
 
 
 class HalvingSpec(Value):
@@ -43,6 +48,8 @@ class HalvingSpec(Value):
             quality is still non-dominated.
         quantile: Quantile of the gains observed between a rung and the end that counts as
             optimistic.
+        earned: Whether a rung is only as strict as the rank correlation between it and the end has
+            earned, over the complete trials of this study.
     """
 
     enabled: bool = True
@@ -52,6 +59,7 @@ class HalvingSpec(Value):
     keep: Annotated[float, Field(gt=0, lt=1)] = 0.25
     guard_after: Annotated[int, Field(ge=1)] = 8
     quantile: Annotated[float, Field(gt=0, le=1)] = 0.9
+    earned: bool = False
 
 
 class ConfirmSpec(Value):
@@ -75,11 +83,17 @@ class SearchSpec(Value):
     """How the next config is sampled.
 
     Attributes:
-        engine: The sampler: one of Optuna's by name, or an oracle of Keras Tuner.
+        engine: The sampler: one of Optuna's by name, or an oracle of Keras Tuner; or
+            ``freeze_thaw``, which pauses trials at rungs and continues the most promising ones;
+            ``auto`` is ``freeze_thaw`` or ``tpe``, whichever suits the search space.
         seed: Of the sampler; with one worker the same seed gives the same configs.
         halving: When a trial is pruned.
         confirm: How ``run`` confirms the picks after the search; null for not at all. The command
             ``confirm`` does so at any time.
+        range_test: Whether ``run`` sets the bounds of ``initial_learning_rate`` and
+            ``maximal_learning_rate`` in the search space before the first trial, by a learning-rate
+            range test as of the command ``range``. The numbers in the file are replaced, not
+            narrowed.
     """
 
     engine: Literal[
@@ -89,12 +103,15 @@ class SearchSpec(Value):
         "qmc",
         "grid",
         "gp",
+        "freeze_thaw",
+        "auto",
         "keras_tuner_random",
         "keras_tuner_bayesian",
     ] = "tpe"
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
     halving: HalvingSpec = HalvingSpec()
     confirm: ConfirmSpec | None = None
+    range_test: bool = False
 
 
 class StopSpec(Value):
@@ -155,6 +172,30 @@ class TargetSpec(Value):
     device: Annotated[str, Field(min_length=1, max_length=80)] | None = None
 
 
+class PerWorker(Value):
+    """What each worker needs on the node of a cluster that it runs on.
+
+    Attributes:
+        cpu: Processors that are reserved for it; without a GPU, also its compute threads.
+        gpu: GPUs that it has for itself.
+    """
+
+    cpu: Annotated[int, Field(ge=1, le=MAX_DEVICES)] = 1
+    gpu: Literal[0, 1] = 0
+
+
+class ClusterSpec(Value):
+    """The Ray cluster that the workers run on.
+
+    Attributes:
+        ray: ``auto`` for the cluster that this machine is a node of, or ``HOST:PORT`` of its head.
+        per_worker: What each worker needs.
+    """
+
+    ray: Annotated[str, Field(min_length=1, max_length=300)] = "auto"
+    per_worker: PerWorker = PerWorker()
+
+
 class StudyPlan(Value):
     """A validated study file.
 
@@ -169,15 +210,20 @@ class StudyPlan(Value):
             limit.
         accelerator_hours: Device-hours in all: the hours of each worker times its devices, over
             all workers and machines; null for no limit.
-        workers: Worker processes on this machine; on a CPU they share its processors evenly, and
-            step times are those of such a share. ``auto`` divides the chips of a TPU, or the GPUs,
-            over as many workers as train most trials in an hour by the figures of ``plan``, with
-            all of them as the target unless ``target:`` says otherwise.
+        workers: Worker processes on this machine, or at most so many on the cluster; on the CPU of
+            one machine they share its processors evenly, and
+            step times are those of such a share. With a cluster, ``auto`` is as many as it has
+            room for, while nodes come and go; on one machine it divides the chips of a TPU, or the
+            GPUs, over as many workers as train most trials in an hour by the figures of ``plan``,
+            with all of them as the target unless ``target:`` says otherwise.
         devices_per_worker: Chips of a TPU, or GPUs, of each worker; by default, a lone worker has
             all, and each of several has one. On a CPU, JAX simulates so many.
         target: The placement that training time is meant for; by default the one where the trials
             run. Trials that run on fewer devices have the same batches, and their buckets are timed
-            on the target.
+            on the target. On a cluster it is one device by name: nodes that have it time the
+            buckets, and those with others train, too.
+        cluster: The Ray cluster that the workers run on, at most ``workers`` at a time; null for
+            this machine.
         search: How the next config is sampled.
         enqueue: Configs to try first.
         stop_when: End when the Pareto front has stopped growing; null for never.
@@ -200,6 +246,7 @@ class StudyPlan(Value):
     workers: Annotated[int, Field(ge=1, le=MAX_WORKERS)] | Literal["auto"] = 1
     devices_per_worker: Literal[1, 2, 4, 8] | None = None
     target: TargetSpec | None = None
+    cluster: ClusterSpec | None = None
     search: SearchSpec = SearchSpec()
     enqueue: Annotated[tuple[Config, ...], Field(max_length=MAX_ENQUEUED)] = ()
     stop_when: StopSpec | None = None
@@ -217,6 +264,39 @@ class StudyPlan(Value):
                 "'stop_when:' (or several)"
             )
         return self
+
+    @model_validator(mode="after")
+    def _fits_a_cluster(self) -> StudyPlan:
+        if self.cluster is None:
+            return self
+        if self.devices_per_worker is not None:
+            raise ValueError(
+                "'devices_per_worker:' and 'cluster:' cannot be combined; 'cluster: per_worker:' "
+                "says what each worker has"
+            )
+        target = self.target
+        if target is not None and (target.devices > 1 or target.device is None):
+            raise ValueError(
+                "with 'cluster:', 'target:' names the one device of a node on which step times are "
+                "measured, such as 'target: {devices: 1, device: t4}': each worker has one"
+            )
+        if self.search.range_test:
+            raise ValueError(
+                "'search: range_test:' tests on this machine, not on the nodes of 'cluster:'; "
+                "write the bounds with 'effv2-tune range --write' on one of them"
+            )
+        return self
+
+    @property
+    def engine(self) -> str:
+        """The engine that searches: that of ``search:``, where ``auto`` follows from the space."""
+        named = self.search.engine
+        return automatic_engine(self.search_space) if named == "auto" else named
+
+    @property
+    def pauses(self) -> bool:
+        """Whether trials are paused at rungs, so that their checkpoints wait on the disk."""
+        return self.engine == "freeze_thaw" and self.search.halving.enabled
 
     @property
     def worker_count(self) -> int:
@@ -250,14 +330,17 @@ class StudyPlan(Value):
     @property
     def largest_resolution(self) -> int:
         """The side in pixels of the largest images that a trial may see."""
-        parameter = self.search_space.parameters.get("resolution")
-        sizes = [self.recipe.resolution] if parameter is None else list(values_of(parameter))
-        if "native" not in sizes:
+        sizes = {*self._values("resolution"), *self._values("evaluation_resolution")} - {SAME}
+        if NATIVE not in sizes:
             return max(int(size) for size in sizes)
-        networks = self.search_space.parameters.get("variant")
-        names = [self.recipe.variant] if networks is None else list(values_of(networks))
+        names = self._values("variant")
         native = [catalog.find_variant(str(name)).native_resolution for name in names]
-        return max([int(size) for size in sizes if size != "native"] + native)
+        return max([int(size) for size in sizes if size != NATIVE] + native)
+
+    def _values(self, name: str) -> list[Any]:
+        """The values of a setting that a trial may have."""
+        parameter = self.search_space.parameters.get(name)
+        return [getattr(self.recipe, name)] if parameter is None else list(values_of(parameter))
 
     def recipe_for(self, config: Mapping[str, Any]) -> Recipe:
         """The recipe of ``config``: its values override the study's settings.

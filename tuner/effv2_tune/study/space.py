@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from dataclasses import dataclass
@@ -47,10 +48,27 @@ class _Parameter(Value):
 
     def is_active(self, config: Mapping[str, Any]) -> bool:
         """Whether ``config`` has the values that activate this parameter."""
-        return all(
+        return self.when is None or all(
             name in config and _is_in(config[name], wanted)
             for name, wanted in self.conditions.items()
         )
+
+    def allows(self, parent: str, value: Any) -> bool:
+        """Whether a value of a parameter on which this one depends can activate it."""
+        return _is_in(value, self.conditions[parent])
+
+
+class Prior(Value):
+    """A value that is expected to be good, until the trials of the study say otherwise.
+
+    Attributes:
+        value: Inside the range, or one of the choices.
+        confidence: How sure it is: how much better the value is expected to be, and how soon values
+            are worse with their distance from it.
+    """
+
+    value: Scalar | dict[str, int]
+    confidence: Literal["low", "medium", "high"] = "medium"
 
 
 class FloatParameter(_Parameter):
@@ -60,10 +78,12 @@ class FloatParameter(_Parameter):
     low: float
     high: float
     scale: Literal["linear", "log"] = "linear"
+    prior: Prior | None = None
 
     @model_validator(mode="after")
     def _has_a_range(self) -> FloatParameter:
         _check_range(self.low, self.high, self.scale)
+        _check_prior(self)
         return self
 
     def clip(self, value: float) -> float:
@@ -79,6 +99,7 @@ class IntParameter(_Parameter):
     high: int
     step: Annotated[int, Field(ge=1)] = 1
     scale: Literal["linear", "log"] = "linear"
+    prior: Prior | None = None
 
     @model_validator(mode="after")
     def _has_a_range(self) -> IntParameter:
@@ -91,6 +112,7 @@ class IntParameter(_Parameter):
                 f"high {self.high} is not a whole number of steps of {self.step} above low "
                 f"{self.low}; use high {below}"
             )
+        _check_prior(self)
         return self
 
 
@@ -99,6 +121,15 @@ class ChoiceParameter(_Parameter):
 
     type: Literal["choice"]
     values: Annotated[list[Scalar | dict[str, int]], Field(min_length=1, max_length=MAX_CHOICES)]
+    prior: Prior | None = None
+
+    @property
+    def is_on_a_line(self) -> bool:
+        """Whether its values are points of one axis: all are numbers, or there are two."""
+        are_numbers = all(
+            isinstance(one, int | float) and not isinstance(one, bool) for one in self.values
+        )
+        return are_numbers or len(self.values) <= 2  # noqa: PLR2004 - in any order
 
     @model_validator(mode="after")
     def _has_no_duplicates(self) -> ChoiceParameter:
@@ -108,6 +139,7 @@ class ChoiceParameter(_Parameter):
             if label in labels:
                 raise ValueError(f"the value {label} is listed twice; remove one")
             labels.add(label)
+        _check_prior(self)
         return self
 
 
@@ -156,12 +188,32 @@ class Space(RootModel[dict[str, Parameter]]):
         _parents_first(self.root)
         for lower, upper in ORDERED_PAIRS:
             _check_pair(self.root.get(lower), self.root.get(upper), lower, upper)
+            if lower in self.priors and _overlap(self.root[lower], self.root.get(upper)):
+                raise ValueError(
+                    f"{lower} cannot have a prior while its range overlaps that of {upper}: which "
+                    f"values it may have depends on {upper}; end its range at the lowest {upper}, "
+                    "or remove the prior"
+                )
         return self
 
     @property
     def parameters(self) -> dict[str, Parameter]:
         """The parameters by name."""
         return self.root
+
+    @property
+    def priors(self) -> dict[str, Prior]:
+        """What is expected of parameters, by their names."""
+        found = {
+            name: None if isinstance(one, FixedParameter) else one.prior
+            for name, one in self.root.items()
+        }
+        return {name: prior for name, prior in found.items() if prior is not None}
+
+    @functools.cached_property
+    def parents_first(self) -> tuple[str, ...]:
+        """Names in written order, but each after those that its ``when`` names."""
+        return tuple(_parents_first(self.root))
 
     def dimensions(self) -> tuple[Dimension, ...]:
         """The axes to sample from, each after those that it depends on; fixed ones have none."""
@@ -171,7 +223,7 @@ class Space(RootModel[dict[str, Parameter]]):
             if _overlap(self.root.get(lower), self.root.get(upper))
         }
         axes = []
-        for name in _parents_first(self.root):
+        for name in self.parents_first:
             parameter = self.root[name]
             if isinstance(parameter, FixedParameter):
                 continue
@@ -188,9 +240,9 @@ class Space(RootModel[dict[str, Parameter]]):
         Fixed parameters are filled in; inactive ones are absent.
         """
         config: Config = {}
-        for name in _parents_first(self.root):
+        for name in self.parents_first:
             parameter = self.root[name]
-            if not parameter.is_active(config):
+            if parameter.when is not None and not parameter.is_active(config):
                 continue
             if isinstance(parameter, FixedParameter):
                 config[name] = parameter.value
@@ -289,6 +341,17 @@ def _check_range(low: float, high: float, scale: str) -> None:
         raise ValueError(f"low and high are both {low:g}; write {{type: fixed, value: {low:g}}}")
     if scale == "log" and low <= 0:
         raise ValueError(f"the low bound of a logarithmic scale must be above 0, not {low:g}")
+
+
+def _check_prior(parameter: FloatParameter | IntParameter | ChoiceParameter) -> None:
+    prior = parameter.prior
+    if prior is None or contains(parameter, prior.value):
+        return
+    wanted = "one of the values"
+    if not isinstance(parameter, ChoiceParameter):
+        step = f", on a step of {parameter.step}" if isinstance(parameter, IntParameter) else ""
+        wanted = f"a number from {parameter.low:g} to {parameter.high:g}{step}"
+    raise ValueError(f"the prior {prior.value!r} has to be {wanted}")
 
 
 def _parents_first(parameters: Mapping[str, Parameter]) -> list[str]:

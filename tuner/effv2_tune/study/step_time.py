@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 from pydantic import Field
 
 from effv2_tune.study.base import Value
+
+#: Relative standard error of the mean speed of a processor over so many seconds, and the least of
+#: one over longer: other guests of the host come and go. Step times measured in three seconds
+#: differed by 5 to 24 % between hours, those of trials of half a minute by 5 %.
+_SPEED_ERROR, _SPEED_SECONDS, _LEAST_SPEED_ERROR = 0.08, 3.0, 0.02
 
 
 class StepTime(Value):
@@ -26,3 +32,13 @@ class StepTime(Value):
     high: float
     is_quiet: bool
     reference_seconds: float
+
+
+def speed_error(seconds: float) -> float:
+    """Relative standard error of a step time due to the speed of the processors.
+
+    Args:
+        seconds: For which the steps were timed; independent errors in each part of it are assumed.
+    """
+    share = _SPEED_SECONDS / max(seconds, 1e-3)
+    return max(_LEAST_SPEED_ERROR, _SPEED_ERROR * math.sqrt(min(1.0, share)))

@@ -18,10 +18,12 @@ from effv2_tune.study.yaml_file import YamlFile, dump_yaml, read_yaml
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: Files of a final training: what is trained, its learning curve, its model, and what it came to,
-#: which is written last.
+#: Files of a final training: what is trained, its learning curve, its model, the names of the
+#: model's classes, and what it came to, which is written last.
 RECIPE_FILE, HISTORY_FILE, MODEL_FILE = "recipe.json", "history.csv", "model.keras"
-METRICS_FILE = "metrics.json"
+CLASSES_FILE, METRICS_FILE = "classes.txt", "metrics.json"
+#: Written after the metrics, from them; a rerun writes it where it is missing.
+CARD_FILE = "model_card.md"
 
 
 class Promise(Value):
@@ -49,6 +51,24 @@ class Promise(Value):
     replicates: int = 1
 
 
+class FrontPoint(Value):
+    """A trial of the Pareto front.
+
+    Attributes:
+        trial: Its number.
+        variant: The network.
+        resolution: In pixels.
+        quality: As measured on the validation split.
+        train_seconds: As measured.
+    """
+
+    trial: int
+    variant: str
+    resolution: int
+    quality: float
+    train_seconds: float
+
+
 class Provenance(Value):
     """Where a training run's recipe was found.
 
@@ -64,6 +84,9 @@ class Provenance(Value):
         environment: What the trial ran on; the number of devices is that of its seconds.
         data_digest: Of the images and splits that the trial saw.
         promise: What the search expects of it; absent in files of earlier versions.
+        front: The Pareto front on the trial's kind of device when it was exported, fastest first;
+            empty in files of earlier versions.
+        learning_rates: The bounds that range tests had set in the search space; absent without any.
     """
 
     study: str
@@ -77,6 +100,8 @@ class Provenance(Value):
     environment: Environment
     data_digest: str
     promise: Promise | None = None
+    front: tuple[FrontPoint, ...] = ()
+    learning_rates: dict[str, tuple[float, float]] | None = None
 
 
 class TrainingRun(Value):

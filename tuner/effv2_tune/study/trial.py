@@ -11,18 +11,24 @@ from effv2_tune.study.base import Value
 from effv2_tune.study.bucket import BucketKey
 from effv2_tune.study.recipe import Recipe
 
-#: ``running`` until it ends; ``pruned`` at a rung; ``infeasible``: does not fit the memory;
-#: ``diverged``: its loss became NaN; ``failed`` for a reason outside the recipe. Results show a
-#: running trial that no supervisor holds as ``interrupted``; no record has that state.
+#: ``running`` until it ends; ``paused`` at a rung, with a checkpoint, until it is promoted or
+#: pruned; ``pruned`` at a rung; ``infeasible``: does not fit the memory; ``diverged``: its loss
+#: became NaN; ``failed`` for a reason outside the recipe. Results show a running trial that no
+#: supervisor holds as ``interrupted``; no record has that state.
 TrialState = Literal[
-    "running", "complete", "pruned", "infeasible", "diverged", "failed", "interrupted"
+    "running", "paused", "complete", "pruned", "infeasible", "diverged", "failed", "interrupted"
 ]
+#: What happens to a trial at a rung: it is promoted past it; paused there, so that any worker can
+#: continue it later; or stopped for good.
+RungAnswer = Literal["promote", "pause", "stop"]
 
 
 #: Relative deviation of a trial's step time from its bucket's above which it is an outlier.
 STEP_TIME_TOLERANCE = 0.1
 #: Step times do not matter where the steps take less than this share of the training time.
 LEAST_STEP_SHARE = 0.1
+#: The note of a trial that the search space no longer contains.
+OUTSIDE_NOTE = "outside the search space since it was edited"
 
 
 class Measurement(Value):
@@ -33,8 +39,8 @@ class Measurement(Value):
             the weights that the recipe selects.
         train_seconds: Seconds that the final training of the recipe takes on this device kind:
             planned steps times the bucket's step time, plus one extraction of
-            features where the backbone is frozen; without compilation, evaluation, checkpoints
-            and waiting.
+            features where the backbone is frozen, at first or throughout; without compilation,
+            evaluation, checkpoints and waiting.
         seconds_low: Lower end of the 90 % interval of these seconds, from that of the step time;
             None where the step time has none. It is set when a study is read.
         seconds_high: Upper end.
@@ -98,6 +104,22 @@ class RungResult(Value):
     projected_seconds: float
 
 
+class Pause(Value):
+    """Where and when a trial was paused.
+
+    Attributes:
+        rung: Index of the rung that paused it, from 0.
+        epoch: The epoch at whose end that rung is.
+        step: Of the checkpoint that it continues from.
+        since: When it was paused, UTC.
+    """
+
+    rung: Annotated[int, Field(ge=0)]
+    epoch: Annotated[int, Field(ge=1)]
+    step: Annotated[int, Field(ge=0)]
+    since: datetime
+
+
 class Times(Value):
     """How a trial's wall time was spent, in seconds.
 
@@ -112,10 +134,16 @@ class Times(Value):
         checkpoint: Writing and reading checkpoints.
         wall: From assignment to end, over all attempts.
         step_median: Median of the trial's own step times; 0 where it was trained on other devices
-            than its bucket was timed on.
+            than its bucket was timed on, and with several stages.
         step_least: The least of them, which a busy machine bends least; 0 likewise, and where not
             recorded.
-        step_bucket: The bucket's step time, from which ``train_seconds`` is computed.
+        step_work: Median processor time of its steps, over all processors; 0 where they are not the
+            device, and as of ``step_median``.
+        step_undisturbed: Median of its step times in windows that nothing disturbed; 0 if something
+            always did, and where ``step_work`` is 0.
+        undisturbed: How many such windows were kept, up to 64.
+        step_bucket: The bucket's step time, from which ``train_seconds`` is computed; with several
+            stages, the mean over all epochs.
         speed: Of the machine during the trial, relative to the one for which ``step_bucket`` is
             stated, by the reference kernel; 1 where it is not known.
     """
@@ -130,8 +158,16 @@ class Times(Value):
     wall: float = 0.0
     step_median: float = 0.0
     step_least: float = 0.0
+    step_work: float = 0.0
+    step_undisturbed: float = 0.0
+    undisturbed: int = 0
     step_bucket: float = 0.0
     speed: float = 1.0
+
+    def without_own_steps(self) -> Times:
+        """The same without the trial's own step times, where no bucket's can be compared."""
+        own = ("step_median", "step_least", "step_work", "step_undisturbed", "undisturbed")
+        return self.model_copy(update=dict.fromkeys(own, 0))
 
     @property
     def step_excess(self) -> float:
@@ -178,13 +214,17 @@ class Trial(Value):
         state: Its state.
         config: One value for each searched parameter.
         recipe: The config with every default.
-        bucket: Its compilation group, at the placement where it is timed.
+        bucket: Its compilation group, at the placement where it is timed; with several stages, of
+            the last one.
+        stage_buckets: Likewise of the stages before.
         measurement: Present once complete.
         scores: On the validation split, of the selected weights; present once complete.
         standard_errors: Of each of these scores, as an estimate for all images; None in records of
             earlier versions.
         selected_epoch: The epoch of those weights.
         rungs: The rungs at which it was compared with others.
+        rung_times: When it reached each of them, UTC; empty in records of earlier versions.
+        pause: Present while it is paused, and if it was pruned while paused.
         curve: One entry for each epoch trained.
         times: How the time was spent.
         environment: Its hardware and software.
@@ -195,7 +235,7 @@ class Trial(Value):
         death_step: Step of the newest checkpoint that any of these workers wrote.
         retry_of: The failed trial of the same config that it retries.
         replicate_of: The trial whose config it trains again with another seed.
-        reason: A message for every state except ``running`` and ``complete``.
+        reason: A message for every state except ``running``, ``paused`` and ``complete``.
         started: When it was sampled, UTC.
         ended: When it ended, UTC.
         notes: Remarks of the search, such as a duplicate or a step-time outlier.
@@ -206,11 +246,14 @@ class Trial(Value):
     config: dict[str, Any]
     recipe: Recipe | None = None
     bucket: BucketKey | None = None
+    stage_buckets: tuple[BucketKey, ...] = ()
     measurement: Measurement | None = None
     scores: Scores | None = None
     standard_errors: Scores | None = None
     selected_epoch: int | None = None
     rungs: tuple[RungResult, ...] = ()
+    rung_times: tuple[datetime, ...] = ()
+    pause: Pause | None = None
     curve: tuple[Epoch, ...] = ()
     times: Times = Times()
     environment: Environment | None = None
@@ -227,9 +270,27 @@ class Trial(Value):
     notes: tuple[str, ...] = ()
 
     @property
+    def buckets(self) -> tuple[BucketKey, ...]:
+        """Those of all stages, the last one's last; none where it was not assigned."""
+        return () if self.bucket is None else (*self.stage_buckets, self.bucket)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether its outcome is final."""
+        return self.state not in ("running", "paused", "interrupted")
+
+    @property
+    def is_outside(self) -> bool:
+        """Whether it is outside of the search space since the space was edited."""
+        return any(note.startswith(OUTSIDE_NOTE) for note in self.notes)
+
+    @property
     def is_on_target(self) -> bool:
         """Whether it is trained where its bucket is timed, and not on other devices."""
-        return self.device_ratio == 1
+        if self.bucket is None or self.environment is None:
+            return True
+        is_same_kind = self.bucket.device_kind == self.environment.device_kind
+        return is_same_kind and self.device_ratio == 1
 
     @property
     def device_ratio(self) -> float:

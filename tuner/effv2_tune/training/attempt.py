@@ -14,12 +14,13 @@ from effv2_tune.optimizers.curves import (
     ScheduleSettings,
     learning_rate_at,
 )
-from effv2_tune.study.steps import steps_per_epoch
+from effv2_tune.study.batches import steps_per_epoch
 from effv2_tune.training import process_memory
 from effv2_tune.training.inputs.shuffling import epoch_inputs
-from effv2_tune.training.recipe_mapping import optimizer_hyperparameters
+from effv2_tune.training.machine_load import ProcessorTimes
+from effv2_tune.training.recipe_mapping import optimizer_config, optimizer_hyperparameters
 from effv2_tune.training.scores import scores_of, standard_errors_of
-from effv2_tune.training.step_timing import WINDOW_SECONDS
+from effv2_tune.training.step_timing import OTHERS_SHARE, WINDOW_SECONDS
 from effv2_tune.workers.messages import Compiled, EpochEnded, Finished, RungReached
 
 if TYPE_CHECKING:
@@ -29,8 +30,10 @@ if TYPE_CHECKING:
     from effv2_tune.data import Dataset
     from effv2_tune.study.bucket import BucketKey
     from effv2_tune.study.trial import Scores, Times
+    from effv2_tune.training.backends.base import Sums
     from effv2_tune.training.compiled import CompiledBucket
     from effv2_tune.training.machine_lock import MachineLock
+    from effv2_tune.training.stages import TrialStages
     from effv2_tune.training.trial_state import Provenance, TrialProgress, Weights
     from effv2_tune.workers.messages import Train
 
@@ -44,11 +47,17 @@ class TrainingStoppedError(Exception):
 
     Attributes:
         step: Of the checkpoint.
+        times: Where the time went, over all attempts; None where training has not begun.
     """
 
-    def __init__(self, step: int = 0) -> None:
+    def __init__(self, step: int = 0, times: Times | None = None) -> None:
         super().__init__(step)
         self.step = step
+        self.times = times
+
+
+class TrialPausedError(TrainingStoppedError):
+    """A trial was paused at a rung; its worker can train another one."""
 
 
 def never_stop(_seconds: float) -> bool:
@@ -94,6 +103,7 @@ class TrainingContext:
         standard_errors: Scores | None = None,
     ) -> Finished:
         """The result of a trial."""
+        process_memory.return_freed_memory()
         return Finished(
             trial=request.trial,
             outcome=outcome,
@@ -114,8 +124,10 @@ class TrialAttempt:
     Args:
         context: Of the process.
         request: The trial.
-        bucket: Compiled and timed, with the trial's state in its steps.
-        key: Of the bucket.
+        stages: Of the trial, each with its step time.
+        open_stage: The bucket of a stage, compiled if need be.
+        bucket: Of the present stage, with the trial's state in its steps.
+        key: Of the bucket of the last stage.
         progress: Of the trial so far.
         started: When the attempt began, on `time.perf_counter`.
     """
@@ -125,6 +137,8 @@ class TrialAttempt:
         context: TrainingContext,
         request: Train,
         *,
+        stages: TrialStages,
+        open_stage: Callable[[int], CompiledBucket],
         bucket: CompiledBucket,
         key: BucketKey,
         progress: TrialProgress,
@@ -134,9 +148,10 @@ class TrialAttempt:
         self._lock = context.lock
         self._request = request
         self._recipe = request.recipe
-        self._bucket = bucket
-        self._steps = bucket.steps
-        self._step_seconds = bucket.measured_step_seconds
+        self._stages = stages
+        self._open_stage = open_stage
+        self._stage = stages.stage_of(progress)
+        self._use(bucket)
         self._progress = progress
         self._folder = CheckpointFolder(request.checkpoint)
         self._provenance = context.provenance(key)
@@ -144,7 +159,6 @@ class TrialAttempt:
         self._images = len(context.dataset.train)
         self._folds = context.dataset.folds if request.all_folds else 1
         self._epoch_steps = steps_per_epoch(self._images, key.batch)
-        self._window = max(1, math.ceil(WINDOW_SECONDS / self._step_seconds))
         self._started = started
         self._saved = time.perf_counter()
         self._saving_seconds = 0.0
@@ -152,6 +166,31 @@ class TrialAttempt:
         self._polled = self._saved
         self._longest_wait = self._longest_save = 0.0
         self._compare_at = progress.times.get("train", 0.0) + _REFERENCE_INTERVAL
+
+    def _use(self, bucket: CompiledBucket) -> None:
+        """Train with a bucket from now on."""
+        self._bucket, self._steps = bucket, bucket.steps
+        self._window = max(1, math.ceil(WINDOW_SECONDS / bucket.measured_step_seconds))
+
+    def _enter_stage(self) -> None:
+        """Take the state into the bucket of the present epoch's stage, if that is another one."""
+        stage = self._stages.at(self._progress.epoch)
+        if stage == self._stage:
+            return
+        self._save()  # compiling can take long, or fail
+        progress, recipe = self._progress, self._stages.recipes[stage]
+        state = self._steps.evaluated_weights() if progress.in_head else self._steps.read()
+        self._use(self._open_stage(stage))
+        if self._stages.is_head(stage):  # of the next fold
+            self._bucket.start(recipe)
+        elif progress.in_head:
+            self._bucket.start(recipe, state)
+        else:
+            self._bucket.start(recipe)
+            self._steps.write(state)
+        progress.in_head = self._stages.is_head(stage)
+        self._stage = stage
+        self._polled = time.perf_counter()
 
     @property
     def _wall(self) -> float:
@@ -165,9 +204,9 @@ class TrialAttempt:
         self._polled = time.perf_counter()
         try:
             return self._train(on_event, should_continue)
-        except TrainingStoppedError:
+        except TrainingStoppedError as stopped:
             self._save()
-            raise TrainingStoppedError(self._step) from None
+            raise type(stopped)(self._step, self._times()) from None
 
     def _train(self, on_event: OnEvent, should_continue: ShouldContinue) -> Finished:
         progress, rungs = self._progress, self._request.rungs
@@ -183,6 +222,7 @@ class TrialAttempt:
                 if finished is not None:
                     return finished
                 continue
+            self._enter_stage()
             if not self._train_epoch():
                 where = f"epoch {epoch + 1}"
                 if progress.fold:
@@ -207,24 +247,21 @@ class TrialAttempt:
             rung=self._request.rungs.index(epoch),
             epoch=epoch,
             quality=self._progress.curve[-1].validation.value_of(self._recipe.quality),
+            curve=tuple(self._progress.curve),
         )
 
     def _train_epoch(self) -> bool:
         """Train and evaluate the rest of one epoch; whether its losses are finite."""
         progress = self._progress
-        order, mixing = epoch_inputs(
-            self._recipe, progress.epoch, images=self._images, batch=self._batch
-        )
+        recipe, epoch = self._stages.recipes[self._stage], self._stages.own_epoch(progress.epoch)
+        inputs = epoch_inputs(recipe, epoch, images=self._images, batch=self._batch)
         if progress.fold:  # the first one's images are the first of the pool
-            order = self._context.dataset.fold(progress.fold).train[order]
-        self._steps.begin_epoch(order, mixing)
+            images = self._context.dataset.fold(progress.fold).train
+            inputs = inputs._replace(order=images[inputs.order])
+        self._steps.begin_epoch(*inputs)
         while progress.step < self._epoch_steps:
             steps = min(self._window, self._epoch_steps - progress.step)
-            with self._lock.training():
-                before = time.perf_counter()
-                sums = self._steps.run(progress.step, steps)
-                seconds = time.perf_counter() - before
-            progress.count_window(sums, seconds)
+            sums = self._train_window(steps)
             advance()
             if not math.isfinite(sums.loss):
                 return False
@@ -246,6 +283,21 @@ class TrialAttempt:
             progress.select(self._steps.evaluated_weights())
         return True
 
+    def _train_window(self, steps: int) -> Sums:
+        """Train some steps, and add them to the progress."""
+        progress = self._progress
+        with self._lock.training():
+            load, before = ProcessorTimes.read(), time.perf_counter()
+            sums = self._steps.run(progress.step, steps)
+            seconds = time.perf_counter() - before
+            later = ProcessorTimes.read()
+        progress.count_window(sums, seconds)
+        if self._bucket.is_on_cpu:
+            work = later.own - load.own
+            others = load.share_of_others(later, seconds)
+            progress.count_work(work / sums.steps, is_undisturbed=others <= OTHERS_SHARE)
+        return sums
+
     def _compare_speed(self) -> None:
         """Time the reference kernel, if enough was trained since the last time."""
         trained = self._progress.times["train"]
@@ -259,14 +311,13 @@ class TrialAttempt:
 
     def _learning_rate(self) -> float:
         """Of the last step of the present epoch."""
-        hyperparameters = optimizer_hyperparameters(
-            self._recipe, images=self._images, batch=self._batch
-        )
-        kind = self._recipe.schedule
+        recipe = self._stages.recipes[self._stage]
+        hyperparameters = optimizer_hyperparameters(recipe, images=self._images, batch=self._batch)
+        kind = optimizer_config(recipe).schedule
         settings = ScheduleSettings(
             kind, {name: hyperparameters[name] for name in SCHEDULE_HYPERPARAMETERS[kind]}
         )
-        last = (self._progress.epoch + 1) * self._epoch_steps - 1
+        last = (self._stages.own_epoch(self._progress.epoch) + 1) * self._epoch_steps - 1
         return float(learning_rate_at(settings, last))
 
     @property
@@ -367,8 +418,10 @@ class TrialAttempt:
         scale = self._request.reference_seconds
         if scale is None and measured is not None:
             scale = measured.reference_seconds
-        return self._progress.all_times(
+        times = self._progress.all_times(
             wall=self._wall,
-            step_bucket=self._step_seconds,
+            step_bucket=self._stages.step_seconds,
             speed=self._bucket.relative_speed(self._progress.references, scale),
         )
+        # Its own step times are those of several buckets.
+        return times.without_own_steps() if self._stages.are_several else times

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from effv2_tune.heartbeat import advance
 from effv2_tune.network import (
     classifier,
+    depths_from_head,
     drop_rate_variables,
     initialise,
     load_weights,
@@ -18,6 +19,7 @@ from effv2_tune.network import (
 )
 from effv2_tune.network.pretrained.weights import input_scaling
 from effv2_tune.optimizers.step_optimizer import StepOptimizer
+from effv2_tune.training.backends.base import RANDOM_STATE, named_variables
 from effv2_tune.training.features.extraction import frozen_backbone
 from effv2_tune.training.inputs.shuffling import epoch_inputs
 from effv2_tune.training.recipe_mapping import (
@@ -31,7 +33,7 @@ from effv2_tune.training.recipe_mapping import (
 from effv2_tune.training.step_timing import measure_step, reference_seconds, relative_speed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from effv2_tune.data import Dataset
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
     from effv2_tune.training.inputs.pipeline import DeviceData
     from effv2_tune.training.machine_lock import MachineLock
     from effv2_tune.training.scores import Counts
-    from effv2_tune.training.trial_state import TrialProgress
+    from effv2_tune.training.trial_state import TrialProgress, Weights
 
 
 class CompiledBucket:
@@ -147,11 +149,20 @@ class CompiledBucket:
             progress.add_time("extract", self.features.take_wall_seconds())
         progress.add_time("compile", self.compile_seconds)
 
-    def start(self, recipe: Recipe) -> None:
-        """Begin a trial: set its initial weights and hyperparameters, keep nothing else."""
+    def start(self, recipe: Recipe, trained: Weights | None = None) -> None:
+        """Begin a trial: set its initial weights and hyperparameters, keep nothing else.
+
+        Args:
+            recipe: Of the trial.
+            trained: Weights by name, of `Steps.evaluated_weights`, in place of its initial ones.
+        """
         initialise(self.network, seed=recipe.seed)
         for variable, value in self._pretrained:
             variable.assign(value)
+        if trained is not None:
+            for name, variable in named_variables(self.network).items():
+                if name in trained and name != RANDOM_STATE:
+                    variable.assign(trained[name])
         rates = drop_rate_variables(self.network)
         set_drop_rates(self.network, **{name: getattr(recipe, name) for name in rates})
         self._optimizer.set_hyperparameters(self._hyperparameters(recipe))
@@ -167,11 +178,34 @@ class CompiledBucket:
     def start_first_epoch(self, recipe: Recipe) -> int:
         """Begin a trial and its first epoch; returns the steps of the epoch."""
         self.start(recipe)
-        order, mixing = epoch_inputs(
-            recipe, 0, images=len(self._dataset.train), batch=self._key.batch
-        )
-        self.steps.begin_epoch(order, mixing)
-        return len(order)
+        return self._begin_epoch(recipe, 0)
+
+    def _begin_epoch(self, recipe: Recipe, epoch: int) -> int:
+        """Set the images of an epoch; returns its steps."""
+        images = len(self._dataset.train)
+        inputs = epoch_inputs(recipe, epoch, images=images, batch=self._key.batch)
+        self.steps.begin_epoch(*inputs)
+        return len(inputs.order)
+
+    def losses_at(self, recipe: Recipe, rates: Sequence[float]) -> Iterator[float]:
+        """Begin a trial and train one step at each learning rate; yield the losses.
+
+        Whatever the schedule, the rate of a step is given; the other hyperparameters are the
+        recipe's. Nothing is compiled, and the next trial begins as it would have.
+
+        Args:
+            recipe: Any of the bucket.
+            rates: Of the steps; they run over as many epochs as they need.
+        """
+        self.start(recipe)
+        steps = 0
+        for number, rate in enumerate(rates):
+            epoch, step = divmod(number, steps or len(rates))
+            if step == 0:
+                steps = self._begin_epoch(recipe, epoch)
+            self.steps.set_learning_rate(rate)
+            yield self.steps.run(step, 1).loss
+            advance()
 
     def compile(self, recipe: Recipe) -> None:
         """Trace and compile the steps; :meth:`start` discards what they train."""
@@ -219,6 +253,11 @@ class CompiledBucket:
     def _kernel(self) -> ReferenceKernel:
         return self._backend.reference_kernel()
 
+    @property
+    def is_on_cpu(self) -> bool:
+        """Whether the device is the processors."""
+        return self._kernel.threads is not None
+
     def reference_seconds(self) -> float:
         """The time of the reference kernel now, for comparison with that of a measurement."""
         return reference_seconds(self._kernel.run, threads=self._kernel.threads)
@@ -235,7 +274,10 @@ class CompiledBucket:
         """
         if scale is None or not references:
             return 1.0
-        return relative_speed(statistics.median(references), scale, threads=self._kernel.threads)
+        # On a CPU, neighbours make the kernel's processor time longer, but never shorter.
+        middle = min if self.is_on_cpu else statistics.median
+        threads = self._kernel.threads
+        return relative_speed(middle(references), scale, threads=threads, is_certain=False)
 
 
 def bucket_network(recipe: Recipe, key: BucketKey) -> Any:
@@ -259,5 +301,5 @@ def bucket_optimizer(recipe: Recipe, key: BucketKey, network: Any, *, images: in
     """
     hyperparameters = optimizer_hyperparameters(recipe, images=images, batch=key.batch)
     optimizer = StepOptimizer(optimizer_config(recipe), hyperparameters)
-    optimizer.build(network.trainable_variables)
+    optimizer.build(network.trainable_variables, depths=depths_from_head(network))
     return optimizer

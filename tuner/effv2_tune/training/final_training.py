@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import keras
+from pydantic import ValidationError
 
 from effv2_tune.data import load_dataset
 from effv2_tune.errors import EXIT_FAILED, TuneError
@@ -17,8 +18,16 @@ from effv2_tune.files.atomic import replacing, write_text
 from effv2_tune.host import choose_hardware, probe_host, probe_packages
 from effv2_tune.network import stock_model
 from effv2_tune.pareto.promise import FinalResult, compare
-from effv2_tune.study.steps import planned_steps
-from effv2_tune.study.training_run import HISTORY_FILE, METRICS_FILE, MODEL_FILE, RECIPE_FILE
+from effv2_tune.study.batches import planned_steps
+from effv2_tune.study.model_facts import ModelFacts, add_facts, class_lines
+from effv2_tune.study.recipe import Recipe
+from effv2_tune.study.training_run import (
+    CLASSES_FILE,
+    HISTORY_FILE,
+    METRICS_FILE,
+    MODEL_FILE,
+    RECIPE_FILE,
+)
 from effv2_tune.study.trial import Environment, Scores
 from effv2_tune.training.attempt import never_stop
 from effv2_tune.training.devices import open_device
@@ -30,7 +39,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from effv2_tune.host import Kind
-    from effv2_tune.study.recipe import Recipe
     from effv2_tune.study.training_run import Provenance
     from effv2_tune.training.scores import Counts
     from effv2_tune.workers.messages import Compiled, EpochEnded, Finished
@@ -44,7 +52,8 @@ class TrainResult:
     """The result of a final training.
 
     Attributes:
-        out: The folder that holds ``history.csv``, ``metrics.json`` and ``model.keras``.
+        out: The folder that holds ``history.csv``, ``metrics.json``, ``model.keras`` and
+            ``classes.txt``.
         test: Scores on the test images.
         metrics: The content of ``metrics.json``.
     """
@@ -55,7 +64,7 @@ class TrainResult:
 
     @property
     def model_path(self) -> Path:
-        """The Keras model: stock layers, uint8 images in, probabilities out."""
+        """The Keras model: stock layers, uint8 images of any size in, probabilities out."""
         return self.out / MODEL_FILE
 
 
@@ -78,8 +87,9 @@ def train(
     Args:
         recipe: With the data that it is trained on.
         out: Folder for ``history.csv`` (the learning curve), ``metrics.json`` (test accuracy and
-            all other figures) and ``model.keras`` (stock Keras layers; takes uint8 images); and for
-            the checkpoints from which an interrupted run is resumed.
+            all other figures), ``model.keras`` (stock Keras layers; takes uint8 images of any size)
+            and ``classes.txt`` (the classes in the order of its outputs); and for the checkpoints
+            from which an interrupted run is resumed.
         base: Folder that relative paths of the recipe start from.
         hardware: The kind of device to use; the best of this machine if left out.
         on_event: Called after compilation, after every epoch, and with notes for the user.
@@ -126,8 +136,9 @@ def train(
         notify(Noted(notes=notes))
     metrics = _metrics(finished, counts, trainer, recipe)
     if provenance is not None:
+        metrics["trial"] = {"study": provenance.study, "number": provenance.trial}
         metrics["promise"] = _compared(provenance, recipe, metrics)
-    _save_model(trainer, recipe, out / MODEL_FILE)
+    metrics["classes"] = list(_save_model(trainer, recipe, out))
     _write_history(finished, out / HISTORY_FILE)
     # Last: metrics mark a finished run.
     write_text(out / METRICS_FILE, json.dumps(metrics, indent=2) + "\n")
@@ -143,7 +154,7 @@ def _previous_result(recipe: Recipe, out: Path) -> TrainResult | None:
     written = out / RECIPE_FILE
     if not written.exists():
         return None
-    if written.read_text(encoding="utf-8") != recipe.model_dump_json(indent=2) + "\n":
+    if not _is_recipe(written.read_text(encoding="utf-8"), recipe):
         raise TuneError(
             f"The folder {out} holds a training run of another recipe.",
             hint="Choose another folder with --out, or remove this one.",
@@ -154,13 +165,22 @@ def _previous_result(recipe: Recipe, out: Path) -> TrainResult | None:
     return TrainResult(out, Scores.model_validate(metrics["test"]), metrics)
 
 
+def _is_recipe(text: str, recipe: Recipe) -> bool:
+    """Whether a file holds a recipe; settings that are newer than it have their defaults."""
+    try:
+        return Recipe.model_validate_json(text) == recipe
+    except ValidationError:
+        return False
+
+
 def _open_trainer(
     recipe: Recipe, *, base: Path, hardware: Kind | None, data_digest: str | None
 ) -> Trainer:
     backend = keras.backend.backend()
     if hardware is None:
         hardware = choose_hardware("auto", backend, probe_host(), probe_packages()).kind
-    dataset = load_dataset(recipe.data, base=base, storage_size=recipe.pixels)
+    largest = max(recipe.pixels, recipe.evaluation_pixels)
+    dataset = load_dataset(recipe.data, base=base, storage_size=largest)
     if data_digest is not None and dataset.digest != data_digest:
         raise TuneError(
             f"These are not the images that the recipe was found on: their digest is "
@@ -179,8 +199,7 @@ def _metrics(
     validation, errors = finished.scores, finished.standard_errors
     device, dataset = trainer.device, trainer.dataset
     steps = planned_steps(recipe, dataset.facts(), device.placement.device_count)
-    bucket = trainer.bucket(recipe)
-    extraction_seconds, time = bucket.extraction_seconds, bucket.time
+    extraction_seconds, time = trainer.extraction_seconds(recipe), trainer.bucket(recipe).time
     return {
         "test": test.model_dump(),
         "test_count": counts.images,
@@ -216,18 +235,29 @@ def _compared(provenance: Provenance, recipe: Recipe, metrics: Mapping[str, Any]
     return compare(provenance, recipe.quality, result).model_dump()
 
 
-def _save_model(trainer: Trainer, recipe: Recipe, path: Path) -> None:
-    """Save the model in stock layers, atomically."""
-    bucket = trainer.bucket(recipe)
+def _save_model(trainer: Trainer, recipe: Recipe, out: Path) -> tuple[str, ...]:
+    """Save the model in stock layers with its facts, atomically; returns the classes."""
+    dataset, bucket, path = trainer.dataset, trainer.bucket(recipe), out / MODEL_FILE
+    facts = ModelFacts.of(
+        recipe,
+        classes=dataset.classes,
+        image_shape=dataset.facts().image_shape,
+        data_digest=dataset.digest,
+    )
     model = stock_model(
         *bucket.whole_network(recipe),
-        image_shape=trainer.dataset.facts().image_shape,
-        resolution=recipe.pixels,
+        image_shape=facts.image_shape,
+        resolution=facts.resolution,
         scaling=bucket.scaling,
         interpolation=recipe.resize,
+        fit=facts.fit,
+        evaluation_flip=recipe.evaluation_flip,
     )
     with replacing(path, suffix=path.suffix) as file:
         model.save(file.name)
+        add_facts(file.name, facts)
+    write_text(out / CLASSES_FILE, class_lines(facts.classes))
+    return facts.classes
 
 
 def _write_history(finished: Finished, path: Path) -> None:

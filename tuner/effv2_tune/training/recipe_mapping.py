@@ -10,8 +10,8 @@ import numpy as np
 
 from effv2_tune import catalog
 from effv2_tune.data import class_weights
-from effv2_tune.optimizers.static_config import StaticConfig
-from effv2_tune.study.steps import steps_per_epoch
+from effv2_tune.optimizers.static_config import NO_AMSGRAD, StaticConfig
+from effv2_tune.study.batches import steps_per_epoch
 from effv2_tune.training.backends.base import StepInputs, StepPlan
 from effv2_tune.training.inputs.augmentation import augmentation_magnitudes
 
@@ -26,10 +26,11 @@ def optimizer_config(recipe: Recipe) -> StaticConfig:
     """The settings of the optimizer that are compiled in."""
     return StaticConfig(
         kind=recipe.optimizer,
-        schedule=recipe.schedule,
+        schedule="warmup" if recipe.schedule == "constant" else recipe.schedule,
         rectify=recipe.rectify,
-        amsgrad=recipe.amsgrad and recipe.optimizer != "sgd",
+        amsgrad=recipe.amsgrad and recipe.optimizer not in NO_AMSGRAD,
         nesterov=recipe.nesterov and recipe.optimizer == "sgd",
+        l2=recipe.l2 > 0,
         clip=recipe.clip_norm is not None,
         average=recipe.ema,
         average_warms_up=recipe.ema,
@@ -47,7 +48,6 @@ def optimizer_hyperparameters(recipe: Recipe, *, images: int, batch: int) -> dic
     epoch = steps_per_epoch(images, batch)
     warmup = recipe.warmup_epochs * epoch
     available = {
-        "learning_rate": recipe.maximal_learning_rate,
         "initial_learning_rate": recipe.initial_learning_rate,
         "maximal_learning_rate": recipe.maximal_learning_rate,
         "step_size": recipe.step_size_epochs * epoch,
@@ -55,11 +55,14 @@ def optimizer_hyperparameters(recipe: Recipe, *, images: int, batch: int) -> dic
         "warmup_steps": warmup,
         "decay_steps": max(1.0, recipe.epochs * epoch - warmup),
         "weight_decay": recipe.weight_decay,
+        "layer_decay": recipe.layer_decay,
         "beta_1": recipe.beta_1,
         "beta_2": recipe.beta_2,
         "epsilon": recipe.epsilon,
         "sma_threshold": recipe.sma_threshold,
+        "rho": recipe.rho,
         "momentum": recipe.momentum,
+        "l2": recipe.l2,
         "global_clipnorm": recipe.clip_norm,
         "ema_momentum": recipe.ema_momentum,
     }
@@ -86,9 +89,10 @@ def step_plan(
         interpolation=recipe.resize,
         scaling=scaling,
         augmentations=key.augmentation,
-        averaged=recipe.ema,
+        averaged=optimizer_config(recipe).keeps_average,
         magnitudes=tuple(magnitudes(recipe)),
         takes_features=feature_shape is not None,
+        evaluation_resolution=key.evaluation_resolution,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
@@ -71,7 +70,7 @@ class DeviceResidency:
     def evict_all(self) -> None:
         """Evict every bucket."""
         self.buckets.clear()
-        gc.collect()
+        process_memory.return_freed_memory()
 
     def _evict_for(self, nbytes: int) -> None:
         """Evict buckets until the features of the others leave ``nbytes`` of the limit.
@@ -91,4 +90,4 @@ class DeviceResidency:
 
     def _evict_oldest(self) -> None:
         self.buckets.popitem(last=False)
-        gc.collect()
+        process_memory.return_freed_memory()

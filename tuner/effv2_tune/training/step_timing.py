@@ -2,11 +2,11 @@
 
 Short windows of steps alternate with a reference kernel, a fixed piece of work for the same device,
 so that its clock divides out; on a CPU, whose other guests slow the kernel down by more than steps,
-by half. Where enough windows without other processes are found within the
-limit, they are the step time. Where none are, what counts on a CPU is not the wall time but the
-processor time, which others change far less; the wall time of a quiet machine follows from the
-processors that a step uses when it has all. On an accelerator others slow down steps and reference
-kernel alike. See docs/training.md and benchmarks/results/busy_buckets.md.
+by half. Where windows without other processes are found within the limit, they are the step time,
+even if they are few. Where none are, what counts on a CPU is not the wall time but the processor
+time, which others change far less; the wall time of a quiet machine follows from the processors
+that a step is assumed to keep busy when it has all. On an accelerator others slow down steps and
+reference kernel alike. See docs/training.md and benchmarks/results/busy_buckets.md.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from effv2_tune.study.step_time import StepTime
+from effv2_tune.study.step_time import StepTime, speed_error
 from effv2_tune.training.machine_load import ProcessorTimes
 
 if TYPE_CHECKING:
@@ -39,23 +39,30 @@ LIMIT_SECONDS = 30.0
 _REFERENCE_SHARE = 1.0
 _MIN_REFERENCE_RUNS = 2
 #: Runs of it between the epochs of a trial.
-_REFERENCE_RUNS = 3
+_REFERENCE_RUNS = 5
 #: Undisturbed: others use at most this share of the processors, and on an accelerator the reference
 #: kernel takes at most this much longer than it can.
-_OTHERS_SHARE = 0.05
+OTHERS_SHARE = 0.05
 _REFERENCE_EXCESS = 0.1
 #: Of the processors, that this process has at least.
 _LEAST_SHARE = 0.01
-#: Quantile of disturbed windows.
+#: Quantiles of disturbed windows: of the processor time of steps, and of the reference kernel.
+_WORK_QUANTILE = 0.25
 _LOW_QUANTILE = 0.1
-#: The share of the processors that they have which steps use: the rest is spent waiting for each
-#: other. 0.92 to 0.95 on two cores.
-_EFFICIENCY = 0.93
+#: The share of the processors that they have which steps use, where it was not seen: the rest is
+#: spent waiting for each other. 0.76 to 0.93 on two cores of two hosts, by network; and half of the
+#: 90 % interval of a time that depends on it.
+_EFFICIENCY = 0.85
+_EFFICIENCY_ERROR = 0.12
 #: The power of the reference kernel's time with which step times change, as the host's other guests
 #: come and go. In two studies of a quiet machine the kernel's time had changed by a factor of 0.99
 #: to 1.52 between the same buckets. The ratios of step times then differ by up to 27 % if they are
 #: divided by all of it, by 21 % if by none, and by 2.5 % if by its square root.
 _CPU_POWER = 0.5
+#: Standard error of the logarithm of that change where the kernel was timed a few times only, or on
+#: a busy machine. In two studies of another quiet machine, the kernel's times of trials of half a
+#: minute differed by -4 to 16 % and those of their steps by 4 to 11 %, without any relation.
+_CPU_CHANGE_ERROR = 0.2
 #: From the standard error to half of a 90 % interval.
 _NORMAL_90 = 1.645
 #: From the median absolute deviation of normal values to their standard deviation.
@@ -132,29 +139,46 @@ def measure_step(
 
 
 def reference_seconds(run: Callable[[], None], *, threads: int | None) -> float:
-    """The time of the reference kernel now; on a CPU its processor time.
+    """The time of the reference kernel now; on a CPU its least processor time.
+
+    Beside a busy neighbour, the processor time of a few runs was one and a half times as long, and
+    that of the steps around them no longer than before.
 
     Args:
         run: Runs it once, and waits for it.
         threads: As of :func:`measure_step`.
     """
     now = time.perf_counter if threads is None else time.process_time
-    run()
-    before = now()
-    for _ in range(_REFERENCE_RUNS):
+
+    def timed() -> float:
+        before = now()
         run()
-    return (now() - before) / _REFERENCE_RUNS
+        return now() - before
+
+    run()
+    runs = [timed() for _ in range(_REFERENCE_RUNS)]
+    return statistics.fmean(runs) if threads is None else min(runs)
 
 
-def relative_speed(seconds: float, scale: float, *, threads: int | None) -> float:
+def relative_speed(
+    seconds: float, scale: float, *, threads: int | None, is_certain: bool = True
+) -> float:
     """How much faster steps are than where the reference kernel takes as long as ``scale``.
 
     Args:
         seconds: Time of the reference kernel now.
         scale: Its time in the study.
         threads: As of :func:`measure_step`.
+        is_certain: Whether the kernel was timed for as long as the steps, undisturbed. Otherwise
+            what is not more than chance on a CPU is left out (the positive-part estimator of James
+            and Stein).
     """
-    return float((scale / seconds) ** (1.0 if threads is None else _CPU_POWER))
+    if threads is None:
+        return scale / seconds
+    change = math.log(scale / seconds)
+    if not is_certain and change:
+        change *= max(0.0, 1 - (_CPU_CHANGE_ERROR / change) ** 2)
+    return math.exp(_CPU_POWER * change)
 
 
 def _warm_up(
@@ -207,7 +231,7 @@ def _undisturbed(windows: Sequence[_Window], *, is_on_cpu: bool) -> list[_Window
     fastest = min(window.reference for window in windows)
     limit = math.inf if is_on_cpu else (1 + _REFERENCE_EXCESS) * fastest
     return [
-        window for window in windows if window.others <= _OTHERS_SHARE and window.reference <= limit
+        window for window in windows if window.others <= OTHERS_SHARE and window.reference <= limit
     ]
 
 
@@ -221,8 +245,13 @@ def _of_quiet_windows(
             for window in windows
         ]
     )
-    error = _NORMAL_90 * math.hypot(spread, _QUIET_ERROR)
-    return _step_time(seconds, error, reference=reference, is_quiet=True)
+    quiet = _QUIET_ERROR if threads is None else speed_error(_BUDGET_SECONDS)
+    return _step_time(
+        seconds,
+        _NORMAL_90 * math.hypot(spread, quiet),
+        reference=reference,
+        is_quiet=True,
+    )
 
 
 def _of_busy_windows(
@@ -230,19 +259,26 @@ def _of_busy_windows(
 ) -> StepTime:
     works, references = zip(*((window.work, window.reference) for window in windows), strict=True)
     reference = _quantile(references, _LOW_QUANTILE)
+    assumed = 0.0
     if threads is None:
         seconds = statistics.fmean(works) * reference / statistics.fmean(references)
         lost = statistics.fmean(references) / reference - 1
     else:
-        # Processor time: others make it longer, by emptying caches, but never shorter.
-        processors, lost = _processors_of(windows)
-        seconds = _quantile(works, _LOW_QUANTILE) / (_EFFICIENCY * min(processors, threads))
-    seconds *= relative_speed(reference, scale or reference, threads=threads)
-    error = _BUSY_ERROR * max(1.0, lost)
+        available, lost = _available_processors(windows)
+        undisturbed = _undisturbed(windows, is_on_cpu=True)
+        if undisturbed:
+            seconds = statistics.median(window.wall for window in undisturbed)
+        else:
+            # Others change the processor time by emptying caches, and by threads that need not wait
+            # for each other while they do not run.
+            seconds = _quantile(works, _WORK_QUANTILE) / (_EFFICIENCY * min(available, threads))
+            assumed = _EFFICIENCY_ERROR
+    seconds *= relative_speed(reference, scale or reference, threads=threads, is_certain=False)
+    error = math.hypot(_BUSY_ERROR, assumed) * max(1.0, lost)
     return _step_time(seconds, error, reference=reference, is_quiet=False)
 
 
-def _processors_of(windows: Sequence[_Window]) -> tuple[float, float]:
+def _available_processors(windows: Sequence[_Window]) -> tuple[float, float]:
     """The processors that steps would use if they had all, and how much more of them others had."""
     wall = sum(window.wall for window in windows)
     others = sum(window.others * window.wall for window in windows) / wall
@@ -265,7 +301,7 @@ def _step_time(seconds: float, error: float, *, reference: float, is_quiet: bool
         seconds: On the scale of the study.
         error: Half of the 90 % interval, relative.
         reference: Time of the reference kernel now.
-        is_quiet: Whether it is from undisturbed windows.
+        is_quiet: Whether it is from enough undisturbed windows.
     """
     return StepTime(
         seconds=seconds,

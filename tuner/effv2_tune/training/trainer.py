@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from effv2_tune.errors import TuneError
 from effv2_tune.files.checkpoint import CheckpointFolder
 from effv2_tune.host import usable_bytes
+from effv2_tune.optimizers.range_test import has_diverged
+from effv2_tune.study.batches import steps_per_epoch
 from effv2_tune.study.bucket import bucket_key
-from effv2_tune.study.recipe import image_changes
-from effv2_tune.study.steps import steps_per_epoch
+from effv2_tune.study.recipe import uncacheable
 from effv2_tune.study.trial import Times
 from effv2_tune.training import process_memory
 from effv2_tune.training.attempt import (
@@ -25,9 +26,10 @@ from effv2_tune.training.compiled import CompiledBucket
 from effv2_tune.training.features.extraction import ExtractionContext, FeatureExtractor
 from effv2_tune.training.machine_lock import MachineLock
 from effv2_tune.training.residency import DeviceResidency
+from effv2_tune.training.stages import TrialStages
 from effv2_tune.training.trial_state import TrialProgress, newest_checkpoint, restore
 from effv2_tune.workers import MEMORY_SHARE
-from effv2_tune.workers.messages import Compiled, Finished, Remeasured
+from effv2_tune.workers.messages import Compiled, Finished, RangeTested, Remeasured
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
     from effv2_tune.training.devices import Device
     from effv2_tune.training.features.feature_set import FeatureSet
     from effv2_tune.training.scores import Counts
-    from effv2_tune.workers.messages import Remeasure, Train
+    from effv2_tune.workers.messages import RangeTest, Remeasure, Train
 
 _log = logging.getLogger(__name__)
 
@@ -136,6 +138,7 @@ class Trainer:
             TuneError: The recipe cannot be trained on these data, or the checkpoints are those of
                 another one.
             TrainingStoppedError: ``should_stop`` returned True, or ``should_continue`` raised it.
+            TrialPausedError: ``should_continue`` raised it.
         """
         try:
             return self._attempt(request, on_event, should_continue, should_stop)
@@ -180,6 +183,17 @@ class Trainer:
         with self._lock.training():
             bucket.steps.finish(checkpoint.arrays)
             return bucket.steps.evaluate("test")
+
+    def extraction_seconds(self, recipe: Recipe) -> float:
+        """Time of one pass of a frozen backbone over the training images; 0 where none is frozen.
+
+        The classifier alone, in the first epochs of a recipe, is trained on such features, too.
+        """
+        first = recipe.stage_recipes()[0]
+        key = self.bucket_key(first)
+        if not key.takes_features:
+            return 0.0
+        return self._features.features(first, key.precision).extraction_seconds
 
     def forget(self) -> None:
         """Drop all compiled buckets."""
@@ -249,55 +263,68 @@ class Trainer:
             if should_stop(0.0):
                 raise TrainingStoppedError(CheckpointFolder(request.checkpoint).newest_step())
 
-        bucket, compiled = self._compiled(recipe, stop_extraction)
         progress = TrialProgress(recipe) if checkpoint is None else restore(checkpoint, recipe)
-        measured = self._ensure_step_time(request, bucket, progress, should_stop)
-        if compiled:
-            bucket.charge(progress)
-        on_event(
-            Compiled(
-                trial=request.trial,
-                bucket=key,
-                step_seconds=bucket.measured_step_seconds,
-                fresh=compiled or measured,
-                extraction_seconds=bucket.extraction_seconds,
-                notes=(*_notes(recipe, bucket), *self.device.backend.take_notes())
-                if compiled
-                else (),
-                time=bucket.time,
+        stages = TrialStages(request)
+
+        def open_stage(number: int) -> CompiledBucket:
+            stage = stages.recipes[number]
+            bucket, compiled = self._compiled(stage, stop_extraction)
+            bucket.step_seconds = stages.seconds[number] or bucket.step_seconds
+            measured = bucket.step_seconds is None
+            if measured:
+                with progress.timed("measure"):
+                    self._measure(stage, bucket, request.reference_seconds, should_stop)
+            stages.seconds[number] = bucket.measured_step_seconds
+            if compiled:
+                bucket.charge(progress)
+            on_event(
+                Compiled(
+                    trial=request.trial,
+                    bucket=self.bucket_key(stage),
+                    step_seconds=bucket.measured_step_seconds,
+                    fresh=compiled or measured,
+                    extraction_seconds=bucket.extraction_seconds,
+                    notes=(*_notes(recipe, bucket), *self.device.backend.take_notes())
+                    if compiled
+                    else (),
+                    time=bucket.time,
+                )
             )
-        )
-        bucket.start(recipe)
-        if checkpoint is not None:
+            return bucket
+
+        now = stages.stage_of(progress)
+        # At a rung, the seconds of all stages are needed.
+        for number in stages.untimed_beside(now):
+            open_stage(number)
+        bucket = open_stage(now)
+        bucket.start(stages.recipes[now])
+        if checkpoint is not None and not stages.begins_with_head(progress):
             with progress.timed("checkpoint"):
                 bucket.steps.write(checkpoint.arrays)
+        progress.in_head = stages.is_head(now)
         attempt = TrialAttempt(
-            self._context, request, bucket=bucket, key=key, progress=progress, started=started
+            self._context,
+            request,
+            stages=stages,
+            open_stage=open_stage,
+            bucket=bucket,
+            key=key,
+            progress=progress,
+            started=started,
         )
         return attempt.train(on_event, should_continue, should_stop)
 
-    def _ensure_step_time(
+    def _measure(
         self,
-        request: Train,
+        recipe: Recipe,
         bucket: CompiledBucket,
-        progress: TrialProgress,
+        reference_seconds: float | None,
         should_stop: ShouldStop,
-    ) -> bool:
-        """Set the bucket's step time from the request, or measure it; whether it was measured."""
-        if request.step_seconds is not None:
-            bucket.step_seconds = request.step_seconds
-            return False
-        if bucket.step_seconds is not None:
-            return False
-        with progress.timed("measure"):
-            bucket.measure(
-                request.recipe,
-                self._lock,
-                scale=self._scale(request.reference_seconds),
-                should_stop=lambda: should_stop(0.0),
-            )
+    ) -> None:
+        """Measure the bucket's step time, with the scale of the study."""
+        scale = self._scale(reference_seconds)
+        bucket.measure(recipe, self._lock, scale=scale, should_stop=lambda: should_stop(0.0))
         self._keep_scale(bucket)
-        return True
 
     def measure_again(self, request: Remeasure, *, should_stop: Callable[[], bool]) -> Remeasured:
         """Measure the step time of a bucket again, compiling it where it is not kept.
@@ -320,6 +347,34 @@ class Trainer:
         self._keep_scale(bucket)
         return Remeasured(bucket=key, time=time, extraction_seconds=bucket.extraction_seconds)
 
+    def range_test(self, request: RangeTest) -> RangeTested:
+        """Train a new trial whose learning rate is another one in each step, until it diverges.
+
+        Args:
+            request: Any recipe of the bucket, and the rates.
+
+        Returns:
+            The losses; none, and the reason, where the bucket does not fit or cannot be trained.
+        """
+        started = time.perf_counter()
+        losses: list[float] = []
+        key = self.bucket_key(request.recipe)
+        try:
+            bucket = self.bucket(request.recipe)
+            with self._lock.training():
+                for loss in bucket.losses_at(request.recipe, request.rates):
+                    losses.append(loss)
+                    if has_diverged(losses, len(request.rates)):
+                        break
+        except TuneError as error:
+            return RangeTested(bucket=key, reason=str(error).replace("\n", " "))
+        except Exception as error:
+            reason = process_memory.out_of_memory_reason(error)
+            self.forget()
+            return RangeTested(bucket=key, reason=f"Does not fit: {reason}")
+        seconds = time.perf_counter() - started
+        return RangeTested(bucket=key, losses=tuple(losses), seconds=seconds)
+
     def _scale(self, study: float | None) -> float | None:
         """The scale of the study; until it has one, that of this process, which may be too slow."""
         return self._reference_seconds if study is None else study
@@ -334,11 +389,7 @@ def _notes(recipe: Recipe, bucket: CompiledBucket) -> tuple[str, ...]:
     """What the user is informed of after a bucket was compiled."""
     if bucket.features is not None:
         return bucket.features.take_notes()
-    changes = ", ".join(image_changes(recipe))
-    if recipe.backbone == "frozen" and recipe.features == "auto" and changes:
-        note = (
-            f"features cannot be cached while images change ({changes}): the frozen backbone "
-            "runs in every step"
-        )
-        return (note,)
+    reason = uncacheable(recipe)
+    if recipe.backbone == "frozen" and recipe.features == "auto" and reason:
+        return (f"features cannot be cached {reason}: the frozen backbone runs in every step",)
     return ()

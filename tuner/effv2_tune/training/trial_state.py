@@ -30,6 +30,9 @@ Weights = dict[str, np.ndarray[Any, Any]]
 Provenance = dict[str, str | int]
 """What a checkpoint depends on beside its recipe, by the name that messages use."""
 
+#: Windows kept of a trial: of more, every second one is dropped; and of the undisturbed ones.
+_MOST_WINDOWS, _MOST_UNDISTURBED = 256, 64
+
 _SELECTED = "selected/"
 _FIRST_FOLD = "first_fold/"
 
@@ -57,12 +60,18 @@ class TrialProgress:
         recipe: Of the trial.
         epoch: Completed epochs.
         step: Completed steps of the present epoch.
+        in_head: Whether the state of the steps is that of the classifier alone, with more layers
+            to be trained after it.
         loss: Sum of the present epoch's step losses.
         correct: Training images of the present epoch that were classified correctly.
         seconds: Time of the present epoch's steps.
         step_times: Seconds per step of the present epoch's windows.
         epoch_step_times: Median of these, for each completed epoch.
         least_step_time: The least of all; 0 before the first window.
+        windows: How many there were.
+        works: Processor seconds per step, of every ``2^n``-th window; empty where the device is not
+            the processors.
+        undisturbed: Seconds per step of windows in which others used hardly any of them.
         references: Times of the reference kernel between epochs, in seconds.
         curve: One entry for each completed epoch.
         best_epoch: Epoch of the weights that are selected so far, from 1; 0 for none.
@@ -77,12 +86,16 @@ class TrialProgress:
     recipe: Recipe
     epoch: int = 0
     step: int = 0
+    in_head: bool = False
     loss: float = 0.0
     correct: float = 0.0
     seconds: float = 0.0
     step_times: list[float] = field(default_factory=list)
     epoch_step_times: list[float] = field(default_factory=list)
     least_step_time: float = 0.0
+    windows: int = 0
+    works: list[float] = field(default_factory=list)
+    undisturbed: list[float] = field(default_factory=list)
     references: list[float] = field(default_factory=list)
     curve: list[Epoch] = field(default_factory=list)
     best_epoch: int = 0
@@ -141,6 +154,21 @@ class TrialProgress:
         self.least_step_time = min(self.least_step_time or math.inf, self.step_times[-1])
         self.add_time("train", seconds)
 
+    def count_work(self, seconds: float, *, is_undisturbed: bool) -> None:
+        """Add the processor time of the newest window.
+
+        Args:
+            seconds: Of a step, over all processors.
+            is_undisturbed: Whether others used hardly any.
+        """
+        if len(self.works) == _MOST_WINDOWS:
+            self.works = self.works[::2]
+        if self.windows % 2 ** (self.windows // _MOST_WINDOWS).bit_length() == 0:
+            self.works.append(seconds)
+        self.windows += 1
+        if is_undisturbed and len(self.undisturbed) < _MOST_UNDISTURBED:
+            self.undisturbed.append(self.step_times[-1])
+
     def end_epoch(
         self, validation: Scores, standard_errors: Scores, *, batch: int, learning_rate: float
     ) -> Epoch:
@@ -162,7 +190,13 @@ class TrialProgress:
 
     @property
     def selects_newest(self) -> bool:
-        """Whether the newest epoch's weights are the ones that the recipe selects so far."""
+        """Whether the newest epoch's weights are the ones that the recipe selects so far.
+
+        Those of an epoch before the last stage never are: its images are smaller.
+        """
+        first = self.recipe.epochs - self.recipe.stage_epochs[-1] + 1
+        if self.epoch < first:
+            return False
         if self.recipe.select == "last" or not self.best_epoch:
             return True
         newest, best = self.curve[-1].validation, self.curve[self.best_epoch - 1].validation
@@ -187,6 +221,9 @@ class TrialProgress:
             **(self.times | {"wall": self.times.get("wall", 0.0) + wall}),
             step_median=statistics.median(medians) if medians else 0.0,
             step_least=self.least_step_time,
+            step_work=statistics.median(self.works) if self.works else 0.0,
+            step_undisturbed=statistics.median(self.undisturbed) if self.undisturbed else 0.0,
+            undisturbed=len(self.undisturbed),
             speed=speed,
             step_bucket=step_bucket,
         )

@@ -25,7 +25,9 @@ from effv2_tune.workers.messages import (
     Finished,
     Heartbeat,
     Measure,
+    Paused,
     Prepare,
+    RangeTest,
     Ready,
     Refused,
     Remeasure,
@@ -95,12 +97,13 @@ class Channel:
             self.receive()
 
     def decide(self, rung: RungReached) -> bool:
-        """Report a rung and wait for the decision whether to continue.
+        """Report a rung and wait for the decision; whether to continue.
 
         Raises:
+            TrialPausedError: The trial is paused.
             TrainingStoppedError: The supervisor asks to stop instead.
         """
-        from effv2_tune.training.attempt import TrainingStoppedError
+        from effv2_tune.training.attempt import TrainingStoppedError, TrialPausedError
 
         self.send(rung)
         decision = self.receive()
@@ -108,7 +111,9 @@ class Channel:
             raise TrainingStoppedError
         if not isinstance(decision, Decision) or decision.trial != rung.trial:
             raise RuntimeError(f"Expected a decision on trial {rung.trial}, got {decision!r}")
-        return decision.go_on
+        if decision.answer == "pause":
+            raise TrialPausedError
+        return decision.answer == "promote"
 
 
 def serve(channel: Channel) -> int:
@@ -128,7 +133,7 @@ def serve(channel: Channel) -> int:
                 hint="See the traceback above.",
                 exit_code=EXIT_FAILED,
             )
-        channel.send(Refused(message=error.message, hint=error.hint, exit_code=error.exit_code))
+        channel.send(Refused.of(error))
         return error.exit_code
     channel.send(
         Ready(
@@ -149,8 +154,10 @@ def serve(channel: Channel) -> int:
             channel.send(measure_bucket(trainer, request.recipe))
         elif isinstance(request, Remeasure):
             channel.send(trainer.measure_again(request, should_stop=channel.should_stop))
+        elif isinstance(request, RangeTest):
+            channel.send(trainer.range_test(request))
         else:
-            raise TypeError(f"Expected Train, Measure or Remeasure, got {request!r}")
+            raise TypeError(f"Expected Train, Measure, Remeasure or RangeTest, got {request!r}")
 
 
 def _prepare(request: Prepare) -> Trainer:
@@ -179,9 +186,11 @@ def _prepare(request: Prepare) -> Trainer:
     )
 
 
-def train_or_report(trainer: Trainer, request: Train, channel: Channel) -> Finished | Unavailable:
+def train_or_report(
+    trainer: Trainer, request: Train, channel: Channel
+) -> Finished | Paused | Unavailable:
     """Train; an error becomes a failed trial, with the reason, unless the machine has failed."""
-    from effv2_tune.training.attempt import TrainingStoppedError
+    from effv2_tune.training.attempt import TrainingStoppedError, TrialPausedError
     from effv2_tune.training.process_memory import resident_bytes
 
     try:
@@ -190,6 +199,13 @@ def train_or_report(trainer: Trainer, request: Train, channel: Channel) -> Finis
             on_event=channel.send,
             should_continue=channel.decide,
             should_stop=channel.should_stop,
+        )
+    except TrialPausedError as paused:
+        return Paused(
+            trial=request.trial,
+            step=paused.step,
+            times=paused.times or Times(),
+            memory_bytes=resident_bytes(),
         )
     except TrainingStoppedError as stopped:
         channel.confirm_stop(Stopped(trial=request.trial, step=stopped.step))

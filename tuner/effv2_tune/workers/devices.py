@@ -17,11 +17,13 @@ _ONE_PROCESS = "1,1,1"
 #: Of the first worker; each has two of its own.
 _PROCESS_PORT, _MESH_CONTROLLER_PORT = 8476, 8576
 
+#: Of a simulated device: all-reduces of one program that may wait at a time.
+_THREADS_A_DEVICE = 4
 _SIMULATED = re.compile(r"--xla_force_host_platform_device_count=(\d+)")
 
 
 def visible_devices(
-    worker: int, *, hardware: str, each: int | None, machine: int
+    worker: int, *, hardware: str, each: int | None, machine: int, per_chip: int = 1
 ) -> dict[str, str]:
     """The environment variables that limit a worker to its share of the devices.
 
@@ -30,6 +32,7 @@ def visible_devices(
         hardware: ``cpu``, ``gpu`` or ``tpu``; on a CPU, JAX simulates the devices.
         each: How many each worker has; None for all that there are.
         machine: How many the machine has.
+        per_chip: Devices of a chip of a TPU: chips are what a process can be limited to.
     """
     if each is None:
         return {}
@@ -39,7 +42,7 @@ def visible_devices(
         return {}
     mine = range(worker * each, (worker + 1) * each)
     if hardware == "tpu":
-        return _chips(worker, [str(chip) for chip in mine])
+        return _chips(worker, [str(device // per_chip) for device in mine[::per_chip]])
     listed = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     names = listed.split(",") if listed else [str(number) for number in range(machine)]
     return {"CUDA_VISIBLE_DEVICES": ",".join(names[number % len(names)] for number in mine)}
@@ -87,6 +90,11 @@ def _simulated(count: int) -> dict[str, str]:
     return {
         "XLA_FLAGS": flags,
         "JAX_NUM_CPU_DEVICES": str(count),
-        # Several programs in flight on more devices than processors can deadlock.
-        **({"JAX_CPU_ENABLE_ASYNC_DISPATCH": "false"} if count > 1 else {}),
+        # On more devices than processors, several programs in flight can deadlock, and so can
+        # several all-reduces of one: each blocks a thread of every device.
+        **(
+            {"JAX_CPU_ENABLE_ASYNC_DISPATCH": "false", "NPROC": str(_THREADS_A_DEVICE * count)}
+            if count > 1
+            else {}
+        ),
     }

@@ -30,8 +30,10 @@ class WorkerSpec:
         command: The program that it runs; ``--fd N`` is added.
         each: Devices of one worker; None for all that there are.
         devices: Devices of the machine.
+        devices_per_chip: Devices of a chip of a TPU.
         target: Devices of the worker that runs alone, for what the others cannot do; its number is
             the one after theirs. None where they are on the target.
+        has_target_apart: Whether there are workers that are not on the target.
     """
 
     prepare: Prepare
@@ -39,6 +41,8 @@ class WorkerSpec:
     each: int | None = None
     devices: int = 1
     target: int | None = None
+    devices_per_chip: int = 1
+    has_target_apart: bool = False
 
     @classmethod
     def of(
@@ -50,6 +54,7 @@ class WorkerSpec:
         backend: Backend,
         workers: int,
         devices: int = 1,
+        devices_per_chip: int = 1,
         storage_size: int | None = None,
         command: Sequence[str] = WORKER_COMMAND,
     ) -> Self:
@@ -62,6 +67,7 @@ class WorkerSpec:
             backend: The Keras backend.
             workers: How many workers share the machine.
             devices: Devices of the machine.
+            devices_per_chip: Devices of a chip of a TPU: the least that a worker can have.
             storage_size: Side in pixels of stored images; the largest resolution of the plan if
                 left out.
             command: The program that a worker runs; ``--fd N`` is added.
@@ -77,11 +83,15 @@ class WorkerSpec:
             workers=workers,
             target_devices=plan.target_devices,
         )
-        each, target = plan.devices_per_worker, plan.target_devices
+        each: int | None = plan.devices_per_worker
+        target = plan.target_devices
         if each is None and workers > 1 and (hardware != "cpu" or max(devices, target or 1) > 1):
-            each = 1
+            each = devices_per_chip
         own = devices if each is None else each
-        return cls(prepare, command, each, devices, None if target == own else target)
+        alone = None if target == own else target
+        # On a cluster, nodes of the target's kind and others work together.
+        is_apart = alone is not None or (plan.cluster is not None and target is not None)
+        return cls(prepare, command, each, devices, alone, devices_per_chip, is_apart)
 
     def environment(self, worker: int = 0) -> dict[str, str]:
         """The environment variables of a worker, in addition to those of this process.
@@ -96,7 +106,13 @@ class WorkerSpec:
         cpu_count = len(os.sched_getaffinity(0))
         return worker_environment(
             backend, hardware, workers=workers, cpu_count=cpu_count
-        ) | visible_devices(worker, hardware=hardware, each=each, machine=self.devices)
+        ) | visible_devices(
+            worker,
+            hardware=hardware,
+            each=each,
+            machine=self.devices,
+            per_chip=self.devices_per_chip,
+        )
 
 
 def worker_environment(
@@ -116,12 +132,17 @@ def worker_environment(
         "PYTHONUNBUFFERED": "1",
     }
     if workers > 1:
-        threads = str(threads_each(cpu_count, workers))
-        environment |= {
-            "OMP_NUM_THREADS": threads,
-            **dict.fromkeys(THREADS_VARIABLE.values(), threads),
-            "TF_NUM_INTEROP_THREADS": "1",
-        }
+        environment |= thread_limits(threads_each(cpu_count, workers))
     if hardware == "cpu":
         environment |= {"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu"}
     return environment
+
+
+def thread_limits(threads: int) -> dict[str, str]:
+    """The environment variables that limit a worker to so many compute threads."""
+    count = str(threads)
+    return {
+        "OMP_NUM_THREADS": count,
+        **dict.fromkeys(THREADS_VARIABLE.values(), count),
+        "TF_NUM_INTEROP_THREADS": "1",
+    }

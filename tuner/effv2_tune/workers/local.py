@@ -6,11 +6,13 @@ import math
 import os
 import socket
 import subprocess
+import sys
 import time
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
+from effv2_tune.workers import bound_process
 from effv2_tune.workers.exits import OomCounter, describe_exit, exit_kind
 from effv2_tune.workers.messages import Train
 from effv2_tune.workers.supervised_pool import ProcessExit, SupervisedPool
@@ -32,8 +34,10 @@ class LocalProcess:
 
     Args:
         command: The program; ``--fd N`` with the file descriptor of its end of the pipe is added.
-        environment: In addition to that of this process.
+        environment: In addition to that of this process; None removes a variable.
         log: File that its output is appended to.
+        dies_with_starter: Whether the kernel kills the process when the thread that starts it ends,
+            so also when this process is killed, even where the process does not read its pipe.
 
     Attributes:
         connection: This end of the pipe.
@@ -41,14 +45,21 @@ class LocalProcess:
     """
 
     def __init__(
-        self, command: Sequence[str], *, environment: Mapping[str, str], log: Path
+        self,
+        command: Sequence[str],
+        *,
+        environment: Mapping[str, str | None],
+        log: Path,
+        dies_with_starter: bool = False,
     ) -> None:
+        variables = {**os.environ, **environment}
+        starter = _bound_to(os.getpid()) if dies_with_starter else ()
         mine, theirs = socket.socketpair()
         log.parent.mkdir(parents=True, exist_ok=True)
-        with theirs, log.open("ab") as stream:
+        with mine, theirs, log.open("ab") as stream:
             self._process = subprocess.Popen(
-                [*command, "--fd", str(theirs.fileno())],
-                env={**os.environ, **environment},
+                [*starter, *command, "--fd", str(theirs.fileno())],
+                env={name: value for name, value in variables.items() if value is not None},
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
@@ -56,7 +67,7 @@ class LocalProcess:
                 # Ctrl-C is for the supervisor, which ends its workers in an orderly way.
                 start_new_session=True,
             )
-        self.connection: Connection[Any, Any] = Connection(mine.detach())
+            self.connection: Connection[Any, Any] = Connection(mine.detach())
         self.log = log
 
     def messages(self, *, timeout_seconds: float) -> Iterator[object]:
@@ -66,6 +77,11 @@ class LocalProcess:
                 yield self.connection.recv()
             except (EOFError, OSError):
                 return
+
+    def disconnect(self) -> None:
+        """Close both ends of the pipe, while another thread may wait for messages."""
+        with suppress(OSError), socket.socket(fileno=os.dup(self.connection.fileno())) as pipe:
+            pipe.shutdown(socket.SHUT_RDWR)
 
     def kill(self) -> None:
         """Kill the process."""
@@ -135,6 +151,10 @@ class LocalLauncher:
             if isinstance(connection, Connection)
         ]
 
+    def is_waiting(self, worker: int) -> bool:  # noqa: ARG002 - a protocol
+        """A process of this machine is started at once."""
+        return False
+
     def kill(self, worker: int) -> None:
         """Kill a worker without warning, as a machine that runs out of memory does."""
         self._processes[worker].kill()
@@ -147,7 +167,7 @@ class LocalLauncher:
         return ProcessExit(
             describe_exit(status, memory_ran_out=memory_ran_out),
             str(process.log),
-            _tail(process.log),
+            log_tail(process.log),
             exit_kind(status, memory_ran_out=memory_ran_out),
         )
 
@@ -184,6 +204,11 @@ def local_pool(
     return SupervisedPool(launcher, spec.prepare, count=count, out=out, limits=limits)
 
 
+def _bound_to(starter: int) -> tuple[str, ...]:
+    """What a command begins with whose process the kernel is to kill when its starter ends."""
+    return (sys.executable, "-I", "-S", bound_process.__file__, str(starter))
+
+
 def _next_message(connection: Connection[Any, Any]) -> FromWorker | Heartbeat | None:
     try:
         message: FromWorker | Heartbeat = connection.recv()
@@ -192,8 +217,8 @@ def _next_message(connection: Connection[Any, Any]) -> FromWorker | Heartbeat | 
     return message
 
 
-def _tail(log: Path) -> str:
-    """The end of a log, from the start of a line."""
+def log_tail(log: Path) -> str:
+    """The last 30 lines of a log, at most 4,000 bytes; empty where it cannot be read."""
     try:
         with log.open("rb") as stream:
             stream.seek(0, os.SEEK_END)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
+
+from pydantic import AllowInfNan
 
 from effv2_tune.errors import RESUME_HINT, TuneError, UnavailableError
 from effv2_tune.study.base import Value
 from effv2_tune.study.bucket import BucketKey, DataFacts
 from effv2_tune.study.recipe import DataSpec, Quality, Recipe
 from effv2_tune.study.step_time import StepTime
-from effv2_tune.study.trial import Environment, Epoch, Scores, Times
+from effv2_tune.study.trial import Environment, Epoch, RungAnswer, Scores, Times
 
 
 class Prepare(Value):
@@ -68,6 +70,8 @@ class Train(Value):
         all_folds: Whether it is trained on every fold of the images, if they have folds; else on
             the first.
         reference_seconds: Time of the reference kernel in the study, once measured quietly.
+        stage_seconds: Likewise of the bucket of each stage before the last one; none known if left
+            out.
     """
 
     trial: int
@@ -77,6 +81,7 @@ class Train(Value):
     checkpoint: Path
     all_folds: bool = False
     reference_seconds: float | None = None
+    stage_seconds: tuple[float | None, ...] = ()
 
 
 class Measure(Value):
@@ -144,6 +149,34 @@ class Remeasured(Value):
     reason: str = ""
 
 
+class RangeTest(Value):
+    """To an idle worker: train a few hundred steps of a recipe at rising learning rates.
+
+    Attributes:
+        recipe: Any of the bucket.
+        rates: The learning rate of each step.
+    """
+
+    recipe: Recipe
+    rates: tuple[float, ...]
+
+
+class RangeTested(Value):
+    """From a worker: the losses of a range test.
+
+    Attributes:
+        bucket: The bucket.
+        losses: Of the steps, as far as the loss did not diverge; the last one may be NaN.
+        seconds: What it took, compilation included.
+        reason: Why the bucket does not fit, or cannot be trained; empty where it can.
+    """
+
+    bucket: BucketKey
+    losses: tuple[Annotated[float, AllowInfNan(True)], ...] = ()
+    seconds: float = 0.0
+    reason: str = ""
+
+
 class Heartbeat(Value):
     """From a worker: its work advances.
 
@@ -165,7 +198,7 @@ class Waiting(Value):
 
 
 class Compiled(Value):
-    """From a worker: the bucket is compiled and timed.
+    """From a worker: a bucket of a trial is compiled and timed.
 
     Attributes:
         trial: The trial that it was compiled for.
@@ -216,19 +249,29 @@ class EpochEnded(Value):
 
 
 class RungReached(Value):
-    """From a worker that waits for a decision: its trial has reached a rung."""
+    """From a worker that waits for a decision: its trial has reached a rung.
+
+    Attributes:
+        trial: Its number.
+        rung: Index of the rung.
+        epoch: The epoch at whose end it is.
+        quality: At that epoch.
+        curve: One entry for each epoch trained, over all attempts: the supervisor may have been
+            killed before it recorded the last ones.
+    """
 
     trial: int
     rung: int
     epoch: int
     quality: float
+    curve: tuple[Epoch, ...] = ()
 
 
 class Decision(Value):
-    """To a worker that waits at a rung: resume the trial or stop it."""
+    """To a worker that waits at a rung: promote the trial, pause it or stop it."""
 
     trial: int
-    go_on: bool
+    answer: RungAnswer
 
 
 class Stop(Value):
@@ -245,6 +288,22 @@ class Stopped(Value):
 
     trial: int | None = None
     step: int = 0
+
+
+class Paused(Value):
+    """From a worker whose trial was paused at a rung: its checkpoint is written.
+
+    Attributes:
+        trial: Its number.
+        step: Of that checkpoint.
+        times: Where the time went, over all attempts.
+        memory_bytes: The worker's resident memory.
+    """
+
+    trial: int
+    step: int
+    times: Times
+    memory_bytes: int
 
 
 class Finished(Value):
@@ -310,6 +369,11 @@ class Refused(Value):
     hint: str | None
     exit_code: int
 
+    @classmethod
+    def of(cls, error: TuneError) -> Self:
+        """The message about an error."""
+        return cls(message=error.message, hint=error.hint, exit_code=error.exit_code)
+
     def error(self) -> TuneError:
         """The error that the worker ran into."""
         return TuneError(self.message, hint=self.hint, exit_code=self.exit_code)
@@ -332,17 +396,19 @@ class Check(Value):
     figure: str
 
 
-ToWorker = Prepare | Train | Measure | Remeasure | Decision | Stop
+ToWorker = Prepare | Train | Measure | Remeasure | RangeTest | Decision | Stop
 FromWorker = (
     Ready
     | Waiting
     | Compiled
     | EpochEnded
     | RungReached
+    | Paused
     | Finished
     | Stopped
     | Measured
     | Remeasured
+    | RangeTested
     | Unavailable
     | Refused
 )

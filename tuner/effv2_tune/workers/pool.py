@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from effv2_tune.study.recipe import Recipe
-    from effv2_tune.study.trial import Trial
+    from effv2_tune.study.trial import RungAnswer, Trial
     from effv2_tune.workers.exits import ExitKind
     from effv2_tune.workers.messages import FromWorker
 
@@ -32,6 +32,7 @@ class Job:
         rungs: Epochs at whose end the worker waits for a decision, ascending.
         step_seconds: The bucket's step time, if it is known.
         reference_seconds: Time of the reference kernel in the study, if it is known.
+        stage_seconds: The step time of each stage before the last one, if it is known.
     """
 
     trial: Trial
@@ -39,6 +40,7 @@ class Job:
     rungs: tuple[int, ...]
     step_seconds: float | None
     reference_seconds: float | None = None
+    stage_seconds: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,8 +79,8 @@ class WorkerPool(Protocol):
     ) -> None:
         """Measure the step time of a recipe's bucket again, in an idle worker."""
 
-    def decide(self, worker: int, trial: int, *, go_on: bool) -> None:
-        """Resume or stop the trial of a worker that waits at a rung."""
+    def decide(self, worker: int, trial: int, answer: RungAnswer) -> None:
+        """Promote, pause or stop the trial of a worker that waits at a rung."""
 
     def restart(self, worker: int) -> None:
         """End a worker and start its replacement, which reports that it is ready."""

@@ -79,6 +79,10 @@ class SilenceWatch:
         """A worker has new work."""
         self._silences[worker] = _Silence()
 
+    def end(self, worker: int) -> None:
+        """A worker has ended, and is not replaced."""
+        self._silences.pop(worker, None)
+
     def forget(self) -> None:
         """All workers have ended."""
         self._silences.clear()

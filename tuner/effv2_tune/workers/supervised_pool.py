@@ -16,6 +16,7 @@ from effv2_tune.workers.messages import (
     Decision,
     Heartbeat,
     Measure,
+    RangeTest,
     Ready,
     Refused,
     Remeasure,
@@ -26,10 +27,11 @@ from effv2_tune.workers.pool import WorkerExited, checkpoint_folder
 from effv2_tune.workers.silence import SilenceWatch
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
 
     from effv2_tune.study.recipe import Recipe
+    from effv2_tune.study.trial import RungAnswer
     from effv2_tune.workers.exits import ExitKind
     from effv2_tune.workers.messages import FromWorker, Prepare, ToWorker
     from effv2_tune.workers.pool import Job
@@ -44,6 +46,8 @@ _SHUTDOWN_GRACE_SECONDS = 5.0
 _STOPPED_GRACE_SECONDS = 0.5
 #: The longest time between two looks at the silence of the workers.
 _LOOK_SECONDS = 10.0
+#: Between two looks at the room for workers, where their number follows it.
+ROOM_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,9 @@ class Launcher(Protocol):
     ) -> Sequence[tuple[int, FromWorker | Heartbeat | None]]:
         """The next messages, as soon as there is one; None from each worker that has exited."""
 
+    def is_waiting(self, worker: int) -> bool:
+        """Whether a worker waits for room, so that it has no process yet."""
+
     def kill(self, worker: int) -> None:
         """Kill a worker without warning, as a machine that runs out of memory does."""
 
@@ -103,6 +110,8 @@ class SupervisedPool:
         count: How many workers.
         out: The study's folder, for checkpoints.
         limits: How long a worker may send nothing before it counts as hung.
+        room: For how many workers there is room now, ``count`` of which are started first: their
+            number follows it. They stay as many if left out.
     """
 
     def __init__(
@@ -113,16 +122,23 @@ class SupervisedPool:
         count: int,
         out: Path,
         limits: SilenceLimits | None = None,
+        room: Callable[[], int] | None = None,
     ) -> None:
         self._launcher = launcher
         self._prepare = prepare
         self._count = count
+        self._room, self._room_seen_at = room, time.monotonic()
         self._out = out
         self._workers: dict[int, _Worker] = {}
         self._startup_failures = 0
         self._is_stopping = False
         self._startup_kills = 0
         self._silence = SilenceWatch(limits)
+
+    @property
+    def count(self) -> int:
+        """How many workers there are now, those that wait for room included."""
+        return len(self._workers) or self._count
 
     def __enter__(self) -> Self:
         """Nothing is started yet."""
@@ -156,6 +172,7 @@ class SupervisedPool:
             checkpoint=self.checkpoint(trial.number),
             all_folds=True,
             reference_seconds=job.reference_seconds,
+            stage_seconds=job.stage_seconds,
         )
         self._silence.begin(worker)
         self._launcher.send(worker, request)
@@ -165,6 +182,11 @@ class SupervisedPool:
         self._silence.begin(worker)
         self._launcher.send(worker, Measure(recipe=recipe))
 
+    def range_test(self, worker: int, recipe: Recipe, rates: Sequence[float]) -> None:
+        """Train a few steps of a recipe at these learning rates, in an idle worker."""
+        self._silence.begin(worker)
+        self._launcher.send(worker, RangeTest(recipe=recipe, rates=tuple(rates)))
+
     def measure_again(
         self, worker: int, recipe: Recipe, *, reference_seconds: float | None
     ) -> None:
@@ -173,10 +195,10 @@ class SupervisedPool:
         self._silence.begin(worker)
         self._launcher.send(worker, Remeasure(recipe=recipe, reference_seconds=reference_seconds))
 
-    def decide(self, worker: int, trial: int, *, go_on: bool) -> None:
-        """Resume or stop the trial of a worker that waits at a rung."""
+    def decide(self, worker: int, trial: int, answer: RungAnswer) -> None:
+        """Promote, pause or stop the trial of a worker that waits at a rung."""
         self._silence.resume(worker)
-        self._launcher.send(worker, Decision(trial=trial, go_on=go_on))
+        self._launcher.send(worker, Decision(trial=trial, answer=answer))
 
     def restart(self, worker: int) -> None:
         """Kill a worker and start its replacement."""
@@ -208,8 +230,10 @@ class SupervisedPool:
             TuneError: Several workers in a row exited, or refused to work, before they were ready.
         """
         left = timeout_seconds
+        longest = _LOOK_SECONDS if self._room is None else ROOM_SECONDS
         while True:
-            look, before = min(left, _LOOK_SECONDS), time.monotonic()
+            self._follow_room()
+            look, before = min(left, longest), time.monotonic()
             received = self._launcher.receive(look)
             messages = [
                 pair for worker, message in received for pair in self._read(worker, message)
@@ -235,6 +259,23 @@ class SupervisedPool:
             self._workers[worker].is_ready = True
             self._startup_failures = self._startup_kills = 0
         return [(worker, message)]
+
+    def _follow_room(self) -> None:
+        """Start workers where there is new room; end those that wait for room that is gone."""
+        now = time.monotonic()
+        is_due = now - self._room_seen_at >= ROOM_SECONDS
+        if self._room is None or self._is_stopping or not is_due:
+            return
+        self._room_seen_at = now
+        room = self._room()
+        waiting = [one for one in sorted(self._workers) if self._launcher.is_waiting(one)]
+        for worker in waiting[::-1][: max(0, len(self._workers) - room)]:
+            del self._workers[worker]
+            self._silence.end(worker)
+            self._launcher.end(worker, grace_seconds=0.0)
+        unused = (number for number in itertools.count() if number not in self._workers)
+        while len(self._workers) < room:
+            self._start(next(unused), is_replacement=True)
 
     def _replace_hung(self) -> list[tuple[int, FromWorker | WorkerExited]]:
         """Kill and replace the workers that have been silent for too long."""
@@ -272,7 +313,7 @@ class SupervisedPool:
         self._workers[worker] = _Worker(is_replacement)
         self._silence.begin(worker)
         prepare = self._prepare
-        if worker == self._count:  # on the target, where it is alone
+        if worker == self._count and self._room is None:  # on the target, where it is alone
             prepare = prepare.model_copy(update={"workers": 1})
         self._launcher.send(worker, prepare)
 

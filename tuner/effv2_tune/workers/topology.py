@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from effv2_tune.errors import TuneError, did_you_mean
@@ -39,6 +40,11 @@ class Topology(Value):
     chip_config: str
     hertz: float
 
+    @property
+    def chips(self) -> int:
+        """Of the host."""
+        return math.prod(self.host_bounds)
+
 
 def _topology(row: Mapping[str, str]) -> Topology:
     x, y, z = (int(bound) for bound in row["host_bounds"].split(","))
@@ -70,6 +76,16 @@ def find_topology(name: str) -> Topology:
         f"There is no compiler for device {name!r}{did_you_mean(name, TOPOLOGIES) or '.'}",
         hint=f"Known TPU hosts: {', '.join(TOPOLOGIES)}.",
     )
+
+
+def devices_per_chip(accelerator: str) -> int:
+    """How many devices JAX shows for a chip; 1 where the accelerator is no TPU of the table.
+
+    Args:
+        accelerator: In the table of accelerators.
+    """
+    known = (one for one in TOPOLOGIES.values() if one.accelerator == accelerator)
+    return next((one.devices // one.chips for one in known), 1)
 
 
 def topology_of(accelerator: str, devices: int) -> Topology:

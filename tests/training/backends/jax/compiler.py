@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from effv2_tune.forecast.accelerators import named
 from effv2_tune.study.bucket import DataFacts, Placement, bucket_key
 from effv2_tune.study.recipe import Recipe
+from effv2_tune.workers.accelerators import named
 from effv2_tune.workers.compilations import CompileBucket
 from effv2_tune.workers.topology import find_topology
 

@@ -117,7 +117,7 @@ def test_a_run_lowers_the_same_programs_as_a_compilation_ahead_of_time(
 
 EVERY_HOST = """
 import os
-from effv2_tune.forecast.accelerators import named, recognise
+from effv2_tune.workers.accelerators import named, recognise
 from effv2_tune.training.backends.jax.ahead_of_time import topology_backend
 from effv2_tune.workers.topology import TOPOLOGIES
 

@@ -178,7 +178,7 @@ print(json.dumps(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("devices", [1, 8])
+@pytest.mark.parametrize("devices", [pytest.param(1, marks=pytest.mark.long), 8])
 def test_the_form_of_accelerators_trains_evaluates_and_extracts_like_that_of_the_cpu(
     run_python: Callable[..., str], devices: int
 ) -> None:
@@ -188,6 +188,7 @@ def test_the_form_of_accelerators_trains_evaluates_and_extracts_like_that_of_the
         KERAS_BACKEND="jax",
         JAX_NUM_CPU_DEVICES=str(devices),
         JAX_CPU_ENABLE_ASYNC_DISPATCH="false",
+        NPROC="32",
     )
     result = json.loads(printed)
     on_cpu, *others = result["found"]

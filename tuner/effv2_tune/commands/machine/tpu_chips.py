@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from effv2_tune.forecast.accelerators import recognise
 from effv2_tune.host import install_command
 from effv2_tune.session.selftest import without_names
-from effv2_tune.workers.topology import TOPOLOGIES
+from effv2_tune.workers.accelerators import recognise
+from effv2_tune.workers.topology import TOPOLOGIES, devices_per_chip
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,19 +43,17 @@ class TpuChips:
         accelerator = recognise(host.tpu_kind) if host.tpu_kind else None
         if accelerator is None:
             return cls(host.tpu_chips, "", host.tpu_kind, None, "")
-        chips_of = {
-            one: math.prod(one.host_bounds)
+        names = [
+            one.name
             for one in TOPOLOGIES.values()
-            if one.accelerator == accelerator.name
-        }
-        # A device of v2 and v3 is one of two cores on a chip.
-        devices_each = max(one.devices // chips for one, chips in chips_of.items())
-        names = [one.name for one, chips in chips_of.items() if chips == host.tpu_chips]
+            if (one.accelerator, one.chips) == (accelerator.name, host.tpu_chips)
+        ]
         return cls(
             host.tpu_chips,
             accelerator.name,
             host.tpu_kind,
-            devices_each * accelerator.memory,
+            # A device of v2 and v3 is one of two cores on a chip.
+            devices_per_chip(accelerator.name) * accelerator.memory,
             names[0] if names else "",
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Folder for history.csv, metrics.json and model.keras.  [default: runs/NAME]",
+    help="Folder for history.csv, metrics.json, model.keras, classes.txt and model_card.md.  "
+    "[default: runs/NAME]",
 )
 @session_hours
 @click.option(
@@ -50,9 +52,9 @@ def command(
 
     Trains the recipe in FILE, written by `effv2-tune export`, from scratch; the test images are
     used once, at the end. Writes history.csv (the learning curve), metrics.json (test accuracy,
-    top-5, seconds) and model.keras (stock Keras layers; takes uint8 images). Rerun the same
-    command to resume an interrupted training: at Ctrl-C, SIGTERM or SIGHUP a checkpoint is written
-    first.
+    top-5, seconds), model.keras (stock Keras layers; takes uint8 images of any size), classes.txt
+    (the classes in the order of its outputs) and model_card.md. Rerun the same command to resume
+    an interrupted training: at Ctrl-C, SIGTERM or SIGHUP a checkpoint is written first.
     """
     from effv2_tune.session.training import TrainingSession
 
@@ -70,3 +72,4 @@ def command(
         for line in session.summary_lines():
             click.echo(line)
     click.echo(f"Model: {session.out / 'model.keras'}", err=True)
+    click.echo(f"Next: effv2-tune predict {shlex.quote(str(session.out))} IMAGE", err=True)

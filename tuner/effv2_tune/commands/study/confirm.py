@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     metavar="URI",
     envvar="EFFV2_TUNE_RUN_MIRROR",
     show_envvar=True,
-    help="Copy the study to this folder or bucket meanwhile, as 'run' does.",
+    help="Copy the study to this folder or bucket, and restore it if its folder is empty.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the Pareto front as JSON at the end.")
 @click.pass_obj

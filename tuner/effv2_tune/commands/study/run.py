@@ -22,12 +22,13 @@ if TYPE_CHECKING:
     "  effv2-tune run study.yaml --trials 50 --hours 2\n"
     "  effv2-tune run study.yaml --session-hours 8.5\n"
     "  effv2-tune run study.yaml --mirror gs://bucket/study\n"
+    "  effv2-tune run study.yaml --ray auto --workers 8\n"
     "  effv2-tune run study.yaml --dry-run"
 )
 @click.argument("study")
 @study_folder
 @storage
-@click.option("--workers", type=COUNT, metavar="N", help="Worker processes on this machine.")
+@click.option("--workers", type=COUNT, metavar="N", help="Worker processes.")
 @click.option("--trials", type=COUNT, metavar="N", help="Trials in all, including earlier runs.")
 @click.option(
     "--hours",
@@ -40,7 +41,9 @@ if TYPE_CHECKING:
     "--warm-start",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Folder of an earlier study, whose Pareto front a new study tries first.",
+    multiple=True,
+    help="Folder of an earlier study, whose Pareto front a new study tries first, and from whose "
+    "curves freeze_thaw learns; may be given several times.",
 )
 @click.option(
     "--retry-failed",
@@ -61,6 +64,12 @@ if TYPE_CHECKING:
     help="Restore the study from this mirror if its folder is empty; writes nothing there.",
 )
 @click.option(
+    "--ray",
+    metavar="ADDRESS",
+    help="Run the workers on this Ray cluster: auto for the one that this machine is a node of, or "
+    "HOST:PORT of its head.",
+)
+@click.option(
     "--dry-run", is_flag=True, help="Check everything and print what would run, without running it."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the Pareto front as JSON at the end.")
@@ -75,10 +84,11 @@ def command(
     trials: int | None,
     hours: float | None,
     session_hours: float | None,
-    warm_start: Path | None,
+    warm_start: tuple[Path, ...],
     retry_failed: bool,
     mirror: str | None,
     resume_from: str | None,
+    ray: str | None,
     dry_run: bool,
     as_json: bool,
 ) -> int:
@@ -103,6 +113,7 @@ def command(
         retry_failed=retry_failed,
         mirror=mirror,
         resume_from=resume_from,
+        ray=ray,
     )
     if dry_run:
         for line in loaded.dry_run_lines():

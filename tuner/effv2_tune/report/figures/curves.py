@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from effv2_tune.report.analysis import network_of, variant_of
 from effv2_tune.report.figures.palette import INK, QUIET, variant_colour
-from effv2_tune.report.figures.theme import new_figure
+from effv2_tune.report.figures.theme import CURVES, new_figure
 from effv2_tune.report.quantities import label_of
 
 if TYPE_CHECKING:
@@ -72,12 +72,11 @@ def _draw_background(
     """Draw all of them as one trace with gaps: a thousand traces would be slow to draw."""
     epochs: list[int | None] = []
     values: list[float | None] = []
-    texts: list[str] = []
+    numbers: list[int] = []
     for trial in members:
         epochs += [*(epoch.epoch for epoch in trial.curve), None]
         values += [*curve_values(trial, curve, quality), None]
-        label = html.escape(f"trial {trial.number}, {network_of(trial)}")
-        texts += [label] * (len(trial.curve) + 1)
+        numbers += [trial.number] * (len(trial.curve) + 1)
     figure.add_scatter(
         name=name,
         x=epochs,
@@ -86,8 +85,9 @@ def _draw_background(
         line={"color": QUIET, "width": 1, "dash": dash},
         marker={"size": 3},
         opacity=0.35 if len(members) < 3 * CROWD else 0.15,
-        text=texts,
-        hovertemplate="%{text}, epoch %{x}: %{y:.4f}<extra></extra>",
+        customdata=numbers,
+        meta=CURVES,
+        hovertemplate="trial %{customdata}, epoch %{x}: %{y:.4f}<extra></extra>",
         connectgaps=False,
     )
 
@@ -126,6 +126,8 @@ def _draw_front_curve(
         text=[*[""] * (len(trial.curve) - 1), f" {label_at_end}"],
         textposition="middle right",
         textfont={"color": INK, "size": 12},
+        customdata=[trial.number] * len(trial.curve),
+        meta=CURVES,
         hovertemplate=f"{label}, epoch %{{x}}: %{{y:.4f}}<extra></extra>",
         cliponaxis=False,
     )

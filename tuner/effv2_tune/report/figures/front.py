@@ -5,10 +5,22 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING
 
-from effv2_tune.report.analysis import network_of, pixels_of, seconds_of, variant_of
-from effv2_tune.report.figures.hover import hover_text
-from effv2_tune.report.figures.palette import INK, PAPER, QUIET, resolution_symbols, variant_colour
-from effv2_tune.report.figures.theme import TimeScale, new_figure
+from effv2_tune.report.analysis import (
+    STATE_WORDS,
+    network_of,
+    pixels_of,
+    seconds_of,
+    variant_of,
+)
+from effv2_tune.report.figures.palette import (
+    INK,
+    PAPER,
+    QUIET,
+    RUNG_SYMBOLS,
+    resolution_symbols,
+    variant_colour,
+)
+from effv2_tune.report.figures.theme import POINTS, TimeScale, new_figure
 from effv2_tune.report.quantities import label_of
 from effv2_tune.report.step_times import interval_of
 
@@ -20,7 +32,7 @@ if TYPE_CHECKING:
 
     from effv2_tune.pareto import Objective
     from effv2_tune.report.analysis import Analysis, DeviceAnalysis
-    from effv2_tune.study.trial import Trial
+    from effv2_tune.study.trial import Trial, TrialState
 
 FEWEST_TO_ZOOM = 4  # points; with fewer there is nothing to leave out
 
@@ -30,6 +42,8 @@ def front_figure(
 ) -> go.Figure:
     """Quality against training time on one device, with the front as a step line.
 
+    The page writes the texts over its points, from the details of the trials.
+
     Args:
         analysis: Of the whole study.
         device: The device whose trials are drawn.
@@ -38,16 +52,18 @@ def front_figure(
     """
     study = analysis.study
     seconds = [seconds_of(trial) for trial in device.complete]
-    seconds += [trial.rungs[-1].projected_seconds for trial in device.pruned]
+    seconds += [trial.rungs[-1].projected_seconds for trial in device.at_rungs]
     scale = TimeScale(seconds)
     figure = new_figure()
-    if device.pruned:
-        _draw_pruned(figure, device, scale, study.quality)
+    for state in RUNG_SYMBOLS:
+        _draw_at_rungs(figure, device, scale, state)
     if device.front[1:]:
         _draw_staircase(figure, device, scale)
     if device.expected:
         _draw_intervals(figure, device, scale)
     _draw_complete(figure, analysis, device, scale)
+    if device.trainings:
+        _draw_trainings(figure, device, scale)
     if device.knee is not None:
         _draw_knee(figure, device.knee, device, scale)
     figure.update_xaxes(title=f"training time{scale.suffix}", **scale.axis)
@@ -66,7 +82,7 @@ def quality_bounds(device: DeviceAnalysis, objective: Objective) -> tuple[float,
     that range is more than half of the whole, or where there are too few trials to leave any out.
     """
     qualities = sorted(device.qualities.values(), key=objective.quality_cost)
-    everything = [*qualities, *(trial.rungs[-1].quality for trial in device.pruned)]
+    everything = [*qualities, *(trial.rungs[-1].quality for trial in device.at_rungs)]
     if len(everything) < FEWEST_TO_ZOOM or not device.front:
         return None
     best = min(everything, key=objective.quality_cost)
@@ -96,20 +112,32 @@ def _bounds_of_one_quality(device: DeviceAnalysis) -> tuple[float, float] | None
     if device.expected:
         return None  # the interval has a height
     qualities = set(device.qualities.values())
-    qualities |= {trial.rungs[-1].quality for trial in device.pruned}
+    qualities |= {trial.rungs[-1].quality for trial in device.at_rungs}
     only = min(qualities, default=0.0)
     return (only - 0.02, only + 0.02) if len(qualities) == 1 else None
 
 
-def _draw_pruned(figure: go.Figure, device: DeviceAnalysis, scale: TimeScale, quality: str) -> None:
+def _draw_at_rungs(
+    figure: go.Figure, device: DeviceAnalysis, scale: TimeScale, state: TrialState
+) -> None:
+    """Draw the pruned or the paused trials, with the symbol of their state."""
+    trials = [trial for trial in device.at_rungs if trial.state == state]
+    if not trials:
+        return
     figure.add_scatter(
-        name="stopped early: quality so far, projected time; not completed",
-        x=[scale(trial.rungs[-1].projected_seconds) for trial in device.pruned],
-        y=[trial.rungs[-1].quality for trial in device.pruned],
+        name=f"{STATE_WORDS[state]}: quality so far, projected time; not completed",
+        x=[scale(trial.rungs[-1].projected_seconds) for trial in trials],
+        y=[trial.rungs[-1].quality for trial in trials],
         mode="markers",
-        marker={"symbol": "x-thin", "size": 8, "line": {"width": 1.4, "color": QUIET}},
-        opacity=0.45,
-        text=[hover_text(trial, quality) for trial in device.pruned],
+        marker={
+            "symbol": RUNG_SYMBOLS[state],
+            "size": 8,
+            "color": QUIET,
+            "line": {"width": 1.4, "color": QUIET},
+        },
+        opacity=0.45 if state == "pruned" else 0.9,
+        customdata=[trial.number for trial in trials],
+        meta=POINTS,
         hoverinfo="text",
     )
 
@@ -178,13 +206,28 @@ def _draw_complete(
                     "width": [1.6 if front else 0.8 for front in on_front],
                 },
             },
-            text=[
-                hover_text(trial, analysis.study.quality, device.expected.get(trial.number))
-                for trial in members
-            ],
+            customdata=[trial.number for trial in members],
+            meta=POINTS,
             hoverinfo="text",
             cliponaxis=False,
         )
+
+
+def _draw_trainings(figure: go.Figure, device: DeviceAnalysis, scale: TimeScale) -> None:
+    """Write how often a config was trained beside its trial, where that was more than once."""
+    shown = [trial for trial in device.complete if trial.number in device.trainings]
+    figure.add_scatter(
+        name="trained with several seeds",
+        x=[scale(seconds_of(trial)) for trial in shown],
+        y=[device.qualities[trial.number] for trial in shown],
+        mode="text",
+        text=[f"\N{MULTIPLICATION SIGN}{device.trainings[trial.number]} " for trial in shown],
+        # No other point is up and to the left of a point of the front.
+        textposition="top left",
+        textfont={"color": INK, "size": 12},
+        hoverinfo="skip",
+        cliponaxis=False,
+    )
 
 
 def _time_errors(trials: Sequence[Trial], scale: TimeScale) -> dict[str, Any] | None:

@@ -7,6 +7,10 @@ visible on white; the largest variants have two of Paul Tol's colours (grey, win
 from __future__ import annotations
 
 from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from effv2_tune.study.trial import TrialState
 
 PALETTE_NAME = "Okabe-Ito"
 
@@ -28,6 +32,11 @@ UNKNOWN_COLOUR = "#8C8C8C"
 
 #: One symbol for each resolution, smallest first; Plotly's names.
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "pentagon", "hexagram", "triangle-down")
+
+#: The symbols of trials at rungs, by their state; no resolution has one of them.
+RUNG_SYMBOLS: MappingProxyType[TrialState, str] = MappingProxyType(
+    {"pruned": "x-thin", "paused": "hourglass-open"}
+)
 
 #: Colours that do not encode data; the page exchanges them in dark mode.
 INK = "#1b2430"

@@ -46,20 +46,37 @@ def write_picture(study: ReportInput, path: Path, *, width: int = 960, height: i
     Raises:
         TuneError: The suffix is unknown, no trial is complete, or the file cannot be written.
     """
-    suffix = path.suffix.lower()
-    if suffix not in METADATA:
+    check_picture(path)
+    with static_style(font_size=14):
+        save_picture(picture_figure(study, width=width, height=height), path)
+    return path
+
+
+def check_picture(path: Path) -> None:
+    """Check the suffix of a picture before it is drawn.
+
+    Raises:
+        TuneError: It is none of those that can be written.
+    """
+    if path.suffix.lower() not in METADATA:
         raise TuneError(
             f"{path} has no suffix of a picture that can be written.",
             hint=f"Choose one of {', '.join(METADATA)}.",
         )
-    with static_style(font_size=14):
-        figure = picture_figure(study, width=width, height=height)
-        hint = "Name a folder that exists and that you may write to."
-        with disk_errors(f"The picture cannot be written to {path}", hint=hint):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(path, suffix=suffix) as file:
-                figure.savefig(file.name, dpi=SHARPNESS * figure.dpi, metadata=METADATA[suffix])
-    return path
+
+
+def save_picture(figure: Figure, path: Path) -> None:
+    """Write a figure atomically; call it within ``static_style``.
+
+    Raises:
+        TuneError: The file cannot be written.
+    """
+    suffix = path.suffix.lower()
+    hint = "Name a folder that exists and that you may write to."
+    with disk_errors(f"The picture cannot be written to {path}", hint=hint):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path, suffix=suffix) as file:
+            figure.savefig(file.name, dpi=SHARPNESS * figure.dpi, metadata=METADATA[suffix])
 
 
 def picture_figure(study: ReportInput, *, width: int = 960, height: int = 540) -> Figure:
@@ -74,9 +91,9 @@ def picture_figure(study: ReportInput, *, width: int = 960, height: int = 540) -
     device = analysis.devices[0]
     bounds = quality_bounds(device, study.objective)
     low, high = bounds or (-math.inf, math.inf)
-    pruned = [trial for trial in device.pruned if low <= trial.rungs[-1].quality <= high]
+    at_rungs = [trial for trial in device.at_rungs if low <= trial.rungs[-1].quality <= high]
     figure = static_front(
-        analysis, device, width=width, height=height, bounds=bounds, pruned=pruned
+        analysis, device, width=width, height=height, bounds=bounds, at_rungs=at_rungs
     )
     figure.set_facecolor(PAPER)
     figure.set_layout_engine("constrained", w_pad=0.25, h_pad=0.2)
@@ -84,6 +101,6 @@ def picture_figure(study: ReportInput, *, width: int = 960, height: int = 540) -
     figure.axes[0].set_title(
         f"{study.name}: the Pareto front on {device.device}", loc="left", size=18, pad=20
     )
-    handles = legend_handles(device, crosses=bool(pruned))
+    handles = legend_handles(device, at_rungs)
     figure.legend(handles=handles, loc="outside right upper", frameon=False)
     return figure

@@ -6,7 +6,7 @@ import html
 from typing import TYPE_CHECKING, Literal
 
 from effv2_tune.report.figures.palette import PAPER, TIME_COLOURS, variant_colour
-from effv2_tune.report.figures.theme import new_figure
+from effv2_tune.report.figures.theme import BARS, POINTS, new_figure
 from effv2_tune.report.quantities import human_seconds, time_unit
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ def growth_figure(points: Sequence[GrowthPoint], over: Literal["trials", "time"]
         mode="lines+markers",
         line={"shape": "hv", "color": variant_colour("b0"), "width": 2.4},
         marker={"size": [8 if point.is_new_point else 0 for point in points]},
+        customdata=[point.trial for point in points],
+        meta=POINTS,
         text=[
             f"after trial {point.trial} ({point.ended} ended, {human_seconds(point.seconds)})"
             f"<br>{point.share:.1%} of the final hypervolume"
@@ -69,6 +71,7 @@ def time_figure(shares: Iterable[tuple[str, dict[str, float]]]) -> go.Figure:
             y=[html.escape(name) for name, _ in bars],
             x=[amount / unit.seconds for amount in seconds],
             marker={"color": colour, "line": {"width": 1, "color": PAPER}},
+            meta=BARS,
             text=[f"{part}: {human_seconds(amount)}" for amount in seconds],
             textposition="none",
             hoverinfo="text",

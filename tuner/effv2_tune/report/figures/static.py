@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from effv2_tune.report.analysis import pixels_of, seconds_of, variant_of
+from effv2_tune.report.analysis import STATE_WORDS, pixels_of, seconds_of, variant_of
 from effv2_tune.report.figures.front import intervals
 from effv2_tune.report.figures.palette import (
     INK,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
     from effv2_tune.report.analysis import Analysis, DeviceAnalysis
-    from effv2_tune.study.trial import Trial
+    from effv2_tune.study.trial import Trial, TrialState
 
 #: Matplotlib's marker for each symbol of ``palette.SYMBOLS``, and its size relative to a circle.
 MARKERS: dict[str, tuple[Any, float]] = {
@@ -41,6 +41,11 @@ MARKERS: dict[str, tuple[Any, float]] = {
     "pentagon": ("p", 1.15),
     "hexagram": ((6, 1, 0), 1.35),
     "triangle-down": ("v", 1.1),
+}
+#: Those of trials at rungs, by their state; the second is an hourglass.
+RUNG_MARKERS: dict[TrialState, Any] = {
+    "pruned": "x",
+    "paused": ((-1, -1), (1, -1), (-1, 1), (1, 1), (-1, -1)),
 }
 DOTS_PER_INCH = 72  # so that a point, Matplotlib's unit of lengths, is a CSS pixel
 STYLE = {
@@ -79,7 +84,7 @@ def static_front(
     width: int,
     height: int,
     bounds: tuple[float, float] | None = None,
-    pruned: Sequence[Trial] = (),
+    at_rungs: Sequence[Trial] = (),
 ) -> Figure:
     """Quality against training time on one device: trials, Pareto front, and its chosen points.
 
@@ -91,7 +96,7 @@ def static_front(
         width: In CSS pixels.
         height: Likewise.
         bounds: The range of qualities to show; all complete trials if left out.
-        pruned: Pruned trials to draw as crosses, at their last rung and projected time.
+        at_rungs: Pruned and paused trials to mark, at their last rung and projected time.
     """
     from matplotlib.figure import Figure
 
@@ -102,30 +107,37 @@ def static_front(
     low, high = bounds or _padded([*device.qualities.values(), *ends])
     shown = [trial for trial in device.complete if low <= device.qualities[trial.number] <= high]
     crosses = [
-        rung for rung in (trial.rungs[-1] for trial in pruned) if low <= rung.quality <= high
+        (trial.rungs[-1], trial.state)
+        for trial in at_rungs
+        if low <= trial.rungs[-1].quality <= high
     ]
-    scale = TimeScale([*map(seconds_of, shown), *(rung.projected_seconds for rung in crosses)])
+    scale = TimeScale([*map(seconds_of, shown), *(rung.projected_seconds for rung, _ in crosses)])
     axes.set_ylim(low, high)
     axes.set_ylabel(f"validation {label_of(analysis.study.quality)}")
     axes.set_xlabel(f"training time{scale.suffix}")
     _scale_time(axes, scale, width)
     _style(axes)
-    axes.plot(
-        [scale(rung.projected_seconds) for rung in crosses],
-        [rung.quality for rung in crosses],
-        linestyle="none",
-        marker="x",
-        color=QUIET,
-        alpha=0.45,
-    )
+    for state, marker in RUNG_MARKERS.items():
+        marked = [rung for rung, its in crosses if its == state]
+        if not marked:
+            continue
+        axes.plot(
+            [scale(rung.projected_seconds) for rung in marked],
+            [rung.quality for rung in marked],
+            linestyle="none",
+            marker=marker,
+            markerfacecolor="none",
+            color=QUIET,
+            alpha=0.45 if state == "pruned" else 0.9,
+        )
     _draw_intervals(axes, scale, device)
     _draw_trials(axes, scale, shown, device)
     _draw_front(axes, scale, device)
     return figure
 
 
-def legend_handles(device: DeviceAnalysis, *, crosses: bool) -> list[Line2D]:
-    """The entries of a legend: front, variants, resolutions, and the crosses of pruned trials."""
+def legend_handles(device: DeviceAnalysis, at_rungs: Sequence[Trial] = ()) -> list[Line2D]:
+    """The entries of a legend: front, variants, resolutions, and the marks of ``at_rungs``."""
     from matplotlib.lines import Line2D
 
     handles = [Line2D([], [], color=INK, alpha=0.7, linewidth=1.5, label="Pareto front")]
@@ -136,9 +148,12 @@ def legend_handles(device: DeviceAnalysis, *, crosses: bool) -> list[Line2D]:
     if device.expected:
         look = {"linestyle": "none", "marker": "|", "markersize": 12, "color": INK}
         handles.append(Line2D([], [], **look, alpha=0.55, label="90 % interval"))
-    if crosses:
-        look = {"linestyle": "none", "marker": "x", "color": QUIET}
-        handles.append(Line2D([], [], **look, label="stopped early"))
+    states = {trial.state for trial in at_rungs}
+    for state, marker in RUNG_MARKERS.items():
+        if state in states:
+            look = {"linestyle": "none", "marker": marker, "color": QUIET}
+            label = STATE_WORDS[state]
+            handles.append(Line2D([], [], **look, markerfacecolor="none", label=label))
     return handles
 
 
@@ -223,6 +238,9 @@ def _draw_front(axes: Axes, scale: TimeScale, device: DeviceAnalysis) -> None:
                 markeredgewidth=1.6,
                 clip_on=False,
             )
+        if trial.number in device.trainings:
+            times = f"\N{MULTIPLICATION SIGN}{device.trainings[trial.number]}"
+            axes.annotate(times, point, (10, -4), textcoords="offset points")
         if remark:
             # No other point is up and to the left of a point of the front.
             axes.annotate(

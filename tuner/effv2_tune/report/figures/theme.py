@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
 
+#: What a trace draws of the trials that its ``customdata`` numbers, for the page to select: a point
+#: each; curves of several points each; spans of time; bars of buckets, by their names.
+POINTS, CURVES, SPANS, BARS = "points", "curves", "spans", "bars"
+
 
 class TimeScale:
     """A time axis: seconds to its unit, logarithmic where times span more than a decade.

@@ -8,7 +8,7 @@ from effv2_tune.report.analysis import analyse
 from effv2_tune.report.html.drawing import front_svg
 from effv2_tune.report.html.rendering import render
 from effv2_tune.report.legend import legend_entries
-from effv2_tune.report.table import front_rows
+from effv2_tune.report.tables.trials import front_rows
 from effv2_tune.report.text import summary
 
 if TYPE_CHECKING:

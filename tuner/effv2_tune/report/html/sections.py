@@ -8,11 +8,20 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from effv2_tune.report import figures
-from effv2_tune.report.analysis import network_of, seconds_of
+from effv2_tune.report.analysis import STATE_WORDS, network_of, seconds_of
+from effv2_tune.report.failures import ADVICE, failure_groups, failure_sentence
 from effv2_tune.report.figures.curves import curve_title
 from effv2_tune.report.figures.front import quality_bounds
 from effv2_tune.report.growth import growth_points
-from effv2_tune.report.quantities import human_seconds, percent, pluralized, with_error
+from effv2_tune.report.importance import FEWEST_TRIALS, best_share
+from effv2_tune.report.parallel import parallel_coordinates
+from effv2_tune.report.quantities import (
+    human_seconds,
+    label_of,
+    percent,
+    pluralized,
+    with_error,
+)
 from effv2_tune.report.spending import saved_seconds, spent_by_bucket, spent_seconds
 from effv2_tune.report.text import certainty_sentences, front_sentence, joined
 
@@ -22,8 +31,11 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
     from effv2_tune.report.analysis import Analysis, DeviceAnalysis
+    from effv2_tune.report.failures import FailureGroup
     from effv2_tune.report.figures.curves import Curve
     from effv2_tune.report.growth import GrowthPoint
+    from effv2_tune.report.input import ReportInput
+    from effv2_tune.report.parallel import Coordinates
     from effv2_tune.study.trial import Environment, Trial
 
 #: A front counts as settled from this share of its last hypervolume on.
@@ -52,12 +64,16 @@ class Plot(NamedTuple):
         views: The figures to choose from, the first one shown at first.
         alternative: The figure in words.
         height: In CSS pixels.
+        is_pickable: Whether its points are trials that can be pinned.
+        is_list: Whether the views are chosen from a list, and not by buttons.
     """
 
     name: str
     views: Sequence[View]
     alternative: str
     height: int = 460
+    is_pickable: bool = False
+    is_list: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,6 +93,32 @@ class Section:
     text: str = ""
     plot: Plot | None = None
     caption: str = ""
+
+
+class ParallelSection(NamedTuple):
+    """The section of parallel coordinates, which the page draws itself.
+
+    Attributes:
+        name: The element's id.
+        title: Its heading.
+        coordinates: Axes and trials.
+    """
+
+    name: str
+    title: str
+    coordinates: Coordinates
+
+
+class FailureSection(NamedTuple):
+    """The section of the trials without a result, which is at the top of the page.
+
+    Attributes:
+        sentence: How many there are.
+        groups: Each with its state in words, and what to do about it.
+    """
+
+    sentence: str
+    groups: Sequence[tuple[FailureGroup, str, str]]
 
 
 class Card(NamedTuple):
@@ -99,6 +141,7 @@ def all_sections(analysis: Analysis) -> list[Section]:
     return [
         *fronts,
         *growth_sections(analysis),
+        *importance_sections(analysis),
         curves_section(analysis),
         time_section(analysis),
     ]
@@ -143,7 +186,7 @@ def _expected_text(device: DeviceAnalysis, number: int) -> str:
 def front_section(analysis: Analysis, device: DeviceAnalysis, position: int) -> Section:
     """The Pareto front of one device."""
     name, title = f"front-{position}", f"The Pareto front on {device.device}"
-    if not device.complete and not device.pruned:
+    if not device.complete and not device.at_rungs:
         return Section(name, title, "No trial has been completed or compared here yet.")
     draw = partial(figures.front_figure, analysis, device)
     views = [View(name, "All trials", draw)]
@@ -163,18 +206,95 @@ def front_section(analysis: Analysis, device: DeviceAnalysis, position: int) -> 
         caption += certainty_sentences(device)
     if device.order.uncertain:
         caption.append(device.order.sentence())
-    if device.pruned:
+    caption += _rung_sentences(device)
+    if device.trainings:
         caption.append(
-            f"Thin crosses are trials stopped early ({len(device.pruned)}), at their quality when "
-            "stopped and their projected time: they were not completed and are not measurements."
+            "A number such as '\N{MULTIPLICATION SIGN}3' is beside trials that were trained with "
+            "several seeds."
         )
     if bounds is not None:
         views.insert(0, View(f"{name}-near", "Near the front", partial(draw, near_front=True)))
         outside = pluralized(_count_outside(device, bounds), "trial")
         caption.append(f"'Near the front' leaves out {outside} of lesser quality.")
     return Section(
-        name, title, plot=Plot(f"plot-{name}", views, sentence), caption=" ".join(caption)
+        name,
+        title,
+        plot=Plot(f"plot-{name}", views, sentence, is_pickable=True),
+        caption=" ".join(caption),
     )
+
+
+def failure_section(study: ReportInput) -> FailureSection | None:
+    """The trials without a result; None where there are none."""
+    groups = failure_groups(study)
+    if not groups:
+        return None
+    return FailureSection(
+        failure_sentence(groups, study),
+        [(group, STATE_WORDS[group.state], ADVICE[group.state]) for group in groups],
+    )
+
+
+def importance_sections(analysis: Analysis) -> list[Section]:
+    """How much each hyperparameter matters, on the device with most complete trials."""
+    if not analysis.devices or not analysis.devices[0].complete:
+        return []
+    device = analysis.devices[0]
+    complete, quality = len(device.complete), label_of(analysis.study.quality)
+    name, title = "importance", "What matters"
+    found = device.importances
+    if not all(found.values()):
+        text = (
+            f"The importance of the hyperparameters is estimated from {FEWEST_TRIALS} complete "
+            f"trials on; there are {complete}."
+        )
+        return [Section(name, title, text)]
+    labels = {"quality": f"For {quality}", "time": "For training time"}
+    views = [
+        View(
+            f"{name}-{goal}",
+            labels[goal],
+            partial(figures.importance_figure, found[goal], complete),
+        )
+        for goal in found
+    ]
+    most = [
+        f"{label_of(one.parameter)} ({percent(one.share)}) {labels[goal][:1].lower()}"
+        f"{labels[goal][1:]}"
+        for goal in found
+        for one in found[goal][:1]
+    ]
+    alternative = f"Most important: {joined(most)}."
+    conditional = [label_of(one.parameter) for one in found["quality"] if one.trials < complete]
+    caption = (
+        f"{alternative} By PED-ANOVA: how much the values of the best "
+        f"{percent(best_share(complete))} of the {complete} complete trials differ from those of "
+        "all, as a share of all hyperparameters. Pruned trials do not count, and the sampler's own "
+        "preferences do not either, as it is relative to what was tried. Lines are 90 % intervals "
+        "from resampling the trials; where they overlap, the order is not certain."
+    )
+    if conditional:
+        caption += (
+            f" {as_sentence(joined(conditional), end='')} exist only under a condition: they are "
+            "rated by the trials that have them, and by what the condition itself changes."
+        )
+    where = f" on {device.device}" if len(analysis.devices) > 1 else ""
+    plot = Plot(f"plot-{name}", views, alternative, 110 + 34 * len(found["quality"]))
+    return [Section(name, f"{title}{where}", plot=plot, caption=caption)]
+
+
+def parallel_sections(analysis: Analysis) -> list[ParallelSection]:
+    """Parallel coordinates of each device with two complete trials or more."""
+    several = len(analysis.devices) > 1
+    return [
+        ParallelSection(
+            f"parallel-{position}",
+            "All hyperparameters together" + (f" on {device.device}" if several else ""),
+            parallel_coordinates(analysis, device),
+        )
+        for position, device in enumerate(analysis.devices)
+        if device.complete[1:]
+    ]
 
 
 def curves_section(analysis: Analysis) -> Section:
@@ -235,7 +355,7 @@ def _growth_section(analysis: Analysis, points: list[GrowthPoint], position: int
     )
     devices = analysis.devices
     where = f" on {devices[position].device}" if len(devices) > 1 else ""
-    plot = Plot(f"plot-{name}", views, caption, 340)
+    plot = Plot(f"plot-{name}", views, caption, 340, is_pickable=True)
     return Section(name, f"How the front grew{where}", plot=plot, caption=caption)
 
 
@@ -268,21 +388,21 @@ def time_section(analysis: Analysis) -> Section:
     )
 
 
-def next_commands(analysis: Analysis) -> tuple[str, str]:
+def next_commands(analysis: Analysis) -> tuple[str, list[str]]:
     """A sentence, and the commands to run next."""
     folder = shlex.quote(analysis.study.folder)
     if not analysis.front:
         advice = "A point can be chosen once a trial is complete. To see the state of the study:"
-        return advice, f"effv2-tune status {folder}"
+        return advice, [f"effv2-tune status {folder}"]
     advice = (
         "Choose a point of the front and train it: the final training uses the test images once, "
         "and writes test accuracy, history and a saved model."
     )
-    return advice, (
-        f"effv2-tune export {folder} --pick knee -o train.yaml"
-        "   # or: most-accurate, fastest, trial=N\n"
-        "effv2-tune train train.yaml"
-    )
+    others = "   # or: most-accurate, fastest, trial=N"
+    return advice, [
+        f"effv2-tune export {folder} --pick knee -o train.yaml{others}",
+        "effv2-tune train train.yaml",
+    ]
 
 
 def environments(trials: Sequence[Trial]) -> list[tuple[int, dict[str, str]]]:
@@ -313,8 +433,24 @@ def _environment_facts(environment: Environment) -> dict[str, str]:
     }
 
 
+def _rung_sentences(device: DeviceAnalysis) -> list[str]:
+    """What the marks of pruned and paused trials mean."""
+    paused = sum(trial.state == "paused" for trial in device.at_rungs)
+    pruned = len(device.at_rungs) - paused
+    where = "at their quality so far and their projected time"
+    sentences = []
+    if pruned:
+        sentences.append(
+            f"Thin crosses are trials stopped early ({pruned}), {where}: they were not completed "
+            "and are not measurements."
+        )
+    if paused:
+        sentences.append(f"Hourglasses are paused trials ({paused}), {where}.")
+    return sentences
+
+
 def _count_outside(device: DeviceAnalysis, bounds: tuple[float, float]) -> int:
     low, high = bounds
     qualities = list(device.qualities.values())
-    qualities += [trial.rungs[-1].quality for trial in device.pruned]
+    qualities += [trial.rungs[-1].quality for trial in device.at_rungs]
     return sum(not low <= quality <= high for quality in qualities)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from effv2_tune.report.analysis import STATE_WORDS
 from effv2_tune.report.quantities import label_of, percent, short, time_unit
-from effv2_tune.report.table import parameter_names, trial_rows
+from effv2_tune.report.tables.trials import parameter_names, trial_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from effv2_tune.report.analysis import Analysis
+    from effv2_tune.study.trial import Trial
 
 #: Columns of times: the row's key and the header, which gets its unit from the largest value.
 BESIDE_TIMES = {
@@ -26,6 +26,8 @@ BESIDE_TIMES = {
 }
 #: Columns left out of a printed page.
 DETAILS = frozenset({*BESIDE_TIMES, "step_bucket_milliseconds", "remarks"})
+#: Parameters whose unit is pixels.
+_PIXELS = ("resolution", "evaluation_resolution")
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,11 @@ class Column:
     header: str
     kind: Literal["value", "quality", "share", "time", "words"] = "value"
     divisor: float = 1.0
+
+    @property
+    def unit(self) -> float | None:
+        """What a number of the header's unit is in that of the values; None for words."""
+        return None if self.kind == "words" else self.divisor
 
     @property
     def classes(self) -> str:
@@ -76,11 +83,13 @@ class Row(NamedTuple):
     """The row of a trial.
 
     Attributes:
-        state: Of the trial.
+        number: Of the trial.
+        state: Likewise.
         classes: CSS classes.
         cells: With their columns.
     """
 
+    number: int
     state: str
     classes: str
     cells: Sequence[tuple[Column, Cell]]
@@ -97,7 +106,8 @@ def trial_table(analysis: Analysis) -> TrialTable:
     """One row for each trial, those of the front first, in the order of ``trial_rows``."""
     rows = trial_rows(analysis.study.trials, analysis.front, analysis.expected)
     columns = _columns(analysis, rows)
-    return TrialTable(columns, [_row(row, columns, analysis) for row in rows])
+    trials = {trial.number: trial for trial in analysis.study.trials}
+    return TrialTable(columns, [_row(row, columns, trials[row["trial"]], analysis) for row in rows])
 
 
 def _columns(analysis: Analysis, rows: Sequence[dict[str, Any]]) -> list[Column]:
@@ -134,7 +144,7 @@ def _columns(analysis: Analysis, rows: Sequence[dict[str, Any]]) -> list[Column]
 
 
 def _with_unit(parameter: str) -> str:
-    return f"{label_of(parameter)} (px)" if parameter == "resolution" else label_of(parameter)
+    return f"{label_of(parameter)} (px)" if parameter in _PIXELS else label_of(parameter)
 
 
 def _kind(rows: Sequence[dict[str, Any]], name: str) -> Literal["value", "words"]:
@@ -147,16 +157,24 @@ def _time_column(key: str, header: str, rows: Sequence[dict[str, Any]]) -> Colum
     return Column(key, f"{header} ({sign})", "time", unit.seconds)
 
 
-def _row(row: dict[str, Any], columns: Sequence[Column], analysis: Analysis) -> Row:
+def _row(row: dict[str, Any], columns: Sequence[Column], trial: Trial, analysis: Analysis) -> Row:
     cells = [
-        (column, Cell(row.get(column.key), _cell_text(row, column, analysis))) for column in columns
+        (column, Cell(_rounded(row.get(column.key)), _cell_text(row, column, trial, analysis)))
+        for column in columns
     ]
-    return Row(row["state"], f"{row['state']}{' front' if row['on_front'] else ''}", cells)
+    return Row(
+        row["trial"], row["state"], f"{row['state']}{' front' if row['on_front'] else ''}", cells
+    )
 
 
-def _cell_text(row: dict[str, Any], column: Column, analysis: Analysis) -> str:
+def _rounded(value: Any) -> Any:
+    """Numbers to eight significant digits: all digits would be a tenth of a large page."""
+    return float(f"{value:.8g}") if isinstance(value, float) else value
+
+
+def _cell_text(row: dict[str, Any], column: Column, trial: Trial, analysis: Analysis) -> str:
     if column.key == "state":
-        return _state_words(row, analysis)
+        return analysis.state_of(trial)
     if column.key == "remarks":
         return "; ".join(text for text in (row["reason"], row["notes"]) if text)
     value = row[column.key]
@@ -176,13 +194,3 @@ def _time_error(row: dict[str, Any], column: Column) -> str:
         return ""
     half = (row["seconds_high"] - row["seconds_low"]) / 2
     return f" \N{PLUS-MINUS SIGN} {half / column.divisor:.1f}"
-
-
-def _state_words(row: dict[str, Any], analysis: Analysis) -> str:
-    if row["replicate_of"] is not None:
-        return f"replicate of {row['replicate_of']}"
-    if row["trial"] in analysis.knees:
-        return "front, knee"
-    if row["trial"] in analysis.possible:
-        return "possibly front"
-    return "front" if row["on_front"] else STATE_WORDS[row["state"]]

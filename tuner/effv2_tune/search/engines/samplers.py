@@ -17,12 +17,15 @@ from effv2_tune.study.space import ChoiceParameter, FloatParameter, IntParameter
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from numpy.typing import NDArray
     from optuna.distributions import BaseDistribution
     from optuna.samplers import BaseSampler
     from optuna.study import Study
     from optuna.trial import FrozenTrial
 
     from effv2_tune.study.space import Dimension, Space
+
+    Floats = NDArray[np.float64]
 
 #: Points of a grid along a numeric range.
 GRID_POINTS = 5
@@ -111,28 +114,33 @@ def _sobol_point(space: Space, seed: int, number: int) -> dict[str, Any]:
     dimensions = space.dimensions()
     sequence = qmc.Sobol(len(dimensions), rng=np.random.default_rng(seed))
     point = sequence.fast_forward(number).random(1)[0] if number else sequence.random(1)[0]
-    return {d.name: _at_share(d, float(share)) for d, share in zip(dimensions, point, strict=True)}
+    return {d.name: at_share(d, float(share)) for d, share in zip(dimensions, point, strict=True)}
 
 
-def _at_share(dimension: Dimension, share: float) -> Any:
+def at_share(dimension: Dimension, share: float) -> Any:
     """The label of the value at ``share``, from 0 to below 1, of the scale of a dimension."""
     parameter = dimension.parameter
     if isinstance(parameter, ChoiceParameter):
         labels = choice_labels(dimension)
         return labels[min(int(share * len(labels)), len(labels) - 1)]
+    return numbers_at(parameter, np.array([share]))[0]
+
+
+def numbers_at(parameter: FloatParameter | IntParameter, shares: Floats) -> list[float | int]:
+    """The values [m] at shares [m], from 0 to 1, of the scale of a number."""
     low, high = float(parameter.low), float(parameter.high)
     if isinstance(parameter, IntParameter):
         # Each integer has the part of the scale that is nearest to it.
         low, high = low - parameter.step / 2, high + parameter.step / 2
     if parameter.scale == "log":
-        value = float(np.exp(np.log(low) + share * (np.log(high) - np.log(low))))
+        values = np.exp(np.log(low) + shares * (np.log(high) - np.log(low)))
     else:
-        value = low + share * (high - low)
+        values = low + shares * (high - low)
     if isinstance(parameter, FloatParameter):
-        return parameter.clip(value)
-    steps = round((value - parameter.low) / parameter.step)
+        return [parameter.clip(value) for value in values.tolist()]
     last = (parameter.high - parameter.low) // parameter.step
-    return parameter.low + parameter.step * min(max(steps, 0), last)
+    steps = np.clip(np.rint((values - parameter.low) / parameter.step), 0, last)
+    return [parameter.low + parameter.step * int(step) for step in steps]
 
 
 def _grid(space: Space) -> list[dict[str, Any]]:
@@ -162,5 +170,5 @@ def _grid_axis(dimension: Dimension) -> list[tuple[Any, Any]]:
     """The values of a dimension with their labels: all of a choice, a few of a range."""
     if isinstance(dimension.parameter, ChoiceParameter):
         return list(zip(dimension.parameter.values, choice_labels(dimension), strict=True))
-    values = [_at_share(dimension, share) for share in np.linspace(0, 1, GRID_POINTS).tolist()]
+    values = [at_share(dimension, share) for share in np.linspace(0, 1, GRID_POINTS).tolist()]
     return [(value, value) for value in dict.fromkeys(values)]

@@ -14,27 +14,25 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy.spatial import KDTree  # type: ignore[import-untyped]
 
-from effv2_tune.pareto.front import mark_front
 from effv2_tune.search.freeze_thaw.candidates import neighbours, sobol_point
 from effv2_tune.search.freeze_thaw.curves import curve_data
-from effv2_tune.search.freeze_thaw.fitting import fit
+from effv2_tune.search.freeze_thaw.expectations import draw_preferred
 from effv2_tune.search.freeze_thaw.gaussian_process import Posterior
 from effv2_tune.search.freeze_thaw.history import Action, Begin, Continue
 from effv2_tune.search.freeze_thaw.improvement import Front, Reference, expected_improvement
 from effv2_tune.search.freeze_thaw.kernel import Points
+from effv2_tune.search.freeze_thaw.refitting import Refits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from effv2_tune.search.freeze_thaw.curves import Warp
     from effv2_tune.search.freeze_thaw.history import History, Problem
-    from effv2_tune.search.freeze_thaw.kernel import Floats, Hyperparameters
+    from effv2_tune.search.freeze_thaw.kernel import Floats
 
 #: The refinement of candidates: each round steps from the best ones so far.
 _ROUNDS = ((0.15, 0.5), (0.06, 0.5), (0.025, 0.6))
 _BEST = 6
-#: How much more observations there are at the next fit of the hyperparameters.
-_FIT_GROWTH = 1.15
 #: Configs known as nearly as these differ by no more than rounding.
 _SAME = 1e-9
 
@@ -54,6 +52,8 @@ class Settings:
             so that the shortest actions do not always have the highest rate.
         most_observations: That the model is conditioned on.
         most_fitted: That the hyperparameters are fitted on.
+        least_growth: Of the hypervolume, as a share, that is expected of a paused trial which is
+            continued when no new config may begin.
     """
 
     initial: int = 6
@@ -63,6 +63,7 @@ class Settings:
     fixed_share: float = 0.1
     most_observations: int = 200
     most_fitted: int = 120
+    least_growth: float = 0.001
 
 
 class _View(NamedTuple):
@@ -92,7 +93,7 @@ class FreezeThaw:
         self._problem = problem
         self._seed = seed
         self._settings = settings or Settings()
-        self._fitted: dict[tuple[int, int], Hyperparameters] = {}
+        self._refits = Refits(seed, self._settings.most_fitted, problem.expectations)
 
     def propose(
         self, history: History, *, number: int, seconds_left: float = np.inf
@@ -121,33 +122,44 @@ class FreezeThaw:
             return self._initial(history, rng, seconds_left) or Begin(tuple(config.tolist()))
         return Begin(tuple(config.tolist()))
 
+    def finish(self, history: History, *, seconds_left: float = np.inf) -> Continue | None:
+        """The next action of a free worker when no new config may begin.
+
+        Args:
+            history: As of :meth:`propose`.
+            seconds_left: Likewise.
+
+        Returns:
+            None if no paused trial is expected to improve the front by much, or can end in time.
+        """
+        if not history.observations:
+            return None
+        view = self._view(history, seconds_left)
+        least = self._settings.least_growth * view.front.area
+        trial, _ = _best_paused(view, history, least_gain=least)
+        return None if trial is None else Continue(trial)
+
     def _initial(
         self, history: History, rng: np.random.Generator, seconds_left: float
     ) -> Begin | None:
         """The Sobol point of the next trial, or random ones if it takes too long."""
-        dimensions = self._problem.dimensions
-        point = sobol_point(dimensions, self._seed, len(history.trials))
-        configs = self._problem.snap(np.vstack([point, rng.random((64, dimensions))]))
-        fits = self._problem.seconds(configs) + self._problem.begin_seconds <= seconds_left
+        dimensions, place = self._problem.dimensions, len(history.trials)
+        point = sobol_point(dimensions, self._seed, place)
+        configs = np.vstack([point, rng.random((64, dimensions))])
+        if place < self._settings.initial and place % 2 == 0:
+            configs = draw_preferred(self._problem.peaks, configs, rng)
+        configs = self._problem.snap(configs)
+        fits = _until_end(self._problem, configs) <= seconds_left
         return Begin(tuple(configs[int(np.argmax(fits))].tolist())) if fits.any() else None
-
-    def _hyperparameters(self, history: History) -> Hyperparameters:
-        """Fitted on the first observations, so that an interruption changes nothing."""
-        count = fitted_count(len(history.observations))
-        key = (count, hash(tuple(history.observations[:count])))
-        if key not in self._fitted:
-            data = curve_data(
-                history.trials, history.observations[:count], self._settings.most_fitted
-            )
-            self._fitted[key] = fit(data.points, data.values, data.noise, seed=self._seed)
-        return self._fitted[key]
 
     def _view(self, history: History, seconds_left: float) -> _View:
         settings, trials = self._settings, history.trials
         data = curve_data(trials, history.observations, settings.most_observations)
-        hyper = self._hyperparameters(history)
+        hyper = self._refits.current(history)
         running = _configs_in(history, "running")
-        posterior = Posterior.given(hyper, data.points, data.values, data.noise)
+        posterior = Posterior.given(
+            hyper, data.points, data.values, data.noise, self._problem.expectations
+        )
         posterior = posterior.with_expected_ends(running)
         times = np.log([one.seconds for one in trials.values()])
         slowest = float(times.max()) + max(0.05 * float(np.ptp(times)), 0.05)
@@ -186,6 +198,8 @@ class FreezeThaw:
         known = KDTree([one.config for one in history.trials.values()])
         pool = [rng.random((count, self._problem.dimensions))]
         pool += [neighbours(anchors, count, step, rng) for step in ((0.2, 0.4), (0.05, 0.4))]
+        if self._problem.peaks:
+            pool.append(draw_preferred(self._problem.peaks, pool[0], rng))
         configs = self._problem.snap(np.vstack(pool))
         rates = _new_rates(view, configs, known)
         for step in _ROUNDS:
@@ -197,12 +211,9 @@ class FreezeThaw:
         return configs[best_place], float(rates[best_place])
 
 
-def fitted_count(observations: int) -> int:
-    """How many of so many observations the hyperparameters are fitted on: a rare change."""
-    count = 1
-    while (larger := int(count * _FIT_GROWTH) + 1) <= observations:
-        count = larger
-    return count
+def _until_end(problem: Problem, configs: Floats) -> Floats:
+    """Seconds from the beginning of new configs [m, d] to their ends [m]."""
+    return problem.seconds(configs) + problem.begin_seconds(configs)
 
 
 def _configs_in(history: History, state: str) -> Floats:
@@ -219,46 +230,46 @@ def _expected(posterior: Posterior, configs: Floats, warp: Warp) -> Floats:
 
 def _front_configs(history: History, ends: Mapping[int, float]) -> Floats:
     """The configs on the front of what trials are roughly expected to reach."""
-    trials = sorted((history.trials[number].seconds, -end, number) for number, end in ends.items())
-    marks = mark_front([(cost, seconds) for seconds, cost, _ in trials])
-    return np.array(
-        [
-            history.trials[number].config
-            for (_, _, number), on_front in zip(trials, marks, strict=True)
-            if on_front
-        ]
-    )
+    trials, best, front = history.trials, -np.inf, []
+    for number in sorted(ends, key=lambda one: (trials[one].seconds, -ends[one], one)):
+        if ends[number] > best:
+            best = ends[number]
+            front.append(trials[number].config)
+    return np.array(front)
 
 
 def _new_rates(view: _View, configs: Floats, known: KDTree) -> Floats:
     """Improvement per second of new configs [m, d]; -1 for those that cannot end or are known."""
     problem = view.problem
-    seconds = problem.seconds(configs)
+    seconds, begin_seconds = problem.seconds(configs), problem.begin_seconds(configs)
     mean, variance = view.posterior.predict(Points.ends(configs))
     gain = expected_improvement(mean, variance, np.log(seconds), view.virtual_front, view.warp)
     first = problem.next_share(0.0)
     share = first + view.settings.continuation * (1 - first)
-    rates = gain / (seconds * share + problem.begin_seconds + view.fixed_seconds)
-    late = seconds + problem.begin_seconds > view.seconds_left
+    rates = gain / (seconds * share + begin_seconds + view.fixed_seconds)
+    late = seconds + begin_seconds > view.seconds_left
     same = known.query(configs)[0] < _SAME
     return np.where(late | same, -1.0, rates)
 
 
-def _best_paused(view: _View, history: History) -> tuple[int | None, float]:
-    """The paused trial with the highest rate; -1 if none can end."""
+def _best_paused(
+    view: _View, history: History, *, least_gain: float = 0.0
+) -> tuple[int | None, float]:
+    """The paused trial with the highest rate; -1 if none can end, or has the least gain."""
     paused = [number for number, one in history.trials.items() if one.state == "paused"]
     if not paused:
         return None, -1.0
     problem, shares = view.problem, history.last_shares()
     trials = [history.trials[number] for number in paused]
     seconds = np.array([one.seconds for one in trials])
+    continue_seconds = np.array([one.continue_seconds for one in trials])
     done = np.array([shares.get(number, 0.0) for number in paused])
     following = np.array([problem.next_share(share) for share in done])
     mean, variance = view.posterior.predict(Points.ends(np.array([one.config for one in trials])))
     gain = expected_improvement(mean, variance, np.log(seconds), view.front, view.warp)
     spent = (following - done) + view.settings.continuation * (1 - following)
-    rates = gain / (seconds * spent + problem.continue_seconds + view.fixed_seconds)
-    late = seconds * (1 - done) + problem.continue_seconds > view.seconds_left
-    rates = np.where(late, -1.0, rates)
+    rates = gain / (seconds * spent + continue_seconds + view.fixed_seconds)
+    late = seconds * (1 - done) + continue_seconds > view.seconds_left
+    rates = np.where(late | (gain < least_gain), -1.0, rates)
     best = int(np.argmax(rates))
     return (paused[best], float(rates[best])) if rates[best] >= 0 else (None, -1.0)

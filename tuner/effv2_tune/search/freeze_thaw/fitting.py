@@ -16,14 +16,20 @@ import numpy as np
 from scipy.linalg import cho_solve, lapack  # type: ignore[import-untyped]
 from scipy.optimize import minimize  # type: ignore[import-untyped]
 
+from effv2_tune.search.freeze_thaw.expectations import Basis
 from effv2_tune.search.freeze_thaw.gaussian_process import JITTER
 from effv2_tune.search.freeze_thaw.kernel import Gram, Hyperparameters
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from effv2_tune.search.freeze_thaw.expectations import Expectation
     from effv2_tune.search.freeze_thaw.kernel import Floats, Points
 
 _STARTS = 3
-_STEPS = 40
+#: Of each start so many rounds of at most so many steps, one of them in a part of a fit.
+_ROUNDS, _STEPS = 8, 5
+PARTS = _STARTS * _ROUNDS
 #: Medians and log standard deviations of the priors: end, deviation, own deviation and noise as
 #: standard deviations in warped quality, and the exponent.
 _MEDIANS = (1.0, 0.7, 0.15, 0.07, 1.5)
@@ -40,26 +46,71 @@ def prior(dimensions: int) -> tuple[Floats, Floats]:
     return means, np.concatenate([np.full(dimensions, _LENGTH_SPREAD), _SPREADS])
 
 
-def fit(points: Points, values: Floats, noise: Floats, *, seed: int) -> Hyperparameters:
-    """The most probable hyperparameters for ``values`` [n] with noise of these variances [n]."""
-    means, spreads = prior(points.configs.shape[1])
-    gram = Gram.of(points, noise)
-    draws = np.random.default_rng(seed).standard_normal((_STARTS - 1, len(means)))
-    starts = [means, *(means + 0.7 * draws * spreads)]
-    bounds = list(zip(means - _WIDEST * spreads, means + _WIDEST * spreads, strict=True))
-    found = [
-        minimize(
+class Fit:
+    """A fit of the hyperparameters in parts, to be spread over several decisions.
+
+    The result is the same however the parts are spread.
+
+    Args:
+        points: n.
+        values: [n].
+        noise: [n], variances of the values.
+        seed: Of the starts.
+        expectations: Of configs.
+    """
+
+    def __init__(
+        self,
+        points: Points,
+        values: Floats,
+        noise: Floats,
+        *,
+        seed: int,
+        expectations: Sequence[Expectation] = (),
+    ) -> None:
+        means, spreads = prior(points.configs.shape[1])
+        features = Basis.of(expectations, points.configs).at(points.configs)
+        surprise = values - features.sum(axis=1)
+        self._posterior = (Gram.of(points, noise, features), surprise, means, spreads)
+        draws = np.random.default_rng(seed).standard_normal((_STARTS - 1, len(means)))
+        self._at = [means, *(means + 0.7 * draws * spreads)]
+        self._losses = [math.inf] * _STARTS
+        self._converged = [False] * _STARTS
+        self._bounds = list(zip(means - _WIDEST * spreads, means + _WIDEST * spreads, strict=True))
+        self._done = 0
+
+    def advance(self, parts: int) -> None:
+        """Compute the first so many parts, of `PARTS`, as far as they are not computed yet."""
+        while self._done < min(parts, PARTS):
+            self._step(self._done // _ROUNDS)
+            self._done += 1
+
+    def result(self) -> Hyperparameters:
+        """The most probable hyperparameters found; it computes what is left."""
+        self.advance(PARTS)
+        best = min(range(_STARTS), key=self._losses.__getitem__)
+        return Hyperparameters(np.asarray(self._at[best]))
+
+    def _step(self, start: int) -> None:
+        """A few steps from where a start has got to."""
+        if self._converged[start]:
+            return
+        found = minimize(
             negative_log_posterior,
-            start,
-            (gram, values, means, spreads),
+            self._at[start],
+            self._posterior,
             jac=True,
             method="L-BFGS-B",
-            bounds=bounds,
+            bounds=self._bounds,
             options={"maxiter": _STEPS},
         )
-        for start in starts
-    ]
-    return Hyperparameters(np.asarray(min(found, key=lambda one: float(one.fun)).x))
+        self._at[start], self._losses[start] = found.x, float(found.fun)
+        self._converged[start] = found.nit < _STEPS
+
+
+def fit(points: Points, values: Floats, noise: Floats, *, seed: int) -> Hyperparameters:
+    """The most probable hyperparameters for ``values`` [n] with noise of these variances [n]."""
+    return Fit(points, values, noise, seed=seed).result()
 
 
 def negative_log_posterior(

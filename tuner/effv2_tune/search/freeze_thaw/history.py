@@ -12,7 +12,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from effv2_tune.search.freeze_thaw.expectations import Expectation, Peak
+
     Floats = NDArray[np.float64]
+
+
+def _no_seconds(configs: Floats) -> Floats:
+    return np.zeros(len(configs))
 
 
 @dataclass(frozen=True)
@@ -24,11 +30,14 @@ class Trial:
         seconds: Of its whole training, known. Any unit, the same everywhere.
         state: ``running``; ``paused`` at a rung with a checkpoint; ``complete``; or ``stopped``,
             which cannot be continued.
+        continue_seconds: Beyond the training itself, of continuing a paused one: reading its
+            checkpoint, for example.
     """
 
     config: tuple[float, ...]
     seconds: float
     state: Literal["running", "paused", "complete", "stopped"]
+    continue_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -73,17 +82,25 @@ class Problem:
         dimensions: Of the unit cube, d.
         seconds: The seconds of the whole trainings of configs [m, d]: [m]. Never learned.
         rungs: Shares of the epochs at which a trial can be paused, rising, below 1.
-        begin_seconds: Beyond the training itself, of a new config: the compilation, for example.
-        continue_seconds: Of a paused trial: reading its checkpoint.
+        begin_seconds: Beyond the training itself, of new configs [m, d]: [m]; the compilation,
+            for example.
         snap: Moves configs [m, d] to the nearest ones that exist, as integers need.
+        peaks: Preferred values; every second one of the first configs has values near them.
+        earlier: What earlier studies expect of configs.
     """
 
     dimensions: int
     seconds: Callable[[Floats], Floats]
     rungs: tuple[float, ...] = (0.1, 0.22, 0.4)
-    begin_seconds: float = 0.0
-    continue_seconds: float = 0.0
+    begin_seconds: Callable[[Floats], Floats] = _no_seconds
     snap: Callable[[Floats], Floats] = np.asarray
+    peaks: tuple[Peak, ...] = ()
+    earlier: tuple[Expectation, ...] = ()
+
+    @property
+    def expectations(self) -> tuple[Expectation, ...]:
+        """All that is expected of configs."""
+        return (*self.peaks, *self.earlier)
 
     def next_share(self, share: float) -> float:
         """The next rung after ``share``, or the end."""

@@ -50,6 +50,12 @@ class Front(NamedTuple):
         ends = [*starts[1:], reference.log_seconds]
         return cls(np.array(starts), np.array(ends), np.array(levels))
 
+    @property
+    def area(self) -> float:
+        """The hypervolume, in quality times log seconds."""
+        widths, heights = self.ends[1:] - self.starts[1:], self.qualities[1:] - self.qualities[0]
+        return float(np.sum(widths * heights))
+
 
 def expected_improvement(
     mean: Floats, variance: Floats, log_seconds: Floats, front: Front, warp: Warp

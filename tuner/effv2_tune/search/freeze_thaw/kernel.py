@@ -98,6 +98,8 @@ def covariance(a: Points, b: Points, hyper: Hyperparameters) -> Floats:
     squares = (scaled_a**2).sum(1)[:, None] + (scaled_b**2).sum(1)[None] - 2 * scaled_a @ scaled_b.T
     matern, _ = _matern(np.maximum(squares, 0.0))
     end, deviation, own, _ = hyper.variances
+    if not b.remaining.any():
+        return np.asarray(matern * end)  # with ends; all other terms are 0 there
     v_a, v_b = a.remaining**hyper.exponent, b.remaining**hyper.exponent
     common = np.minimum(v_a[:, None], v_b[None])
     same = a.trials[:, None] == b.trials[None]
@@ -132,6 +134,7 @@ class Gram:
         remaining: [n].
         same: [n, n], 1 within a curve.
         noise: [n], variances of the measurements.
+        expected: [n, n], the covariance of what is expected of the configs.
     """
 
     squares: Floats
@@ -139,16 +142,18 @@ class Gram:
     remaining: Floats
     same: Floats
     noise: Floats
+    expected: Floats
 
     @classmethod
-    def of(cls, points: Points, noise: Floats) -> Gram:
-        """Of observations and the variances of their noise [n]."""
+    def of(cls, points: Points, noise: Floats, features: Floats) -> Gram:
+        """Of observations, the variances of their noise [n], and the basis at them [n, k]."""
         return cls(
             squared_differences(points.configs, points.configs),
             np.minimum(points.remaining[:, None], points.remaining[None]),
             points.remaining,
             (points.trials[:, None] == points.trials[None]).astype(float),
             noise,
+            features @ features.T,
         )
 
     def evaluate(self, hyper: Hyperparameters) -> Evaluation:
@@ -160,6 +165,7 @@ class Gram:
         common = self.common**hyper.exponent
         amplitude = end + deviation * common
         total = matern * amplitude + own * common * self.same + DRIFT**2 * np.outer(v, v)
+        total += self.expected
         total[np.diag_indices_from(total)] += self.noise + noise
         return Evaluation(self, hyper, total, matern, slope * amplitude, common, v)
 

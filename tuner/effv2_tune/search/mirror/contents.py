@@ -10,7 +10,14 @@ from typing import IO, TYPE_CHECKING, Protocol
 from effv2_tune.files.cached_features import FEATURE_PATH
 from effv2_tune.files.checkpoint import checkpoints_in
 from effv2_tune.search.storage.backup import DATABASE, copy_database, count_ended
-from effv2_tune.study.training_run import HISTORY_FILE, METRICS_FILE, MODEL_FILE, RECIPE_FILE
+from effv2_tune.study.training_run import (
+    CARD_FILE,
+    CLASSES_FILE,
+    HISTORY_FILE,
+    METRICS_FILE,
+    MODEL_FILE,
+    RECIPE_FILE,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +29,7 @@ if TYPE_CHECKING:
 
 EVENTS = "events.jsonl"
 CHECKPOINTS = "checkpoints"
-_OUTPUTS = (RECIPE_FILE, HISTORY_FILE, MODEL_FILE, METRICS_FILE)
+_OUTPUTS = (RECIPE_FILE, HISTORY_FILE, MODEL_FILE, CLASSES_FILE, METRICS_FILE, CARD_FILE)
 #: Of a study's folder.
 STUDY_PATH = re.compile(
     rf"{re.escape(DATABASE)}|{re.escape(EVENTS)}"

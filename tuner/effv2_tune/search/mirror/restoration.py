@@ -76,7 +76,7 @@ def mirrored_study(folder: RemoteFolder, *, name: str) -> MirroredStudy | None:
     return MirroredStudy(folder.uri, _ended(version))
 
 
-def restore(folder: RemoteFolder, out: Path, *, name: str) -> StudyRestored | None:
+def restore(folder: RemoteFolder, out: Path, *, name: str | None) -> StudyRestored | None:
     """Restore a study into a folder that has no database.
 
     The database gets its name last: a restoration that is killed is begun again.
@@ -84,7 +84,7 @@ def restore(folder: RemoteFolder, out: Path, *, name: str) -> StudyRestored | No
     Args:
         folder: The mirror; nothing is written there.
         out: Folder of the study.
-        name: Of the study.
+        name: Of the study; None for any.
 
     Returns:
         None where the mirror has no study.
@@ -334,10 +334,10 @@ def _new_writer(folder: RemoteFolder) -> str:
 
 
 def _refuse_another(
-    folder: RemoteFolder, version: Version, *, name: str, identity: str | None = None
+    folder: RemoteFolder, version: Version, *, name: str | None, identity: str | None = None
 ) -> None:
     study = version.facts.get("study", {})
-    if study.get("name") != name:
+    if name is not None and study.get("name") != name:
         raise TuneError(
             f"{folder.uri} holds another study, {study.get('name')!r}; this one is {name!r}.",
             hint="Give each study a mirror of its own.",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from effv2_tune.study.plan import TARGET_WAIT_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from effv2_tune.study.bucket import BucketKey
     from effv2_tune.study.recipe import Recipe
@@ -57,13 +57,19 @@ class TargetWork:
         self._untimed.setdefault(bucket.digest, (bucket, recipe))
 
     def next_untimed(
-        self, is_timed: Callable[[BucketKey], bool]
+        self, is_timed: Callable[[BucketKey], bool], besides: Collection[str] = ()
     ) -> tuple[BucketKey, Recipe] | None:
-        """The next bucket to time, and a recipe of it; None where all are timed."""
+        """The next bucket to time, and a recipe of it; None where all are timed.
+
+        Args:
+            is_timed: Whether the step time of a bucket is known.
+            besides: Digests of those that other workers time now.
+        """
         for digest, (bucket, _) in list(self._untimed.items()):
             if is_timed(bucket) or self.failure(bucket):
                 del self._untimed[digest]
-        return next(iter(self._untimed.values()), None)
+        left = (each for digest, each in self._untimed.items() if digest not in besides)
+        return next(left, None)
 
     def count_failure(self, bucket: BucketKey, reason: str) -> None:
         """Count an attempt to time a bucket that failed."""
@@ -94,6 +100,22 @@ class TargetWork:
                 del self._deferred[trial]
                 return trial
         return None
+
+    def take_timed(self, timed: Collection[str]) -> list[int]:
+        """The trials that need not wait any more: their buckets are timed, or cannot be.
+
+        Args:
+            timed: Digests of the buckets whose step times are known.
+        """
+        trials = [
+            trial
+            for trial, (digest, _) in self._deferred.items()
+            if (digest in timed and digest not in self.too_large)
+            or self._failures[digest] >= _MOST_FAILURES
+        ]
+        for trial in trials:
+            del self._deferred[trial]
+        return trials
 
     def take_all(self) -> list[int]:
         """All trials that wait; the workers train those whose buckets are timed now."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from effv2_tune.errors import EXIT_FAILED, TuneError
 from effv2_tune.files.atomic import durable_replace, replacing, sync
+from effv2_tune.search.storage.base import PAUSED
 
 #: The database in a study's folder, its last backup, and the one before.
 DATABASE = "study.db"
@@ -28,6 +29,7 @@ _ENDED = """
     SELECT count(*) FROM trials AS t WHERE state NOT IN ('RUNNING', 'WAITING') OR EXISTS (
         SELECT 1 FROM trial_user_attributes AS a WHERE a.trial_id = t.trial_id
         AND a.key = 'effv2_tune:record' AND a.value_json NOT LIKE '%\\"state\\":\\"running\\"%'
+        AND a.value_json NOT LIKE '%\\"state\\":\\"paused\\"%'
     )
 """
 _STUDIES = "SELECT count(*) FROM studies"
@@ -93,7 +95,8 @@ def free_leases(database: Path) -> None:
         sqlite3.Error: It is not a study's database.
     """
     with contextlib.closing(sqlite3.connect(database.absolute())) as copy, copy:
-        copy.execute("UPDATE leases SET token = ''")
+        # Paused trials have no supervisor, here and there.
+        copy.execute("UPDATE leases SET token = '' WHERE token != ?", (PAUSED,))
 
 
 def refuse_lost_database(folder: Path) -> None:

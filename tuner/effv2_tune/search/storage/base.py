@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 OURS = "effv2_tune:"
 #: Optuna's constraint that an infeasible trial violates.
 FITS = "fits"
+#: The token in the lease of a trial that is paused, and so has no supervisor.
+PAUSED = "paused"
 #: Optuna's state of an ended trial, by ours. Samplers never see FAIL, but learn from PRUNED.
 _OPTUNA_STATES = {
     "complete": "COMPLETE",
@@ -95,6 +97,25 @@ class TrialStore(Protocol):
             LeaseLostError: Another supervisor has taken it over.
         """
 
+    def pause(self, trial: Trial) -> None:
+        """Keep the record of a paused trial and give back its lease, both or neither.
+
+        No supervisor claims it as long as it is paused.
+
+        Raises:
+            LeaseLostError: Another supervisor has taken it over.
+        """
+
+    def take_paused(self, trial: Trial) -> None:
+        """Take over a paused trial and replace its record, both or neither.
+
+        Args:
+            trial: The record from now on: running again, or ended, to be finished next.
+
+        Raises:
+            LeaseLostError: It is paused no longer: another supervisor has taken it over.
+        """
+
     def finish(self, trial: Trial) -> None:
         """Record the outcome of a trial, once and for all.
 
@@ -114,6 +135,8 @@ class LeaseKeeper(Protocol):
 
     def claim(self, among: Collection[int] | None = None) -> int | None:
         """Take over a running trial that has no owner; None where there is none.
+
+        A paused trial has no owner either, and is not taken over here.
 
         Args:
             among: Numbers of trials; all if left out, here and below.
@@ -138,12 +161,15 @@ class LeaseKeeper(Protocol):
 class StudyFacts(Protocol):
     """What a study keeps beside its trials."""
 
-    def bind(self, ready: Ready, target_devices: int | None = None) -> None:
+    def bind(
+        self, ready: Ready, target_devices: int | None = None, *, is_timed: bool = True
+    ) -> None:
         """Check that a worker has the device, backend and images of the trials before.
 
         Args:
             ready: From the worker.
             target_devices: Devices that trials are timed on; those of the worker if left out.
+            is_timed: Whether step times are measured on its device; if not, it may be any.
 
         Raises:
             TuneError: It has others.
@@ -154,6 +180,9 @@ class StudyFacts(Protocol):
 
     def bucket_time(self, bucket: BucketKey) -> BucketTime | None:
         """The step time of a bucket, if it has been measured."""
+
+    def bucket_times(self) -> Mapping[str, BucketTime]:
+        """The step times of all buckets that have been measured, by the digest of the bucket."""
 
     def keep_bucket_time(self, bucket: BucketKey, time: BucketTime) -> BucketTime:
         """Keep the step time of a bucket unless it has one; returns the one that counts."""

@@ -50,6 +50,8 @@ def _of_times(trials: Sequence[Trial], times: Mapping[str, Sequence[BucketTime]]
         # Until its training ends, a record has the step time that its own worker has measured.
         if trial.state not in ("complete", "pruned") or trial.bucket is None:
             continue
+        if trial.stage_buckets:  # its step time is a mean over several buckets
+            continue
         used, known = trial.times.step_bucket, times.get(trial.bucket.digest, ())
         if used and used not in {time.step_seconds for time in known}:
             found = ", ".join(f"{time.step_seconds:.6g} s" for time in known) or "none"

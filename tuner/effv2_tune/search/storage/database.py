@@ -31,7 +31,7 @@ from effv2_tune.search.storage.damage import DamagedError
 from effv2_tune.search.storage.database_errors import reason_of
 from effv2_tune.search.storage.facts import BUCKET, Facts, bucket_times, data_facts, versions
 from effv2_tune.search.storage.leases import LEASES, METADATA, Leases, Owner
-from effv2_tune.search.storage.optuna_study import create_study, end_trial
+from effv2_tune.search.storage.optuna_study import create_study, end_trial, name_objectives
 from effv2_tune.search.storage.optuna_trials import check_optuna_trials
 from effv2_tune.search.storage.outages import (
     ENDING_SECONDS,
@@ -54,7 +54,7 @@ from effv2_tune.search.storage.urls import without_password
 from effv2_tune.search.workload import BucketTime
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from optuna.trial import FrozenTrial, TrialState
 
@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from effv2_tune.study.bucket import BucketKey, DataFacts
     from effv2_tune.study.plan import Direction
     from effv2_tune.study.space import Space
-    from effv2_tune.study.trial import Trial
+    from effv2_tune.study.trial import Environment, Trial
     from effv2_tune.workers.messages import Ready
 
 #: How long SQLite waits for a lock before the operation counts as failed, and is retried.
@@ -125,7 +125,9 @@ class DatabaseStorage:
         self._rdb.leases = self._leases
         # Nobody could renew a lease in the meantime.
         self.retries.on_failure = self._leases.restart_watch
-        self._reader = RecordReader(self._rdb.engine, self._study_id)
+        self._reader = RecordReader(
+            self._rdb.engine, self._study_id, versions=self._leases.versions
+        )
         self._facts = Facts(self._rdb.engine, self._study_id, name)
         self.retries(self._facts.add_checksums)
         self._ids: dict[int, int] = {}
@@ -133,6 +135,10 @@ class DatabaseStorage:
         self._backup = backup
         self._session = f"{time.time_ns():x}"
         self.tick_seconds = min(5.0, expiry_seconds / 4)
+
+    def name_objectives(self, names: Sequence[str]) -> None:
+        """Name quality and seconds for Optuna's own tools, such as optuna-dashboard."""
+        name_objectives(self.optuna, self._study_id, names)
 
     @retried
     def trials(self) -> Sequence[Trial]:
@@ -186,6 +192,28 @@ class DatabaseStorage:
 
         self.retries(end)
 
+    def pause(self, trial: Trial) -> None:
+        """Keep the record of a paused trial and give back its lease; see :class:`TrialStore`."""
+        attempts = itertools.count()
+
+        def pause() -> None:
+            if next(attempts) and self._is_recorded_as(trial):
+                return  # the answer to an earlier attempt was lost
+            with self._leased(trial.number) as (trial_id, session):
+                self._leases.pause(session, trial_id)
+                self.optuna.set_trial_user_attr(trial_id, RECORD, add_checksum(trial))
+
+        self.retries(pause)
+        self._leases.forget(self._trial_id(trial.number))
+
+    @retried
+    def take_paused(self, trial: Trial) -> None:
+        """Take over a paused trial and replace its record; see :class:`TrialStore`."""
+        with self._leased(trial.number) as (trial_id, session):
+            self._leases.take_paused(session, trial_id)
+            self.optuna.set_trial_user_attr(trial_id, RECORD, add_checksum(trial))
+        self._leases.own(trial_id)
+
     def claim(self, among: Collection[int] | None = None) -> int | None:
         """Take over a running trial that has no owner; None where there is none."""
         number = self._claim(among)
@@ -233,16 +261,28 @@ class DatabaseStorage:
         """Give back every lease of this supervisor, so that others can claim its trials."""
         self._leases.release_all()
 
-    def bind(self, ready: Ready, target_devices: int | None = None) -> None:
-        """Check that a worker has the device, backend and images of the trials before."""
-        here, study = ready.environment, f"Study {self.study_name}"
+    def bind(
+        self, ready: Ready, target_devices: int | None = None, *, is_timed: bool = True
+    ) -> None:
+        """Check that a worker has the device, backend and images; see :class:`StudyFacts`."""
+        if is_timed:
+            self._bind_device(ready.environment, target_devices)
+        self._bind_images(ready.data)
+        if is_timed:
+            self._bind_placement(ready.environment, target_devices)
+
+    def _bind_device(self, here: Environment, target_devices: int | None) -> None:
+        """Check that a worker has the device of the trials before."""
+        study = f"Study {self.study_name}"
         devices = target_devices or here.device_count
         kind = self.keep_once("device_kind", here.device_kind)
         if here.device_kind != kind:
             raise TuneError(
                 f"{study} was measured on {kind}, and this machine's device is {here.device_kind}: "
                 "training times on different devices are not comparable.",
-                hint="Start a new study on this machine: --out another folder.",
+                hint="Start a new study on this machine: --out another folder. On a cluster, "
+                "'target: {devices: 1, device: NAME}' measures step times on one kind of device, "
+                "and lets others train.",
             )
         if here.hardware == "cpu" and here.device_count == devices:
             # A CPU's steps take as long as it has threads for them.
@@ -254,15 +294,25 @@ class DatabaseStorage:
                     hint="Use as many workers and processors as before, or start a new study: "
                     "--out another folder.",
                 )
-        data = self.keep_once("data", ready.data.model_dump(mode="json"))
-        if ready.data.digest != data["digest"]:
+
+    def _bind_images(self, here: DataFacts) -> None:
+        """Check that a worker has the images of the trials before."""
+        data = self.keep_once("data", here.model_dump(mode="json"))
+        if here.digest != data["digest"]:
             raise TuneError(
                 f"The images differ from those of study {self.study_name}: their digest is "
-                f"{ready.data.digest[:12]} and was {data['digest'][:12]}.",
+                f"{here.digest[:12]} and was {data['digest'][:12]}.",
                 hint="Restore the images, or start a new study: --out another folder.",
             )
-        # A study of an earlier version lacks these two. They come last, so that it does not get
-        # them from a machine that is refused.
+
+    def _bind_placement(self, here: Environment, target_devices: int | None) -> None:
+        """Check that a worker has as many devices as those of the trials before, and their backend.
+
+        A study of an earlier version lacks these two. They come last, so that it does not get them
+        from a machine that is refused.
+        """
+        study, kind = f"Study {self.study_name}", here.device_kind
+        devices = target_devices or here.device_count
         count = self.keep_once("device_count", devices)
         backend = self.keep_once("backend", here.backend)
         if devices != count:
@@ -289,7 +339,12 @@ class DatabaseStorage:
     def bucket_time(self, bucket: BucketKey) -> BucketTime | None:
         """The step time of a bucket, if it has been measured."""
         known = versions(self._facts.read(), f"{BUCKET}{bucket.digest}")
-        return BucketTime.model_validate(known[-1]) if known else None
+        return BucketTime.from_plain(known[-1]) if known else None
+
+    @retried
+    def bucket_times(self) -> Mapping[str, BucketTime]:
+        """The step times of all buckets that have been measured; see :class:`StudyFacts`."""
+        return {digest: known[-1] for digest, known in bucket_times(self._facts.read()).items()}
 
     def keep_bucket_time(self, bucket: BucketKey, time: BucketTime) -> BucketTime:
         """Keep the step time of a bucket unless it has one; returns the one that counts."""
@@ -306,7 +361,7 @@ class DatabaseStorage:
         """Add a version of the step time of a bucket; see :class:`StudyFacts`."""
         key = f"{BUCKET}{bucket.digest}"
         newest = self._facts.restate(key, time.model_dump(), replaces=replaces.model_dump())
-        return BucketTime.model_validate(newest)
+        return BucketTime.from_plain(newest)
 
     def reference_seconds(self) -> float | None:
         """Time of the reference kernel on the quiet machine, once measured."""
@@ -372,6 +427,11 @@ class DatabaseStorage:
     def keep_once(self, key: str, value: Any) -> Any:
         """Keep a fact of the study unless it has one of that key; returns the one that counts."""
         return self._facts.keep_once(key, value)
+
+    @retried
+    def facts(self) -> dict[str, Any]:
+        """The facts of the study, by their keys."""
+        return self._facts.read()
 
     @retried
     def attributes(self) -> dict[str, Any]:
@@ -441,7 +501,7 @@ class DatabaseStorage:
     def is_idle(self) -> bool:
         """Whether no other supervisor runs the study, as far as its leases show."""
         running = self._reader.unfinished()
-        return set(self._leases.lease_states(running.values()).values()) <= {"free"}
+        return set(self._leases.lease_states(running.values()).values()) <= {"free", "paused"}
 
     def close(self) -> None:
         """Close the connections to the database."""
@@ -455,7 +515,11 @@ class DatabaseStorage:
     def _has_ended_as(self, trial: Trial) -> bool:
         """Whether Optuna has ended a trial with exactly this record."""
         stored = self.optuna.get_trial(self._trial_id(trial.number))
-        return stored.state.is_finished() and stored.user_attrs.get(RECORD) == add_checksum(trial)
+        return stored.state.is_finished() and self._is_recorded_as(trial)
+
+    def _is_recorded_as(self, trial: Trial) -> bool:
+        """Whether the stored record of a trial is exactly this one."""
+        return bool(self.trial_attribute(trial.number, RECORD) == add_checksum(trial))
 
     def _trial_id(self, number: int) -> int:
         if number not in self._ids:

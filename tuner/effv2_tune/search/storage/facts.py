@@ -172,7 +172,7 @@ def bucket_times(facts: Mapping[str, Any]) -> dict[str, list[BucketTime]]:
     for name in sorted(facts, key=_number):
         if name.startswith(BUCKET):
             digest = _original(name).removeprefix(BUCKET)
-            found[digest].append(BucketTime.model_validate(facts[name]))
+            found[digest].append(BucketTime.from_plain(facts[name]))
     return dict(found)
 
 

@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 from effv2_tune.search.storage.optuna_study import create_study, end_trial
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from optuna.trial import FrozenTrial
 
@@ -65,6 +65,15 @@ class MemoryStorage:
         self._held.add(trial.number)
         self._records[trial.number] = trial
 
+    def pause(self, trial: Trial) -> None:
+        """Keep the record of a paused trial, which has no owner."""
+        self._records[trial.number] = trial
+        self._held.discard(trial.number)
+
+    def take_paused(self, trial: Trial) -> None:
+        """Replace the record of a paused trial, which has an owner again."""
+        self.save(trial)
+
     def finish(self, trial: Trial) -> None:
         """Record the outcome of a trial."""
         self._records[trial.number] = trial
@@ -97,7 +106,13 @@ class MemoryStorage:
     def stop_waiting(self) -> None:
         """Nothing is ever waited for."""
 
-    def bind(self, ready: Ready, target_devices: int | None = None) -> None:  # noqa: ARG002
+    def bind(
+        self,
+        ready: Ready,
+        target_devices: int | None = None,  # noqa: ARG002 - a protocol
+        *,
+        is_timed: bool = True,  # noqa: ARG002 - a protocol
+    ) -> None:
         """Accept any device."""
         self._data = ready.data
 
@@ -108,6 +123,10 @@ class MemoryStorage:
     def bucket_time(self, bucket: BucketKey) -> BucketTime | None:
         """The step time of a bucket, if it has been measured."""
         return self._times.get(bucket)
+
+    def bucket_times(self) -> Mapping[str, BucketTime]:
+        """The step times of all buckets that have been measured, by the digest of the bucket."""
+        return {bucket.digest: time for bucket, time in self._times.items()}
 
     def keep_bucket_time(self, bucket: BucketKey, time: BucketTime) -> BucketTime:
         """Keep the step time of a bucket unless it has one; returns the one that counts."""
@@ -161,5 +180,6 @@ class MemoryStorage:
         running = self.optuna.get_all_trials(
             self._study_id, deepcopy=False, states=(TrialState.RUNNING,)
         )
-        free = [trial.number for trial in running if trial.number not in self._held]
+        paused = {number for number, one in self._records.items() if one.state == "paused"}
+        free = [one.number for one in running if one.number not in self._held | paused]
         return [number for number in free if among is None or number in among]

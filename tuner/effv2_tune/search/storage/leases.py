@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import sqlalchemy as sa
 
-from effv2_tune.search.storage.base import LeaseLostError
+from effv2_tune.search.storage.base import PAUSED, LeaseLostError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -23,7 +23,7 @@ LEASES = sa.Table(
     METADATA,
     sa.Column("trial_id", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("study_id", sa.Integer, nullable=False),
-    # Empty once released.
+    # Empty once released; `PAUSED` while the trial is paused.
     sa.Column("token", sa.String(64), nullable=False),
     # Counts up while the owner is alive, so that machines need no common clock.
     sa.Column("renewals", sa.Integer, nullable=False),
@@ -33,8 +33,9 @@ LEASES = sa.Table(
     sa.Column("started", sa.String(64), nullable=False),
 )
 
-#: ``free``: without an owner; ``held``: its owner is alive; ``unknown``: not watched long enough.
-LeaseState = Literal["free", "held", "unknown"]
+#: ``free``: without an owner; ``held``: its owner is alive; ``unknown``: not watched long enough;
+#: ``paused``: without an owner until it is promoted.
+LeaseState = Literal["free", "held", "unknown", "paused"]
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,35 @@ class Leases:
         renewed = LEASES.update().values(renewals=LEASES.c.renewals + 1)
         self._change(session, trial_id, renewed)
 
+    def pause(self, session: Any, trial_id: int) -> None:
+        """Give back the lease in the transaction that pauses the trial; then :meth:`forget` it.
+
+        Raises:
+            LeaseLostError: Another supervisor holds it.
+        """
+        self._change(session, trial_id, LEASES.update().values(token=PAUSED))
+
+    def take_paused(self, session: Any, trial_id: int) -> None:
+        """Lease a paused trial, in the transaction that changes its record; then :meth:`own` it.
+
+        Raises:
+            LeaseLostError: It is paused no longer.
+        """
+        # The same one if this is repeated, as in `claim`.
+        token = self._claims.setdefault(trial_id, uuid.uuid4().hex)
+        taken = (
+            LEASES.update()
+            .where(LEASES.c.trial_id == trial_id, LEASES.c.token.in_((PAUSED, token)))
+            .values(self._row(trial_id, token))
+        )
+        if session.execute(taken).rowcount != 1:
+            del self._claims[trial_id]
+            raise LeaseLostError(trial_id)
+
+    def own(self, trial_id: int) -> None:
+        """Count a lease as held, once its transaction has succeeded."""
+        self._tokens[trial_id] = self._claims.pop(trial_id)
+
     def end(self, session: Any, trial_id: int) -> None:
         """Remove the lease in the transaction that ends the trial; then :meth:`forget` it.
 
@@ -139,7 +169,7 @@ class Leases:
         self._change(session, trial_id, LEASES.delete())
 
     def forget(self, trial_id: int) -> None:
-        """Forget the lease of a trial that has ended."""
+        """Forget the lease of a trial that has ended, or was paused."""
         self._tokens.pop(trial_id, None)
 
     def restart_watch(self) -> None:
@@ -193,7 +223,7 @@ class Leases:
                         return False
         except sa.exc.IntegrityError:
             return False
-        self._tokens[trial_id] = self._claims.pop(trial_id)
+        self.own(trial_id)
         return True
 
     def lease_states(self, trial_ids: Iterable[int]) -> dict[int, LeaseState]:
@@ -208,6 +238,18 @@ class Leases:
             for trial_id in trial_ids
             if trial_id not in self._tokens
         }
+
+    def versions(self, connection: sa.Connection) -> dict[int, tuple[str, int]]:
+        """What is new whenever the record of a leased trial is written, by the id of the trial.
+
+        Each owner has a token of its own, under which renewals count up. A trial without an owner
+        has none: the same version could come back.
+        """
+        columns = (LEASES.c.trial_id, LEASES.c.token, LEASES.c.renewals)
+        query = sa.select(*columns).where(
+            LEASES.c.study_id == self._study_id, LEASES.c.token.not_in(("", PAUSED))
+        )
+        return {i: (token, renewals) for i, token, renewals in connection.execute(query)}
 
     def _change(self, session: Any, trial_id: int, statement: Any) -> None:
         mine = statement.where(
@@ -227,6 +269,8 @@ class Leases:
         }
 
     def _state(self, row: Any) -> LeaseState:
+        if row.token == PAUSED:
+            return "paused"
         is_mine = row.token == self._claims.get(row.trial_id)
         owner = Owner(row.host, row.boot, row.pid, row.started)
         if is_mine or not row.token or owner.is_dead(self._owner):
@@ -248,7 +292,9 @@ class Leases:
 
 def read_holders(engine: sa.Engine, study_id: int) -> dict[int, Owner]:
     """The owner of each lease that was not given back, by the id of its trial; writes nothing."""
-    query = LEASES.select().where(LEASES.c.study_id == study_id, LEASES.c.token != "")
+    query = LEASES.select().where(
+        LEASES.c.study_id == study_id, LEASES.c.token.not_in(("", PAUSED))
+    )
     if not sa.inspect(engine).has_table(LEASES.name):
         return {}
     with engine.connect() as connection:

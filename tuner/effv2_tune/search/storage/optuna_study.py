@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 from effv2_tune.search.storage.base import FITS, optuna_state_name, optuna_values
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from optuna.storages import BaseStorage
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 CONSTRAINT = f"constraints:{FITS}"
 #: Its value for an infeasible trial: above 0.
 VIOLATED = 1.0
+#: System attribute of a study with the names of its objectives: ``optuna.Study.set_metric_names``
+#: writes it, with a warning that it is experimental.
+METRIC_NAMES = "study:metric_names"
 
 
 @contextlib.contextmanager
@@ -42,6 +45,18 @@ def create_study(storage: BaseStorage, name: str, directions: tuple[Direction, D
     kinds = [StudyDirection[direction.upper()] for direction in directions]
     with silence_optuna(), contextlib.suppress(optuna.exceptions.DuplicatedStudyError):
         storage.create_new_study(kinds, name)
+
+
+def name_objectives(storage: BaseStorage, study_id: int, names: Sequence[str]) -> None:
+    """Name the objectives for Optuna's own tools, unless they have these names.
+
+    Args:
+        storage: Of the study.
+        study_id: Optuna's id of the study.
+        names: One for each objective.
+    """
+    if storage.get_study_system_attrs(study_id).get(METRIC_NAMES) != list(names):
+        storage.set_study_system_attr(study_id, METRIC_NAMES, list(names))
 
 
 def optuna_state(trial: Trial) -> TrialState:

@@ -8,7 +8,7 @@ from effv2_tune.search.engines.distributions import config_of_params, distributi
 from effv2_tune.search.storage.base import optuna_values
 from effv2_tune.search.storage.damage import DamagedError
 from effv2_tune.search.storage.optuna_study import CONSTRAINT, VIOLATED, optuna_state
-from effv2_tune.search.storage.records import DUPLICATE, is_in_budget, is_outside
+from effv2_tune.search.storage.records import DUPLICATE, is_in_budget
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +50,7 @@ def _agree(trial: FrozenTrial, record: Trial, space: Space) -> bool:
 
 
 def _same_config(trial: FrozenTrial, record: Trial, space: Space) -> bool:
-    if is_outside(record):
+    if record.is_outside:
         return not trial.params
     axes = {axis.name: axis for axis in space.dimensions()}
     if any(

@@ -15,7 +15,7 @@ from effv2_tune.search.storage.damage import DamagedError
 from effv2_tune.study.trial import Trial
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 RECORD = f"{OURS}record"
 #: Whether a trial does not count towards the budget, as a duplicate, a retry or a replicate.
@@ -26,7 +26,6 @@ RETRY = f"{OURS}retry_of"
 REPLICATE = f"{OURS}replicate_of"
 #: The original record of a trial that is outside of the search space since the space was edited.
 OUTSIDE = f"{OURS}outside"
-OUTSIDE_NOTE = "outside the search space since it was edited"
 #: Part of the names of archived studies; not allowed in a study file.
 ARCHIVED = "@"
 _DUPLICATE_NOTE = "duplicate of trial "
@@ -79,12 +78,7 @@ def trial_of(study_id: int, number: int) -> sa.Select[Any]:
 
 def is_duplicate(trial: Trial) -> bool:
     """Whether a trial has the config of another one, or is outside of the edited search space."""
-    return is_outside(trial) or any(note.startswith(_DUPLICATE_NOTE) for note in trial.notes)
-
-
-def is_outside(trial: Trial) -> bool:
-    """Whether a trial is outside of the search space since the space was edited."""
-    return any(note.startswith(OUTSIDE_NOTE) for note in trial.notes)
+    return trial.is_outside or any(note.startswith(_DUPLICATE_NOTE) for note in trial.notes)
 
 
 def is_replicate(trial: Trial) -> bool:
@@ -153,16 +147,25 @@ def verify_checksum(number: int, record: Any) -> Trial:
 
 
 class RecordReader:
-    """Reads the records of one study, each ended one once.
+    """Reads the records of one study, each ended one once, and others where they have changed.
 
     Args:
         engine: The database.
         study_id: Of the study, in Optuna's tables.
+        versions: What is new whenever the record of a running trial is written, by the id of the
+            trial; one that it lacks is always read.
     """
 
-    def __init__(self, engine: sa.Engine, study_id: int) -> None:
+    def __init__(
+        self,
+        engine: sa.Engine,
+        study_id: int,
+        versions: Callable[[sa.Connection], Mapping[int, object]] = lambda _: {},
+    ) -> None:
         self._engine = engine
         self._study_id = study_id
+        self._versions = versions
+        self._read_versions: Mapping[int, object] = {}
         self._finished: dict[int, Trial] = {}
         self._running: dict[int, tuple[str, Trial]] = {}
 
@@ -175,7 +178,13 @@ class RecordReader:
         with self._engine.connect() as connection:
             states = self._states(connection)
             _check_numbers([number for number, _ in states.values()])
-            unread = [i for i, (number, _) in states.items() if number not in self._finished]
+            versions = self._versions(connection)
+            unread = [
+                i
+                for i, (number, state) in states.items()
+                if number not in self._finished
+                and not (state == "RUNNING" and self._is_known(i, number, versions))
+            ]
             texts = self._texts(connection, unread)
             ended = [i for i in unread if states[i][1] != "RUNNING"]
             values = self._values(connection, ended)
@@ -186,8 +195,15 @@ class RecordReader:
                 _check(trial, state, values.get(trial_id))
                 self._finished[number] = trial
                 self._running.pop(number, None)
+        self._read_versions = versions
         known = self._finished | {number: trial for number, (_, trial) in self._running.items()}
         return [known[number] for number in sorted(known)]
+
+    def _is_known(self, trial_id: int, number: int, versions: Mapping[int, object]) -> bool:
+        """Whether the record of a running trial is the one that was read last."""
+        version = versions.get(trial_id)
+        is_same = version is not None and self._read_versions.get(trial_id) == version
+        return is_same and number in self._running
 
     def unfinished(self) -> dict[int, int]:
         """Trial ids of the trials that are running in Optuna, by number."""

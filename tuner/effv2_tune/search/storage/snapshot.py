@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from effv2_tune.errors import EXIT_FAILED, TuneError
 from effv2_tune.pareto import Objective, front_of
 from effv2_tune.search.events import StudyEnded
+from effv2_tune.search.learning_rates import find_version
 from effv2_tune.search.restatement import with_intervals, with_newest_times
 from effv2_tune.search.storage.activity import CONFIRM_SECONDS, SECONDS, activity
 from effv2_tune.search.storage.backup import DATABASE, refuse_lost_database
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
+    from effv2_tune.search.learning_rates import LearningRates
     from effv2_tune.search.storage.activity import Activity
     from effv2_tune.search.storage.leases import Owner
     from effv2_tune.search.workload import BucketTime
@@ -65,6 +67,8 @@ class StudyRecord:
             and have an earlier version.
         activity: Whether it is running.
         command: The command that resumes it; empty where a program ran it.
+        learning_rates: The bounds that range tests have set in the space of ``plan``; None without
+            any.
     """
 
     plan: StudyPlan
@@ -78,6 +82,7 @@ class StudyRecord:
     activity: Activity
     command: str = ""
     contradictions: tuple[str, ...] = ()
+    learning_rates: LearningRates | None = None
 
     @property
     def bucket_times(self) -> dict[str, BucketTime]:
@@ -156,8 +161,9 @@ def _record(
         times = bucket_times(facts)
         images = data_facts(facts)
         contrary = contradictions(trials, times=times, data=images, device_kind=kind)
+        plan = StudyPlan.model_validate_json(facts["plan"])
         return StudyRecord(
-            plan=StudyPlan.model_validate_json(facts["plan"]),
+            plan=plan,
             base=Path(facts.get("base", ".")),
             trials=_restated(trials, times, images),
             ended_by=None if ended is None else StudyEnded.model_validate(ended),
@@ -168,6 +174,7 @@ def _record(
             activity=activity(facts, holders, is_ended=ended is not None),
             command=_command(*facts.get("command", ("", ""))),
             contradictions=(*notes, *contrary),
+            learning_rates=find_version(plan, facts),
         )
     except (ValidationError, KeyError, TypeError, ValueError) as error:
         raise DamagedError(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from effv2_tune.errors import EXIT_FAILED, TuneError
+from effv2_tune.study.recipe import EVALUATION_FLIP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,6 +28,9 @@ _FEATURES_PER_BATCH = 1024
 #: The state of dropout and stochastic depth, beside the weights in `named_variables`.
 RANDOM_STATE = "network/random_state"
 
+#: Those of the optimizer in `Steps.read`, for the record: they follow from the recipe.
+HYPERPARAMETERS = "optimizer/hyperparameters"
+
 
 @dataclass(frozen=True)
 class StepPlan:
@@ -36,11 +40,12 @@ class StepPlan:
         batch: Images per step, over all devices.
         classes: Number of classes.
         image_shape: Height, width and channels of the stored images; of features, the number of
-            views of each image (two with flips) and their width.
+            views of each training image (two with flips) and their width.
         resolution: Side in pixels to which images are resized.
+        evaluation_resolution: The same in evaluation; None for the same side.
         interpolation: Of resizing.
         scaling: Of the pixel values that the network takes.
-        augmentations: Kinds of augmentation.
+        augmentations: Kinds of augmentation, in training and in evaluation.
         averaged: Whether the optimizer keeps a moving average of the weights.
         magnitudes: The names in `StepInputs.magnitudes`.
         takes_features: Whether inputs are cached features, and the network is the classifier alone.
@@ -56,6 +61,12 @@ class StepPlan:
     averaged: bool
     magnitudes: tuple[str, ...] = ()
     takes_features: bool = False
+    evaluation_resolution: int | None = None
+
+    @property
+    def evaluates_both_views(self) -> bool:
+        """Whether an evaluation averages over each image and its mirror image."""
+        return EVALUATION_FLIP in self.augmentations
 
     @property
     def evaluation_batch(self) -> int:
@@ -109,8 +120,16 @@ class Steps(Protocol):
     def start(self, inputs: StepInputs) -> None:
         """Begin a trial with the present weights of the network and of the optimizer."""
 
-    def begin_epoch(self, order: NDArray[np.int32], mixing: NDArray[np.float32]) -> None:
-        """Set the images of each step [steps, batch] of the coming epoch, and how they mix."""
+    def begin_epoch(
+        self,
+        order: NDArray[np.int32],
+        mixing: NDArray[np.float32],
+        mirrored: NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Set the inputs of the coming epoch: the fields of `shuffling.EpochInputs`."""
+
+    def set_learning_rate(self, rate: float) -> None:
+        """Set the learning rate of all further steps of this trial, in place of the schedule."""
 
     def run(self, first: int, steps: int) -> Sums:
         """Train ``steps`` steps of this epoch from ``first`` on, and wait for them."""
@@ -127,7 +146,10 @@ class Steps(Protocol):
         """All state, by name."""
 
     def write(self, state: Mapping[str, np.ndarray[Any, Any]]) -> None:
-        """Restore the state that :meth:`read` returned."""
+        """Restore the state that :meth:`read` returned.
+
+        Hyperparameters stay as they are: those that an earlier version wrote may lack some.
+        """
 
     def copies(self) -> list[NDArray[np.float32]]:
         """All trained weights in one row, as each device of the mesh holds them."""

@@ -19,6 +19,7 @@ from effv2_tune.catalog import Scaling
 from effv2_tune.errors import TuneError, UnavailableError
 from effv2_tune.files.atomic import write_text
 from effv2_tune.files.cache import CACHE_VARIABLE, cache_folder
+from effv2_tune.files.cached_features import feature_lock
 from effv2_tune.files.disk_errors import disk_errors
 from effv2_tune.files.locks import exclusive_lock, is_at, try_lock
 from effv2_tune.study.base import Value
@@ -186,7 +187,7 @@ class FeatureCache:
             )
             with disk_errors(f"The features cannot be written to {folder}", hint=hint):
                 folder.mkdir(parents=True, exist_ok=True)
-                held.enter_context(exclusive_lock(_lock_of(folder), on_wait))
+                held.enter_context(exclusive_lock(feature_lock(folder), on_wait))
                 folder.mkdir(exist_ok=True)
                 _note(folder / _FACTS, facts)
             yield folder
@@ -237,7 +238,7 @@ class FeatureCache:
 
     def remove(self, entry: Entry) -> bool:
         """Remove a feature set, unless a process is writing it; whether it is gone."""
-        lock = _lock_of(entry.folder)
+        lock = feature_lock(entry.folder)
         try:
             with lock.open("w") as file:
                 if not try_lock(file):
@@ -291,10 +292,6 @@ def _facts(path: Path) -> FeatureFacts | None:
         return FeatureFacts.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
         return None
-
-
-def _lock_of(folder: Path) -> Path:
-    return folder.with_name(folder.name + ".lock")
 
 
 def _note(path: Path, facts: FeatureFacts) -> None:

@@ -13,6 +13,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from effv2_tune import catalog
+from effv2_tune.files.copied_folder import is_remote
 from effv2_tune.network import load_weights, training_network
 from effv2_tune.network.pretrained.weights import find_weights, input_scaling
 from effv2_tune.training.backends.base import StepPlan
@@ -47,8 +48,8 @@ BLOCK_BATCHES = 8
 MEASURED_BLOCKS = 3
 
 #: Names of arrays: of the images of a split, and of the same images mirrored.
-_PLAIN: tuple[SplitName, ...] = ("train", "validation")
-_MIRRORED = ("train-mirrored", "validation-mirrored")
+_PLAIN: tuple[SplitName, ...] = ("train", "validation", "test")
+_MIRRORED = ("train-mirrored", "validation-mirrored", "test-mirrored")
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class FeatureExtractor:
     def __init__(self, context: ExtractionContext) -> None:
         self._context = context
         self._dataset = context.dataset
-        self._kept: WeakValueDictionary[tuple[str, bool], FeatureSet] = WeakValueDictionary()
+        self._kept: WeakValueDictionary[tuple[str, bool, bool], FeatureSet] = WeakValueDictionary()
 
     def features(
         self, recipe: Recipe, precision: str, before_block: Callable[[], None] = lambda: None
@@ -96,36 +97,45 @@ class FeatureExtractor:
         """
         started = time.perf_counter()
         facts = self._facts(recipe, precision)
-        kept = self._kept.get((facts.key.digest, recipe.flip))
+        identity = (facts.key.digest, bool(recipe.flip), recipe.evaluation_flip)
+        kept = self._kept.get(identity)
         if kept is not None:
             return kept
         job = _ExtractionJob(self._context, recipe, facts, before_block)
         # With folds, the validation images of the first one are training images of the others.
-        parts = 1 if self._dataset.fold_of is None else 2
-        names = [_PLAIN[:parts], *([_MIRRORED[:parts]] if recipe.flip else [])]
-        arrays = job.arrays([*dict.fromkeys([*itertools.chain(*names), "validation"])])
+        has_folds = self._dataset.fold_of is not None
+        parts = 2 if has_folds else 1
+        both = recipe.flip or (has_folds and recipe.evaluation_flip)
+        names = [_PLAIN[:parts], *([_MIRRORED[:parts]] if both else [])]
+        evaluated = _evaluated_views("validation", recipe)
+        arrays = job.arrays([*dict.fromkeys([*itertools.chain(*names), *evaluated])])
         views = tuple(_joined([arrays[part] for part in view]) for view in names)
+        validation = tuple(arrays[name] for name in evaluated)
         sources = {
             "train": FeatureSource(views, self._dataset.pool.labels),
-            "validation": FeatureSource((arrays["validation"],), self._dataset.validation.labels),
+            "validation": FeatureSource(validation, self._dataset.validation.labels),
         }
         features = FeatureSet(
             facts=facts,
             sources=sources,
             device_data={},
-            extraction_seconds=job.image_seconds * len(self._dataset.train) * len(views),
+            extraction_seconds=job.image_seconds
+            * len(self._dataset.train)
+            * (1 + bool(recipe.flip)),
             wall_seconds=time.perf_counter() - started,
             notes=job.notes,
         )
-        self._kept[facts.key.digest, recipe.flip] = features
+        self._kept[identity] = features
         return features
 
     def add_test(self, features: FeatureSet, recipe: Recipe) -> None:
         """Add the features of the test images to a feature set; raises as :meth:`features`."""
         if "test" not in features.sources:
             job = _ExtractionJob(self._context, recipe, features.facts)
-            test = job.arrays(["test"])["test"]
-            features.sources["test"] = FeatureSource((test,), self._dataset.test.labels)
+            names = _evaluated_views("test", recipe)
+            arrays = job.arrays(names)
+            views = tuple(arrays[name] for name in names)
+            features.sources["test"] = FeatureSource(views, self._dataset.test.labels)
             features.notes += job.notes
 
     def _facts(self, recipe: Recipe, precision: str) -> FeatureFacts:
@@ -147,7 +157,7 @@ class FeatureExtractor:
             precision=precision,
         )
         data = recipe.data
-        folder = "" if data.path is None else f" {(base / data.path).resolve()}"
+        folder = "" if data.path is None else f" {_place_of(data.path, base)}"
         return FeatureFacts(key=key, source=data.name + folder, weights_name=recipe.weights)
 
 
@@ -359,6 +369,16 @@ def _pretrained(recipe: Recipe, base: Path) -> str:
     if weights is None:
         raise RuntimeError("A frozen backbone has pretrained weights.")
     return weights
+
+
+def _evaluated_views(split: SplitName, recipe: Recipe) -> list[str]:
+    """The arrays of the views of a split that a recipe evaluates."""
+    views = dict(zip(_PLAIN, _MIRRORED, strict=True))
+    return [split, views[split]] if recipe.evaluation_flip else [split]
+
+
+def _place_of(path: str, base: Path) -> str:
+    return path if is_remote(path) else str((base / path).resolve())
 
 
 def _split_of(name: str) -> SplitName:

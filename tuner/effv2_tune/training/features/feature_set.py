@@ -20,7 +20,7 @@ class FeatureSource:
     """The features of a split, and their labels.
 
     Attributes:
-        views: [count, width] each: of the images, and of the mirrored images with flips.
+        views: [count, width] each: of the images, and with flips of the mirrored images.
         labels: [count].
     """
 
@@ -53,7 +53,8 @@ class FeatureSet:
         facts: Of the features.
         sources: By split; the test split is added when it is needed.
         device_data: The same on the device; filled by `DeviceResidency.place`.
-        extraction_seconds: Time to compute those of the training images, each view of them.
+        extraction_seconds: Time to compute those of the training images, each view that is trained
+            on.
         wall_seconds: Time until this process had them; 0 once it is charged to a trial.
         notes: Messages about their origin that are not reported yet.
     """

@@ -62,6 +62,7 @@ def augment(
     magnitudes: Mapping[str, Any],
     draw: Draw,
     resolution: int,
+    mirrored: Any = None,
     fuse: Fuse = unfused,
 ) -> Any:
     """Change a batch of training images at random.
@@ -72,6 +73,7 @@ def augment(
         magnitudes: By name, as scalars.
         draw: Gives uniform random numbers from [0, 1).
         resolution: Side of what a random crop gives, in pixels.
+        mirrored: [batch], bool: the images that alternating flips mirror.
         fuse: Makes one kernel of a function, as `rand_augment` takes it.
 
     Returns:
@@ -85,6 +87,8 @@ def augment(
         )
     if "flip" in kinds:
         images = flip(images, draw)
+    if "alternating_flip" in kinds:
+        images = mirror(images, ops.reshape(mirrored, (-1, 1, 1, 1)))
     if "color" in kinds:
         images = jitter_colors(images, magnitudes, draw)
     if "rand_augment" in kinds:
@@ -102,7 +106,11 @@ def augment(
 
 def flip(images: Any, draw: Draw) -> Any:
     """Mirror each image with probability one half, left to right."""
-    mirrored = is_mirrored(images.shape[0], draw)
+    return mirror(images, is_mirrored(images.shape[0], draw))
+
+
+def mirror(images: Any, mirrored: Any) -> Any:
+    """Mirror some images of a batch, left to right: those where [batch, 1, 1, 1] is true."""
     return ops.where(mirrored, ops.flip(images, axis=2), images)
 
 

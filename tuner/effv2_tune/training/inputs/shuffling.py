@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from effv2_tune.study.steps import steps_per_epoch
+from effv2_tune.study.batches import steps_per_epoch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from effv2_tune.study.recipe import Recipe
+
+
+class EpochInputs(NamedTuple):
+    """The inputs of the steps of one epoch, as `Steps.begin_epoch` takes them.
+
+    Attributes:
+        order: The images of each step [steps, batch].
+        mixing: How each step mixes them [steps, 4].
+        mirrored: Which of them are mirrored [steps, batch], with alternating flips; else None.
+    """
+
+    order: NDArray[np.int32]
+    mixing: NDArray[np.float32]
+    mirrored: NDArray[np.bool_] | None
 
 
 def epoch_order(seed: int, epoch: int, *, images: int, batch: int) -> NDArray[np.int32]:
@@ -58,13 +72,39 @@ def epoch_mixing(
     return mixing
 
 
-def epoch_inputs(
-    recipe: Recipe, epoch: int, *, images: int, batch: int
-) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """The order and the mixing of one epoch of a recipe, as `Steps.begin_epoch` takes them."""
+def alternating_flips(seed: int, epoch: int, *, images: int) -> NDArray[np.bool_]:
+    """Which images an epoch mirrors: a random half of them, or the others, in turn.
+
+    Jordan, arXiv 2404.00498, "Alternating flip".
+
+    Args:
+        seed: The recipe's.
+        epoch: From 0.
+        images: Number of training images.
+
+    Returns:
+        [images].
+    """
+    at_first = np.random.default_rng([seed, 0, 2]).random(images) < 0.5  # noqa: PLR2004 - one half
+    return at_first ^ bool(epoch % 2)
+
+
+def epoch_inputs(recipe: Recipe, epoch: int, *, images: int, batch: int) -> EpochInputs:
+    """The inputs of one epoch of a recipe.
+
+    Args:
+        recipe: Its seed decides.
+        epoch: From 0.
+        images: Number of training images.
+        batch: Images per step.
+    """
     order = epoch_order(recipe.seed, epoch, images=images, batch=batch)
     mixup, cutmix = recipe.mixup, recipe.cutmix
-    return order, epoch_mixing(recipe.seed, epoch, steps=len(order), mixup=mixup, cutmix=cutmix)
+    mixing = epoch_mixing(recipe.seed, epoch, steps=len(order), mixup=mixup, cutmix=cutmix)
+    mirrored = None
+    if recipe.flip == "alternating":
+        mirrored = alternating_flips(recipe.seed, epoch, images=images)[order]
+    return EpochInputs(order, mixing, mirrored)
 
 
 def evaluation_order(images: int, batch: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:

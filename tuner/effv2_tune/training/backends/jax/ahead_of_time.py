@@ -204,17 +204,19 @@ def image_rows(data: DataFacts) -> dict[str, AbsentRows]:
 
 
 def feature_rows(request: CompileBucket) -> dict[str, AbsentRows]:
-    """The features of the splits that a trial uses: of mirrored images too, if training flips."""
+    """The features of the splits that a trial uses: with flips of mirrored images, too."""
     views, width = _feature_shape(request)
+    evaluated = 1 + request.recipe.evaluation_flip
     return {
         "train": AbsentRows(request.data.trained, (views, width), "float32"),
-        "validation": AbsentRows(request.data.validation, (1, width), "float32"),
+        "validation": AbsentRows(request.data.validation, (evaluated, width), "float32"),
     }
 
 
 def _feature_shape(request: CompileBucket) -> tuple[int, int]:
-    width = catalog.find_variant(request.recipe.variant).head_width
-    return 2 if request.recipe.flip else 1, width
+    recipe = request.recipe
+    both = recipe.flip or (request.data.folds > 1 and recipe.evaluation_flip)
+    return 2 if both else 1, catalog.find_variant(recipe.variant).head_width
 
 
 def _steps(request: CompileBucket, backend: JaxBackend, data: DeviceData) -> JaxSteps:

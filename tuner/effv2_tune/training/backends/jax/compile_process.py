@@ -121,8 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _refuse(connection: Connection[Any, Any], error: TuneError) -> int:
-    refused = Refused(message=error.message, hint=error.hint, exit_code=error.exit_code)
-    connection.send(refused)
+    connection.send(Refused.of(error))
     return error.exit_code
 
 

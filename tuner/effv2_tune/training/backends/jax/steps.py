@@ -10,7 +10,7 @@ import numpy as np
 
 from effv2_tune.network.hash_rng import draws
 from effv2_tune.network.jax_operations import traced_for
-from effv2_tune.training.backends.base import Sums, named_variables
+from effv2_tune.training.backends.base import HYPERPARAMETERS, Sums, named_variables
 from effv2_tune.training.backends.jax.loops import each, fetched, windows
 from effv2_tune.training.backends.jax.mesh import replicated, split_by_batch
 from effv2_tune.training.inputs.packing import unpacked
@@ -20,7 +20,11 @@ from effv2_tune.training.inputs.pipeline import (
     evaluation_batches,
     evaluation_rows,
 )
-from effv2_tune.training.inputs.preparation import evaluation_inputs, training_inputs
+from effv2_tune.training.inputs.preparation import (
+    evaluated_logits,
+    evaluation_inputs,
+    training_inputs,
+)
 from effv2_tune.training.loss import count_correct, cross_entropies, evaluation_counts
 from effv2_tune.training.scores import sum_counts
 
@@ -110,9 +114,9 @@ class JaxSteps:
             return jax.lax.fori_loop(0, steps, step, (state, zero))  # type: ignore[no-any-return]
 
     def _train(
-        self, state: State, inputs: Any, images: Any, selection: tuple[Any, Any]
+        self, state: State, inputs: Any, images: Any, selection: tuple[Any, Any, Any]
     ) -> tuple[State, tuple[Any, Any]]:
-        indices, mixing = selection
+        indices, mixing, mirrored = selection
         batch, labels = self._batch(images, indices, streams=self._streams)
         prepared, targets = training_inputs(
             batch,
@@ -122,6 +126,7 @@ class JaxSteps:
             class_weights=inputs["class_weights"],
             draw=draws(inputs["seed"], state["optimizer"]["iterations"]),
             mixing=mixing,
+            mirrored=mirrored,
         )
 
         def loss_of(trained: list[Any]) -> tuple[Any, Any]:
@@ -156,7 +161,7 @@ class JaxSteps:
             logits, _ = self._network.stateless_call(
                 trained, others, evaluation_inputs(batch, self._plan), training=False
             )
-        return evaluation_counts(logits, labels, counted)
+        return evaluation_counts(evaluated_logits(logits, self._plan), labels, counted)
 
     def _evaluate_many(
         self, trained: Any, others: Any, images: Any, rows: tuple[Any, Any, Any]
@@ -199,13 +204,24 @@ class JaxSteps:
         # jnp.array copies: on the CPU device_put may share NumPy's memory, which is then donated.
         return self._put(jax.tree.map(jnp.array, values), self._replicated)
 
-    def begin_epoch(self, order: NDArray[np.int32], mixing: NDArray[np.float32]) -> None:
-        """Set the images of each step [steps, batch] of the coming epoch, and how they mix."""
+    def begin_epoch(
+        self,
+        order: NDArray[np.int32],
+        mixing: NDArray[np.float32],
+        mirrored: NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Set the inputs of the coming epoch: the fields of `shuffling.EpochInputs`."""
         data = self._data["train"]
         if isinstance(data, Streamed):
             data.begin(order)
             order = np.broadcast_to(self._positions, order.shape)
-        self._order = self._put((order, mixing), self._replicated)
+        self._order = self._put((order, mixing, mirrored), self._replicated)
+
+    def set_learning_rate(self, rate: float) -> None:
+        """Set the learning rate of all further steps of this trial, in place of the schedule."""
+        self._optimizer.hold_learning_rate(rate)
+        held = self._optimizer.read_state()["hyperparameters"]
+        self._state["optimizer"] |= {"hyperparameters": self._place(held)}
 
     def run(self, first: int, steps: int) -> Sums:
         """Train ``steps`` steps of this epoch from ``first`` on, and wait for them."""
@@ -307,7 +323,12 @@ class JaxSteps:
         """Restore the state that :meth:`read` returned."""
         self._write_network(state)
         optimizer = self._state["optimizer"]
-        arrays = [state[name] for name in _state_names(optimizer)]
+        arrays = [
+            np.asarray(present) if name == HYPERPARAMETERS else state[name]
+            for name, present in zip(
+                _state_names(optimizer), jax.tree.leaves(optimizer), strict=True
+            )
+        ]
         self._state["optimizer"] = self._place(
             jax.tree.unflatten(jax.tree.structure(optimizer), arrays)
         )

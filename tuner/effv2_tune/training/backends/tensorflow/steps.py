@@ -10,9 +10,13 @@ import numpy as np
 import tensorflow as tf
 
 from effv2_tune.network.hash_rng import draws
-from effv2_tune.training.backends.base import Sums, named_variables
+from effv2_tune.training.backends.base import HYPERPARAMETERS, Sums, named_variables
 from effv2_tune.training.inputs.pipeline import Streamed, evaluation_batches
-from effv2_tune.training.inputs.preparation import evaluation_inputs, training_inputs
+from effv2_tune.training.inputs.preparation import (
+    evaluated_logits,
+    evaluation_inputs,
+    training_inputs,
+)
 from effv2_tune.training.loss import count_correct, cross_entropies, evaluation_counts
 from effv2_tune.training.scores import sum_counts
 
@@ -52,14 +56,17 @@ class TensorFlowSteps:
         self._seed = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._order: NDArray[np.int32] = np.zeros((0, plan.batch), np.int32)
         self._mixing: NDArray[np.float32] = np.zeros((0, 4), np.float32)
+        self._mirrored: NDArray[np.bool_] = np.zeros((0, plan.batch), np.bool_)
         dtype = tf.float32 if plan.takes_features else tf.uint8
-        # Only training images have features of two views.
+        # Training and other images may have features of one view or of two.
         shape = [None, *plan.image_shape[1:]] if plan.takes_features else plan.image_shape
         integers = partial(tf.TensorSpec, dtype=tf.int32)
         floats = partial(tf.TensorSpec, dtype=tf.float32)
+        switches = partial(tf.TensorSpec, dtype=tf.bool)
         images = [tf.TensorSpec([None, *plan.image_shape], dtype), integers([None])]
-        batch = [*images, integers([plan.batch]), floats([4])]
-        epoch = [*images, integers([None, plan.batch]), floats([None, 4]), integers([2])]
+        batch = [*images, integers([plan.batch]), floats([4]), switches([plan.batch])]
+        whole = (integers([None, plan.batch]), floats([None, 4]), switches([None, plan.batch]))
+        epoch = [*images, whole, integers([2])]
         evaluated = [
             tf.TensorSpec([None, *shape], dtype),
             integers([None]),
@@ -77,7 +84,9 @@ class TensorFlowSteps:
             self._train_many, input_signature=epoch, autograph=False, jit_compile=True
         )
 
-    def _train(self, pixels: Any, truth: Any, indices: Any, mixing: Any) -> tuple[Any, Any]:
+    def _train(
+        self, pixels: Any, truth: Any, indices: Any, mixing: Any, mirrored: Any
+    ) -> tuple[Any, Any]:
         self.traces += 1
         images, labels = tf.gather(pixels, indices), tf.gather(truth, indices)
         inputs, targets = training_inputs(
@@ -88,6 +97,7 @@ class TensorFlowSteps:
             class_weights=self._class_weights,
             draw=draws(self._seed, self._optimizer.iterations.value),
             mixing=mixing,
+            mirrored=mirrored,
             fuse=as_one_kernel,
         )
         trained = self._network.trainable_variables
@@ -101,7 +111,7 @@ class TensorFlowSteps:
     def _evaluate(self, pixels: Any, truth: Any, indices: Any, counted: Any) -> dict[str, Any]:
         images, labels = tf.gather(pixels, indices), tf.gather(truth, indices)
         logits = self._network(evaluation_inputs(images, self._plan), training=False)
-        return evaluation_counts(logits, labels, counted)
+        return evaluation_counts(evaluated_logits(logits, self._plan), labels, counted)
 
     def start(self, inputs: StepInputs) -> None:
         """Begin a trial with the present weights of the network and of the optimizer."""
@@ -110,19 +120,29 @@ class TensorFlowSteps:
         self._magnitudes.assign([inputs.magnitudes[name] for name in self._plan.magnitudes])
         self._class_weights.assign(inputs.class_weights)
 
-    def begin_epoch(self, order: NDArray[np.int32], mixing: NDArray[np.float32]) -> None:
-        """Set the images of each step [steps, batch] of the coming epoch, and how they mix."""
+    def begin_epoch(
+        self,
+        order: NDArray[np.int32],
+        mixing: NDArray[np.float32],
+        mirrored: NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Set the inputs of the coming epoch: the fields of `shuffling.EpochInputs`."""
         self._order, self._mixing = order, mixing
+        self._mirrored = np.zeros(order.shape, np.bool_) if mirrored is None else mirrored
         data = self._data["train"]
         if isinstance(data, Streamed):
             data.begin(order)
+
+    def set_learning_rate(self, rate: float) -> None:
+        """Set the learning rate of all further steps of this trial, in place of the schedule."""
+        self._optimizer.hold_learning_rate(rate)
 
     def run(self, first: int, steps: int) -> Sums:
         """Train ``steps`` steps of this epoch from ``first`` on, and wait for them."""
         if self.loops_on_device:
             return self._run_on_device(first, steps)
         done = [
-            self._train_step(*self._batch(at), self._mixing[at])
+            self._train_step(*self._batch(at), self._mixing[at], self._mirrored[at])
             for at in range(first, first + steps)
         ]
         losses, correct = (np.asarray(tf.stack(column)) for column in zip(*done, strict=True))
@@ -131,21 +151,21 @@ class TensorFlowSteps:
         )
 
     def _run_on_device(self, first: int, steps: int) -> Sums:
-        loss, correct = self._train_steps(
-            *self._batch(0)[:2], self._order, self._mixing, np.asarray([first, steps], np.int32)
-        )
+        epoch = (self._order, self._mixing, self._mirrored)
+        window = np.asarray([first, steps], np.int32)
+        loss, correct = self._train_steps(*self._batch(0)[:2], epoch, window)
         return Sums(loss=float(loss), correct=float(correct), steps=steps)
 
     def _train_many(
-        self, pixels: Any, truth: Any, order: Any, mixing: Any, window: Any
+        self, pixels: Any, truth: Any, epoch: tuple[Any, Any, Any], window: Any
     ) -> tuple[Any, Any]:
         """Train a window, its first step and its length: one compilation serves all lengths."""
         first, steps = tf.unstack(window)
 
         def step(index: Any, loss: Any, correct: Any) -> tuple[Any, Any, Any]:
             # Not order[...]: XLA makes a constant of the position of a slice, and compiles anew.
-            indices, mixes = (tf.gather(rows, first + index) for rows in (order, mixing))
-            step_loss, step_correct = self._train(pixels, truth, indices, mixes)
+            selection = (tf.gather(rows, first + index) for rows in epoch)
+            step_loss, step_correct = self._train(pixels, truth, *selection)
             return index + 1, loss + step_loss, correct + step_correct
 
         _, loss, correct = tf.while_loop(lambda index, *_: index < steps, step, (0, 0.0, 0.0))
@@ -193,7 +213,8 @@ class TensorFlowSteps:
     def write(self, state: Mapping[str, np.ndarray[Any, Any]]) -> None:
         """Restore the state that :meth:`read` returned."""
         for name, variable in self._variables().items():
-            variable.assign(state[name])
+            if name != HYPERPARAMETERS:
+                variable.assign(state[name])
 
     def _variables(self) -> dict[str, Any]:
         return named_variables(self._network) | {

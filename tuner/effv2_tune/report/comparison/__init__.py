@@ -1,0 +1,1 @@
+"""Compares the Pareto fronts of several studies."""

@@ -1,0 +1,1 @@
+"""Tabulates the trials of a study, and its networks."""

@@ -1,0 +1,1 @@
+"""Pauses trials at rungs, and continues or stops them later."""

@@ -1,0 +1,1 @@
+"""Follows a study while it is running, from its events."""

@@ -1,0 +1,1 @@
+"""Uses trained models: predictions, exports to other formats, model cards."""

@@ -1,0 +1,1 @@
+"""Logs the trials of a study to experiment trackers, each an extra."""

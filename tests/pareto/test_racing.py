@@ -57,6 +57,20 @@ def test_a_slow_rival_is_worth_less_than_a_quick_one() -> None:
     assert found.position == 1
 
 
+def test_a_decision_without_a_limit_is_between_the_best_alone() -> None:
+    quick = [candidate(0.7, seconds=5), candidate(0.7, seconds=5)]
+    field = [*quick, candidate(0.95, seconds=20), candidate(0.945, seconds=20)]
+    race = Race.of(field)
+    costs = [one.seconds for one in field]
+
+    everywhere, unlimited = race.next_replicate(costs), race.next_replicate(costs, limits=[math.inf])
+
+    assert everywhere is not None
+    assert everywhere.position in {0, 1}
+    assert unlimited is not None
+    assert unlimited.position in {2, 3}
+
+
 def test_a_running_replicate_counts_as_if_it_had_the_expected_result() -> None:
     field = [candidate(0.95), candidate(0.95), candidate(0.5), candidate(0.6), candidate(0.7)]
 

@@ -174,17 +174,24 @@ class Race:
             if position is not None
         ]
 
-    def next_replicate(self, costs: Sequence[float], least_gain: float = 0.0) -> Replicate | None:
+    def next_replicate(
+        self,
+        costs: Sequence[float],
+        least_gain: float = 0.0,
+        *,
+        limits: Sequence[float] | None = None,
+    ) -> Replicate | None:
         """The replicate that is worth most; None where none is expected to gain more than that.
 
         Args:
             costs: [n], seconds that one more replicate of each candidate takes; infinite where
                 there can be none.
             least_gain: Of quality, in any one decision.
+            limits: Training times of the decisions; None for that of each candidate.
         """
         values = np.zeros(len(self.utilities))
         largest: dict[int, tuple[float, int]] = {}
-        for limit in np.unique(self.seconds):
+        for limit in np.unique(self.seconds if limits is None else limits):
             members = np.flatnonzero(self.seconds <= limit)
             for position in members.tolist() if len(members) > 1 else ():
                 rival = self._best_of(members[members != position])

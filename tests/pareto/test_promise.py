@@ -216,3 +216,17 @@ def test_a_difference_has_an_error_whatever_was_recorded(
 
     assert same_images_error(promise) > 0
     assert other_images_error(promise, raw) > 0
+
+
+def test_without_validation_images_the_test_and_the_seconds_of_more_steps_are_compared() -> None:
+    both = final(0.94, validation=None, train_seconds=22.0, steps_ratio=1.1)
+
+    compared = compare(found(), "accuracy", both)
+
+    assert compared.validation is None
+    assert not compared.is_reproduced
+    assert compared.test == compare(found(), "accuracy", final(0.94)).test
+    assert compared.seconds is not None
+    assert compared.seconds.expected == pytest.approx(22.0)
+    assert (compared.seconds.low, compared.seconds.high) == pytest.approx((20.9, 23.1))
+    assert compared.seconds.excess == pytest.approx(0.0)

@@ -151,3 +151,10 @@ def test_the_limits_say_what_happens_to_other_images() -> None:
     assert "It knows 3 classes and no others" in card()
     assert "cropped evenly at both ends" in card()
     assert "padded with black" in card(data={"name": "digits", "fit": "pad"})
+
+
+def test_without_validation_scores_the_card_names_the_last_epoch() -> None:
+    text = model_card(TrainingRun.from_plain(RUN), METRICS | {"validation": None})
+
+    assert "| score | test |" in text
+    assert "the validation images were trained on, and the weights are those of the last" in text

@@ -78,3 +78,17 @@ def test_a_reproduced_training_and_another_device_are_said_to_be_that() -> None:
         "reproduced"
     )
     assert seconds == "the seconds of the search do not compare (device: a then, b now)"
+
+
+def test_a_training_on_the_validation_images_has_no_validation_quality_and_more_steps() -> None:
+    more = SLOWER.model_copy(update={"steps_ratio": 1.111})
+
+    _, validation, seconds = promise_sentences(
+        COMPARISON.model_copy(update={"validation": None, "seconds": more})
+    )
+
+    assert validation == (
+        "no validation macro f1 compares: the validation images were trained on, and the estimate "
+        "of the search is that of a training without them"
+    )
+    assert "the expected 20 s (for 1.11 times the steps of the search), outside" in seconds

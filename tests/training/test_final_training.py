@@ -15,6 +15,8 @@ from effv2_tune.data import load_dataset
 from effv2_tune.errors import EXIT_WRONG_INPUT, TuneError
 from effv2_tune.study.model_facts import read_facts
 from effv2_tune.study.recipe import DataSpec, Recipe
+from effv2_tune.study.training_run import Provenance
+from effv2_tune.study.trial import Environment, Scores
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -198,6 +200,46 @@ def test_other_images_than_the_search_saw_are_refused_before_anything_is_written
     assert refused.value.exit_code == EXIT_WRONG_INPUT
     assert "remove the 'provenance:' section" in str(refused.value.hint)
     assert not out.exists()
+
+
+def test_a_training_on_the_validation_images_too_is_tested_and_not_validated(
+    out: Path, tmp_path: Path
+) -> None:
+    data = RECIPE.data.model_copy(update={"train_on": "train+validation"})
+    recipe = RECIPE.with_settings(select="last", data=data.model_dump())
+    found = Provenance(
+        study="digits",
+        trial=3,
+        pick="knee",
+        validation=Scores.model_validate(_metrics(out)["validation"]),
+        validation_count=200,
+        train_seconds=10.0,
+        environment=Environment.model_validate(_metrics(out)["environment"]),
+        data_digest=_metrics(out)["data_digest"],
+    )
+
+    trained = effv2_tune.train(
+        recipe, out=tmp_path, hardware="cpu", data_digest=found.data_digest, provenance=found
+    )
+
+    metrics = trained.metrics
+    assert (metrics["train_count"], _metrics(out)["train_count"]) == (1497, 1297)
+    assert metrics["steps"] == 3 * (1497 // 64)
+    assert metrics["validation"] is None
+    assert metrics["selected_epoch"] == 3
+    assert metrics["test_count"] == 300
+    assert trained.test.accuracy > 0.2
+    # The search expected 10 seconds for 20 steps an epoch.
+    assert metrics["promise"]["validation"] is None
+    assert metrics["promise"]["seconds"]["expected"] == pytest.approx(10.0 * 23 / 20)
+    with (tmp_path / "history.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["validation_accuracy"] for row in rows} == {""}
+    assert all(float(row["train_loss"]) > 0 for row in rows)
+    again = effv2_tune.train(recipe, out=tmp_path, hardware="cpu")
+    assert again.metrics == metrics
+    with pytest.raises(TuneError, match="holds a training run of another recipe"):
+        effv2_tune.train(RECIPE.with_settings(select="last"), out=tmp_path, hardware="cpu")
 
 
 def test_a_run_that_diverges_says_so(tmp_path: Path) -> None:

@@ -66,3 +66,29 @@ def test_a_session_that_is_over_at_once_names_the_command_that_continues(
     command = "effv2-tune train train.yaml --session-hours 1e-09"
     assert (process.returncode, out) == (EXIT_DONE, "")
     assert err == f"The session is over, and the training is not done. To continue: {command}\n"
+
+
+def test_training_on_the_validation_images_leaves_no_epoch_to_select(
+    tune: Tune, study: Path
+) -> None:
+    assert tune("export", str(study)).code == 0
+    text = Path("train.yaml").read_text()
+    assert "train_on: train\n" in text
+    Path("train.yaml").write_text(text.replace("select: last", "select: best"))
+
+    done = tune("train", "train.yaml", "--data", "train+validation")
+
+    assert done.code == EXIT_WRONG_INPUT
+    assert "'select: best' compares epochs by the validation images" in done.err
+    assert "write 'select: last'" in done.err
+    assert not Path("runs/small-trial-2").exists()
+
+
+def test_a_study_does_not_train_on_its_validation_images(tune: Tune) -> None:
+    study = Path("study.yaml")
+    study.write_text(f"data: {{train_on: train+validation}}\n{study.read_text()}")
+
+    done = tune("check", "study.yaml")
+
+    assert done.code == EXIT_WRONG_INPUT
+    assert "leaves no validation images, by which trials are compared" in done.err

@@ -327,6 +327,22 @@ def test_the_final_training_exports_the_whole_network_and_counts_one_extraction(
     assert abs(int(right) - metrics["test_correct"]) <= 1
 
 
+@pytest.mark.slow
+def test_a_final_training_on_the_validation_images_too_extracts_them_as_training_images(
+    recipe: Recipe, cache: FeatureCache, tmp_path: Path
+) -> None:
+    data = recipe.data.model_copy(update={"train_on": "train+validation"})
+    both = recipe.with_settings(data=data.model_dump(), select="last")
+
+    metrics = train(both, out=tmp_path / "run", hardware="cpu").metrics
+
+    assert metrics["validation"] is None
+    assert metrics["train_count"] == len(load_dataset(data, base=Path()).train)
+    arrays = cache.entries()[0].arrays
+    assert {"train", "test"} <= set(arrays)
+    assert not {name for name in arrays if name.startswith("validation")}
+
+
 EXTRACT = """
 import os, sys
 from pathlib import Path

@@ -56,6 +56,10 @@ class Dataset:
         notes: Messages about what was left out or assumed.
         fold_of: With folds, the fold of each image of :attr:`pool`, from 0: :attr:`validation` is
             fold 0, and :attr:`train` all others. None without folds.
+        added: With ``train_on: train+validation``, how many of the last images of :attr:`train` are
+            those of the validation split, which has none then.
+        split_digest: The digest with these images in the validation split, as a study sees them;
+            None where it is :attr:`digest`.
     """
 
     train: Split
@@ -65,6 +69,8 @@ class Dataset:
     digest: str
     notes: tuple[str, ...] = ()
     fold_of: npt.NDArray[np.int64] | None = None
+    added: int = 0
+    split_digest: str | None = None
 
     def facts(self) -> DataFacts:
         """Counts, image shape and digest."""

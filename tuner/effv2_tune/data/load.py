@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from effv2_tune.data.pool import Pool, check_classes
 from effv2_tune.data.progress import OnProgress, Progress, ignore_progress
 from effv2_tune.data.published import check_published, published_files, read_published
 from effv2_tune.data.registry import KNOWN, KnownDataset
-from effv2_tune.data.splitting import split_pool
+from effv2_tune.data.splitting import SplitIndices, split_pool
 from effv2_tune.data.storage_options import MEMORY_LIMIT_BYTES, StorageOptions, available_cores
 from effv2_tune.data.store import ImageStore, map_images, one_at_a_time
 from effv2_tune.data.table import read_table
@@ -24,6 +25,7 @@ from effv2_tune.files.copied_folder import copied_folder, is_remote
 from effv2_tune.files.disk_errors import disk_errors
 from effv2_tune.files.remote import RemoteError
 from effv2_tune.host import install_command
+from effv2_tune.study.recipe import TRAIN_AND_VALIDATION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,6 +91,8 @@ def _load(
     pool = _read_local(spec, path) if known is None else read_published(known, path, options)
     check_classes(pool, str(path or spec.name))
     indices = split_pool(pool, spec)
+    if spec.train_on == TRAIN_AND_VALIDATION:
+        return _trained_on_both(pool, indices, options)
     wanted = (indices.train, indices.validation, indices.test)
     train, validation, test = (
         _read_only(images, pool.labels[positions])
@@ -96,6 +100,29 @@ def _load(
     )
     digest = dataset_digest((train, validation, test), len(pool.classes), indices.folds)
     return Dataset(train, validation, test, pool.classes, digest, pool.notes, fold_of=indices.folds)
+
+
+def _trained_on_both(pool: Pool, indices: SplitIndices, options: StorageOptions) -> Dataset:
+    """The dataset whose training images are those of the training and the validation split."""
+    positions = np.concatenate([indices.train, indices.validation])
+    images, test_images = pool.images.gather((positions, indices.test), options)
+    both = _read_only(images, pool.labels[positions])
+    test = _read_only(test_images, pool.labels[indices.test])
+    count, classes = len(indices.train), len(pool.classes)
+    train, validation = (
+        Split(both.images[part], both.labels[part]) for part in (slice(count), slice(count, None))
+    )
+    split_digest = dataset_digest((train, validation, test), classes, indices.folds)
+    return Dataset(
+        both,
+        Split(both.images[:0], both.labels[:0]),
+        test,
+        pool.classes,
+        hashlib.sha256(f"{TRAIN_AND_VALIDATION} of {split_digest}".encode()).hexdigest(),
+        pool.notes,
+        added=len(validation),
+        split_digest=split_digest,
+    )
 
 
 def _mapped(dataset: Dataset, cache: Path) -> Dataset:

@@ -48,6 +48,8 @@ class SecondsDifference(Value):
         high: Upper end.
         found: By the final training.
         excess: Relative deviation of what was found; positive is slower.
+        steps_ratio: Steps of the final training relative to those of the search, by which expected
+            seconds and interval are scaled: above 1 where it trains on the validation images, too.
         standard_errors: The deviation in standard errors, on a logarithmic scale; None without an
             interval.
         is_expected: Whether it is within the interval; without one, within the tolerance of step
@@ -61,6 +63,7 @@ class SecondsDifference(Value):
     excess: float
     standard_errors: float | None
     is_expected: bool
+    steps_ratio: float = 1.0
 
 
 class Comparison(Value):
@@ -68,7 +71,7 @@ class Comparison(Value):
 
     Attributes:
         quality: The score that is compared.
-        validation: On the validation images.
+        validation: On the validation images; None where they were trained on.
         test: On the test images.
         is_reproduced: Whether the validation scores are exactly those of the search.
         seconds: None where the devices differ.
@@ -76,7 +79,7 @@ class Comparison(Value):
     """
 
     quality: Quality
-    validation: QualityDifference
+    validation: QualityDifference | None
     test: QualityDifference
     is_reproduced: bool
     seconds: SecondsDifference | None
@@ -88,7 +91,8 @@ class FinalResult:
     """What is compared of a final training.
 
     Attributes:
-        validation: Scores of the selected weights.
+        validation: Scores of the selected weights; None where the validation images were trained
+            on.
         validation_errors: The standard error of each of these, where the validation images are not
             those of the search but, with folds, the first part of them; else None.
         test: Scores of the same weights on the test images.
@@ -96,40 +100,51 @@ class FinalResult:
         train_seconds: By the step time that the final training measured.
         seconds_error: Relative half-width of the 90 % interval of these.
         environment: What it ran on.
+        steps_ratio: As of :class:`SecondsDifference`.
     """
 
-    validation: Scores
+    validation: Scores | None
     validation_errors: Scores | None
     test: Scores
     test_errors: Scores
     train_seconds: float
     seconds_error: float
     environment: Environment
+    steps_ratio: float = 1.0
 
 
 def compare(found: Provenance, quality: Quality, result: FinalResult) -> Comparison:
     """Compare a final training with the promise in its provenance.
 
-    A file of an earlier version promises the accuracy as measured, with its binomial error.
+    A file of an earlier version promises the accuracy as measured, with its binomial error. Where
+    the validation images were trained on, nothing is left to compare but test quality and seconds.
     """
     promise = found.promise
     if promise is None:
         quality, promise = "accuracy", _measured(found)
     test_error = other_images_error(promise, result.test_errors.value_of(quality))
-    if result.validation_errors is None:
-        error = same_images_error(promise)
-    else:
-        # What the fold's images do is partly in the estimate: the true error is a little smaller.
-        error = other_images_error(promise, result.validation_errors.value_of(quality))
     other_device = _other_device(found.environment, result.environment)
     return Comparison(
         quality=quality,
-        validation=_difference(promise, result.validation, quality, error=error),
+        validation=_validation(promise, result, quality),
         test=_difference(promise, result.test, quality, error=test_error),
         is_reproduced=result.validation == found.validation,
         seconds=None if other_device else compare_seconds(found, result),
         other_device=other_device,
     )
+
+
+def _validation(
+    promise: Promise, result: FinalResult, quality: Quality
+) -> QualityDifference | None:
+    if result.validation is None:
+        return None
+    if result.validation_errors is None:
+        error = same_images_error(promise)
+    else:
+        # What the fold's images do is partly in the estimate: the true error is a little smaller.
+        error = other_images_error(promise, result.validation_errors.value_of(quality))
+    return _difference(promise, result.validation, quality, error=error)
 
 
 def other_images_error(promise: Promise, training_error: float) -> float:
@@ -160,7 +175,11 @@ def same_images_error(promise: Promise) -> float:
 
 def compare_seconds(found: Provenance, result: FinalResult) -> SecondsDifference:
     """Compare training seconds, on the same kind of device, with those that were promised."""
-    expected, low, high = found.train_seconds, found.seconds_low, found.seconds_high
+    expected = found.train_seconds * result.steps_ratio
+    low, high = (
+        None if end is None else end * result.steps_ratio
+        for end in (found.seconds_low, found.seconds_high)
+    )
     excess = result.train_seconds / expected - 1
     errors, is_expected = None, abs(excess) <= STEP_TIME_TOLERANCE
     if low is not None and high is not None and low < high:
@@ -178,6 +197,7 @@ def compare_seconds(found: Provenance, result: FinalResult) -> SecondsDifference
         excess=excess,
         standard_errors=errors,
         is_expected=is_expected,
+        steps_ratio=result.steps_ratio,
     )
 
 

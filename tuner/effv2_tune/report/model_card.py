@@ -120,10 +120,15 @@ def _results(metrics: Mapping[str, Any]) -> str:
         ]
         for name in Scores.model_fields
     ]
+    chosen = (
+        "the validation images were trained on, and the weights are those of the last epoch"
+        if metrics["validation"] is None
+        else f"the validation images chose epoch {metrics['selected_epoch']}"
+    )
     intervals = _paragraph(
         "In brackets: 90 % intervals, for the choice of the images. The "
         f"{metrics['test_count']:,} test images were used once, after the last epoch, and chose "
-        f"nothing; the validation images chose epoch {metrics['selected_epoch']}."
+        f"nothing; {chosen}."
     )
     return f"{_table(header, rows)}\n{intervals}"
 

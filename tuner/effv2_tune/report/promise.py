@@ -12,14 +12,23 @@ if TYPE_CHECKING:
 
 def promise_sentences(comparison: Comparison) -> list[str]:
     """One sentence each for the test images, the validation images, and the seconds."""
+    test = _quality(f"test {label_of(comparison.quality)}", comparison.test)
+    return [test, _validation(comparison), _seconds(comparison)]
+
+
+def _validation(comparison: Comparison) -> str:
     label = label_of(comparison.quality)
-    validation = (
-        f"the validation {label} {comparison.validation.found:.4f} is the one that the search "
-        "measured: the training was reproduced"
-        if comparison.is_reproduced
-        else _quality(f"validation {label}", comparison.validation)
-    )
-    return [_quality(f"test {label}", comparison.test), validation, _seconds(comparison)]
+    if comparison.validation is None:
+        return (
+            f"no validation {label} compares: the validation images were trained on, and the "
+            "estimate of the search is that of a training without them"
+        )
+    if comparison.is_reproduced:
+        return (
+            f"the validation {label} {comparison.validation.found:.4f} is the one that the search "
+            "measured: the training was reproduced"
+        )
+    return _quality(f"validation {label}", comparison.validation)
 
 
 def _quality(name: str, one: QualityDifference) -> str:
@@ -52,6 +61,8 @@ def _deviation(one: SecondsDifference) -> str:
         f"{human_seconds(one.found)}, {100 * abs(one.excess):.0f} % {direction} than the expected "
         f"{human_seconds(one.expected)}"
     )
+    if one.steps_ratio != 1:
+        text += f" (for {one.steps_ratio:.2f} times the steps of the search)"
     if one.low is None or one.high is None or one.standard_errors is None:
         return text
     place = "within" if one.is_expected else "outside"

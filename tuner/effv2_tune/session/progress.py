@@ -351,11 +351,16 @@ class TrainingProgress:
         epoch: Epoch | None = getattr(event, "epoch", None)
         if epoch is None or isinstance(epoch, int):
             return
-        quality = epoch.validation.value_of(self._quality)
+        scores = f"training accuracy {epoch.train_accuracy:.4f}"
+        if epoch.validation is not None:
+            quality = epoch.validation.value_of(self._quality)
+            scores = (
+                f"validation loss {epoch.validation.loss:.4f}, {label_of(self._quality)} "
+                f"{quality:.4f}"
+            )
         self._console.print(
-            f"epoch {epoch.epoch}/{self._epochs}: loss {epoch.train_loss:.4f}, "
-            f"validation loss {epoch.validation.loss:.4f}, {label_of(self._quality)} "
-            f"{quality:.4f}, {epoch.seconds:.1f} s",
+            f"epoch {epoch.epoch}/{self._epochs}: loss {epoch.train_loss:.4f}, {scores}, "
+            f"{epoch.seconds:.1f} s",
             markup=False,
             soft_wrap=True,
         )

@@ -91,13 +91,18 @@ class TrainingSession:
         out: Path | None = None,
         session_hours: float | None = None,
         mirror: str | None = None,
+        train_on: str | None = None,
     ) -> TrainingSession:
-        """Read a training run's file; arguments as of the class.
+        """Read a training run's file; further arguments as of the class.
+
+        Args:
+            file: The file.
+            train_on: The splits to train on, in place of those in the file.
 
         Raises:
             MistakesError: With everything that is wrong in it, or in what it names.
         """
-        loaded = load_training_run(file)
+        loaded = load_training_run(file, train_on=train_on)
         check_training(loaded)
         session = cls(
             loaded.run, base=loaded.base, out=out, session_hours=session_hours, mirror=mirror
@@ -105,6 +110,7 @@ class TrainingSession:
         session.command = command_line(
             "train",
             str(file),
+            data=train_on,
             out=out,
             session_hours=session_hours,
             mirror=None if mirror is None else shown(mirror),

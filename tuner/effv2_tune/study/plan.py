@@ -21,6 +21,7 @@ from effv2_tune.study.limits import (
 from effv2_tune.study.recipe import (
     NATIVE,
     SAME,
+    TRAIN_AND_VALIDATION,
     DataSpec,
     Quality,
     Recipe,
@@ -262,6 +263,16 @@ class StudyPlan(Value):
             raise ValueError(
                 "the study would never end: set 'trials:', 'hours:', 'accelerator_hours:' or "
                 "'stop_when:' (or several)"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _can_validate(self) -> StudyPlan:
+        if self.data.train_on == TRAIN_AND_VALIDATION:
+            raise ValueError(
+                f"'data: train_on: {TRAIN_AND_VALIDATION}' leaves no validation images, by which "
+                "trials are compared; it is for the final training: effv2-tune train FILE --data "
+                f"{TRAIN_AND_VALIDATION}"
             )
         return self
 

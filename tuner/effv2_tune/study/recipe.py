@@ -27,6 +27,9 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 #: A count of images, or a fraction of them.
 Share = Annotated[int, Field(gt=0)] | Annotated[float, Field(gt=0, lt=1)]
 
+#: As `train_on`: the final training leaves no image to validate on.
+TRAIN_AND_VALIDATION = "train+validation"
+
 NATIVE = "native"
 #: What may grow from stage to stage; each is the value in the first one.
 FIRST_STAGE_SETTINGS = ("resolution_from", "rand_augment_from", "mixup_from", "dropout_from")
@@ -84,6 +87,9 @@ class DataSpec(Value):
         storage_size: Side in pixels at which images are stored. By default, square images of one
             size are stored unchanged, and others at the largest resolution of the study.
         columns: Names of the columns of a ``csv``: path, label, split, group.
+        train_on: The splits that are trained on. ``train+validation`` is for a final training: the
+            splits stay the same, its steps also take the validation images, and no epoch is
+            validated. A study needs these images to compare trials.
     """
 
     name: Literal[
@@ -99,6 +105,7 @@ class DataSpec(Value):
     fit: Literal["crop", "pad", "squash"] = "crop"
     storage_size: Annotated[int, Field(ge=8, le=MAX_PIXELS)] | None = None
     columns: dict[Literal["path", "label", "split", "group"], str] | None = None
+    train_on: Literal["train", "train+validation"] = "train"
 
     @model_validator(mode="after")
     def _names_its_files(self) -> DataSpec:
@@ -352,7 +359,7 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Recipe:
-        for message in contradictions(self):
+        for message in (*contradictions(self), *data_contradictions(self, self.data)):
             raise ValueError(message)
         return self
 
@@ -528,6 +535,17 @@ def contradictions(settings: Settings) -> list[str]:
             "use beta_2 above 2/3 or 'rectify: false'"
         )
     return found
+
+
+def data_contradictions(settings: Settings, data: DataSpec) -> list[str]:
+    """Messages about settings that need images which the data section leaves out."""
+    if data.train_on != TRAIN_AND_VALIDATION or settings.select == "last":
+        return []
+    message = (
+        f"'select: {settings.select}' compares epochs by the validation images, and "
+        f"'train_on: {TRAIN_AND_VALIDATION}' trains on them; write 'select: last'"
+    )
+    return [message]
 
 
 def _schedule_free_contradictions(settings: Settings) -> list[str]:

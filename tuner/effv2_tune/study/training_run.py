@@ -11,7 +11,14 @@ from pydantic import Field, ValidationError
 from effv2_tune.errors import MistakesError, TuneError
 from effv2_tune.study.base import Value
 from effv2_tune.study.mistakes import mistakes_of
-from effv2_tune.study.recipe import DataSpec, Quality, Recipe, Settings, contradictions
+from effv2_tune.study.recipe import (
+    DataSpec,
+    Quality,
+    Recipe,
+    Settings,
+    contradictions,
+    data_contradictions,
+)
 from effv2_tune.study.trial import Environment, Scores
 from effv2_tune.study.yaml_file import YamlFile, dump_yaml, read_yaml
 
@@ -163,8 +170,12 @@ class LoadedTrainingRun:
     source: YamlFile
 
 
-def load_training_run(path: Path) -> LoadedTrainingRun:
+def load_training_run(path: Path, *, train_on: str | None = None) -> LoadedTrainingRun:
     """Read a training run.
+
+    Args:
+        path: The file.
+        train_on: The splits to train on, in place of those in the file.
 
     Raises:
         MistakesError: With everything that is wrong.
@@ -178,9 +189,12 @@ def load_training_run(path: Path) -> LoadedTrainingRun:
         )
     try:
         run = TrainingRun.from_plain(source.data)
+        if train_on is not None:
+            data = DataSpec.model_validate(run.data.model_dump() | {"train_on": train_on})
+            run = run.model_copy(update={"data": data})
     except ValidationError as error:
         raise MistakesError(mistakes_of(error, source, TrainingRun)) from None
-    found = contradictions(run.recipe)
+    found = [*contradictions(run.recipe), *data_contradictions(run.recipe, run.data)]
     if found:
         raise MistakesError(source.mistake(["recipe"], f"recipe: {text}") for text in found)
     return LoadedTrainingRun(run, path.parent.resolve(), source)

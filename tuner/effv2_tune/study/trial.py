@@ -74,8 +74,9 @@ class Epoch(Value):
         learning_rate: At the epoch's last step.
         train_loss: Mean over the epoch, while the weights were changing.
         train_accuracy: Likewise.
-        validation: Scores after the epoch.
-        standard_errors: Of these scores; None in records of earlier versions.
+        validation: Scores after the epoch; None in a final training that trains on the validation
+            images.
+        standard_errors: Of these scores; None likewise, and in records of earlier versions.
         seconds: Time of this epoch's training steps.
     """
 
@@ -83,9 +84,16 @@ class Epoch(Value):
     learning_rate: float
     train_loss: float
     train_accuracy: float
-    validation: Scores
+    validation: Scores | None
     standard_errors: Scores | None = None
     seconds: float
+
+    @property
+    def scores(self) -> Scores:
+        """The validation scores of an epoch that has them, as each one of a trial does."""
+        if self.validation is None:
+            raise ValueError(f"epoch {self.epoch} was not validated")
+        return self.validation
 
 
 class RungResult(Value):

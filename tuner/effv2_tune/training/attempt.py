@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from effv2_tune.training.backends.base import Sums
     from effv2_tune.training.compiled import CompiledBucket
     from effv2_tune.training.machine_lock import MachineLock
+    from effv2_tune.training.scores import Counts
     from effv2_tune.training.stages import TrialStages
     from effv2_tune.training.trial_state import Provenance, TrialProgress, Weights
     from effv2_tune.workers.messages import Train
@@ -109,7 +110,7 @@ class TrainingContext:
             outcome=outcome,
             scores=scores,
             standard_errors=standard_errors,
-            selected_epoch=progress.best_epoch if scores else None,
+            selected_epoch=progress.best_epoch if outcome == "complete" else None,
             curve=tuple(progress.curve),
             times=times,
             memory_bytes=process_memory.resident_bytes(),
@@ -246,7 +247,7 @@ class TrialAttempt:
             trial=self._request.trial,
             rung=self._request.rungs.index(epoch),
             epoch=epoch,
-            quality=self._progress.curve[-1].validation.value_of(self._recipe.quality),
+            quality=self._progress.curve[-1].scores.value_of(self._recipe.quality),
             curve=tuple(self._progress.curve),
         )
 
@@ -269,19 +270,22 @@ class TrialAttempt:
                 self._stop_if_requested()
                 self._save_if_due()
         self._compare_speed()
-        with progress.timed("evaluate"), self._lock.training():
-            counts = self._bucket.validate(progress.fold)
-        if not math.isfinite(counts.loss_sum):
+        counts = self._validate() if self._bucket.is_validated else None
+        if counts is not None and not math.isfinite(counts.loss_sum):
             return False
         progress.end_epoch(
-            scores_of(counts),
-            standard_errors_of(counts),
+            None if counts is None else scores_of(counts),
+            None if counts is None else standard_errors_of(counts),
             batch=self._batch,
             learning_rate=self._learning_rate(),
         )
         if self._recipe.select != "last" and progress.selects_newest:
             progress.select(self._steps.evaluated_weights())
         return True
+
+    def _validate(self) -> Counts:
+        with self._progress.timed("evaluate"), self._lock.training():
+            return self._bucket.validate(self._progress.fold)
 
     def _train_window(self, steps: int) -> Sums:
         """Train some steps, and add them to the progress."""
@@ -365,9 +369,7 @@ class TrialAttempt:
         if self._folds == 1:
             selected = progress.curve[progress.best_epoch - 1]
             return self._complete(selected.validation, selected.standard_errors)
-        with progress.timed("evaluate"), self._lock.training():
-            counts = self._bucket.validate(progress.fold)
-        out_of_fold = progress.end_fold(counts)
+        out_of_fold = progress.end_fold(self._validate())
         if progress.fold < self._folds:
             self._bucket.start(self._recipe)
             self._save()
@@ -377,7 +379,7 @@ class TrialAttempt:
             self._steps.finish(progress.best)
         return self._complete(scores_of(out_of_fold), standard_errors_of(out_of_fold))
 
-    def _complete(self, scores: Scores, standard_errors: Scores | None) -> Finished:
+    def _complete(self, scores: Scores | None, standard_errors: Scores | None) -> Finished:
         finished = self._end("complete", scores=scores, standard_errors=standard_errors)
         self._save_selected(finished, self._progress.best)
         return finished

@@ -169,6 +169,11 @@ class CompiledBucket:
         self._optimizer.reset()
         self.steps.start(step_inputs(recipe, self._dataset))
 
+    @property
+    def is_validated(self) -> bool:
+        """Whether there are validation images."""
+        return len(self._dataset.validation) > 0
+
     def validate(self, fold: int = 0) -> Counts:
         """Count over the validation images; with folds, over those of a fold."""
         if self._dataset.fold_of is None:
@@ -212,7 +217,8 @@ class CompiledBucket:
         started = time.perf_counter()
         self.start_first_epoch(recipe)
         self.steps.run(0, 1)
-        self.validate()
+        if self.is_validated:
+            self.validate()
         self.compile_seconds = time.perf_counter() - started
 
     def measure(

@@ -137,7 +137,7 @@ def train(
     metrics = _metrics(finished, counts, trainer, recipe)
     if provenance is not None:
         metrics["trial"] = {"study": provenance.study, "number": provenance.trial}
-        metrics["promise"] = _compared(provenance, recipe, metrics)
+        metrics["promise"] = _compared(provenance, recipe, metrics, trainer)
     metrics["classes"] = list(_save_model(trainer, recipe, out))
     _write_history(finished, out / HISTORY_FILE)
     # Last: metrics mark a finished run.
@@ -181,10 +181,11 @@ def _open_trainer(
         hardware = choose_hardware("auto", backend, probe_host(), probe_packages()).kind
     largest = max(recipe.pixels, recipe.evaluation_pixels)
     dataset = load_dataset(recipe.data, base=base, storage_size=largest)
-    if data_digest is not None and dataset.digest != data_digest:
+    digest = dataset.split_digest or dataset.digest
+    if data_digest is not None and digest != data_digest:
         raise TuneError(
             f"These are not the images that the recipe was found on: their digest is "
-            f"{dataset.digest[:_SHOWN]}..., expected {data_digest[:_SHOWN]}....",
+            f"{digest[:_SHOWN]}..., expected {data_digest[:_SHOWN]}....",
             hint="Restore the images and the 'data:' section of the study; or, to train on these "
             "images, remove the 'provenance:' section from the file.",
         )
@@ -215,24 +216,36 @@ def _metrics(
         "times": finished.times.model_dump(),
         "environment": device.environment.model_dump(),
         "extraction_seconds": extraction_seconds,
-        "data_digest": dataset.digest,
+        "data_digest": dataset.split_digest or dataset.digest,
+        "trained_on": recipe.data.train_on,
+        "train_count": len(dataset.train),
     }
 
 
-def _compared(provenance: Provenance, recipe: Recipe, metrics: Mapping[str, Any]) -> dict[str, Any]:
+def _compared(
+    provenance: Provenance, recipe: Recipe, metrics: Mapping[str, Any], trainer: Trainer
+) -> dict[str, Any]:
     """Whether the promise of the search was kept, as plain data."""
+    validation = metrics["validation"]
     time, errors = metrics["step_time"], metrics["validation_standard_errors"]
     has_folds = recipe.data.folds is not None
     result = FinalResult(
-        validation=Scores.model_validate(metrics["validation"]),
+        validation=None if validation is None else Scores.model_validate(validation),
         validation_errors=Scores.model_validate(errors) if has_folds else None,
         test=Scores.model_validate(metrics["test"]),
         test_errors=Scores.model_validate(metrics["test_standard_errors"]),
         train_seconds=metrics["train_seconds"],
         seconds_error=0.0 if time is None else (time["high"] - time["low"]) / 2 / time["seconds"],
         environment=Environment.model_validate(metrics["environment"]),
+        steps_ratio=_steps_ratio(trainer, recipe),
     )
     return compare(provenance, recipe.quality, result).model_dump()
+
+
+def _steps_ratio(trainer: Trainer, recipe: Recipe) -> float:
+    """Steps of an epoch relative to those without the validation images."""
+    images, batch = len(trainer.dataset.train), trainer.bucket_key(recipe).batch
+    return (images // batch) / max(1, (images - trainer.dataset.added) // batch)
 
 
 def _save_model(trainer: Trainer, recipe: Recipe, out: Path) -> tuple[str, ...]:
@@ -268,5 +281,6 @@ def _write_history(finished: Finished, path: Path) -> None:
     table.writerow([*header, *(f"validation_{name}" for name in names)])
     for epoch in finished.curve:
         row = [getattr(epoch, name) for name in header]
-        table.writerow([*row, *(getattr(epoch.validation, name) for name in names)])
+        # Empty where no epoch was validated.
+        table.writerow([*row, *(getattr(epoch.validation, name, None) for name in names)])
     write_text(path, text.getvalue())

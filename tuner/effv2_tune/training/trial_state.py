@@ -170,9 +170,14 @@ class TrialProgress:
             self.undisturbed.append(self.step_times[-1])
 
     def end_epoch(
-        self, validation: Scores, standard_errors: Scores, *, batch: int, learning_rate: float
+        self,
+        validation: Scores | None,
+        standard_errors: Scores | None,
+        *,
+        batch: int,
+        learning_rate: float,
     ) -> Epoch:
-        """Close the present epoch; its scores become the newest of the curve."""
+        """Close the present epoch; its scores, if it was validated, become the newest."""
         epoch = Epoch(
             epoch=self.epoch + 1,
             learning_rate=learning_rate,
@@ -199,7 +204,7 @@ class TrialProgress:
             return False
         if self.recipe.select == "last" or not self.best_epoch:
             return True
-        newest, best = self.curve[-1].validation, self.curve[self.best_epoch - 1].validation
+        newest, best = self.curve[-1].scores, self.curve[self.best_epoch - 1].scores
         name = "loss" if self.recipe.select == "val_loss" else self.recipe.quality
         now, before = newest.value_of(name), best.value_of(name)
         return bool(now > before if quality_direction(name) == "maximize" else now < before)

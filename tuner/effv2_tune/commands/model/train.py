@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     epilog="\b\nExamples:\n"
     "  effv2-tune train train.yaml\n"
     "  effv2-tune train train.yaml --out models/digits --json\n"
+    "  effv2-tune train train.yaml --data train+validation --out models/all-images\n"
     "  effv2-tune train train.yaml --session-hours 8.5"
 )
 @click.argument("file", type=click.Path(path_type=Path))
@@ -28,6 +29,13 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Folder for history.csv, metrics.json, model.keras, classes.txt and model_card.md.  "
     "[default: runs/NAME]",
+)
+@click.option(
+    "--data",
+    "train_on",
+    type=click.Choice(["train", "train+validation"]),
+    help="Train on the training images, or on those and the validation images; no epoch is "
+    "validated then.  [default: as 'data: train_on:' in FILE]",
 )
 @session_hours
 @click.option(
@@ -44,6 +52,7 @@ def command(
     file: Path,
     *,
     out: Path | None,
+    train_on: str | None,
     session_hours: float | None,
     mirror: str | None,
     as_json: bool,
@@ -58,7 +67,9 @@ def command(
     """
     from effv2_tune.session.training import TrainingSession
 
-    session = TrainingSession.load(file, out=out, session_hours=session_hours, mirror=mirror)
+    session = TrainingSession.load(
+        file, out=out, session_hours=session_hours, mirror=mirror, train_on=train_on
+    )
     over = f"The session is over, and the training is not done. To continue: {session.command}"
     stop.limit_session(session_hours)
     with exits_at(stop.ends_at, over), exits_after_signals(GRACE_SECONDS):

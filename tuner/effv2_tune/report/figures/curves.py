@@ -59,9 +59,9 @@ def curve_values(trial: Trial, curve: Curve, quality: str) -> list[float]:
     """One value for each epoch trained."""
     match curve:
         case "quality":
-            return [epoch.validation.value_of(quality) for epoch in trial.curve]
+            return [epoch.scores.value_of(quality) for epoch in trial.curve]
         case "validation_loss":
-            return [epoch.validation.loss for epoch in trial.curve]
+            return [epoch.scores.loss for epoch in trial.curve]
         case "train_loss":
             return [epoch.train_loss for epoch in trial.curve]
 

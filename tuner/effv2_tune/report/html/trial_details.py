@@ -101,9 +101,9 @@ def _curves(curve: Sequence[Epoch], quality: str) -> list[tuple[str, list[float 
     """Each curve with its name, one value for each epoch."""
     if not curve:
         return []
-    curves = [(f"validation {label_of(quality)}", [e.validation.value_of(quality) for e in curve])]
+    curves = [(f"validation {label_of(quality)}", [e.scores.value_of(quality) for e in curve])]
     if quality != "loss":
-        curves.append(("validation loss", [epoch.validation.loss for epoch in curve]))
+        curves.append(("validation loss", [epoch.scores.loss for epoch in curve]))
     curves.append(("training loss", [epoch.train_loss for epoch in curve]))
     curves.append(("learning rate", [epoch.learning_rate for epoch in curve]))
     return [(name, [_rounded(value) for value in values]) for name, values in curves]

@@ -217,7 +217,7 @@ class StudyFollower:
         work = self.work_of(event.trial)
         if work is None:
             return
-        quality = event.epoch.validation.value_of(self.plan.quality)
+        quality = event.epoch.scores.value_of(self.plan.quality)
         total = event.epochs * (self.plan.data.folds or 1)
         done = event.fold * event.epochs + event.epoch.epoch
         text = f"{label_of(self.plan.quality)} {quality:.4f}"

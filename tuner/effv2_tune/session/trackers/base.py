@@ -99,7 +99,7 @@ def metrics_of(epoch: Epoch) -> dict[str, float]:
         "train/accuracy": epoch.train_accuracy,
         "train/seconds": epoch.seconds,
         "learning_rate": epoch.learning_rate,
-        **{f"validation/{name}": value for name, value in epoch.validation.model_dump().items()},
+        **{f"validation/{name}": value for name, value in epoch.scores.model_dump().items()},
     }
     return {name: float(value) for name, value in found.items() if math.isfinite(value)}
 

@@ -107,14 +107,14 @@ class FeatureExtractor:
         parts = 2 if has_folds else 1
         both = recipe.flip or (has_folds and recipe.evaluation_flip)
         names = [_PLAIN[:parts], *([_MIRRORED[:parts]] if both else [])]
-        evaluated = _evaluated_views("validation", recipe)
+        is_validated = len(self._dataset.validation) > 0
+        evaluated = _evaluated_views("validation", recipe) if is_validated else []
         arrays = job.arrays([*dict.fromkeys([*itertools.chain(*names), *evaluated])])
         views = tuple(_joined([arrays[part] for part in view]) for view in names)
-        validation = tuple(arrays[name] for name in evaluated)
-        sources = {
-            "train": FeatureSource(views, self._dataset.pool.labels),
-            "validation": FeatureSource(validation, self._dataset.validation.labels),
-        }
+        sources = {"train": FeatureSource(views, self._dataset.pool.labels)}
+        if is_validated:
+            validation = tuple(arrays[name] for name in evaluated)
+            sources["validation"] = FeatureSource(validation, self._dataset.validation.labels)
         features = FeatureSet(
             facts=facts,
             sources=sources,

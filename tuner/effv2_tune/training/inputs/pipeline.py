@@ -83,9 +83,12 @@ class ImageSource:
 
 
 def image_sources(dataset: Dataset) -> dict[str, ImageSource]:
-    """The images of a dataset, by split; with folds, the training images are those of all folds."""
+    """The images of a dataset, by split that has any.
+
+    With folds, the training images are those of all folds.
+    """
     splits = {"train": dataset.pool, "validation": dataset.validation, "test": dataset.test}
-    return {name: ImageSource(split) for name, split in splits.items()}
+    return {name: ImageSource(split) for name, split in splits.items() if len(split)}
 
 
 @dataclass(frozen=True)

@@ -92,3 +92,24 @@ def test_a_study_does_not_train_on_its_validation_images(tune: Tune) -> None:
 
     assert done.code == EXIT_WRONG_INPUT
     assert "leaves no validation images, by which trials are compared" in done.err
+
+
+@pytest.mark.parametrize(
+    ("seeds", "message"),
+    [
+        ("0,1,x", "'x' is no whole number from 0 to 4294967295"),
+        ("0,-1", "'-1' is no whole number"),
+        ("4294967296", "'4294967296' is no whole number"),
+        ("2,3,2", "2 is there twice: each seed is one training"),
+        ("", "'' is no whole number"),
+    ],
+)
+def test_seeds_are_different_whole_numbers(
+    tune: Tune, study: Path, seeds: str, message: str
+) -> None:
+    assert tune("export", str(study)).code == 0
+
+    done = tune("train", "train.yaml", "--seeds", seeds)
+
+    assert done.code == EXIT_WRONG_INPUT
+    assert message in " ".join(done.err.split())

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from effv2_tune.search.mirror.copying import Mirror
     from effv2_tune.session.progress import TrainingProgress
     from effv2_tune.study.training_run import TrainingRun
+    from effv2_tune.training.final_training import FinalTrainings
 
 #: Files of training runs and studies, which must not share a folder.
 _OUTPUTS = (
@@ -60,10 +61,13 @@ class TrainingSession:
         out: Folder of its results; ``runs/<name>`` if left out.
         session_hours: Hours after which :meth:`run` writes a checkpoint and returns.
         mirror: Folder or URL that it is copied to, and restored from.
+        title: First line of its progress, if it is one of several.
 
     Attributes:
         out: As given.
         command: The command that runs it; empty where it was not loaded from a file.
+        trainings: What further trainings on the same images and device may use; None before the
+            first one.
     """
 
     def __init__(
@@ -74,14 +78,17 @@ class TrainingSession:
         out: Path | None = None,
         session_hours: float | None = None,
         mirror: str | None = None,
+        title: str = "",
     ) -> None:
         self.command = ""
+        self._title = title
         self._session_hours = session_hours
         self._mirror = mirror
         self._run = run
         self._base = base
         self.out = RUNS / run.name if out is None else out
         self._metrics: dict[str, Any] = {}
+        self.trainings: FinalTrainings | None = None
 
     @classmethod
     def load(
@@ -154,6 +161,8 @@ class TrainingSession:
             TrainingProgress(run.recipe.epochs, run.quality, terminal) as progress,
             signals_stop(stop),
         ):
+            if self._title:
+                progress.note(self._title)
             is_done = self._train(hardware, progress, stop, mirror)
             if is_done:
                 self._write_card()
@@ -174,8 +183,8 @@ class TrainingSession:
     ) -> bool:
         """Train; whether to the end."""
         from effv2_tune.session.progress import saved_text
-        from effv2_tune.training import train
         from effv2_tune.training.attempt import TrainingStoppedError
+        from effv2_tune.training.final_training import FinalTrainings
         from effv2_tune.workers.messages import Compiled
 
         def show(event: object) -> None:
@@ -186,15 +195,17 @@ class TrainingSession:
             progress.show(event)
 
         found = self._run.provenance
+        self.trainings = self.trainings or FinalTrainings(
+            base=self._base,
+            hardware=hardware.kind,
+            data_digest=None if found is None else found.data_digest,
+        )
         try:
             with notes_shown(progress.note):
-                result = train(
+                result = self.trainings.train(
                     self._run.full_recipe(),
                     out=self.out,
-                    base=self._base,
-                    hardware=hardware.kind,
                     on_event=show,
-                    data_digest=None if found is None else found.data_digest,
                     provenance=found,
                     should_stop=stop.is_due,
                 )
@@ -209,6 +220,11 @@ class TrainingSession:
         path = self.out / CARD_FILE
         if not path.exists():
             write_text(path, model_card(self._run, self._metrics))
+
+    @property
+    def model_folder(self) -> Path:
+        """The folder of its model."""
+        return self.out
 
     def summary_lines(self) -> list[str]:
         """The test scores, and whether the promise of the search was kept."""

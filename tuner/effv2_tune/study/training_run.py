@@ -33,6 +33,11 @@ CLASSES_FILE, METRICS_FILE = "classes.txt", "metrics.json"
 CARD_FILE = "model_card.md"
 
 
+def seed_folder(seed: int | str) -> str:
+    """The folder of the training with this seed, of several with different ones."""
+    return f"seed-{seed}"
+
+
 class Promise(Value):
     """What the search expects of a training of the recipe with any seed, judged on all images.
 
@@ -131,6 +136,11 @@ class TrainingRun(Value):
     hardware: Literal["auto", "cpu", "gpu", "tpu"] = "auto"
     backend: Literal["auto", "tensorflow", "jax"] = "auto"
     provenance: Provenance | None = None
+
+    def with_seed(self, seed: int) -> TrainingRun:
+        """The same training with another seed."""
+        recipe = Settings.model_validate(self.recipe.model_dump() | {"seed": seed})
+        return self.model_copy(update={"recipe": recipe})
 
     def full_recipe(self) -> Recipe:
         """Settings, data and quality as one recipe."""

@@ -68,6 +68,74 @@ class TrainResult:
         return self.out / MODEL_FILE
 
 
+class FinalTrainings:
+    """Final trainings in one process; what one has loaded and compiled, the next ones use.
+
+    Args:
+        base: Folder that relative paths of the recipes start from.
+        hardware: The kind of device to use; the best of this machine if left out.
+        data_digest: Expected digest of images and splits; not checked if left out.
+    """
+
+    def __init__(
+        self,
+        *,
+        base: str | Path = ".",
+        hardware: Kind | None = None,
+        data_digest: str | None = None,
+    ) -> None:
+        self._base = Path(base)
+        self._hardware = hardware
+        self._data_digest = data_digest
+        self._data: tuple[Any, ...] | None = None
+        self._trainer: Trainer | None = None
+
+    def train(
+        self,
+        recipe: Recipe,
+        *,
+        out: str | Path,
+        on_event: Callable[[Compiled | EpochEnded | Noted], None] | None = None,
+        provenance: Provenance | None = None,
+        should_stop: Callable[[float], bool] = never_stop,
+    ) -> TrainResult:
+        """Run the final training of a recipe, or resume it; see :func:`train`."""
+        out = Path(out)
+        previous = _previous_result(recipe, out)
+        if previous is not None:
+            return previous
+        trainer = self._opened(recipe)
+        out.mkdir(parents=True, exist_ok=True)
+        write_text(out / RECIPE_FILE, recipe.model_dump_json(indent=2) + "\n")
+        notify = on_event or (lambda _: None)
+        finished = _trained(trainer, recipe, out, notify, should_stop)
+        counts = trainer.test(recipe, out / "checkpoints")
+        bucket = trainer.bucket(recipe)
+        notes = () if bucket.features is None else bucket.features.take_notes()
+        if notes:
+            notify(Noted(notes=notes))
+        metrics = _metrics(finished, counts, trainer, recipe)
+        if provenance is not None:
+            metrics["trial"] = {"study": provenance.study, "number": provenance.trial}
+            metrics["promise"] = _compared(provenance, recipe, metrics, trainer)
+        metrics["classes"] = list(_save_model(trainer, recipe, out))
+        _write_history(finished, out / HISTORY_FILE)
+        # Last: metrics mark a finished run.
+        write_text(out / METRICS_FILE, json.dumps(metrics, indent=2) + "\n")
+        return TrainResult(out, scores_of(counts), metrics)
+
+    def _opened(self, recipe: Recipe) -> Trainer:
+        """The trainer of these data; that of other data, or another precision, is dropped."""
+        data = (recipe.data, recipe.precision, _storage_size(recipe))
+        if self._trainer is None or self._data != data:
+            self._trainer = None  # before another one takes memory
+            self._trainer = _open_trainer(
+                recipe, base=self._base, hardware=self._hardware, data_digest=self._data_digest
+            )
+            self._data = data
+        return self._trainer
+
+
 def train(
     recipe: Recipe,
     *,
@@ -108,17 +176,23 @@ def train(
             device.
         TrainingStoppedError: ``should_stop`` returned True; the same call resumes.
     """
-    out = Path(out)
-    previous = _previous_result(recipe, out)
-    if previous is not None:
-        return previous
-    trainer = _open_trainer(recipe, base=Path(base), hardware=hardware, data_digest=data_digest)
-    out.mkdir(parents=True, exist_ok=True)
-    write_text(out / RECIPE_FILE, recipe.model_dump_json(indent=2) + "\n")
+    trainings = FinalTrainings(base=base, hardware=hardware, data_digest=data_digest)
+    return trainings.train(
+        recipe, out=out, on_event=on_event, provenance=provenance, should_stop=should_stop
+    )
+
+
+def _trained(
+    trainer: Trainer,
+    recipe: Recipe,
+    out: Path,
+    notify: Callable[[Compiled | EpochEnded | Noted], None],
+    should_stop: Callable[[float], bool],
+) -> Finished:
+    """Train to the end; raises as :func:`train`."""
     request = Train(
         trial=0, recipe=recipe, rungs=(), step_seconds=None, checkpoint=out / "checkpoints"
     )
-    notify = on_event or (lambda _: None)
     finished = trainer.train_trial(
         request, on_event=notify, should_continue=lambda _: True, should_stop=should_stop
     )
@@ -129,20 +203,7 @@ def train(
             "batch or resolution if it ran out of memory.",
             exit_code=EXIT_FAILED,
         )
-    counts = trainer.test(recipe, out / "checkpoints")
-    bucket = trainer.bucket(recipe)
-    notes = () if bucket.features is None else bucket.features.take_notes()
-    if notes:
-        notify(Noted(notes=notes))
-    metrics = _metrics(finished, counts, trainer, recipe)
-    if provenance is not None:
-        metrics["trial"] = {"study": provenance.study, "number": provenance.trial}
-        metrics["promise"] = _compared(provenance, recipe, metrics, trainer)
-    metrics["classes"] = list(_save_model(trainer, recipe, out))
-    _write_history(finished, out / HISTORY_FILE)
-    # Last: metrics mark a finished run.
-    write_text(out / METRICS_FILE, json.dumps(metrics, indent=2) + "\n")
-    return TrainResult(out, scores_of(counts), metrics)
+    return finished
 
 
 def _previous_result(recipe: Recipe, out: Path) -> TrainResult | None:
@@ -173,14 +234,18 @@ def _is_recipe(text: str, recipe: Recipe) -> bool:
         return False
 
 
+def _storage_size(recipe: Recipe) -> int:
+    """Side in pixels at which images of mixed sizes are stored."""
+    return max(recipe.pixels, recipe.evaluation_pixels)
+
+
 def _open_trainer(
     recipe: Recipe, *, base: Path, hardware: Kind | None, data_digest: str | None
 ) -> Trainer:
     backend = keras.backend.backend()
     if hardware is None:
         hardware = choose_hardware("auto", backend, probe_host(), probe_packages()).kind
-    largest = max(recipe.pixels, recipe.evaluation_pixels)
-    dataset = load_dataset(recipe.data, base=base, storage_size=largest)
+    dataset = load_dataset(recipe.data, base=base, storage_size=_storage_size(recipe))
     digest = dataset.split_digest or dataset.digest
     if data_digest is not None and digest != data_digest:
         raise TuneError(
@@ -208,6 +273,7 @@ def _metrics(
         "test_standard_error": test_errors.accuracy,
         "test_standard_errors": test_errors.model_dump(),
         "validation": None if validation is None else validation.model_dump(),
+        "validation_count": len(dataset.validation),
         "validation_standard_errors": None if errors is None else errors.model_dump(),
         "selected_epoch": finished.selected_epoch,
         "train_seconds": steps * finished.times.step_bucket + extraction_seconds,

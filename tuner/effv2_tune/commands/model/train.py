@@ -15,12 +15,34 @@ from effv2_tune.interruption import GRACE_SECONDS, exits_after_signals, exits_at
 if TYPE_CHECKING:
     from effv2_tune.interruption import StopRequest
 
+_MOST_SEED = 2**32 - 1
+
+
+class _Seeds(click.ParamType):
+    """Different seeds, separated by commas."""
+
+    name = "seeds"
+
+    def convert(
+        self, value: str, param: click.Parameter | None, context: click.Context | None
+    ) -> tuple[int, ...]:
+        texts = [text.strip() for text in value.split(",")]
+        for text in texts:
+            if not (text.isascii() and text.isdecimal() and int(text) <= _MOST_SEED):
+                self.fail(f"{text!r} is no whole number from 0 to {_MOST_SEED}.", param, context)
+        seeds = tuple(map(int, texts))
+        twice = [seed for seed in seeds if seeds.count(seed) > 1]
+        if twice:
+            self.fail(f"{twice[0]} is there twice: each seed is one training.", param, context)
+        return seeds
+
 
 @click.command(
     epilog="\b\nExamples:\n"
     "  effv2-tune train train.yaml\n"
     "  effv2-tune train train.yaml --out models/digits --json\n"
     "  effv2-tune train train.yaml --data train+validation --out models/all-images\n"
+    "  effv2-tune train train.yaml --seeds 0,1,2\n"
     "  effv2-tune train train.yaml --session-hours 8.5"
 )
 @click.argument("file", type=click.Path(path_type=Path))
@@ -28,7 +50,7 @@ if TYPE_CHECKING:
     "--out",
     type=click.Path(path_type=Path),
     help="Folder for history.csv, metrics.json, model.keras, classes.txt and model_card.md.  "
-    "[default: runs/NAME]",
+    "With --seeds, these are in a folder for each.  [default: runs/NAME, or runs/NAME-seeds]",
 )
 @click.option(
     "--data",
@@ -36,6 +58,13 @@ if TYPE_CHECKING:
     type=click.Choice(["train", "train+validation"]),
     help="Train on the training images, or on those and the validation images; no epoch is "
     "validated then.  [default: as 'data: train_on:' in FILE]",
+)
+@click.option(
+    "--seeds",
+    type=_Seeds(),
+    metavar="N,N...",
+    help="Train once with each of these seeds, one after the other, and report mean, standard "
+    "deviation and standard error.  [default: the seed in FILE, once]",
 )
 @session_hours
 @click.option(
@@ -53,6 +82,7 @@ def command(
     *,
     out: Path | None,
     train_on: str | None,
+    seeds: tuple[int, ...] | None,
     session_hours: float | None,
     mirror: str | None,
     as_json: bool,
@@ -65,11 +95,15 @@ def command(
     (the classes in the order of its outputs) and model_card.md. Rerun the same command to resume
     an interrupted training: at Ctrl-C, SIGTERM or SIGHUP a checkpoint is written first.
     """
+    from effv2_tune.session.models.seeds import SeedsSession
     from effv2_tune.session.training import TrainingSession
 
-    session = TrainingSession.load(
-        file, out=out, session_hours=session_hours, mirror=mirror, train_on=train_on
-    )
+    session: SeedsSession | TrainingSession
+    given = {"out": out, "session_hours": session_hours, "mirror": mirror, "train_on": train_on}
+    if seeds is None:
+        session = TrainingSession.load(file, **given)
+    else:
+        session = SeedsSession.load(file, seeds, **given)
     over = f"The session is over, and the training is not done. To continue: {session.command}"
     stop.limit_session(session_hours)
     with exits_at(stop.ends_at, over), exits_after_signals(GRACE_SECONDS):
@@ -82,5 +116,6 @@ def command(
     else:
         for line in session.summary_lines():
             click.echo(line)
-    click.echo(f"Model: {session.out / 'model.keras'}", err=True)
-    click.echo(f"Next: effv2-tune predict {shlex.quote(str(session.out))} IMAGE", err=True)
+    click.echo(f"Model: {session.model_folder / 'model.keras'}", err=True)
+    folder = shlex.quote(str(session.model_folder))
+    click.echo(f"Next: effv2-tune predict {folder} IMAGE", err=True)

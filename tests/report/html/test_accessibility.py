@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.chromium import NEEDS_CHROMIUM, Browser
+from tests.report.training_page import made_up_training
 
 from effv2_tune.report.analysis import analyse
 from effv2_tune.report.comparison.studies import compare
 from effv2_tune.report.html.comparison import write_comparison
 from effv2_tune.report.html.page import write_report
+from effv2_tune.report.html.training import write_training_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -80,5 +82,16 @@ def test_the_comparison_has_no_violation(
     studies = [study_maker(30, name="a"), study_maker(trials=trials, name="b")]
     compared = compare([analyse(study) for study in studies])
     browser.show(write_comparison(compared, tmp_path / "both.html"), width=width, dark=dark)
+
+    assert violations(browser) == []
+
+
+@VIEWS
+@pytest.mark.parametrize("classes", [5, 300])
+def test_the_page_of_a_training_has_no_violation(
+    browser: Browser, tmp_path: Path, classes: int, width: int, *, dark: bool
+) -> None:
+    page = write_training_page(made_up_training(classes, images=20), tmp_path / "training.html")
+    browser.show(page, width=width, dark=dark)
 
     assert violations(browser) == []

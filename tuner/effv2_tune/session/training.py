@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from effv2_tune.errors import TuneError
@@ -14,6 +16,7 @@ from effv2_tune.host import choose_hardware, probe_host, probe_packages
 from effv2_tune.interruption import StopRequest, StudyInterrupt, signals_stop
 from effv2_tune.pareto import binomial_error
 from effv2_tune.pareto.promise import Comparison
+from effv2_tune.report.html.training import TrainingFacts, write_training_page
 from effv2_tune.report.model_card import model_card
 from effv2_tune.report.promise import promise_sentences
 from effv2_tune.session.location import RUNS, check_folder, command_line, make_folder, shown
@@ -22,10 +25,13 @@ from effv2_tune.session.preflight import check_training
 from effv2_tune.study.training_run import (
     CARD_FILE,
     CLASSES_FILE,
+    CONFUSION_FILE,
     HISTORY_FILE,
     METRICS_FILE,
     MODEL_FILE,
+    PAGE_FILE,
     RECIPE_FILE,
+    SCHEDULE_FILE,
     load_training_run,
 )
 
@@ -44,10 +50,13 @@ if TYPE_CHECKING:
 _OUTPUTS = (
     "checkpoints",
     HISTORY_FILE,
+    SCHEDULE_FILE,
+    CONFUSION_FILE,
     METRICS_FILE,
     MODEL_FILE,
     CLASSES_FILE,
     CARD_FILE,
+    PAGE_FILE,
     "study.db",
 )
 
@@ -100,10 +109,13 @@ class TrainingSession:
         mirror: str | None = None,
         train_on: str | None = None,
     ) -> TrainingSession:
-        """Read a training run's file; further arguments as of the class.
+        """Read a training run's file; the other arguments are those of the class.
 
         Args:
             file: The file.
+            out: As of the class.
+            session_hours: Likewise.
+            mirror: Likewise.
             train_on: The splits to train on, in place of those in the file.
 
         Raises:
@@ -166,6 +178,7 @@ class TrainingSession:
             is_done = self._train(hardware, progress, stop, mirror)
             if is_done:
                 self._write_card()
+                self._write_page()
             if mirror is not None:
                 progress.show_mirror(mirror.finish())
         if is_done:
@@ -220,6 +233,21 @@ class TrainingSession:
         path = self.out / CARD_FILE
         if not path.exists():
             write_text(path, model_card(self._run, self._metrics))
+
+    def _write_page(self) -> None:
+        """Write the page of the training, unless an earlier call has."""
+        path = self.out / PAGE_FILE
+        if not path.exists():
+            written = (
+                f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC by effv2-tune {version('effv2-tune')}"
+            )
+            facts = TrainingFacts.read(self.out, self._run, self._metrics, written=written)
+            write_training_page(facts, path)
+
+    @property
+    def pages(self) -> list[Path]:
+        """Its page."""
+        return [self.out / PAGE_FILE]
 
     @property
     def model_folder(self) -> Path:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -23,14 +25,44 @@ from effv2_tune.study.trial import Environment, Scores
 from effv2_tune.study.yaml_file import YamlFile, dump_yaml, read_yaml
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 #: Files of a final training: what is trained, its learning curve, its model, the names of the
 #: model's classes, and what it came to, which is written last.
 RECIPE_FILE, HISTORY_FILE, MODEL_FILE = "recipe.json", "history.csv", "model.keras"
 CLASSES_FILE, METRICS_FILE = "classes.txt", "metrics.json"
-#: Written after the metrics, from them; a rerun writes it where it is missing.
-CARD_FILE = "model_card.md"
+#: The learning rate within epochs, and the test images of each class by their predicted class.
+SCHEDULE_FILE, CONFUSION_FILE = "schedule.csv", "confusion.csv"
+#: Written after the metrics, from all of these; a rerun writes them where they are missing.
+CARD_FILE, PAGE_FILE = "model_card.md", "training.html"
+
+_CONFUSION_COLUMNS = ("class_number", "class", "predicted_number", "predicted", "images")
+
+
+def confusion_text(counts: Mapping[tuple[int, int], int], classes: Sequence[str]) -> str:
+    """The text of ``confusion.csv``: a line for each pair of classes that occurs.
+
+    Args:
+        counts: Images by the positions of their class and of the predicted one in ``classes``.
+        classes: Their names.
+    """
+    text = io.StringIO(newline="")
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(_CONFUSION_COLUMNS)
+    for (actual, predicted), images in sorted(counts.items()):
+        if images:
+            table.writerow([actual, classes[actual], predicted, classes[predicted], images])
+    return text.getvalue()
+
+
+def read_confusion(path: Path) -> dict[tuple[int, int], int]:
+    """The counts that :func:`confusion_text` took, from a file."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return {
+            (int(row["class_number"]), int(row["predicted_number"])): int(row["images"])
+            for row in csv.DictReader(file)
+        }
 
 
 def seed_folder(seed: int | str) -> str:

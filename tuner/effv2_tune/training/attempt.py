@@ -9,16 +9,12 @@ from typing import TYPE_CHECKING
 
 from effv2_tune.files.checkpoint import Checkpoint, CheckpointFolder
 from effv2_tune.heartbeat import advance
-from effv2_tune.optimizers.curves import (
-    SCHEDULE_HYPERPARAMETERS,
-    ScheduleSettings,
-    learning_rate_at,
-)
+from effv2_tune.optimizers.curves import learning_rate_at
 from effv2_tune.study.batches import steps_per_epoch
 from effv2_tune.training import process_memory
 from effv2_tune.training.inputs.shuffling import epoch_inputs
 from effv2_tune.training.machine_load import ProcessorTimes
-from effv2_tune.training.recipe_mapping import optimizer_config, optimizer_hyperparameters
+from effv2_tune.training.recipe_mapping import schedule_settings
 from effv2_tune.training.scores import scores_of, standard_errors_of
 from effv2_tune.training.step_timing import OTHERS_SHARE, WINDOW_SECONDS
 from effv2_tune.workers.messages import Compiled, EpochEnded, Finished, RungReached
@@ -316,11 +312,7 @@ class TrialAttempt:
     def _learning_rate(self) -> float:
         """Of the last step of the present epoch."""
         recipe = self._stages.recipes[self._stage]
-        hyperparameters = optimizer_hyperparameters(recipe, images=self._images, batch=self._batch)
-        kind = optimizer_config(recipe).schedule
-        settings = ScheduleSettings(
-            kind, {name: hyperparameters[name] for name in SCHEDULE_HYPERPARAMETERS[kind]}
-        )
+        settings = schedule_settings(recipe, images=self._images, batch=self._batch)
         last = (self._stages.own_epoch(self._progress.epoch) + 1) * self._epoch_steps - 1
         return float(learning_rate_at(settings, last))
 

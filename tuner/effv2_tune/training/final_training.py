@@ -6,10 +6,13 @@ import csv
 import io
 import json
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import keras
+import numpy as np
 from pydantic import ValidationError
 
 from effv2_tune.data import load_dataset
@@ -17,21 +20,27 @@ from effv2_tune.errors import EXIT_FAILED, TuneError
 from effv2_tune.files.atomic import replacing, write_text
 from effv2_tune.host import choose_hardware, probe_host, probe_packages
 from effv2_tune.network import stock_model
+from effv2_tune.optimizers.curves import learning_rate_at
 from effv2_tune.pareto.promise import FinalResult, compare
-from effv2_tune.study.batches import planned_steps
+from effv2_tune.study.batches import planned_steps, steps_per_epoch
 from effv2_tune.study.model_facts import ModelFacts, add_facts, class_lines
 from effv2_tune.study.recipe import Recipe
 from effv2_tune.study.training_run import (
     CLASSES_FILE,
+    CONFUSION_FILE,
     HISTORY_FILE,
     METRICS_FILE,
     MODEL_FILE,
     RECIPE_FILE,
+    SCHEDULE_FILE,
+    confusion_text,
 )
 from effv2_tune.study.trial import Environment, Scores
 from effv2_tune.training.attempt import never_stop
 from effv2_tune.training.devices import open_device
+from effv2_tune.training.recipe_mapping import schedule_settings
 from effv2_tune.training.scores import scores_of, standard_errors_of
+from effv2_tune.training.stages import TrialStages
 from effv2_tune.training.trainer import Trainer
 from effv2_tune.workers.messages import Noted, Train
 
@@ -43,6 +52,8 @@ if TYPE_CHECKING:
     from effv2_tune.training.scores import Counts
     from effv2_tune.workers.messages import Compiled, EpochEnded, Finished
 
+#: Learning rates in the file of the schedule: of an epoch, and about so many of all.
+_MOST_EPOCH_RATES, _MOST_RATES = 40, 1000
 #: Characters of a digest in messages.
 _SHOWN = 12
 
@@ -52,8 +63,8 @@ class TrainResult:
     """The result of a final training.
 
     Attributes:
-        out: The folder that holds ``history.csv``, ``metrics.json``, ``model.keras`` and
-            ``classes.txt``.
+        out: The folder that holds ``history.csv``, ``schedule.csv``, ``confusion.csv``,
+            ``metrics.json``, ``model.keras`` and ``classes.txt``.
         test: Scores on the test images.
         metrics: The content of ``metrics.json``.
     """
@@ -109,7 +120,8 @@ class FinalTrainings:
         write_text(out / RECIPE_FILE, recipe.model_dump_json(indent=2) + "\n")
         notify = on_event or (lambda _: None)
         finished = _trained(trainer, recipe, out, notify, should_stop)
-        counts = trainer.test(recipe, out / "checkpoints")
+        by_class = trainer.test_by_class(recipe, out / "checkpoints")
+        counts = reduce(add, by_class.values())
         bucket = trainer.bucket(recipe)
         notes = () if bucket.features is None else bucket.features.take_notes()
         if notes:
@@ -118,8 +130,11 @@ class FinalTrainings:
         if provenance is not None:
             metrics["trial"] = {"study": provenance.study, "number": provenance.trial}
             metrics["promise"] = _compared(provenance, recipe, metrics, trainer)
-        metrics["classes"] = list(_save_model(trainer, recipe, out))
+        classes = _save_model(trainer, recipe, out)
+        metrics["classes"] = list(classes)
         _write_history(finished, out / HISTORY_FILE)
+        _write_schedule(trainer, recipe, out / SCHEDULE_FILE)
+        write_text(out / CONFUSION_FILE, confusion_text(_confusion(by_class), classes))
         # Last: metrics mark a finished run.
         write_text(out / METRICS_FILE, json.dumps(metrics, indent=2) + "\n")
         return TrainResult(out, scores_of(counts), metrics)
@@ -154,10 +169,11 @@ def train(
 
     Args:
         recipe: With the data that it is trained on.
-        out: Folder for ``history.csv`` (the learning curve), ``metrics.json`` (test accuracy and
-            all other figures), ``model.keras`` (stock Keras layers; takes uint8 images of any size)
-            and ``classes.txt`` (the classes in the order of its outputs); and for the checkpoints
-            from which an interrupted run is resumed.
+        out: Folder for ``history.csv`` (the learning curve), ``schedule.csv`` (the learning rate
+            within epochs), ``confusion.csv`` (test images by class and predicted class),
+            ``metrics.json`` (test accuracy and all other figures), ``model.keras`` (stock Keras
+            layers; takes uint8 images of any size) and ``classes.txt`` (the classes in the order of
+            its outputs); and for the checkpoints from which an interrupted run is resumed.
         base: Folder that relative paths of the recipe start from.
         hardware: The kind of device to use; the best of this machine if left out.
         on_event: Called after compilation, after every epoch, and with notes for the user.
@@ -337,6 +353,34 @@ def _save_model(trainer: Trainer, recipe: Recipe, out: Path) -> tuple[str, ...]:
         add_facts(file.name, facts)
     write_text(out / CLASSES_FILE, class_lines(facts.classes))
     return facts.classes
+
+
+def _confusion(by_class: Mapping[int, Counts]) -> dict[tuple[int, int], int]:
+    """Test images by the positions of their class and of the predicted one."""
+    return {
+        (actual, predicted): int(images)
+        for actual, counts in by_class.items()
+        for predicted, images in enumerate(counts.predicted)
+    }
+
+
+def _write_schedule(trainer: Trainer, recipe: Recipe, path: Path) -> None:
+    """Write the learning rate at some steps of each epoch; epochs are counted as they pass."""
+    request = Train(trial=0, recipe=recipe, rungs=(), step_seconds=None, checkpoint=path)
+    stages, images = TrialStages(request), len(trainer.dataset.train)
+    batch = trainer.bucket_key(recipe).batch
+    steps = steps_per_epoch(images, batch)
+    shown = max(1, min(steps, _MOST_EPOCH_RATES, _MOST_RATES // recipe.epochs))
+    chosen = np.unique(np.linspace(0, steps - 1, shown + 1).round())
+    text = io.StringIO(newline="")
+    table = csv.writer(text)
+    table.writerow(["epoch", "learning_rate"])
+    for epoch in range(recipe.epochs):
+        settings = schedule_settings(stages.recipes[stages.at(epoch)], images=images, batch=batch)
+        rates = learning_rate_at(settings, stages.own_epoch(epoch) * steps + chosen)
+        for step, rate in zip(chosen, rates, strict=True):
+            table.writerow([f"{epoch + (step + 1) / steps:.6g}", f"{rate:.6g}"])
+    write_text(path, text.getvalue())
 
 
 def _write_history(finished: Finished, path: Path) -> None:

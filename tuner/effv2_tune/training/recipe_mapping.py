@@ -10,6 +10,7 @@ import numpy as np
 
 from effv2_tune import catalog
 from effv2_tune.data import class_weights
+from effv2_tune.optimizers.curves import SCHEDULE_HYPERPARAMETERS, ScheduleSettings
 from effv2_tune.optimizers.static_config import NO_AMSGRAD, StaticConfig
 from effv2_tune.study.batches import steps_per_epoch
 from effv2_tune.training.backends.base import StepInputs, StepPlan
@@ -68,6 +69,13 @@ def optimizer_hyperparameters(recipe: Recipe, *, images: int, batch: int) -> dic
     }
     names = optimizer_config(recipe).hyperparameter_names
     return {name: float(value) for name in names if (value := available[name]) is not None}
+
+
+def schedule_settings(recipe: Recipe, *, images: int, batch: int) -> ScheduleSettings:
+    """The learning-rate schedule over the steps of a training; arguments as above."""
+    values = optimizer_hyperparameters(recipe, images=images, batch=batch)
+    kind = optimizer_config(recipe).schedule
+    return ScheduleSettings(kind, {name: values[name] for name in SCHEDULE_HYPERPARAMETERS[kind]})
 
 
 def step_plan(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+import operator
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from effv2_tune.errors import TuneError
 from effv2_tune.files.checkpoint import CheckpointFolder
@@ -162,13 +166,21 @@ class Trainer:
         return self._context.finished(request, progress, "infeasible", times=Times(), reason=reason)
 
     def test(self, recipe: Recipe, folder: Path) -> Counts:
-        """Count over the test images, with the selected weights of a complete trial.
+        """Count over the test images: the sum of :meth:`test_by_class`."""
+        return functools.reduce(operator.add, self.test_by_class(recipe, folder).values())
 
-        The weights are in the bucket's network afterwards.
+    def test_by_class(self, recipe: Recipe, folder: Path) -> dict[int, Counts]:
+        """Count over the test images of each class, with the selected weights of a complete trial.
+
+        ``predicted`` of a class is its row of the confusion matrix: no evaluation but that of the
+        validation is compiled for it. The weights are in the bucket's network afterwards.
 
         Args:
             recipe: Of the trial.
             folder: Of its checkpoints, the last of which holds the weights.
+
+        Returns:
+            By the position of the class; those without test images are left out.
         """
         checkpoint = CheckpointFolder(folder).latest()
         if checkpoint is None:
@@ -182,7 +194,13 @@ class Trainer:
             self._residency.place(bucket.features)
         with self._lock.training():
             bucket.steps.finish(checkpoint.arrays)
-            return bucket.steps.evaluate("test")
+            labels = self.dataset.test.labels
+            return {
+                int(label): bucket.steps.evaluate(
+                    "test", np.flatnonzero(labels == label).astype(np.int32)
+                )
+                for label in np.unique(labels)
+            }
 
     def extraction_seconds(self, recipe: Recipe) -> float:
         """Time of one pass of a frozen backbone over the training images; 0 where none is frozen.

@@ -18,23 +18,23 @@ if TYPE_CHECKING:
 _MOST_SEED = 2**32 - 1
 
 
-class _Seeds(click.ParamType):
+def _seeds(
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> tuple[int, ...] | None:
     """Different seeds, separated by commas."""
-
-    name = "seeds"
-
-    def convert(
-        self, value: str, param: click.Parameter | None, context: click.Context | None
-    ) -> tuple[int, ...]:
-        texts = [text.strip() for text in value.split(",")]
-        for text in texts:
-            if not (text.isascii() and text.isdecimal() and int(text) <= _MOST_SEED):
-                self.fail(f"{text!r} is no whole number from 0 to {_MOST_SEED}.", param, context)
-        seeds = tuple(map(int, texts))
-        twice = [seed for seed in seeds if seeds.count(seed) > 1]
-        if twice:
-            self.fail(f"{twice[0]} is there twice: each seed is one training.", param, context)
-        return seeds
+    if value is None:
+        return None
+    texts = [text.strip() for text in value.split(",")]
+    for text in texts:
+        if not (text.isascii() and text.isdecimal() and int(text) <= _MOST_SEED):
+            message = f"{text!r} is no whole number from 0 to {_MOST_SEED}."
+            raise click.BadParameter(message, context, parameter)
+    seeds = tuple(map(int, texts))
+    twice = [seed for seed in seeds if seeds.count(seed) > 1]
+    if twice:
+        message = f"{twice[0]} is there twice: each seed is one training."
+        raise click.BadParameter(message, context, parameter)
+    return seeds
 
 
 @click.command(
@@ -49,7 +49,8 @@ class _Seeds(click.ParamType):
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Folder for history.csv, metrics.json, model.keras, classes.txt and model_card.md.  "
+    help="Folder for training.html, history.csv, metrics.json, model.keras, classes.txt and "
+    "model_card.md.  "
     "With --seeds, these are in a folder for each.  [default: runs/NAME, or runs/NAME-seeds]",
 )
 @click.option(
@@ -61,7 +62,7 @@ class _Seeds(click.ParamType):
 )
 @click.option(
     "--seeds",
-    type=_Seeds(),
+    callback=_seeds,
     metavar="N,N...",
     help="Train once with each of these seeds, one after the other, and report mean, standard "
     "deviation and standard error.  [default: the seed in FILE, once]",
@@ -90,20 +91,25 @@ def command(
     """Run the final training of an exported recipe.
 
     Trains the recipe in FILE, written by `effv2-tune export`, from scratch; the test images are
-    used once, at the end. Writes history.csv (the learning curve), metrics.json (test accuracy,
-    top-5, seconds), model.keras (stock Keras layers; takes uint8 images of any size), classes.txt
-    (the classes in the order of its outputs) and model_card.md. Rerun the same command to resume
-    an interrupted training: at Ctrl-C, SIGTERM or SIGHUP a checkpoint is written first.
+    used once, at the end. Writes training.html (a page of curves, confused classes and times),
+    history.csv (the learning curve), schedule.csv (the learning rate), confusion.csv, metrics.json
+    (test accuracy, top-5, seconds), model.keras (stock Keras layers; takes uint8 images of any
+    size), classes.txt (the classes in the order of its outputs) and model_card.md. Rerun the same
+    command to resume an interrupted training: at Ctrl-C, SIGTERM or SIGHUP a checkpoint is written
+    first.
     """
     from effv2_tune.session.models.seeds import SeedsSession
     from effv2_tune.session.training import TrainingSession
 
     session: SeedsSession | TrainingSession
-    given = {"out": out, "session_hours": session_hours, "mirror": mirror, "train_on": train_on}
     if seeds is None:
-        session = TrainingSession.load(file, **given)
+        session = TrainingSession.load(
+            file, out=out, session_hours=session_hours, mirror=mirror, train_on=train_on
+        )
     else:
-        session = SeedsSession.load(file, seeds, **given)
+        session = SeedsSession.load(
+            file, seeds, out=out, session_hours=session_hours, mirror=mirror, train_on=train_on
+        )
     over = f"The session is over, and the training is not done. To continue: {session.command}"
     stop.limit_session(session_hours)
     with exits_at(stop.ends_at, over), exits_after_signals(GRACE_SECONDS):
@@ -116,6 +122,8 @@ def command(
     else:
         for line in session.summary_lines():
             click.echo(line)
+    for page in session.pages:
+        click.echo(f"Page: {page}", err=True)
     click.echo(f"Model: {session.model_folder / 'model.keras'}", err=True)
     folder = shlex.quote(str(session.model_folder))
     click.echo(f"Next: effv2-tune predict {folder} IMAGE", err=True)

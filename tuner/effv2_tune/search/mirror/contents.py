@@ -13,10 +13,12 @@ from effv2_tune.search.storage.backup import DATABASE, copy_database, count_ende
 from effv2_tune.study.training_run import (
     CARD_FILE,
     CLASSES_FILE,
+    CONFUSION_FILE,
     HISTORY_FILE,
     METRICS_FILE,
     MODEL_FILE,
     RECIPE_FILE,
+    SCHEDULE_FILE,
 )
 
 if TYPE_CHECKING:
@@ -29,7 +31,17 @@ if TYPE_CHECKING:
 
 EVENTS = "events.jsonl"
 CHECKPOINTS = "checkpoints"
-_OUTPUTS = (RECIPE_FILE, HISTORY_FILE, MODEL_FILE, CLASSES_FILE, METRICS_FILE, CARD_FILE)
+#: Of a final training; its page of some MB is written again from them.
+_OUTPUTS = (
+    RECIPE_FILE,
+    HISTORY_FILE,
+    SCHEDULE_FILE,
+    CONFUSION_FILE,
+    MODEL_FILE,
+    CLASSES_FILE,
+    METRICS_FILE,
+    CARD_FILE,
+)
 #: Of a study's folder.
 STUDY_PATH = re.compile(
     rf"{re.escape(DATABASE)}|{re.escape(EVENTS)}"

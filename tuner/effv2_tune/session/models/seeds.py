@@ -147,6 +147,11 @@ class SeedsSession:
             )
 
     @property
+    def pages(self) -> list[Path]:
+        """The page of each training."""
+        return [page for session in self._sessions.values() for page in session.pages]
+
+    @property
     def model_folder(self) -> Path:
         """The folder of the first seed's model: which one is best, the test images do not say."""
         return next(iter(self._sessions.values())).out

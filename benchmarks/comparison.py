@@ -3,7 +3,7 @@
 Used by the scripts of the families of problems: freeze_thaw.py (LCBench), conditional_choices.py
 and trainings_replay.py. A results file has one simulation a line, as JSON, and is only appended to:
 a killed script loses one simulation, and several processes may share a file if their simulations
-differ.
+differ. The published optimizers in the folder peers are strategies of all three.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
+from peers import PEERS
 from scipy.stats import wilcoxon
 from search_quality import SHARES
 
@@ -36,7 +37,9 @@ STRATEGY_LABELS = {
     BASELINE: ("Optuna's TPE", "#c8553d"),
     "gp": ("Optuna's GPSampler", "#8a4fa3"),
     "random+halving": ("random + halving", "#6b7a8f"),
-}
+} | {name: (peer.label, peer.colour) for name, peer in PEERS.items()}
+#: Columns of a figure's legend.
+_LEGEND_COLUMNS = 5
 #: Shares of the budget at which strategies are compared.
 COMPARED = (0.25, 0.5, 1.0)
 _LEVEL = 0.05
@@ -300,7 +303,8 @@ def figure(found: Comparison, page: Page) -> Figure:
         axes.xaxis.set_major_formatter(PercentFormatter(1.0))
         axes.spines[["top", "right"]].set_visible(False)
     labels = panels.axes[0].get_legend_handles_labels()
-    panels.legend(*labels, loc="outside upper left", ncols=len(found.strategies), frameon=False)
+    count = min(len(found.strategies), _LEGEND_COLUMNS)
+    panels.legend(*labels, loc="outside upper left", ncols=count, frameon=False)
     return panels
 
 

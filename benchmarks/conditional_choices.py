@@ -31,6 +31,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from comparison import Case, Page, add_arguments, read_results, run_missing, write_page
+from peers import PEERS
+from peers.simulation import run_peer
 from scipy.stats import norm
 from search_quality import BUDGET_TRAININGS, run, score
 
@@ -42,7 +44,7 @@ from effv2_tune.study.space import Space
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-#: Compared by default.
+#: Of the comparison, by default.
 INSTANCES = 6
 CHOICES, ROOTS = 30, 3
 VALUES = ("a", "b", "c", "d")
@@ -55,6 +57,8 @@ RANDOM_CONFIGS = 200_000
 #: What it takes to continue a trial after another one, of a median training.
 RESTORE_SHARE = 0.01
 STRATEGIES_HERE = {**STRATEGIES, "freeze_thaw": SearchSpec(engine="freeze_thaw")}
+#: Compared by default.
+COMPARED = ("freeze_thaw", "default", "tpe", "random+halving")
 
 
 def parent_of(choice: int) -> int | None:
@@ -203,6 +207,21 @@ class Simulations:
         """One simulation: the hypervolume over time, and the outcomes of the trials."""
         problem = self._problems.of(int(case.task))
         reference = make_reference(problem)
+        overhead = Overhead(
+            restore_seconds=RESTORE_SHARE * reference["median_seconds"],
+            seconds=problem.seconds_of,
+        )
+        if case.strategy in PEERS:
+            return run_peer(
+                self._problems,
+                case.task,
+                reference,
+                name=case.strategy,
+                workers=case.workers,
+                seed=case.seed,
+                space=SPACE,
+                overhead=overhead,
+            )
         return run(
             self._problems,
             case.task,
@@ -212,10 +231,7 @@ class Simulations:
             seed=case.seed,
             time_scale=log_seconds if case.strategy in ("default", "freeze_thaw") else float,
             space=SPACE,
-            overhead=Overhead(
-                restore_seconds=RESTORE_SHARE * reference["median_seconds"],
-                seconds=problem.seconds_of,
-            ),
+            overhead=overhead,
         )
 
 
@@ -234,7 +250,7 @@ PAGE = Page(
         f"continuing a trial after another one takes {RESTORE_SHARE:.0%} of a median training."
     ),
     tasks={str(instance): f"instance {instance}" for instance in range(INSTANCES)},
-    strategies=("freeze_thaw", "default", "tpe", "random+halving"),
+    strategies=(*COMPARED, *PEERS),
 )
 
 
@@ -255,8 +271,8 @@ def main() -> None:
     add_arguments(
         parser,
         tasks=list(PAGE.tasks),
-        strategies=PAGE.strategies,
-        choices=list(STRATEGIES_HERE),
+        strategies=COMPARED,
+        choices=(*STRATEGIES_HERE, *PEERS),
         seeds=10,
         workers=(1,),
         results=PAGE.name,

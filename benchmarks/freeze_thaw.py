@@ -12,7 +12,8 @@ strategy has more; `freeze_thaw_known_seconds` takes the surrogate's, so it know
 surrogate is fast by accident as well: its figures are no evidence for real studies.
 
 `gp` is Optuna's GPSampler. It gets log seconds, which the score is over, as `default` does; `tpe`
-is Optuna's TPE as it is used, on seconds.
+is Optuna's TPE as it is used, on seconds. Published optimizers are strategies, too, which
+peers/__init__.py lists.
 
 Simulations that are in the results file already are not repeated; --report writes
 results/freeze_thaw.md. Needs onnxruntime, and `gp` PyTorch.
@@ -30,6 +31,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from comparison import Case, Page, add_arguments, read_results, run_missing, write_page
+from peers import PEERS
+from peers.simulation import run_peer
 from search_quality import (
     BUDGET_TRAININGS,
     COLUMNS,
@@ -69,7 +72,7 @@ RUNGS = (0.1, 0.22, 0.4)
 #: Epochs at which a trial can be paused, and the last one.
 STOPS = (*(round(share * len(EPOCHS)) for share in RUNGS), len(EPOCHS))
 OURS = ("freeze_thaw", "freeze_thaw_known_seconds")
-PEERS = {**STRATEGIES, "gp": SearchSpec(engine="gp", halving=HalvingSpec(enabled=False))}
+STRATEGIES_HERE = {**STRATEGIES, "gp": SearchSpec(engine="gp", halving=HalvingSpec(enabled=False))}
 #: What the shares of compilation and checkpoints follow.
 SHARES_MEASURED = (
     "Measured: B0 at 32 px takes 10 s to build and compile (network.md) and 0.22 s for a step of "
@@ -371,17 +374,30 @@ class LCBench:
                 workers=case.workers,
                 seed=case.seed,
             )
+        overhead = Overhead(
+            restore_seconds=arguments.restore_share * reference["median_seconds"],
+            compile_seconds=arguments.compile_share * reference["median_seconds"],
+            bucket=repr,
+        )
+        if case.strategy in PEERS:
+            return run_peer(
+                self._surrogate,
+                case.task,
+                reference,
+                name=case.strategy,
+                workers=case.workers,
+                seed=case.seed,
+                overhead=overhead,
+            )
         return run(
             self._surrogate,
             case.task,
             reference,
-            search=PEERS[case.strategy],
+            search=STRATEGIES_HERE[case.strategy],
             workers=case.workers,
             seed=case.seed,
             time_scale=log_seconds if case.strategy in ("default", "gp") else float,
-            overhead=Overhead(
-                compile_seconds=arguments.compile_share * reference["median_seconds"], bucket=repr
-            ),
+            overhead=overhead,
         )
 
 
@@ -406,7 +422,7 @@ def page(arguments: argparse.Namespace) -> Page:
             "of the bucket is known."
         ),
         tasks=names,
-        strategies=("freeze_thaw", "default", "tpe", "gp"),
+        strategies=("freeze_thaw", "default", "tpe", "gp", *PEERS),
     )
 
 
@@ -418,7 +434,7 @@ def main() -> None:
         parser,
         tasks=PROTOCOL_TASKS,
         strategies=("freeze_thaw", "default", "tpe", "gp"),
-        choices=(*OURS, *PEERS),
+        choices=(*OURS, *STRATEGIES_HERE, *PEERS),
         seeds=20,
         workers=(1, 4),
         results="freeze_thaw",

@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from comparison import Case, Page, add_arguments, read_results, run_missing, write_page
+from peers import PEERS
+from peers.simulation import run_peer
 from scipy.stats import spearmanr
 from search_quality import BUDGET_TRAININGS, run, score
 from trainings import RESULTS, SPACE, STEPS_PER_EPOCH
@@ -207,6 +209,23 @@ class Simulations:
 
     def simulate(self, case: Case) -> dict[str, Any]:
         """One simulation: the hypervolume over time, and the outcomes of the trials."""
+        overhead = Overhead(
+            restore_seconds=RESTORE_SECONDS,
+            compile_seconds=self._compile_seconds,
+            bucket=bucket_of,
+            seconds=self._replay.seconds_of,
+        )
+        if case.strategy in PEERS:
+            return run_peer(
+                self._replay,
+                case.task,
+                self._reference,
+                name=case.strategy,
+                workers=case.workers,
+                seed=case.seed,
+                space=SPACE,
+                overhead=overhead,
+            )
         is_scaled = case.strategy in ("default", "freeze_thaw", "gp")
         return run(
             self._replay,
@@ -217,12 +236,7 @@ class Simulations:
             seed=case.seed,
             time_scale=log_seconds if is_scaled else float,
             space=SPACE,
-            overhead=Overhead(
-                restore_seconds=RESTORE_SECONDS,
-                compile_seconds=self._compile_seconds,
-                bucket=bucket_of,
-                seconds=self._replay.seconds_of,
-            ),
+            overhead=overhead,
         )
 
 
@@ -267,7 +281,7 @@ def page(table: Table) -> Page:
             "read."
         ),
         tasks={TASK: "CIFAR-10 images, tiny network"},
-        strategies=("freeze_thaw", "default", "tpe", "gp", "random+halving"),
+        strategies=("freeze_thaw", "default", "tpe", "gp", "random+halving", *PEERS),
     )
 
 
@@ -279,7 +293,7 @@ def main() -> None:
         parser,
         tasks=(TASK,),
         strategies=("freeze_thaw", "default", "tpe", "random+halving"),
-        choices=list(STRATEGIES_HERE),
+        choices=(*STRATEGIES_HERE, *PEERS),
         seeds=40,
         workers=(1,),
         results="trainings_replay",

@@ -202,21 +202,24 @@ def test_numbers_on_axes_are_values_of_the_space() -> None:
     assert decode(SPACE, numbers | {"kind": 1})["depth"] == 2
 
 
+#: Median trainings: their models take seconds for each decision.
+FEW_TRAININGS = 12
+NEEDS = "benchmarks/requirements-peers.txt is not installed: it needs an environment of its own"
+
+
 # What the libraries of the peers warn of is theirs.
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("workers", [1, 4])
 @pytest.mark.parametrize("name", ["primo", "primo_resampled"])
 def test_primo_stops_trials_at_first_and_is_repeatable(
-    simulation: ModuleType, name: str, workers: int
+    simulation: ModuleType, monkeypatch: pytest.MonkeyPatch, name: str, workers: int
 ) -> None:
-    pytest.importorskip(
-        "neps", reason="NePS is not installed: benchmarks/requirements-peers.txt, on its own"
-    )
+    pytest.importorskip("neps", reason=NEEDS)
+    monkeypatch.setattr(simulation, "BUDGET_TRAININGS", FEW_TRAININGS)
     found = run(simulation, name, workers)
 
-    assert found["paused"] > 5
-    assert found["complete"] > 10
-    assert found["hypervolume"][-1] > 0.5
+    assert found["paused"] > 3
+    assert found["complete"] > 3
     assert found == run(simulation, name, workers)
 
 
@@ -224,24 +227,25 @@ def test_primo_stops_trials_at_first_and_is_repeatable(
 @pytest.mark.parametrize("workers", [1, 4])
 @pytest.mark.parametrize(("name", "stops"), [("smac", False), ("smac_hyperband", True)])
 def test_smac_stops_trials_with_hyperband_only(
-    simulation: ModuleType, name: str, *, stops: bool, workers: int
+    simulation: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    *,
+    stops: bool,
+    workers: int,
 ) -> None:
-    pytest.importorskip(
-        "smac", reason="SMAC3 is not installed: benchmarks/requirements-peers.txt, on its own"
-    )
+    pytest.importorskip("smac", reason=NEEDS)
+    monkeypatch.setattr(simulation, "BUDGET_TRAININGS", FEW_TRAININGS)
     found = run(simulation, name, workers)
 
     assert (found["paused"] > 0) == stops
-    assert found["complete"] > 10
-    assert found["hypervolume"][-1] > 0.5
+    assert found["complete"] > 3
     assert found == run(simulation, name, workers)
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_smac_has_the_conditions_of_the_space() -> None:
-    pytest.importorskip(
-        "smac", reason="SMAC3 is not installed: benchmarks/requirements-peers.txt, on its own"
-    )
+    pytest.importorskip("smac", reason=NEEDS)
     from peers.smac_parego import config_space
 
     sampled = [dict(one) for one in config_space(SPACE).sample_configuration(50)]

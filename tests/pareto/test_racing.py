@@ -63,7 +63,10 @@ def test_a_decision_without_a_limit_is_between_the_best_alone() -> None:
     race = Race.of(field)
     costs = [one.seconds for one in field]
 
-    everywhere, unlimited = race.next_replicate(costs), race.next_replicate(costs, limits=[math.inf])
+    everywhere, unlimited = (
+        race.next_replicate(costs),
+        race.next_replicate(costs, limits=[math.inf]),
+    )
 
     assert everywhere is not None
     assert everywhere.position in {0, 1}

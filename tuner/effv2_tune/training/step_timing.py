@@ -17,6 +17,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from effv2_tune.pareto.estimates import Z90
 from effv2_tune.study.step_time import StepTime, speed_error
 from effv2_tune.training.machine_load import ProcessorTimes
 
@@ -63,8 +64,6 @@ _CPU_POWER = 0.5
 #: a busy machine. In two studies of another quiet machine, the kernel's times of trials of half a
 #: minute differed by -4 to 16 % and those of their steps by 4 to 11 %, without any relation.
 _CPU_CHANGE_ERROR = 0.2
-#: From the standard error to half of a 90 % interval.
-_NORMAL_90 = 1.645
 #: From the median absolute deviation of normal values to their standard deviation.
 _DEVIATIONS = 1.4826
 #: From the standard error of a mean of normal values to that of their median.
@@ -248,7 +247,7 @@ def _of_quiet_windows(
     quiet = _QUIET_ERROR if threads is None else speed_error(_BUDGET_SECONDS)
     return _step_time(
         seconds,
-        _NORMAL_90 * math.hypot(spread, quiet),
+        Z90 * math.hypot(spread, quiet),
         reference=reference,
         is_quiet=True,
     )

@@ -234,12 +234,17 @@ def pick(name: str, qualities: Sequence[float], seconds: Floats) -> int:
     return position
 
 
-def confirm(study: Study) -> list[int]:
-    """Trainings of each config after `effv2-tune confirm` with its default budget and level."""
+def confirm(study: Study, only: str | None = None) -> list[int]:
+    """Trainings of each config after `effv2-tune confirm` with its default budget and level.
+
+    Args:
+        study: Whose configs were trained once.
+        only: The only pick that is to be clear; None for all.
+    """
     spec, counts = ConfirmSpec(), [1] * len(study.seconds)
     while np.dot(counts, study.seconds) < 2 * study.seconds.sum():
         race = Race.of(study.candidates(counts))
-        picks = race.picks(spec.difference)
+        picks = [one for one in race.picks(spec.difference) if only in {None, one.name}]
         if all(one.is_clear(spec.level) for one in picks):
             break
         most = study.accuracies.shape[1]
@@ -249,23 +254,12 @@ def confirm(study: Study) -> list[int]:
         ]
         position = first_replicate(picks, costs)
         if position is None:
-            found = race.next_replicate(costs, LEAST_GAIN * spec.difference)
+            limits = None if only is None else [one.limit for one in picks]
+            found = race.next_replicate(costs, LEAST_GAIN * spec.difference, limits=limits)
             if found is None:
                 break
             position = found.position
         counts[position] += 1
-    return counts
-
-
-def confirm_most_accurate(study: Study) -> list[int]:
-    """Trainings of each config if the whole budget is for the most accurate pick alone."""
-    counts = once(study)
-    while np.dot(counts, study.seconds) < 2 * study.seconds.sum():
-        race = Race.of(study.candidates(counts))
-        found = race.next_replicate(study.seconds.tolist(), limits=[math.inf])
-        if found is None or counts[found.position] == study.accuracies.shape[1]:
-            break
-        counts[found.position] += 1
     return counts
 
 
@@ -375,7 +369,7 @@ def regrets(drawn: Sequence[Study]) -> dict[str, list[Choice]]:
             ("raw, further configs for the same seconds", study.of(order[:longer]), None, False),
             ("raw, further trainings for the same seconds", half, _evenly(half, spent), False),
             ("`confirm`", half, counts, True),
-            ("for the most accurate alone", half, confirm_most_accurate(half), True),
+            ("`confirm --pick most-accurate`", half, confirm(half, "most-accurate"), True),
         ):
             choice = _choose(one, its or once(one), shrunken=shrunken, unit=unit, overall=overall)
             found.setdefault(name, []).append(choice)
@@ -608,8 +602,8 @@ trainings of the same configs in turn. Cost: in searches. Regret of the most acc
 percentage points of true accuracy, against the best of the study's own configs; the same for
 the best pick within a limit of time, mean over the training times of the study's configs; and
 against the best of all configs of the table, which a search of more configs may find. `confirm`
-trains what improves the picks of all limits most; *for the most accurate alone*: the same budget
-and rule for the one decision without a limit.
+trains what improves the picks of all limits most, and with `--pick most-accurate` what improves the
+one decision without a limit.
 
 """
 SHARES_TEXT = """

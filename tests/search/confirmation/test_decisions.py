@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.search.simulated_study import make_plan, run_loop
@@ -100,3 +100,31 @@ def test_a_search_in_which_nothing_is_complete_is_not_confirmed() -> None:
 
     assert ends(events) == ["hours"]
     assert not [event for event in events if isinstance(event, ConfirmStarted)]
+
+
+@pytest.mark.parametrize("pick", ["fastest", "most-accurate"])
+def test_all_replicates_are_for_the_only_pick_that_is_asked_for(pick: Any) -> None:
+    storage, clock = study()
+    spec = ConfirmSpec(trials=8, difference=0.0, pick=pick)
+
+    events = list(run_loop(plan(spec), storage, clock))
+
+    *_, end = [event for event in events if isinstance(event, StudyEnded)]
+    unclear = end.reason.partition("Not clear at 90%: ")[2]
+    assert unclear.startswith(f"{pick} (")
+    assert "," not in unclear
+    chosen = {event.replicate_of for event in events if isinstance(event, ReplicateChosen)}
+    seconds = {t.number: t.measurement.train_seconds for t in storage.trials() if t.measurement}
+    fastest = min(seconds[number] for number in chosen)
+    assert all(seconds[number] == fastest for number in chosen) == (pick == "fastest")
+
+
+def test_a_clear_pick_ends_the_confirmation_of_it_alone() -> None:
+    storage, clock = study()
+    spec = ConfirmSpec(trials=8, difference=0.5, pick="most-accurate")
+
+    events = list(run_loop(plan(spec), storage, clock))
+
+    *_, end = [event for event in events if isinstance(event, StudyEnded)]
+    assert end.reason == "The most-accurate pick is clear at 90%."
+    assert len(replicates(storage)) == 1

@@ -48,12 +48,14 @@ class Pick:
         certainty: The probability that no candidate that is at most as slow, and for the most
             accurate pick no candidate at all, is better by more than the difference that matters.
         needs_replicate: Whether it has a rival and was trained only once; running replicates count.
+        limit: Training time that no rival exceeds: its own, and for the most accurate pick any.
     """
 
     name: str
     position: int
     certainty: float
     needs_replicate: bool
+    limit: float
 
     def is_clear(self, level: float) -> bool:
         """Whether it is certain, and not by a single training.
@@ -160,7 +162,7 @@ class Race:
             "most-accurate": most_accurate(points, self.objective),
         }
         limits = {
-            name: math.inf if name == "most-accurate" else self.seconds[position or 0]
+            name: math.inf if name == "most-accurate" else float(self.seconds[position or 0])
             for name, position in chosen.items()
         }
         return [
@@ -169,6 +171,7 @@ class Race:
                 position,
                 certainty=self._certainty(position, limits[name], difference),
                 needs_replicate=self.trainings[position] <= 1 and self._has_rival(limits[name]),
+                limit=limits[name],
             )
             for name, position in chosen.items()
             if position is not None

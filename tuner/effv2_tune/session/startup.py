@@ -155,7 +155,8 @@ def confirm_text(spec: ConfirmSpec) -> str:
         f"{spec.hours:g} h" if spec.hours else "",
     ]
     budget = ", ".join(filter(None, limits)) or "as many seconds of training as the search"
-    return f"until the picks are clear at {spec.level:.0%}, at most {budget}"
+    subject = "the picks are" if spec.pick is None else f"the {spec.pick} pick is"
+    return f"until {subject} clear at {spec.level:.0%}, at most {budget}"
 
 
 def budget_text(plan: StudyPlan) -> str:

@@ -189,6 +189,7 @@ class Study:
         hours: float | None = None,
         level: float | None = None,
         difference: float | None = None,
+        pick: str | None = None,
         workers: int | None = None,
         session_hours: float | None = None,
         mirror: str | Path | None = None,
@@ -199,11 +200,12 @@ class Study:
             place: Its folder, or the URL of its database.
             name: Of the study, where a database holds several.
             out: Folder for checkpoints and logs, where ``place`` is a database.
-            trials: Replicates in all, over all calls; this and the following three instead of the
+            trials: Replicates in all, over all calls; this and the following four instead of the
                 study's own (``search: confirm:``).
             hours: Hours of training replicates in all.
             level: A pick is clear when it is the best choice with this probability.
             difference: Differences of quality up to this one do not matter.
+            pick: The only one of ``fastest``, ``knee`` and ``most-accurate`` that is to be clear.
             workers: Instead of those of its last run.
             session_hours: As of :meth:`load`.
             mirror: Folder or URL that the study is copied to, and restored from where ``place`` is
@@ -225,7 +227,13 @@ class Study:
             session_hours=session_hours,
             mirror=mirror,
         )
-        budget = {"trials": trials, "hours": hours, "level": level, "difference": difference}
+        budget = {
+            "trials": trials,
+            "hours": hours,
+            "level": level,
+            "difference": difference,
+            "pick": pick,
+        }
         spec = (plan.search.confirm or ConfirmSpec()).model_dump()
         given = {key: value for key, value in budget.items() if value is not None}
         session._restored = restored

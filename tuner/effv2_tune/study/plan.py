@@ -72,12 +72,15 @@ class ConfirmSpec(Value):
             replicates take at most as many seconds of training as the search has taken.
         level: A pick is clear when it is the best choice with this probability.
         difference: Differences of quality up to this one do not matter.
+        pick: The only pick that is to be clear, so that all replicates are for this one choice;
+            null for all three.
     """
 
     trials: Annotated[int, Field(ge=1, le=MAX_TRIALS)] | None = None
     hours: Annotated[float, Field(gt=0, le=MAX_HOURS)] | None = None
     level: Annotated[float, Field(gt=0.5, lt=1)] = 0.9
     difference: Annotated[float, Field(ge=0)] = 0.005
+    pick: Literal["fastest", "knee", "most-accurate"] | None = None
 
 
 class SearchSpec(Value):

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     epilog="\b\nExamples:\n"
     "  effv2-tune confirm runs/quickstart\n"
     "  effv2-tune confirm runs/quickstart --trials 12\n"
-    "  effv2-tune confirm runs/quickstart --hours 0.5 --difference 0.01"
+    "  effv2-tune confirm runs/quickstart --hours 0.5 --difference 0.01\n"
+    "  effv2-tune confirm runs/quickstart --pick most-accurate"
 )
 @study_location
 @study_folder
@@ -53,6 +54,11 @@ if TYPE_CHECKING:
     metavar="D",
     help="Differences of quality up to this one do not matter.  [default: 0.005]",
 )
+@click.option(
+    "--pick",
+    type=click.Choice(["fastest", "knee", "most-accurate"]),
+    help="The only pick that is to be clear.  [default: all three]",
+)
 @session_hours
 @click.option(
     "--mirror",
@@ -74,6 +80,7 @@ def command(
     hours: float | None,
     level: float | None,
     difference: float | None,
+    pick: str | None,
     session_hours: float | None,
     mirror: str | None,
     as_json: bool,
@@ -96,6 +103,7 @@ def command(
         hours=hours,
         level=level,
         difference=difference,
+        pick=pick,
         workers=workers,
         session_hours=session_hours,
         mirror=mirror,

@@ -122,7 +122,12 @@ class Confirmation:
         return self._clock.now() - self._began
 
     def _picks(self) -> list[Pick]:
-        return self._race(contenders(self._storage.trials())).picks(self._spec.difference)
+        return self._picks_of(self._race(contenders(self._storage.trials())))
+
+    def _picks_of(self, race: Race) -> list[Pick]:
+        """Those that are to be clear."""
+        picks = race.picks(self._spec.difference)
+        return [pick for pick in picks if self._spec.pick in {None, pick.name}]
 
     def _race(self, known: Sequence[Contender]) -> Race:
         facts = self._storage.data_facts()
@@ -134,10 +139,11 @@ class Confirmation:
         """The replicate that is worth most, or why there is none."""
         known = contenders(trials)
         race = self._race(known)
-        picks = race.picks(self._spec.difference)
+        picks = self._picks_of(race)
         unclear = self._unclear(picks)
         if not unclear:
-            reason = f"Every pick is clear at {self._spec.level:.0%}."
+            subject = "Every pick" if self._spec.pick is None else f"The {self._spec.pick} pick"
+            reason = f"{subject} is clear at {self._spec.level:.0%}."
             return StudyEnded(kind="clear", reason=reason)
         replicates = [trial for trial in trials if is_replicate(trial)]
         reason = self._used_up(trials, replicates)
@@ -152,7 +158,8 @@ class Confirmation:
                 count=len(known[first].replicates) + 1,
                 reason="one training does not show what another seed changes",
             )
-        chosen = race.next_replicate(costs, LEAST_GAIN * self._spec.difference)
+        limits = None if self._spec.pick is None else [pick.limit for pick in picks]
+        chosen = race.next_replicate(costs, LEAST_GAIN * self._spec.difference, limits=limits)
         if chosen is None:
             is_known_once = any(pick.needs_replicate for pick in picks)
             why = (

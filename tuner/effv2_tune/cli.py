@@ -41,6 +41,7 @@ GROUPS = {
         "train": "Run the final training of an exported recipe.",
         "predict": "Predict the classes of image files with a trained model.",
         "export-model": "Export a trained model to another format.",
+        "push": "Push a trained model to the Hugging Face Hub.",
         "variants": "List the EfficientNetV2 variants.",
     },
     "machine": {

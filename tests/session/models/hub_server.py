@@ -47,7 +47,7 @@ class Repository:
 
 
 class HubServer:
-    """Answers what `huggingface_hub` asks to create a repository and to commit to it.
+    """Answers what `huggingface_hub` asks to create a repository, to commit to it and to read it.
 
     Attributes:
         repositories: By name.
@@ -65,6 +65,9 @@ class HubServer:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
+                server.handle(self)
+
+            def do_HEAD(self) -> None:
                 server.handle(self)
 
             def do_POST(self) -> None:
@@ -94,14 +97,15 @@ class HubServer:
         line = f"{request.command} {path}"
         self.requests.append(line)
         status, answer, headers = self._answer(line, body, request.headers.get("Authorization"))
-        content = json.dumps(answer).encode()
+        content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
         request.send_response(status)
         for name, value in headers.items():
             request.send_header(name, value)
         request.send_header("Content-Type", "application/json")
         request.send_header("Content-Length", str(len(content)))
         request.end_headers()
-        request.wfile.write(content)
+        if request.command != "HEAD":
+            request.wfile.write(content)
 
     def _answer(self, line: str, body: bytes, authorization: str | None) -> Answer:
         for pattern, status in self.faults.items():
@@ -112,7 +116,9 @@ class HubServer:
         if authorization != f"Bearer {TOKEN}":
             return _refused(401, "Invalid credentials in Authorization header")
         routes: dict[str, Callable[[str, bytes], Answer]] = {
-            r"GET /api/models/([^/]+/[^/]+)": self._info,
+            r"GET /api/models/([^/]+/[^/]+)(?:/revision/main)?": self._info,
+            r"GET /api/models/(.+)/tree/\w+": self._tree,
+            r"(?:HEAD|GET) /(.+/resolve/.+)": self._download,
             r"POST (/api/repos/create)": self._create,
             r"POST (/api/validate-yaml)": self._validate,
             r"POST /api/models/(.+)/preupload/main": self._preupload,
@@ -130,6 +136,26 @@ class HubServer:
             return _refused(404, "Repository not found", code="RepoNotFound")
         facts = {"id": name, "sha": found.commits[-1], "private": found.is_private}
         return 200, facts | {"siblings": found.siblings()}, {}
+
+    def _tree(self, name: str, _: bytes) -> Answer:
+        files = [
+            {
+                "type": "file",
+                "path": one["rfilename"],
+                "size": one["size"],
+                "oid": one["blobId"],
+                **({"lfs": one["lfs"] | {"oid": one["lfs"]["sha256"]}} if "lfs" in one else {}),
+            }
+            for one in self.repositories[name].siblings()
+        ]
+        return 200, files, {}
+
+    def _download(self, place: str, _: bytes) -> Answer:
+        name, _, file = place.partition("/resolve/")
+        commit, _, path = file.partition("/")
+        content = self.repositories[name].files[path]
+        tag = f'"{hashlib.sha256(content).hexdigest()}"'
+        return 200, content, {"ETag": tag, "X-Repo-Commit": commit}
 
     def _create(self, _: str, body: bytes) -> Answer:
         asked = json.loads(body)

@@ -12,11 +12,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import keras
-import numpy as np
 import pytest
 from tests.session.models.hub_server import TOKEN, HubServer, Repository
-from tests.session.models.small_model import CLASSES, picture, save_model
+from tests.session.models.small_model import CLASSES, save_model
 
 import effv2_tune
 from effv2_tune.errors import EXIT_DONE, EXIT_FAILED, EXIT_WRONG_INPUT, TuneError
@@ -82,21 +80,26 @@ def hub() -> Iterator[HubServer]:
 
 
 @pytest.fixture
-def push(hub: HubServer, training: Path, tmp_path: Path) -> Push:
-    """A function that pushes in a process of its own, as the client reads its address once."""
+def client(hub: HubServer, tmp_path: Path) -> dict[str, str]:
+    """Environment variables of the client; it reads its address once in a process."""
+    return {
+        "HF_ENDPOINT": hub.address,
+        "HF_TOKEN": TOKEN,
+        "HF_HOME": str(tmp_path / "huggingface"),
+        "HF_HUB_DISABLE_XET": "1",  # the server stores large files by LFS
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }
+
+
+@pytest.fixture
+def push(client: dict[str, str], training: Path) -> Push:
+    """A function that pushes in a process of its own."""
 
     def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-        ours = {
-            "HF_ENDPOINT": hub.address,
-            "HF_TOKEN": TOKEN,
-            "HF_HOME": str(tmp_path / "huggingface"),
-            "HF_HUB_DISABLE_XET": "1",  # the server stores large files by LFS
-            "HF_HUB_DISABLE_TELEMETRY": "1",
-        }
         return subprocess.run(
             [sys.executable, "-m", "effv2_tune", "push", *arguments],
             cwd=training.parents[1],
-            env=os.environ | ours | env,
+            env=os.environ | client | env,
             capture_output=True,
             text=True,
             timeout=120,
@@ -107,14 +110,11 @@ def push(hub: HubServer, training: Path, tmp_path: Path) -> Push:
 
 
 @pytest.mark.slow
-def test_a_training_becomes_a_private_repository_that_keras_loads(
-    hub: HubServer, push: Push, training: Path, tmp_path: Path
+def test_a_training_becomes_a_private_repository(
+    hub: HubServer, push: Push, training: Path
 ) -> None:
     done = push("animals", "ada/animals")
     repository = hub.repositories["ada/animals"]
-    for name, content in repository.files.items():
-        (tmp_path / "hub").mkdir(exist_ok=True)
-        (tmp_path / "hub" / name).write_bytes(content)
 
     assert done.returncode == EXIT_DONE, done.stderr
     assert done.stdout == f"{hub.address}/ada/animals\n"
@@ -125,11 +125,24 @@ def test_a_training_becomes_a_private_repository_that_keras_loads(
     assert len(repository.commits) == 2
     assert repository.files["model.keras"] == (training / "model.keras").read_bytes()
     assert repository.files["README.md"].startswith(b"---\nlibrary_name: keras\n")
-    images = np.stack([np.asarray(picture(48, 48, seed=seed)) for seed in range(2)])
-    # Keras reads the downloaded folder of `hf://ada/animals` as this one.
-    found = keras.saving.load_model(tmp_path / "hub").predict(images, verbose=0)
-    expected = keras.saving.load_model(training / "model.keras").predict(images, verbose=0)
-    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.slow
+def test_keras_loads_the_model_from_the_hub(
+    push: Push, client: dict[str, str], training: Path, run_python: Callable[..., str]
+) -> None:
+    push("animals", "ada/animals")
+    code = f"""
+import keras, numpy as np
+images = np.random.default_rng(0).integers(0, 256, (2, 50, 70, 3), dtype=np.uint8)
+places = ("hf://ada/animals", {str(training / "model.keras")!r})
+models = [keras.saving.load_model(place) for place in places]
+found, expected = (model.predict(images, verbose=0) for model in models)
+assert found.shape == (2, {len(CLASSES)})
+np.testing.assert_array_equal(found, expected)
+"""
+
+    run_python(code, **client)
 
 
 @pytest.mark.slow

@@ -8,10 +8,12 @@ import re
 import shlex
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import click
 import pytest
+from tests.fenced_blocks import ROOT, SHELLS, Block, blocks
+from tests.fenced_blocks import command_lines as typed_lines
 
 import effv2_tune
 from effv2_tune.cli import COMMANDS, MODULES, cli
@@ -22,28 +24,8 @@ from effv2_tune.study.yaml_file import parse_yaml
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-SHELLS = ("console", "sh", "bash", "shell")
 # Pages that the code generates show usage lines, which no one types.
 GENERATED = ("commands.md", "study-file.md")
-
-
-class Block(NamedTuple):
-    """A fenced block of a page."""
-
-    page: str
-    line: int
-    language: str
-    text: str
-
-
-def blocks() -> Iterator[Block]:
-    for page in PAGES:
-        text = page.read_text(encoding="utf-8")
-        for found in re.finditer(r"^```(\w+)[^\n]*\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
-            line = text.count("\n", 0, found.start()) + 1
-            yield Block(page.name, line, found.group(1), found.group(2))
 
 
 def command_lines() -> Iterator[tuple[str, int, list[str]]]:
@@ -59,8 +41,7 @@ def _command_lines() -> Iterator[tuple[str, int, list[str]]]:
     for block in blocks():
         if block.language not in SHELLS or block.page in GENERATED:
             continue
-        for line in block.text.replace("\\\n", " ").splitlines():
-            typed = line.removeprefix("$ ").split(" #")[0]
+        for typed in typed_lines(block):
             for part in re.split(r"&&|\|\||[|;]", typed):
                 words = shlex.split(part, comments=True)
                 if words and Path(words[0]).name == "effv2-tune":

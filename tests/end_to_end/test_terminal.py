@@ -126,6 +126,7 @@ def test_a_wide_terminal_gets_bars_and_a_table(folder: Path) -> None:
     assert code == 0
     assert COLOUR.search(shown)
     assert re.search(r"trial 1 epochs .*━.*[123]/4", shown)
+    assert r"\x1b" not in shown, "the codes that move the bars are escaped"
     assert "[2/2] trial 1: complete" in shown
     assert "trial 0: weight decay" not in shown.replace("[1/2] trial 0: complete", "")
     assert "┃" in shown

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import rich.console
 
@@ -14,6 +14,23 @@ if TYPE_CHECKING:
 
 class Console(rich.console.Console):
     """Rich's console, which escapes control characters in the strings that it prints."""
+
+    @property
+    def file(self) -> IO[str]:
+        """The terminal itself, past every stream in front of it.
+
+        While bars are shown, Rich's proxy is in front of the stream that escapes what commands
+        print (:mod:`effv2_tune.commands.escaping`). Rich looks behind one of the two, and the
+        codes that move the bars would be escaped by the other.
+        """
+        stream = super().file
+        while (behind := getattr(stream, "rich_proxied_file", None)) is not None:
+            stream = behind
+        return stream
+
+    @file.setter
+    def file(self, new_file: IO[str]) -> None:
+        self._file = new_file
 
     def render_str(self, text: str, **options: Any) -> Text:
         """As Rich does, after escaping; called for each printed string and each cell of a table."""

@@ -106,6 +106,8 @@ def test_new_photographs_are_predicted_far_better_than_by_chance(walked: Walked)
     assert right / len(rows) >= 5 / CLASSES
 
 
+# TensorFlow's interpreter, which needs no further package; its successor is ai_edge_litert.
+@pytest.mark.filterwarnings(r"ignore:\s*Warning. tf.lite.Interpreter is deprecated:UserWarning")
 def test_exported_models_predict_the_same_classes_as_the_trained_one(walked: Walked) -> None:
     model = walked.folder / "models" / "photos"
     photos = sorted((walked.folder / "new").iterdir())[:32]

@@ -446,7 +446,7 @@ class _Bars:
 
     def start(self, name: str, label: str, total: int | None, *, done: int) -> None:
         self.end(name)
-        self._tasks[name] = self._progress.add_task(label, total=total, completed=done)
+        self._tasks[name] = self._progress.add_task(printable(label), total=total, completed=done)
 
     def move(self, name: str, done: int) -> None:
         if name in self._tasks:

@@ -34,7 +34,7 @@ from comparison import Case, Page, add_arguments, read_results, run_missing, wri
 from peers import PEERS
 from peers.simulation import run_peer
 from scipy.stats import norm
-from search_quality import BUDGET_TRAININGS, run, score
+from search_quality import BUDGET_TRAININGS, reference_of, run
 
 from effv2_tune.pareto.hypervolume import log_seconds
 from effv2_tune.search.simulation import STRATEGIES, Overhead
@@ -185,16 +185,7 @@ class Problems:
 def make_reference(problem: Problem) -> dict[str, float]:
     """Scales and the hypervolume of the front of random configs."""
     quality, seconds = problem.outcomes(random_indexes(RANDOM_CONFIGS, np.random.default_rng(0)))
-    reference = {
-        "worst_accuracy": float(np.quantile(quality, 0.001)),
-        "best_accuracy": float(quality.max()),
-        "slowest": float(np.quantile(seconds, 0.999)),
-        "fastest": float(seconds.min()),
-        "median_seconds": float(np.median(seconds)),
-        "hypervolume": 1.0,
-    }
-    points = list(zip(quality.tolist(), seconds.tolist(), strict=True))
-    return reference | {"hypervolume": score(points, reference)}
+    return reference_of(quality, seconds)
 
 
 class Simulations:

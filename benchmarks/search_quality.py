@@ -134,7 +134,11 @@ def make_reference(surrogate: Surrogate, task: str) -> dict[str, float]:
         accuracy, duration = surrogate.ask(task, random_configs(20_000, generator))
         accuracies.append(accuracy)
         seconds.append(duration)
-    accuracy, duration = np.concatenate(accuracies), np.concatenate(seconds)
+    return reference_of(np.concatenate(accuracies), np.concatenate(seconds))
+
+
+def reference_of(accuracy: np.ndarray, duration: np.ndarray) -> dict[str, float]:
+    """Scales and hypervolume of the front, by the accuracies and seconds of random configs."""
     reference = {
         # The worst thousandth lies outside.
         "worst_accuracy": float(np.quantile(accuracy, 0.001)),

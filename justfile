@@ -22,6 +22,7 @@ test *arguments:
 # The longest: other backends and more cases of what shorter tests hold
 long *arguments:
     pytest -n 2 --dist worksteal -m long {{ arguments }}
+    KERAS_BACKEND=jax pytest -n 2 tests/training/test_folds.py
 
 # Every test, with the coverage of this process (what workers run in processes of their own is not counted)
 coverage:

@@ -31,11 +31,20 @@ def test_a_clear_front_is_certain() -> None:
 
 
 def test_two_points_that_cannot_be_told_apart_are_equally_likely_the_best() -> None:
-    front = [candidate(0.90, seconds=10), candidate(0.90, seconds=20)]
+    front = [candidate(0.90, seconds=10), candidate(0.90, seconds=10.1)]
 
     assert front_probabilities(front) == pytest.approx([1.0, 0.5], abs=0.03)
     assert pick_probabilities(front)["most-accurate"] == pytest.approx([0.5, 0.5], abs=0.03)
     assert pick_probabilities(front)["fastest"] == [1.0, 0.0]
+
+
+def test_of_two_equal_measurements_the_much_longer_training_is_rather_the_better_one() -> None:
+    front = [candidate(0.90, seconds=10), candidate(0.90, seconds=20)]
+
+    shorter, longer = pick_probabilities(front)["most-accurate"]
+
+    assert 0.55 < longer < 0.7
+    assert shorter + longer == 1
 
 
 def test_picks_among_some_have_their_probabilities_and_the_others_none() -> None:
@@ -70,7 +79,7 @@ def test_probabilities_are_calibrated() -> None:
     happened: list[bool] = []
     picked: list[float] = []
     right: list[bool] = []
-    for study in simulated_studies(80):
+    for study in simulated_studies(160):
         true = [point(q, s) for q, s in zip(study.qualities, study.seconds, strict=True)]
         predicted += front_probabilities(study.candidates, draws=500)
         happened += pareto_front(true)

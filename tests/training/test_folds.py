@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import keras
 import numpy as np
 import pytest
 
@@ -48,7 +49,8 @@ def dataset() -> Dataset:
 
 
 def _trainer(dataset: Dataset, **settings: Any) -> Trainer:
-    return Trainer(dataset, open_device("tensorflow", hardware="cpu"), **settings)
+    backend: Any = keras.backend.backend()
+    return Trainer(dataset, open_device(backend, hardware="cpu"), **settings)
 
 
 @pytest.fixture(scope="module")

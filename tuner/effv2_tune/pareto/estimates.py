@@ -16,6 +16,11 @@ follows from the data, by a hierarchical model:
   uniformly distributed over everything worse than its centre. Location, width and share of the
   cluster are unknown: the estimates are averaged over all of them, in proportion to how well each
   explains the data.
+* Longer trainings belong to the cluster more often. So its share depends on the training time; how
+  much is averaged over, too (a mixture of experts: Jacobs et al., "Adaptive mixtures of local
+  experts", 1991). With one share for all, the fastest config is drawn towards the accuracy of
+  longer trainings, by up to 0.4 of its standard errors (benchmarks/results/seeds.md); a linear
+  trend of the quality over log time errs by as much in the other direction.
 
 A nonparametric maximum-likelihood prior (Koenker and Mizera, "Convex optimization, shape
 constraints, and compound decisions", 2014) is more flexible, but its posterior is a few atoms: in
@@ -31,6 +36,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from effv2_tune.pareto.hypervolume import log_seconds
 from effv2_tune.pareto.objective import ACCURACY, Objective
 
 if TYPE_CHECKING:
@@ -71,6 +77,11 @@ _PARTS = (0.1, 0.3, 0.5, 0.7, 0.9)
 _REACH = 50.0
 #: The competitive configs are around a quality that is worse than the best by at most this many.
 _CLUSTER_REACH = 12.0
+#: The cluster's shares that are averaged over, of configs with the mean log training time.
+_SHARES = (0.95, 0.8, 0.5)
+#: By how much the log odds of a share grow where the training time doubles, and how probable that
+#: is before any candidate.
+_GROWTHS = {0.0: 0.5, 4.0: 0.25, 8.0: 0.25}
 _CELLS_PER_ERROR = 4
 _MOST_CELLS = 1000
 
@@ -247,8 +258,9 @@ class Posterior:
             ],
             axis=0,
         )
-        self._priors = _priors(self._grid, raw, float(np.median(errors)))
-        self._posterior, self._weights = _averaged(self._likelihood, self._priors)
+        times = np.array([log_seconds(one.seconds) for one in self._candidates])[self._near]
+        self._priors = _Priors.of(self._grid, raw, float(np.median(errors)), times)
+        self._posterior, self._weights = self._priors.averaged(self._likelihood)
 
     def moments(self) -> tuple[Floats, Floats, Floats]:
         """Of each candidate [n]: mean goodness, its variance in comparisons, and the common part.
@@ -290,7 +302,7 @@ class Posterior:
         start = 0
         for prior, count in enumerate(rng.multinomial(draws, self._weights)):
             if count:
-                density = self._likelihood * self._priors[prior]
+                density = self._likelihood * self._priors.density(prior)
                 shares = np.cumsum(density, axis=1)
                 # Row k of the cumulative shares lies between k and k + 1: one search serves all.
                 shares = shares / shares[:, -1:] + rows[:, None]
@@ -369,9 +381,13 @@ def _averaged(
         known: Log probability of each prior before any candidate.
     """
     evidence = likelihood @ priors.T + np.finfo(float).tiny
-    total = np.log(evidence).sum(axis=0) + known
-    weights = _to_shares(np.exp(total - total.max())[None])[0]
+    weights = _weights(np.log(evidence).sum(axis=0) + known)
     return _to_shares(likelihood * ((weights / evidence) @ priors)), weights
+
+
+def _weights(log_probability: Floats) -> Floats:
+    shares = np.exp(log_probability - log_probability.max())
+    return np.asarray(shares / shares.sum())
 
 
 def _grid(raw: Floats, errors: Floats, bounds: tuple[float, float]) -> Floats:
@@ -410,24 +426,68 @@ def _own_variances(candidates: Sequence[Candidate]) -> Floats:
     return np.asarray(1 - SEED_SHARE - COMMON_SHARE + own)
 
 
-def _priors(grid: Floats, raw: Floats, error: float) -> Floats:
-    """The distributions of true qualities that are averaged over: [priors, cells], rows add to 1.
+@dataclass(frozen=True)
+class _Priors:
+    """The distributions of true qualities that are averaged over.
 
-    Args:
-        grid: True qualities [cells].
-        raw: Measured ones [n].
-        error: Their typical standard error, the unit of the widths.
+    Prior ``k`` has shares ``k // clusters`` and cluster ``k % clusters``; each has a distribution
+    for each candidate, since the cluster's share depends on the training time.
+
+    Attributes:
+        clusters: Competitive configs [clusters, cells], rows add to 1.
+        others: The configs beside each cluster [clusters, cells], rows add to 1.
+        shares: Of the cluster, for each candidate [shares, n].
+        known: Log probability of each of these before any candidate [shares].
     """
-    span = max(float(raw.max() - raw.min()), error)
-    worst = max(grid[0], raw.max() - _CLUSTER_REACH * error)
-    steps = round((grid[-1] - worst) / error * 2) + 2
-    centers = np.linspace(worst, grid[-1], steps)[:, None]
-    background = _to_shares((grid <= centers).astype(float))
-    rows = []
-    for width in np.geomspace(error / 8, span, 7):
-        cluster = _to_shares(_normal(grid - centers, max(width, grid[1] - grid[0]) ** 2))
-        rows += [share * cluster + (1 - share) * background for share in (0.95, 0.8, 0.5)]
-    return np.concatenate(rows)
+
+    clusters: Floats
+    others: Floats
+    shares: Floats
+    known: Floats
+
+    @classmethod
+    def of(cls, grid: Floats, raw: Floats, error: float, times: Floats) -> _Priors:
+        """The priors for some candidates.
+
+        Args:
+            grid: True qualities [cells].
+            raw: Measured ones [n].
+            error: Their typical standard error, the unit of the widths.
+            times: Log seconds of the trainings [n].
+        """
+        span = max(float(raw.max() - raw.min()), error)
+        worst = max(grid[0], raw.max() - _CLUSTER_REACH * error)
+        steps = round((grid[-1] - worst) / error * 2) + 2
+        centers = np.linspace(worst, grid[-1], steps)[:, None]
+        widths = np.maximum(np.geomspace(error / 8, span, 7), grid[1] - grid[0])
+        clusters = [_to_shares(_normal(grid - centers, width**2)) for width in widths]
+        others = _to_shares((grid <= centers).astype(float))
+        doublings = (times - times.mean()) / math.log(2)
+        odds = np.array([math.log(share / (1 - share)) for share in _SHARES])[:, None]
+        shares = [1 / (1 + np.exp(-odds - growth * doublings)) for growth in _GROWTHS]
+        return cls(
+            np.concatenate(clusters),
+            np.tile(others, (len(widths), 1)),
+            np.concatenate(shares),
+            np.repeat(np.log(list(_GROWTHS.values())), len(_SHARES)),
+        )
+
+    def averaged(self, likelihood: Floats) -> tuple[Floats, Floats]:
+        """Posterior [n, cells] under the average of the priors, and their weights [priors]."""
+        of_clusters, of_others = likelihood @ self.clusters.T, likelihood @ self.others.T
+        shares = self.shares[:, :, None]
+        evidence = shares * of_clusters + (1 - shares) * of_others + np.finfo(float).tiny
+        weights = _weights((np.log(evidence).sum(axis=1) + self.known[:, None]).ravel())
+        each = weights.reshape(len(shares), 1, -1) / evidence
+        prior = (shares * each).sum(axis=0) @ self.clusters
+        prior += ((1 - shares) * each).sum(axis=0) @ self.others
+        return _to_shares(likelihood * prior), weights
+
+    def density(self, prior: int) -> Floats:
+        """Of one of them, for each candidate [n, cells]."""
+        mixed, cluster = divmod(prior, len(self.clusters))
+        share = self.shares[mixed][:, None]
+        return np.asarray(share * self.clusters[cluster] + (1 - share) * self.others[cluster])
 
 
 def _to_shares(rows: Floats) -> Floats:

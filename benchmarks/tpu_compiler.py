@@ -292,7 +292,9 @@ def page(rows: dict[str, Any]) -> str:
         "8.39 ms (`jax.checkpoint` around each), everything but convolutions, products and sums "
         "0.666 GB and 7.80 ms (a policy of `jax.checkpoint` for the whole network), and the "
         "convolutions of 112 px as well 0.641 GB and 9.64 ms. None of it is in use. The images of "
-        "S and M are streamed, as those of all splits exceed a quarter of the memory."
+        "S and M are streamed, as those of all splits exceed a quarter of the memory; 3.1 GB of XL "
+        "at 512 px are its resident images, and it fits 16 GB with them, but not with 10 % more, "
+        "which `plan` predicts without a compilation."
     )
     title = "# What the TPU's compiler makes of the trainer"
     parts = [

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
 import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,17 +26,21 @@ if TYPE_CHECKING:
     Start = Callable[..., subprocess.Popen[str]]
 
 COLOUR = re.compile(r"\x1b\[(?:[0-9;]*;)?(?:3[0-7]|38;5;[0-9]+)m")
+HIDDEN = ("NO_COLOR", "FORCE_COLOR", "COLUMNS")
+#: What moves the cursor and the bars, and the lines of bars.
+CONTROL = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|[^\n]*[━╸╺][^\n]*|\r")
 SCRIPTED_CLI = (sys.executable, str(Path(__file__).resolve().with_name("scripted_cli.py")))
 
 
-def on_a_terminal(folder: Path, *arguments: str, **env: str) -> tuple[int, str]:
+def on_a_terminal(folder: Path, *arguments: str, columns: int = 120, **env: str) -> tuple[int, str]:
     """Carry out a command whose three streams are a terminal; its exit code and what it showed."""
     ours, theirs = pty.openpty()
-    environment = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR")}
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    environment = {k: v for k, v in os.environ.items() if k not in HIDDEN}
     with subprocess.Popen(
         [*SCRIPTED_CLI, *arguments],
         cwd=folder,
-        env=environment | {"TERM": "xterm-256color", "COLUMNS": "120"} | env,
+        env=environment | {"TERM": "xterm-256color"} | env,
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
@@ -119,7 +126,7 @@ def test_an_interrupted_watch_says_nothing(start: Start, tune: Tune) -> None:
 def test_a_wide_terminal_gets_bars_and_a_table(folder: Path) -> None:
     code, shown = on_a_terminal(
         *(folder, "run", "study.yaml", "--trials", "2"),
-        COLUMNS="160",
+        columns=160,
         SCRIPT='{"epoch_seconds": 0.1}',
     )
 
@@ -139,6 +146,68 @@ def test_no_color_is_respected_on_a_terminal(folder: Path) -> None:
 
     assert not COLOUR.search(shown)
     assert "\x1b" not in refused
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("columns", [80, 60])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("check", "study.yaml"),
+        ("check", "none.yaml"),
+        ("plan", "study.yaml"),
+        ("run", "study.yaml", "--dry-run"),
+        ("run", "study.yaml", "--no-such-option"),
+        ("export", "runs/small", "--pick", "knee", "-o", "a-file-with-a-long-name.yaml"),
+        ("report", "runs/small", "-o", "a-file-with-a-long-name.html"),
+    ],
+    ids=" ".join,
+)
+def test_a_terminal_shows_the_words_of_a_pipe_in_lines_that_fit(
+    folder: Path, study: Path, arguments: tuple[str, ...], columns: int
+) -> None:
+    code, shown = on_a_terminal(folder, *arguments, columns=columns)
+    for name in ("yaml", "html"):
+        (folder / f"a-file-with-a-long-name.{name}").unlink(missing_ok=True)
+    piped = subprocess.run(
+        [*SCRIPTED_CLI, *arguments],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+
+    assert study.is_dir()
+    assert code == piped.returncode
+    assert shown.replace(" \\\r\n", "\n").split() == piped.stdout.split()
+    assert too_long(shown, columns) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("columns", [80, 60])
+def test_what_a_study_prints_while_it_runs_fits_a_terminal(folder: Path, columns: int) -> None:
+    script = '{"epoch_seconds": 0.01}'
+    for arguments in (("run", "study.yaml"), ("confirm", "runs/small", "--trials", "2")):
+        code, shown = on_a_terminal(folder, *arguments, columns=columns, SCRIPT=script)
+
+        assert code == 0, shown
+        assert too_long(CONTROL.sub("", shown.replace("\r\n", "\n")), columns) == []
+        assert "Report: runs/small/report.html" in shown
+
+
+@pytest.mark.slow
+def test_json_on_a_terminal_is_not_wrapped(folder: Path) -> None:
+    _, shown = on_a_terminal(folder, "check", "study.yaml", "--json", columns=40)
+
+    assert too_long(shown, 40)
+    assert json.loads(shown)["name"] == "small"
+
+
+def too_long(shown: str, columns: int) -> list[str]:
+    """The lines of several words that a terminal would break."""
+    lines = shown.splitlines()
+    return [line for line in lines if len(line) > columns and len(line.split()) > 1]
 
 
 # Start-up.

@@ -1,4 +1,4 @@
-"""Escapes control characters in what commands print."""
+"""Escapes control characters in what commands print, and wraps their messages at words."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from effv2_tune.errors import printable
+from effv2_tune.wrapping import terminal_width, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -14,7 +15,10 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def escaped_output() -> Iterator[None]:
-    """Escape control characters on stdout and stderr.
+    """Escape control characters on stdout and stderr, and wrap what a terminal shows of stderr.
+
+    All on stderr are messages. Stdout has data, too, such as JSON, which stays as it is; messages
+    for it are wrapped by :mod:`effv2_tune.commands.messages`.
 
     Names of classes and files come from others, and a terminal would obey what is in them. Rich's
     consoles write past it: they need control characters, and escape those of their texts
@@ -22,7 +26,7 @@ def escaped_output() -> Iterator[None]:
     """
     with (
         contextlib.redirect_stdout(cast("IO[str]", _Escaped(sys.stdout))),
-        contextlib.redirect_stderr(cast("IO[str]", _Escaped(sys.stderr))),
+        contextlib.redirect_stderr(cast("IO[str]", _Wrapped(sys.stderr))),
     ):
         yield
 
@@ -54,3 +58,12 @@ class _Escaped:
         if name == "buffer":
             raise AttributeError(name)
         return getattr(self.rich_proxied_file, name)
+
+
+class _Wrapped(_Escaped):
+    """An escaped stream whose lines are wrapped at words where it is a terminal."""
+
+    def write(self, text: str) -> int:
+        """Write the wrapped text; returns the length of the text as given."""
+        super().write(wrapped(printable(text), terminal_width(self.rich_proxied_file)))
+        return len(text)

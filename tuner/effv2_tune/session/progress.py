@@ -94,7 +94,7 @@ def show_downloads(events: Iterable[happened.Downloading]) -> None:
         downloads = _Downloads(bars)
         for event in events:
             for line in downloads.lines(event):
-                console.print(line, markup=False, soft_wrap=True)
+                console.print(line, markup=False)
             downloads.move_bar(event)
 
 
@@ -131,7 +131,7 @@ class StudyProgress:
         self._follower.follow(event, now)
         with _unless_closed(self._console):
             for line in (*self._lines(event), *self._time_left_lines(event, now)):
-                self._console.print(printable(line), markup=False, soft_wrap=True)
+                self._console.print(printable(line), markup=False)
             self._move_bars(event)
             self._write_notes(now)
 
@@ -343,7 +343,7 @@ class TrainingProgress:
     def note(self, text: str) -> None:
         """Print a remark."""
         with _unless_closed(self._console):
-            self._console.print(printable(text), markup=False, soft_wrap=True)
+            self._console.print(printable(text), markup=False)
 
     def _show(self, event: Any) -> None:
         for note in getattr(event, "notes", ()):
@@ -362,7 +362,6 @@ class TrainingProgress:
             f"epoch {epoch.epoch}/{self._epochs}: loss {epoch.train_loss:.4f}, {scores}, "
             f"{epoch.seconds:.1f} s",
             markup=False,
-            soft_wrap=True,
         )
         self._bars.move("run", epoch.epoch)
 
@@ -413,7 +412,7 @@ class CompilationProgress:
 
     def _print(self, text: str) -> None:
         with _unless_closed(self._console):
-            self._console.print(printable(text), markup=False, soft_wrap=True)
+            self._console.print(printable(text), markup=False)
 
 
 class _Bars:

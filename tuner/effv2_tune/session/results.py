@@ -161,7 +161,7 @@ class Results:
             is_table = console.is_terminal and bool(device.front)
             table = front_table(self.analysis, device) if is_table else None
             if table is not None and fits(table, console):
-                console.print(table, soft_wrap=False)
+                console.print(table)
                 continue
             if len(devices) > 1:
                 console.print(f"on {device.device}:", markup=False)
@@ -304,12 +304,9 @@ def _unfinished_line(trial: Trial, quality: str) -> str:
 
 
 def _stdout() -> Console:
-    """Wraps lines at words on a terminal, and nowhere in a pipe."""
     from effv2_tune.report.console import Console
 
-    console = Console(highlight=False)
-    console.soft_wrap = not console.is_terminal
-    return console
+    return Console(highlight=False)
 
 
 def _has_only_logs(folder: Path) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from effv2_tune.commands.messages import print_message
 from effv2_tune.errors import EXIT_DONE, EXIT_FAILED, EXIT_WRONG_INPUT, TuneError
 
 if TYPE_CHECKING:
@@ -101,13 +102,13 @@ def command(
     }
     features = FeatureCache()
     if not as_json:
-        click.echo(f"use       {verdict['why']}")
-        click.echo(f"cpu       {host.cpu}, {host.cpu_count} processors")
-        click.echo(f"gpu       {', '.join(host.gpus) or 'none'}")
-        click.echo("tpu       " + f"\n{'':10}".join(tpu_lines(host, packages, versions)))
+        print_message(f"use       {verdict['why']}")
+        print_message(f"cpu       {host.cpu}, {host.cpu_count} processors")
+        print_message(f"gpu       {', '.join(host.gpus) or 'none'}")
+        print_message("tpu       " + f"\n{'':10}".join(tpu_lines(host, packages, versions)))
         for name, version in versions.items():
-            click.echo(f"{name:<13} {version}")
-        click.echo(f"features      {summary(features)}")
+            print_message(f"{name:<13} {version}")
+        print_message(f"features      {summary(features)}")
     tested = None
     if selftest and chosen is not None:
         tested = _test(chosen, as_json=as_json)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from effv2_tune.commands.messages import print_message
 from effv2_tune.errors import EXIT_DONE, EXIT_FAILED
 
 if TYPE_CHECKING:
@@ -42,8 +43,8 @@ def command(*, clear: bool, as_json: bool) -> int:
         click.echo(json.dumps(as_facts(cache) | {"removed": removed}, indent=2))
     else:
         for entry, is_gone in zip(entries, gone, strict=True):
-            click.echo(("removed  " if is_gone else "") + _line(entry))
-        click.echo(summary(cache))
+            print_message(("removed  " if is_gone else "") + _line(entry))
+        print_message(summary(cache))
     return EXIT_FAILED if clear and not all(gone) else EXIT_DONE
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from effv2_tune.commands.messages import print_message
 from effv2_tune.commands.options import session_hours
 from effv2_tune.interruption import GRACE_SECONDS, exits_after_signals, exits_at
 
@@ -121,7 +122,7 @@ def command(
         click.echo(json.dumps(metrics, indent=2))
     else:
         for line in session.summary_lines():
-            click.echo(line)
+            print_message(line)
     for page in session.pages:
         click.echo(f"Page: {page}", err=True)
     click.echo(f"Model: {session.model_folder / 'model.keras'}", err=True)

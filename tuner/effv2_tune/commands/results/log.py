@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from effv2_tune.commands.messages import print_message
 from effv2_tune.commands.options import study_location
 from effv2_tune.errors import EXIT_DONE, EXIT_INTERRUPTED
 
@@ -66,7 +67,7 @@ def command(
     except KeyboardInterrupt:
         # The usual way to end --follow; the next call continues.
         return EXIT_INTERRUPTED
-    click.echo(f"{pluralized(logged, 'trial')} logged to {tracker}")
+    print_message(f"{pluralized(logged, 'trial')} logged to {tracker}")
     if tracker == "tensorboard":
         click.echo(f"Next: tensorboard --logdir {results.folder / 'tensorboard'}", err=True)
     return EXIT_DONE

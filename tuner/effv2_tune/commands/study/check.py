@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from effv2_tune.commands.messages import print_message
 from effv2_tune.commands.options import storage, study_folder
 from effv2_tune.errors import EXIT_DONE, MistakesError, TuneError
 
@@ -56,14 +57,14 @@ def command(study: str, *, out: Path | None, storage: str | None, as_json: bool)
         click.echo(json.dumps({**json.loads(plan.model_dump_json()), "start": start}, indent=2))
     else:
         searched = ", ".join(one.name for one in plan.search_space.dimensions())
-        click.echo(f"{study} is valid: {plan.name} searches {searched}.")
+        print_message(f"{study} is valid: {plan.name} searches {searched}.")
     if error is not None:
         click.echo(f"Error: {error}", err=True)
     if not as_json:
         for hint in () if startup is None else startup.hints:
-            click.echo(f"Hint: {hint}")
+            print_message(f"Hint: {hint}")
         verdict = "not start" if startup is None else f"start: {startup.summary}"
-        click.echo(f"{loaded.command!r} would {verdict}.")
+        print_message(f"{loaded.command!r} would {verdict}.")
     return EXIT_DONE if error is None else error.exit_code
 
 

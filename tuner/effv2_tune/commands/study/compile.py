@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from effv2_tune.commands.messages import print_message
 from effv2_tune.errors import EXIT_DONE, EXIT_FAILED
 
 
@@ -67,5 +68,5 @@ def command(study: str, *, device: str, cache: Path | None, as_json: bool) -> in
         click.echo(json.dumps(as_data(forecast), indent=2))
     else:
         for line in lines(forecast):
-            click.echo(line)
+            print_message(line)
     return EXIT_DONE if all(one.fits for one in forecast.buckets) else EXIT_FAILED

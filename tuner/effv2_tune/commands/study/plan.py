@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from effv2_tune.commands.messages import print_message
 from effv2_tune.commands.options import COUNT, POSITIVE
 from effv2_tune.errors import TuneError
 
@@ -124,11 +125,11 @@ def command(
         click.echo(json.dumps(as_data(forecast, free), indent=2))
         return
     for line in describe(dataset, quality=plan.quality).lines():
-        click.echo(line)
+        print_message(line)
     if forecaster.choice:
-        click.echo(forecaster.choice)
+        print_message(forecaster.choice)
     for line in lines(forecast, plan, free):
-        click.echo(line)
+        print_message(line)
 
 
 def _check_compile(device: str | None) -> None:

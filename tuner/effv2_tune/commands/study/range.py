@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from effv2_tune.commands.messages import print_message
 from effv2_tune.commands.options import COUNT, POSITIVE
 from effv2_tune.errors import TuneError
 
@@ -141,7 +142,7 @@ def _print_tests(tested: list[BucketRange], settings: RangeTestSettings) -> None
     from effv2_tune.session.range_test.text import lines
 
     for line in lines(tested, settings):
-        click.echo(line)
+        print_message(line)
 
 
 def _print_proposal(
@@ -159,8 +160,8 @@ def _print_proposal(
         data = {"buckets": as_data(tested, settings), "proposal": proposal} | found
         click.echo(json.dumps(data, indent=2))
         return
-    click.echo("search_space:")
+    print_message("search_space:")
     for line in proposal_lines(bounds):
-        click.echo(line)
+        print_message(line)
     if found["written"] is not None:
         click.echo(f"Written to {found['written']}; as it was: {found['copy']}", err=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from effv2_tune.commands.messages import print_message
 from effv2_tune.commands.options import COUNT, POSITIVE, session_hours, storage, study_folder
 from effv2_tune.commands.running import run_and_show
 from effv2_tune.errors import EXIT_DONE, EXIT_FAILED
@@ -117,7 +118,7 @@ def command(
     )
     if dry_run:
         for line in loaded.dry_run_lines():
-            click.echo(line)
+            print_message(line)
         return EXIT_DONE
     results = run_and_show(
         loaded,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from effv2_tune.commands.messages import print_message
 from effv2_tune.errors import TuneError, did_you_mean
 from effv2_tune.study.shipped import shipped_spaces, shipped_studies
 
@@ -41,9 +42,9 @@ def command(name: str | None, *, as_json: bool) -> None:
         click.echo(json.dumps(listing, indent=2))
         return
     for title, rows in listing.items():
-        click.echo(f"{title}:")
+        print_message(f"{title}:")
         for key, about in rows.items():
-            click.echo(f"  {key:<20} {about}")
+            print_message(f"  {key:<20} {about}")
 
 
 def _first_comment(path: Path) -> str:

@@ -14,6 +14,7 @@ from tests.session.models.small_model import CLASSES, picture, save_model
 from effv2_tune.errors import EXIT_DONE, EXIT_WRONG_INPUT
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable
 
     Tune = Callable[..., Any]
@@ -84,3 +85,32 @@ def test_a_mistake_is_a_sentence(
     assert done.code == EXIT_WRONG_INPUT
     assert done.out == ""
     assert sentence in done.err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "printed"),
+    [
+        (("predict", "runs/animals", "photos"), ""),
+        (
+            ("export-model", "runs/animals", "--format", "keras"),
+            "the same top-1 class as the Keras model",
+        ),
+    ],
+    ids=["predict", "export-model"],
+)
+def test_stderr_has_messages_of_the_tool_alone(
+    start: Callable[..., subprocess.Popen[str]],
+    photos: Path,
+    arguments: tuple[str, ...],
+    printed: str,
+) -> None:
+    # As users have it: what this process prints less of is no setting of theirs.
+    process = start(*arguments, TF_CPP_MIN_LOG_LEVEL="0")
+    out, err = process.communicate(timeout=600)
+
+    assert photos.is_dir()
+    assert process.returncode == EXIT_DONE, err
+    assert out
+    assert printed in err
+    assert len(err.splitlines()) == bool(printed), err

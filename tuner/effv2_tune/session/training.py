@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from effv2_tune.report.model_card import model_card
 from effv2_tune.report.promise import promise_sentences
 from effv2_tune.session.location import RUNS, check_folder, command_line, make_folder, shown
 from effv2_tune.session.mirrors import mirrored_training, restored_training
+from effv2_tune.session.models.framework_output import redirected_to
 from effv2_tune.session.preflight import check_training
 from effv2_tune.study.training_run import (
     CARD_FILE,
@@ -36,11 +36,9 @@ from effv2_tune.study.training_run import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from effv2_tune.host import Hardware
-    from effv2_tune.report.console import Console
     from effv2_tune.search.mirror.copying import Mirror
     from effv2_tune.session.progress import TrainingProgress
     from effv2_tune.study.training_run import TrainingRun
@@ -168,7 +166,7 @@ class TrainingSession:
 
         make_folder(self.out)
         with (
-            _redirected_to(self.out / "train.log") as terminal,
+            redirected_to(self.out / "train.log") as terminal,
             mirrored_training(self._mirror, self.out, run=run, restored=restored) as mirror,
             TrainingProgress(run.recipe.epochs, run.quality, terminal) as progress,
             signals_stop(stop),
@@ -303,30 +301,3 @@ def set_backend(hardware: Hardware) -> None:
     os.environ |= worker_environment(
         hardware.backend, hardware.kind, workers=1, cpu_count=len(os.sched_getaffinity(0))
     )
-
-
-@contextmanager
-def _redirected_to(log: Path) -> Iterator[Console]:
-    """Redirect the output of TensorFlow and XLA from C++ to a file; yields the real terminal.
-
-    They write to file descriptors 1 and 2 before any setting reaches them.
-    """
-    from effv2_tune.session.progress import ProgressConsole
-
-    sys.stdout.flush()
-    sys.stderr.flush()
-    outside = {descriptor: os.dup(descriptor) for descriptor in (1, 2)}
-    try:
-        with (
-            log.open("ab") as stream,
-            os.fdopen(os.dup(outside[2]), "w", encoding="utf-8") as terminal,
-        ):
-            for descriptor in outside:
-                os.dup2(stream.fileno(), descriptor)
-            yield ProgressConsole(file=terminal, highlight=False)
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        for descriptor, kept in outside.items():
-            os.dup2(kept, descriptor)
-            os.close(kept)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from effv2_tune.errors import TuneError, joined
 from effv2_tune.host import choose_hardware, probe_host, probe_packages
+from effv2_tune.session.models.framework_output import hidden_unless_it_fails
 from effv2_tune.session.models.location import find_images, locate_model, unreadable_error
 from effv2_tune.session.training import set_backend
 from effv2_tune.study.model_facts import ModelFacts, read_facts
@@ -125,9 +126,11 @@ class PredictionSession:
         set_backend(chosen)
         model: Any = None
         for paths, images in self._batches():
-            if model is None:  # after the first images, whose errors need no framework
-                model = _loaded(self._model)
-            for path, shares in zip(paths, model.predict_on_batch(images), strict=True):
+            with hidden_unless_it_fails():
+                if model is None:  # after the first images, whose errors need no framework
+                    model = _loaded(self._model)
+                predicted = model.predict_on_batch(images)
+            for path, shares in zip(paths, predicted, strict=True):
                 yield Prediction(path, self._most_probable(shares))
         if self._unreadable:
             raise unreadable_error(self._unreadable)

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from effv2_tune.plurals import pluralized
 from effv2_tune.report.quantities import (
     human_seconds,
     label_of,
     ladder_ticks,
-    pluralized,
     short,
     spans_decades,
     time_unit,

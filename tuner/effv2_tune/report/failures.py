@@ -5,7 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from effv2_tune.report.quantities import human_seconds, percent, pluralized
+from effv2_tune.plurals import pluralized
+from effv2_tune.report.quantities import (
+    human_seconds,
+    percent,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from effv2_tune.pareto.estimates import Z90
 from effv2_tune.pareto.promise import Comparison
+from effv2_tune.plurals import pluralized
 from effv2_tune.report.promise import promise_sentences
 from effv2_tune.report.quantities import human_seconds, label_of, short
 from effv2_tune.study.trial import Environment, Scores
@@ -97,7 +98,7 @@ def _introduction(run: TrainingRun, metrics: Mapping[str, Any]) -> str:
 def _epochs(recipe: Recipe) -> str:
     """How many epochs, and how many of them trained the classifier alone."""
     alone = f" (the first {recipe.head_epochs} the classifier alone)" if recipe.head_epochs else ""
-    return f"{recipe.epochs} epochs{alone}"
+    return f"{pluralized(recipe.epochs, 'epoch')}{alone}"
 
 
 def _pixels(recipe: Recipe) -> str:

@@ -116,8 +116,3 @@ def human_bytes(count: float) -> str:
     if count < _GIGA:
         return f"{count / _MEGA:.3g} MB"
     return f"{count / _GIGA:.3g} GB"
-
-
-def pluralized(count: int, noun: str) -> str:
-    """A count with its noun: ``1 trial``, ``12 trials``."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from effv2_tune.plurals import pluralized
 from effv2_tune.report.analysis import STATE_WORDS, network_of, seconds_of
 from effv2_tune.report.candidates import POSSIBLE
-from effv2_tune.report.quantities import human_seconds, label_of, percent, pluralized
+from effv2_tune.report.quantities import (
+    human_seconds,
+    label_of,
+    percent,
+)
 from effv2_tune.report.tables.trials import parameter_names
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from effv2_tune.report.quantities import pluralized
+from effv2_tune.plurals import pluralized
 from effv2_tune.study.trial import LEAST_STEP_SHARE, STEP_TIME_TOLERANCE
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from effv2_tune.pareto import Objective, front_growth, outcome_of
+from effv2_tune.plurals import all_of, are, pluralized
 from effv2_tune.search.events import StudyEnded
 from effv2_tune.search.storage.records import is_duplicate, is_in_budget, without_replicates
 
@@ -70,14 +71,11 @@ class Budget:
     def time_spent(self) -> StudyEnded | None:
         """The reason where the hours or the accelerator-hours are used up; None otherwise."""
         if self._hours_left() <= 0:
-            return StudyEnded(
-                kind="hours", reason=f"The {self._plan.hours:g} hours of the study are used up."
-            )
+            return StudyEnded(kind="hours", reason=_used_up(self._plan.hours, "hour"))
         if self._device_seconds_left() <= 0:
             return StudyEnded(
                 kind="accelerator_hours",
-                reason=f"The {self._plan.accelerator_hours:g} accelerator-hours of the study "
-                "are used up.",
+                reason=_used_up(self._plan.accelerator_hours, "accelerator-hour"),
             )
         return None
 
@@ -130,9 +128,9 @@ class Budget:
             return None
         if stop.growth is not None and added < stop.growth:
             reason = f"added less than {stop.growth:.3%} of the front's hypervolume"
-            return _stagnated(f"The last {stop.trials} trials {reason}.")
+            return _stagnated(f"The last {pluralized(stop.trials, 'trial')} {reason}.")
         if stop.no_new_front_point is not None and since >= stop.no_new_front_point:
-            return _stagnated(f"The last {since} trials added no point to the front.")
+            return _stagnated(f"The last {pluralized(since, 'trial')} added no point to the front.")
         return None
 
 
@@ -140,9 +138,16 @@ def _stagnated(reason: str) -> StudyEnded:
     return StudyEnded(kind="stagnation", reason=reason)
 
 
+def _used_up(hours: float | None, noun: str) -> str:
+    count = hours or 0
+    return f"The {pluralized(count, noun)} of the study {are(count)} used up."
+
+
 def trials_spent(plan: StudyPlan) -> StudyEnded:
     """The reason where all trials have been begun."""
-    return StudyEnded(kind="trials", reason=f"All {plan.trials} trials of the study are done.")
+    count = plan.trials or 0
+    reason = f"{all_of(count, 'trial')} of the study {are(count)} done."
+    return StudyEnded(kind="trials", reason=reason)
 
 
 def failing(trials: Sequence[Trial], *, before: Collection[int]) -> StudyEnded | None:

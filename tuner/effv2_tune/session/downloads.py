@@ -13,7 +13,8 @@ from effv2_tune.errors import EXIT_FAILED, TuneError, joined
 from effv2_tune.files.cache import CACHE_VARIABLE
 from effv2_tune.files.download import DEFAULT_RETRIES, RetryPolicy
 from effv2_tune.network.pretrained.files import missing_weights
-from effv2_tune.report.quantities import human_bytes, pluralized
+from effv2_tune.plurals import pluralized
+from effv2_tune.report.quantities import human_bytes
 from effv2_tune.search.events import Downloading
 from effv2_tune.study.recipe import NATIVE, WEIGHT_SUFFIXES, native_weights
 

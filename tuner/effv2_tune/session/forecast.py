@@ -17,7 +17,7 @@ from effv2_tune.forecast.study import forecast_study
 from effv2_tune.forecast.target import target_of
 from effv2_tune.forecast.times import same_work
 from effv2_tune.host import probe_host, threads_each, usable_bytes
-from effv2_tune.report.quantities import pluralized
+from effv2_tune.plurals import pluralized
 from effv2_tune.session.bucket_profiling import measure_buckets
 from effv2_tune.session.known_times import as_known, keep_measured, known_times
 from effv2_tune.study.batches import check_batches

@@ -7,7 +7,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from effv2_tune.forecast import roofline
-from effv2_tune.report.quantities import human_bytes, human_seconds, pluralized
+from effv2_tune.plurals import pluralized
+from effv2_tune.report.quantities import human_bytes, human_seconds
 from effv2_tune.study.bucket import differing_parts, parts_text
 
 if TYPE_CHECKING:
@@ -317,7 +318,8 @@ def _about_cost(cost: StudyCost, forecast: StudyForecast, plan: StudyPlan) -> It
         "trials": f"{pluralized(cost.trials, 'trial')}",
         "stop_when": f"{pluralized(cost.trials, 'trial')}, assumed (it ends when "
         "the Pareto front stops growing)",
-        "hours": f"the budget of {plan.hours} hours, about {pluralized(cost.trials, 'trial')}",
+        "hours": f"the budget of {pluralized(plan.hours or 0, 'hour')}, "
+        f"about {pluralized(cost.trials, 'trial')}",
         "accelerator_hours": f"the budget of {plan.accelerator_hours} accelerator-hours, about "
         f"{pluralized(cost.trials, 'trial')}",
     }[cost.limited_by]

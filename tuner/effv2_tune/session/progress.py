@@ -17,6 +17,7 @@ from rich.progress import (
 from rich.text import Text
 
 from effv2_tune.errors import printable
+from effv2_tune.plurals import pluralized
 from effv2_tune.report.analysis import STATE_WORDS
 from effv2_tune.report.console import Console
 from effv2_tune.report.quantities import (
@@ -24,7 +25,6 @@ from effv2_tune.report.quantities import (
     human_seconds,
     label_of,
     left_text,
-    pluralized,
     short,
 )
 from effv2_tune.search import events as happened

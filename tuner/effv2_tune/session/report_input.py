@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from effv2_tune.plurals import pluralized
 from effv2_tune.report.input import ReportInput
 from effv2_tune.study.validation_size import folds_text, small_validation_hint
 
@@ -107,9 +108,9 @@ def _facts(record: StudyRecord) -> dict[str, str]:
 def _budget(plan: StudyPlan) -> str:
     parts = []
     if plan.trials is not None:
-        parts.append(f"{plan.trials} trials")
+        parts.append(pluralized(plan.trials, "trial"))
     if plan.hours is not None:
-        parts.append(f"{plan.hours:g} hours")
+        parts.append(pluralized(plan.hours, "hour"))
     if plan.accelerator_hours is not None:
         parts.append(f"{plan.accelerator_hours:g} accelerator-hours")
     if plan.stop_when is not None:
@@ -124,5 +125,6 @@ def stop_text(stop: StopSpec) -> str:
         share = f"{100 * stop.growth:g} %"
         criteria.append(f"{stop.trials} trials add less than {share} of the hypervolume")
     if stop.no_new_front_point is not None:
-        criteria.append(f"{stop.no_new_front_point} trials in a row add no point to the front")
+        since = pluralized(stop.no_new_front_point, "trial")
+        criteria.append(f"{since} in a row without a new point on the front")
     return " or ".join(criteria)

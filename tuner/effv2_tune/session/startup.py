@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from effv2_tune.errors import MistakesError, TuneError, joined
-from effv2_tune.report.quantities import human_bytes, pluralized
+from effv2_tune.plurals import pluralized
+from effv2_tune.report.quantities import human_bytes
 from effv2_tune.session.location import shown
 from effv2_tune.session.results import Results
 from effv2_tune.study import Settings
@@ -280,8 +281,8 @@ def _front_inside(results: Results, place: str | Path, plan: StudyPlan) -> list[
     inside = [config for config in configs if plan.search_space.contains(config)]
     if not inside:
         raise TuneError(
-            f"The Pareto front of {shown(place)} ({len(front)} trials) has no config in the search "
-            f"space of {plan.name}.",
+            f"The Pareto front of {shown(place)} ({pluralized(len(front), 'trial')}) has no config "
+            f"in the search space of {plan.name}.",
             hint="Widen the search space, or omit --warm-start.",
         )
     return inside

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from effv2_tune.errors import TuneError
 from effv2_tune.interruption import StopRequest, signals_stop
-from effv2_tune.report.quantities import pluralized
+from effv2_tune.plurals import pluralized
 from effv2_tune.session.location import (
     RUNS,
     as_arguments,

@@ -25,6 +25,7 @@ from effv2_tune.host import (
     probe_host,
     probe_packages,
 )
+from effv2_tune.plurals import pluralized
 from effv2_tune.workers.accelerators import named
 from effv2_tune.workers.feature_relay import Copy, FeatureRelay, Send, features_of
 from effv2_tune.workers.folder_copies import FolderCopy, copy_of, write_copy
@@ -470,7 +471,8 @@ def choose_cluster_device(plan: StudyPlan, cluster: ClusterSpec) -> Hardware:
     ray = connect(cluster.ray)
     nodes = _nodes(ray)
     room = check_room(nodes, per_worker)
-    where = f"Ray cluster {cluster.ray}: {len(nodes)} nodes with room for {room} workers"
+    where = f"Ray cluster {cluster.ray}: {pluralized(len(nodes), 'node')} with room for "
+    where += pluralized(room, "worker")
     if kind == "gpu":
         if plan.backend == "tensorflow":
             raise TuneError(

@@ -13,6 +13,7 @@ import click
 
 from effv2_tune.commands.messages import print_message
 from effv2_tune.errors import EXIT_DONE, EXIT_FAILED, EXIT_WRONG_INPUT, TuneError
+from effv2_tune.plurals import pluralized
 
 if TYPE_CHECKING:
     from effv2_tune.host import Hardware
@@ -103,7 +104,7 @@ def command(
     features = FeatureCache()
     if not as_json:
         print_message(f"use       {verdict['why']}")
-        print_message(f"cpu       {host.cpu}, {host.cpu_count} processors")
+        print_message(f"cpu       {host.cpu}, {pluralized(host.cpu_count, 'processor')}")
         print_message(f"gpu       {', '.join(host.gpus) or 'none'}")
         print_message("tpu       " + f"\n{'':10}".join(tpu_lines(host, packages, versions)))
         for name, version in versions.items():

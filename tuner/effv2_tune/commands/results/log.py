@@ -51,7 +51,7 @@ def command(
     by its environment variables (MLFLOW_TRACKING_URI, WANDB_MODE, TRACKIO_DIR, ...); TensorBoard's
     files are written into the study's folder.
     """
-    from effv2_tune.report.quantities import pluralized
+    from effv2_tune.plurals import pluralized
     from effv2_tune.session.trackers.logging import log_study
 
     logged = 0

@@ -11,11 +11,15 @@ import io
 import re
 from typing import TYPE_CHECKING
 
+from effv2_tune.plurals import pluralized
 from effv2_tune.report.analysis import network_of, seconds_of
 from effv2_tune.report.figures.palette import INK
 from effv2_tune.report.figures.static import static_front, static_style
 from effv2_tune.report.html.rendering import render
-from effv2_tune.report.quantities import human_seconds, label_of, pluralized
+from effv2_tune.report.quantities import (
+    human_seconds,
+    label_of,
+)
 
 if TYPE_CHECKING:
     from effv2_tune.report.analysis import Analysis, DeviceAnalysis

@@ -5,11 +5,15 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from effv2_tune.plurals import pluralized
 from effv2_tune.report import figures
 from effv2_tune.report.html.sections import Plot, Section, View
 from effv2_tune.report.landscape.contours import FEWEST_TRIALS, LEAST_EXPLAINED, contours
 from effv2_tune.report.landscape.slices import slices_of
-from effv2_tune.report.quantities import label_of, percent, pluralized
+from effv2_tune.report.quantities import (
+    label_of,
+    percent,
+)
 
 if TYPE_CHECKING:
     from effv2_tune.report.analysis import Analysis

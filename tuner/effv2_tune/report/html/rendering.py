@@ -6,7 +6,8 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from effv2_tune.report.quantities import human_seconds, pluralized
+from effv2_tune.plurals import pluralized
+from effv2_tune.report.quantities import human_seconds
 
 if TYPE_CHECKING:
     import jinja2

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from effv2_tune.plurals import pluralized
 from effv2_tune.report import figures
 from effv2_tune.report.analysis import STATE_WORDS, network_of, seconds_of
 from effv2_tune.report.failures import ADVICE, failure_groups, failure_sentence
@@ -19,7 +20,6 @@ from effv2_tune.report.quantities import (
     human_seconds,
     label_of,
     percent,
-    pluralized,
     with_error,
 )
 from effv2_tune.report.spending import saved_seconds, spent_by_bucket, spent_seconds

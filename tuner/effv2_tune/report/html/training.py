@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from effv2_tune.files.atomic import write_text
 from effv2_tune.files.disk_errors import disk_errors
 from effv2_tune.pareto.promise import Comparison
+from effv2_tune.plurals import pluralized
 from effv2_tune.report.figures.palette import DARK, PALETTE_NAME
 from effv2_tune.report.figures.training import (
     CURVE_LOOKS,
@@ -29,7 +30,6 @@ from effv2_tune.report.quantities import (
     human_seconds,
     label_of,
     percent,
-    pluralized,
     short,
     with_error,
 )

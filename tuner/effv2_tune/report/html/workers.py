@@ -5,10 +5,14 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from effv2_tune.plurals import pluralized
 from effv2_tune.report import figures
 from effv2_tune.report.figures.timeline import LOOKS, timeline_height
 from effv2_tune.report.html.sections import Plot, View
-from effv2_tune.report.quantities import human_seconds, percent, pluralized
+from effv2_tune.report.quantities import (
+    human_seconds,
+    percent,
+)
 from effv2_tune.report.timeline import KINDS, utilisation
 
 if TYPE_CHECKING:

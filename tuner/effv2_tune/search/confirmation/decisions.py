@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from effv2_tune.pareto import Objective
 from effv2_tune.pareto.racing import LEAST_GAIN, Race, first_replicate
+from effv2_tune.plurals import all_of, are, pluralized
 from effv2_tune.search.budget import failing
 from effv2_tune.search.confirmation.candidates import contenders, training_cost
 from effv2_tune.search.confirmation.replicates import begin_replicate
@@ -105,7 +106,9 @@ class Confirmation:
         """The reason where the hours are used up; None otherwise."""
         if self.seconds_left() > 0:
             return None
-        reason = f"The {self._spec.hours:g} hours of training replicates are used up."
+        hours = self._spec.hours or 0
+        spent = f"{pluralized(hours, 'hour')} of training replicates {are(hours)}"
+        reason = f"The {spent} used up."
         return StudyEnded(kind="hours", reason=f"{reason} {self._unclear(self._picks())}".strip())
 
     def seconds_left(self) -> float:
@@ -185,7 +188,8 @@ class Confirmation:
         """The limit that is reached, as a sentence; empty where none is."""
         limit = self._spec.trials
         if limit is not None:
-            return f"All {limit} replicates are done." if len(replicates) >= limit else ""
+            is_reached = len(replicates) >= limit
+            return f"{all_of(limit, 'replicate')} {are(limit)} done." if is_reached else ""
         if self._spec.hours is not None:
             return ""
         by_number = {trial.number: trial for trial in trials}

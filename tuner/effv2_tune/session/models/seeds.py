@@ -9,6 +9,7 @@ from effv2_tune.errors import TuneError
 from effv2_tune.files.atomic import write_text
 from effv2_tune.interruption import StopRequest, StudyInterrupt
 from effv2_tune.pareto.seeds import SeedSummary, summarize_seeds
+from effv2_tune.plurals import pluralized
 from effv2_tune.session.location import RUNS, check_folder, command_line, shown
 from effv2_tune.session.preflight import check_training
 from effv2_tune.session.training import TrainingSession
@@ -158,7 +159,8 @@ class SeedsSession:
 
     def summary_lines(self) -> list[str]:
         """Mean, standard deviation and standard error of the accuracies, over all seeds."""
-        lines = [f"{len(self._sessions)} trainings, seeds {', '.join(map(str, self._sessions))}"]
+        trainings = pluralized(len(self._sessions), "training")
+        lines = [f"{trainings}, seeds {', '.join(map(str, self._sessions))}"]
         for split in ("test", "validation"):
             scores = self._metrics[split]
             if scores is not None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 import pytest
-from tests.fenced_blocks import ROOT, SHELLS, Block, blocks
+from tests.fenced_blocks import PAGES, ROOT, SHELLS, Block, blocks
 from tests.fenced_blocks import command_lines as typed_lines
 
 import effv2_tune
@@ -39,10 +39,10 @@ def command_lines() -> Iterator[tuple[str, int, list[str]]]:
 
 def _command_lines() -> Iterator[tuple[str, int, list[str]]]:
     for block in blocks():
-        if block.language not in SHELLS or block.page in GENERATED:
+        if block.language not in (*SHELLS, "ipython") or block.page in GENERATED:
             continue
         for typed in typed_lines(block):
-            for part in re.split(r"&&|\|\||[|;]", typed):
+            for part in re.split(r"&&|\|\||[|;]", typed.removeprefix("!")):
                 words = shlex.split(part, comments=True)
                 if words and Path(words[0]).name == "effv2-tune":
                     yield block.page, block.line, _without_redirection(words[1:])
@@ -61,6 +61,17 @@ def parsed(block: Block) -> ast.Module:
 
 COMMAND_LINES = list(command_lines())
 PYTHON = [block for block in blocks() if block.language == "python"]
+
+
+def test_a_typed_command_is_in_a_block_of_a_shell() -> None:
+    """Blocks without a language are outputs, and their lines are not checked."""
+    typed = {
+        page.name: re.findall(r"^```\n(?:\$ )?effv2-tune [^\n]*", page.read_text(), re.MULTILINE)
+        for page in PAGES
+        if page.name not in GENERATED
+    }
+
+    assert {page: lines for page, lines in typed.items() if lines} == {}
 
 
 def test_the_readme_shows_a_command_and_python() -> None:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import csv
 import math
-import os
 import statistics
 import sys
 import tempfile
@@ -25,7 +24,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from seeds import TimedSteps, make_trainer
+from seeds import (
+    append,
+    complete_rows,
+    completed_scores,
+    make_trainer,
+    train_timed,
+    use_one_core,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -39,7 +45,7 @@ TRAIN, VALIDATION, TEST = 3200, 800, 10_000
 #: Of the baseline, in epochs; levers have the second one.
 LENGTHS = (4, 6, 9, 13)
 LENGTH = 6
-COMMON = {
+COMMON: dict[str, Any] = {
     "variant": "tiny",
     "resolution": 48,
     "batch_size": 32,
@@ -149,12 +155,8 @@ def runs(seeds: int) -> Iterator[Run]:
 
 def train(data: Path, seeds: int, table: Path) -> None:
     """Append the trainings that the table lacks."""
-    os.environ |= {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "2"}
-    os.environ |= {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
-    if not table.exists():
-        table.write_text(",".join(FIELDS) + "\n", encoding="utf-8")
-    lines = csv.DictReader(table.read_text(encoding="utf-8").splitlines())
-    known = {tuple(line[name] for name in FIELDS[:4]) for line in lines}
+    use_one_core()
+    known = {tuple(row[name] for name in FIELDS[:4]) for row in complete_rows(table, FIELDS)}
     trainer = None
     for run in runs(seeds):
         if run.key in known:
@@ -162,40 +164,22 @@ def train(data: Path, seeds: int, table: Path) -> None:
         recipe = run.recipe(data)
         trainer = trainer or make_trainer(recipe)
         before = time.process_time()
-        accuracy, seconds = train_once(trainer, recipe)
-        with table.open("a", encoding="utf-8") as file:
-            file.write(",".join((*run.key, f"{accuracy:.4f}", f"{seconds:.3f}")) + "\n")
+        scores = train_once(trainer, recipe)
+        append(table, dict(zip(FIELDS, run.key, strict=False)) | scores, FIELDS)
         took = time.process_time() - before
-        print(f"{run}: {accuracy:.4f}, {seconds:.2f} s, {took:.0f} s in all", file=sys.stderr)
+        print(f"{run}: {scores}, {took:.0f} s in all", file=sys.stderr)
 
 
-def train_once(trainer: Trainer, recipe: Recipe) -> tuple[float, float]:
+def train_once(trainer: Trainer, recipe: Recipe) -> dict[str, str]:
     """Accuracy on the test images, and processor seconds of the steps."""
-    from effv2_tune.workers.messages import Train
-
-    windows: list[tuple[int, float]] = []
-    stages = recipe.stage_recipes()
-    for stage in stages:
-        bucket: Any = trainer.bucket(stage)
-        if not isinstance(bucket.steps, TimedSteps):
-            bucket.steps = TimedSteps(bucket.steps, correct=lambda: None)
-        bucket.steps.windows = windows
     with tempfile.TemporaryDirectory() as folder:
-        request = Train(
-            trial=0,
-            recipe=recipe,
-            rungs=(),
-            step_seconds=0.01,
-            stage_seconds=(0.01,) * (len(stages) - 1),
-            checkpoint=Path(folder),
-        )
-        finished = trainer.train_trial(
-            request, on_event=lambda _: None, should_continue=lambda _: True
-        )
-        if finished.scores is None:
-            raise RuntimeError(f"A config of the benchmark ended {finished.outcome}: {recipe}")
+        finished, _, epoch_seconds = train_timed(trainer, recipe, Path(folder))
+        completed_scores(finished, recipe)
         counts = trainer.test(recipe, Path(folder))
-    return float(counts.correct.sum()) / counts.images, sum(seconds for _, seconds in windows)
+    return {
+        "accuracy": f"{float(counts.correct.sum()) / counts.images:.4f}",
+        "seconds": f"{sum(epoch_seconds) * (TRAIN // COMMON['batch_size']):.3f}",
+    }
 
 
 # --- the page -------------------------------------------------------------------------------------

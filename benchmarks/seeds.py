@@ -20,6 +20,7 @@ import statistics
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from effv2_tune.study.recipe import Recipe
+    from effv2_tune.study.trial import Scores
     from effv2_tune.training.trainer import Trainer
     from effv2_tune.workers.messages import Finished
 
@@ -144,8 +146,7 @@ class TimedSteps:
 
 def train(options: argparse.Namespace) -> None:
     """Train what the table lacks, seed after seed."""
-    os.environ |= {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "2"}
-    os.environ |= {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
+    use_one_core()
     drawn = configs()
     write_configs(options.results / "configs.csv", drawn)
     table = options.results / "trainings.csv"
@@ -163,14 +164,28 @@ def train(options: argparse.Namespace) -> None:
             print(f"{number} {seed}: {row['accuracy']}, {seconds:.1f} s", file=sys.stderr)
 
 
-def make_trainer(recipe: Recipe) -> Trainer:
-    """A trainer on this machine's CPU."""
+def use_one_core() -> None:
+    """Train with TensorFlow, on one core; called before it is imported."""
+    os.environ |= {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "2"}
+    os.environ |= {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
+
+
+def make_trainer(recipe: Recipe, wrap_backend: Callable[[Any], Any] | None = None) -> Trainer:
+    """A trainer on this machine's CPU.
+
+    Args:
+        recipe: With the images.
+        wrap_backend: Returns a backend that does the same as the given one, and times it.
+    """
     from effv2_tune.data import load_dataset
     from effv2_tune.training.devices import open_device
     from effv2_tune.training.trainer import Trainer
 
     dataset = load_dataset(recipe.data, base=Path())
-    return Trainer(dataset, open_device("tensorflow", hardware="cpu"))
+    device = open_device("tensorflow", hardware="cpu")
+    if wrap_backend is not None:
+        device = replace(device, backend=wrap_backend(device.backend))
+    return Trainer(dataset, device)
 
 
 def timed_steps(trainer: Trainer, recipe: Recipe) -> TimedSteps:
@@ -181,35 +196,63 @@ def timed_steps(trainer: Trainer, recipe: Recipe) -> TimedSteps:
     return bucket.steps
 
 
-def train_timed(trainer: Trainer, recipe: Recipe) -> tuple[Finished, TimedSteps, list[float]]:
-    """One training, its steps, and the mean processor seconds of a step in each epoch."""
+def train_timed(
+    trainer: Trainer, recipe: Recipe, folder: Path
+) -> tuple[Finished, TimedSteps, list[float]]:
+    """Train a recipe, with the processor time of its steps.
+
+    Args:
+        trainer: On this machine's CPU.
+        recipe: Of one stage or several.
+        folder: Of the checkpoints, the last of which holds the weights; empty.
+
+    Returns:
+        The result, the steps of the last stage, and the mean processor seconds of a step in each
+        epoch.
+    """
     from effv2_tune.workers.messages import EpochEnded, Train
 
-    steps = timed_steps(trainer, recipe)
+    stages = [timed_steps(trainer, stage) for stage in recipe.stage_recipes()]
+    steps = stages[-1]
+    steps.windows.clear()
+    for stage in stages:
+        stage.windows = steps.windows
     epoch_seconds: list[float] = []
 
     def on_event(event: Any) -> None:
         if isinstance(event, EpochEnded):
             epoch_seconds.append(steps.take_step_seconds())
 
-    with tempfile.TemporaryDirectory() as folder:
-        order = Train(trial=0, recipe=recipe, rungs=(), step_seconds=0.01, checkpoint=Path(folder))
-        steps.windows.clear()
-        finished = trainer.train_trial(order, on_event=on_event, should_continue=lambda _: True)
+    order = Train(
+        trial=0,
+        recipe=recipe,
+        rungs=(),
+        step_seconds=0.01,
+        stage_seconds=(0.01,) * (len(stages) - 1),
+        checkpoint=folder,
+    )
+    finished = trainer.train_trial(order, on_event=on_event, should_continue=lambda _: True)
     return finished, steps, epoch_seconds
+
+
+def completed_scores(finished: Finished, recipe: Recipe) -> Scores:
+    """The validation scores of a training, which has to be complete."""
+    if finished.scores is None:
+        raise RuntimeError(f"A config of the benchmark ended {finished.outcome}: {recipe}")
+    return finished.scores
 
 
 def train_once(trainer: Trainer, recipe: Recipe) -> dict[str, Any]:
     """One training, as a row of the table."""
-    finished, steps, epoch_seconds = train_timed(trainer, recipe)
-    if finished.scores is None:
-        raise RuntimeError(f"A config of the benchmark ended {finished.outcome}: {recipe}")
+    with tempfile.TemporaryDirectory() as folder:
+        finished, steps, epoch_seconds = train_timed(trainer, recipe, Path(folder))
+    scores = completed_scores(finished, recipe)
     before = time.process_time()
     blocks = steps.correct().reshape(BLOCKS, BLOCK_IMAGES).sum(1)
     curve = finished.curve
     return {
-        "accuracy": f"{finished.scores.accuracy:.3f}",
-        "loss": f"{finished.scores.loss:.4f}",
+        "accuracy": f"{scores.accuracy:.3f}",
+        "loss": f"{scores.loss:.4f}",
         "test_correct": " ".join(str(int(count)) for count in blocks),
         "curve_accuracy": " ".join(f"{epoch.validation.accuracy:.3f}" for epoch in curve),
         "curve_loss": " ".join(f"{epoch.validation.loss:.3f}" for epoch in curve),

@@ -17,15 +17,15 @@ benchmarks/trainings_replay.py simulates searches on the table.
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from seeds import append, complete_rows, make_trainer, train_timed
+from seeds import append, complete_rows, make_trainer, train_timed, use_one_core
 
 from effv2_tune.search.engines.unit_cube import UnitCube
 from effv2_tune.study.space import Space
@@ -107,8 +107,7 @@ def recipe_of(config: Mapping[str, Any], *, seed: int, data: Path) -> Recipe:
 
 def train(options: argparse.Namespace) -> None:
     """Train what the table lacks, config after config."""
-    os.environ |= {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "2"}
-    os.environ |= {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
+    use_one_core()
     drawn = configs(options.configs)
     table = options.results / "trainings.csv"
     known = {row["number"] for row in complete_rows(table, FIELDS)}
@@ -130,7 +129,8 @@ def train(options: argparse.Namespace) -> None:
 
 def train_once(trainer: Trainer, recipe: Recipe) -> dict[str, Any]:
     """One training, as columns of the table."""
-    finished, _, epoch_seconds = train_timed(trainer, recipe)
+    with tempfile.TemporaryDirectory() as folder:
+        finished, _, epoch_seconds = train_timed(trainer, recipe, Path(folder))
     if finished.outcome not in ("complete", "diverged"):
         raise RuntimeError(f"A config of the benchmark ended {finished.outcome}: {recipe}")
     curve = finished.curve

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pretraining import pretrain
 
 from effv2_tune.host import probe_host
 from effv2_tune.workers.launch import worker_environment
@@ -133,8 +134,6 @@ class Benchmark:
         path = self.work / "b0.weights.h5"
         if path.exists():
             return
-        from effv2_tune import train
-        from effv2_tune.network import training_network
         from effv2_tune.study.recipe import Recipe
 
         recipe = Recipe(
@@ -152,15 +151,12 @@ class Benchmark:
             flip=True,
             data=self.data(),
         )
-        result = train(recipe, out=self.work / "weights", hardware="cpu", on_event=_tell)
-        accuracy = result.metrics["validation"]["accuracy"]
+        metrics = pretrain(recipe, self.work / "weights", path)
+        accuracy = metrics["validation"]["accuracy"]
         if accuracy < self.arguments.least_accuracy:
+            path.unlink()
             sys.exit(f"The weights reach {accuracy:.3f} only; remove {self.work}, train longer.")
-        trunk = training_network(
-            "b0", classes=None, resolution=WEIGHTS_SIDE, weights=str(result.model_path)
-        )
-        trunk.save_weights(path)
-        self.keep("weights", {"accuracy": accuracy, "seconds": result.metrics["times"]["wall"]})
+        self.keep("weights", {"accuracy": accuracy, "seconds": metrics["times"]["wall"]})
 
     def extract(self) -> None:
         """Extract the features of all images, those of the test split included, in parallel."""
@@ -381,14 +377,6 @@ class Benchmark:
     def trained(self) -> list[dict[str, Any]]:
         """The finished trials."""
         return [self.found(path.stem) for path in sorted(self.work.glob("trial-*.json"))]
-
-
-def _tell(event: Any) -> None:
-    epoch = getattr(event, "epoch", None)
-    if epoch is not None:
-        print(
-            f"epoch {epoch.epoch}: validation accuracy {epoch.validation.accuracy:.3f}", flush=True
-        )
 
 
 if __name__ == "__main__":

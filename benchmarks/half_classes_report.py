@@ -1,0 +1,159 @@
+"""Writes the page of benchmarks/half_classes.py from its tables."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from half_classes_methods import (
+    BATCH,
+    EPOCHS,
+    FULL,
+    HEAD_FIRST,
+    METHODS,
+    PRETRAINED,
+    PRETRAINING,
+    PRETRAINING_IMAGES,
+    SEEDS,
+    SOUP_RANGE,
+    TRAIN,
+    runs,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ABOUT = (
+    "`python benchmarks/half_classes.py --data cifar10.npz`: EfficientNetV2-B0 at 32 px, one CPU "
+    f"core. Pretrained on {PRETRAINING_IMAGES:,} images of classes 0 to 4 of CIFAR-10, "
+    f"{PRETRAINING['epochs']} epochs{{pretrained}}. Then {TRAIN:,} images of classes 5 to 9, "
+    f"AdamW, batch {BATCH}, {EPOCHS} epochs; tested on 5,000 images. *Head first*: "
+    f"{HEAD_FIRST['head_epochs']} epochs of the classifier alone, on cached features, in the place "
+    "of one of all layers (LP-FT). Seconds are processor time of the steps and of extracting these "
+    "features."
+)
+GAINS = (
+    f"*Points* are those of test accuracy above *{FULL}* with the same seed, each at the learning "
+    "rate of the higher mean validation accuracy: mean and standard error over the seeds."
+)
+SOUPS = (
+    "*Soups* average weights (Wortsman et al., arXiv 2203.05482): the candidates are the trainings "
+    f"of all seeds and both rates within {100 * SOUP_RANGE:g} point of the best one by validation "
+    "accuracy; the greedy soup adds one unless the validation accuracy of the average falls, the "
+    "uniform soup averages all candidates. Both are to be compared with the best training by "
+    "validation of the same pool. Seeds differ in the initial classifier, too."
+)
+Row = dict[str, str]
+
+
+def page(trained: Sequence[Row], soups: Sequence[Row]) -> str:
+    """The tables of the methods and of the soups."""
+    tuned = [row for row in trained if row["method"] in METHODS]
+    expected = len(list(runs(SEEDS)))
+    before = ", ".join(
+        f"{100 * float(row['test']):.1f} % of the 5,000 test images of these classes"
+        for row in trained
+        if row["method"] == PRETRAINED
+    )
+    text = [
+        "# Finetuning on the other half of the classes",
+        "",
+        ABOUT.format(pretrained=f" ({before})" if before else ""),
+        "",
+        GAINS,
+        "",
+        f"So far, {len(tuned)} of {expected} trainings and {len(soups)} soups.",
+        "",
+        "| method | seeds | lower rate | higher rate | chosen | points | seconds |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+        *(method_line(tuned, name) for name in METHODS),
+    ]
+    if soups:
+        text += ["", SOUPS, "", *soup_lines(soups)]
+    return "\n".join(text) + "\n"
+
+
+def method_line(tuned: Sequence[Row], name: str) -> str:
+    """A method's line of the table."""
+    own = {rate: of(tuned, name, rate) for rate in METHODS[name].rates}
+    cells = [mean_accuracy(rows) for rows in own.values()]
+    rate = chosen_rate(tuned, name)
+    chosen = "" if rate is None else f"{rate:g}"
+    rows = own[rate] if rate is not None else [row for rows in own.values() for row in rows]
+    seconds = f"{statistics.fmean(float(row['seconds']) for row in rows):.0f}" if rows else ""
+    seeds = len({(row["weights"], row["seed"]) for rows in own.values() for row in rows})
+    points = "" if name == FULL else with_error(gains(tuned, name))
+    return f"| {name} | {seeds} | {' | '.join(cells)} | {chosen} | {points} | {seconds} |"
+
+
+def of(tuned: Sequence[Row], name: str, rate: float) -> list[Row]:
+    """The trainings of a method at one rate."""
+    return [row for row in tuned if row["method"] == name and float(row["rate"]) == rate]
+
+
+def mean_accuracy(rows: Sequence[Row]) -> str:
+    """Mean test accuracy, and its rate."""
+    if not rows:
+        return ""
+    return f"{100 * statistics.fmean(float(row['test']) for row in rows):.1f} % ({rows[0]['rate']})"
+
+
+def chosen_rate(tuned: Sequence[Row], name: str) -> float | None:
+    """The rate of the higher mean validation accuracy, over the seeds with both; None without."""
+    by_rate = [
+        {(row["weights"], row["seed"]): float(row["validation"]) for row in of(tuned, name, rate)}
+        for rate in METHODS[name].rates
+    ]
+    both = by_rate[0].keys() & by_rate[1].keys()
+    if not both:
+        return None
+    means = [statistics.fmean(found[seed] for seed in both) for found in by_rate]
+    return METHODS[name].rates[means[1] > means[0]]
+
+
+def gains(tuned: Sequence[Row], name: str) -> list[float]:
+    """Points of test accuracy above all layers, by seed; both at their chosen rates."""
+    rates = {method: chosen_rate(tuned, method) for method in (name, FULL)}
+    paired: defaultdict[tuple[str, str], dict[str, float]] = defaultdict(dict)
+    for method, rate in rates.items():
+        for row in of(tuned, method, rate) if rate is not None else ():
+            paired[row["weights"], row["seed"]][method] = 100 * float(row["test"])
+    both = [found for found in paired.values() if len(found) == len(rates)]
+    return [found[name] - found[FULL] for found in both]
+
+
+def with_error(values: Sequence[float]) -> str:
+    """Mean and standard error."""
+    if not values:
+        return ""
+    if len(values) == 1:
+        return f"{values[0]:+.1f}"
+    error = statistics.stdev(values) / math.sqrt(len(values))
+    return f"{statistics.fmean(values):+.1f} ± {error:.1f}"
+
+
+def soup_lines(soups: Sequence[Row]) -> list[str]:
+    """The table of the soups."""
+    heads = (
+        "pool",
+        "trainings",
+        "candidates",
+        "in the greedy soup",
+        "best by validation",
+        "mean of the candidates",
+        "greedy soup",
+        "uniform soup",
+    )
+    columns = ("best_test", "mean_test", "soup_test", "uniform_test")
+    return [
+        f"| {' | '.join(heads)} |",
+        "|---|" + "---:|" * (len(heads) - 1),
+        *(
+            f"| {row['pool']} | {row['trainings']} | {row['candidates']} | {row['ingredients']} | "
+            + " | ".join(f"{100 * float(row[column]):.1f} %" for column in columns)
+            + " |"
+            for row in soups
+        ),
+    ]

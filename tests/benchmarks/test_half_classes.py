@@ -1,0 +1,118 @@
+"""The benchmark of finetuning: which rates are compared, and which weights are averaged."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+LOW, HIGH = 1e-3, 3e-3
+
+
+@pytest.fixture(scope="module")
+def report() -> ModuleType:
+    """The script; it imports its neighbours as scripts do."""
+    sys.path.insert(0, str(BENCHMARKS))
+    try:
+        import half_classes_report
+    finally:
+        sys.path.remove(str(BENCHMARKS))
+    return half_classes_report
+
+
+@pytest.fixture(scope="module")
+def soups() -> ModuleType:
+    sys.path.insert(0, str(BENCHMARKS))
+    try:
+        import soups
+    finally:
+        sys.path.remove(str(BENCHMARKS))
+    return soups
+
+
+def row(method: str, seed: int, rate: float, validation: float, test: float) -> dict[str, str]:
+    """A line of the table."""
+    return {
+        "weights": "1f",
+        "method": method,
+        "seed": str(seed),
+        "rate": f"{rate:g}",
+        "validation": str(validation),
+        "test": str(test),
+        "seconds": "50",
+        "extraction_seconds": "0",
+    }
+
+
+def test_a_method_is_compared_at_the_rate_that_its_validation_prefers(report: ModuleType) -> None:
+    trained = [
+        row("all layers", 0, LOW, 0.6, 0.62),
+        row("all layers", 0, HIGH, 0.7, 0.68),
+        row("layer decay 0.8", 0, LOW, 0.75, 0.71),
+        row("layer decay 0.8", 0, HIGH, 0.7, 0.99),
+    ]
+
+    assert report.chosen_rate(trained, "all layers") == HIGH
+    assert report.chosen_rate(trained, "layer decay 0.8") == LOW
+    assert report.gains(trained, "layer decay 0.8") == pytest.approx([3.0])
+
+
+def test_a_rate_is_chosen_from_seeds_that_have_both(report: ModuleType) -> None:
+    half = [row("all layers", 0, LOW, 0.9, 0.9)]
+
+    assert report.chosen_rate(half, "all layers") is None
+
+    trained = [*half, *(row("all layers", 1, rate, 100 * rate, 0.5) for rate in (LOW, HIGH))]
+
+    assert report.chosen_rate(trained, "all layers") == HIGH
+
+
+def test_trainings_from_other_pretrained_weights_are_not_paired(report: ModuleType) -> None:
+    rates = (LOW, HIGH)
+    trained = [row("all layers", 0, rate, 0.6, 0.6) for rate in rates]
+    trained += [row("head first", 0, rate, 0.6, 0.7) | {"weights": "2e"} for rate in rates]
+
+    assert report.gains(trained, "head first") == []
+
+
+def test_the_page_says_how_many_trainings_it_is_of(report: ModuleType) -> None:
+    trained = [row("pretraining", 0, HIGH, 0.8, 0.81)]
+    for seed, test in enumerate((0.60, 0.62, 0.64)):
+        trained += [row("all layers", seed, rate, 0.6, test) for rate in (LOW, HIGH)]
+        trained += [row("head first", seed, rate, 0.6, test + 0.02) for rate in (LOW, HIGH)]
+
+    text = report.page(trained, [])
+
+    assert "12 of 48 trainings and 0 soups" in text
+    assert "81.0 % of the 5,000 test images" in text
+    assert "| head first | 3 | 64.0 % (0.001) | 64.0 % (0.003) | 0.001 | +2.0 ± 0.0 | 50 |" in text
+    assert "| frozen backbone | 0 |  |  |  |  |  |" in text
+
+
+def test_an_average_of_weights_keeps_what_cannot_be_averaged(soups: ModuleType) -> None:
+    first = {"kernel": np.float32([1, 2]), "random_state": np.uint32([7, 8])}
+    second = {"kernel": np.float32([3, 6]), "random_state": np.uint32([1, 1])}
+
+    average = soups.averaged([first, second])
+
+    assert average["kernel"].tolist() == [2, 4]
+    assert average["kernel"].dtype == np.float32
+    assert average["random_state"].tolist() == [7, 8]
+
+
+def test_a_greedy_soup_leaves_out_what_lowers_its_accuracy(soups: ModuleType) -> None:
+    """The accuracy is the higher the nearer the average of the weights is to 2."""
+
+    def accuracy(weights: dict[str, Any]) -> float:
+        return -abs(float(weights["kernel"][0]) - 2.0)
+
+    candidates = [{"kernel": np.float32([value])} for value in (1.5, 9.0, 2.5, 1.0)]
+
+    assert soups.greedy_soup(candidates, accuracy) == [0, 2]

@@ -35,8 +35,10 @@ ABOUT = (
     "features."
 )
 GAINS = (
-    f"*Points* are those of test accuracy above *{FULL}* with the same seed, each at the learning "
-    "rate of the higher mean validation accuracy: mean and standard error over the seeds."
+    "Test accuracy by maximal learning rate, mean over the seeds (their number in brackets); of "
+    "the two rates of a method, the one of the higher mean validation accuracy is in bold. "
+    f"*Points* are those above *{FULL}* with the same seed, both at their rates in bold: mean and "
+    "standard error over the seeds."
 )
 SOUPS = (
     "*Soups* average weights (Wortsman et al., arXiv 2203.05482): the candidates are the trainings "
@@ -51,12 +53,14 @@ Row = dict[str, str]
 def page(trained: Sequence[Row], soups: Sequence[Row]) -> str:
     """The tables of the methods and of the soups."""
     tuned = [row for row in trained if row["method"] in METHODS]
-    expected = len(list(runs(SEEDS)))
+    expected = list(runs(SEEDS))
+    count = sum(len(of(tuned, name, rate)) for name, rate in planned_rates())
     before = ", ".join(
         f"{100 * float(row['test']):.1f} % of the 5,000 test images of these classes"
         for row in trained
         if row["method"] == PRETRAINED
     )
+    rates = sorted({rate for _, rate in planned_rates()} | {float(row["rate"]) for row in tuned})
     text = [
         "# Finetuning on the other half of the classes",
         "",
@@ -64,28 +68,30 @@ def page(trained: Sequence[Row], soups: Sequence[Row]) -> str:
         "",
         GAINS,
         "",
-        f"So far, {len(tuned)} of {expected} trainings and {len(soups)} soups.",
+        f"So far, {count} of {len(expected)} trainings and {len(soups)} soups.",
         "",
-        "| method | seeds | lower rate | higher rate | chosen | points | seconds |",
-        "|---|---:|---:|---:|---:|---:|---:|",
-        *(method_line(tuned, name) for name in METHODS),
+        f"| method | {' | '.join(f'{rate:g}' for rate in rates)} | points | seeds | seconds |",
+        "|---|" + "---:|" * (len(rates) + 3),
+        *(method_line(tuned, name, rates) for name in METHODS),
     ]
     if soups:
         text += ["", SOUPS, "", *soup_lines(soups)]
     return "\n".join(text) + "\n"
 
 
-def method_line(tuned: Sequence[Row], name: str) -> str:
+def planned_rates() -> list[tuple[str, float]]:
+    """Each method with each of its rates."""
+    return [(name, rate) for name, method in METHODS.items() for rate in method.rates]
+
+
+def method_line(tuned: Sequence[Row], name: str, rates: Sequence[float]) -> str:
     """A method's line of the table."""
-    own = {rate: of(tuned, name, rate) for rate in METHODS[name].rates}
-    cells = [mean_accuracy(rows) for rows in own.values()]
-    rate = chosen_rate(tuned, name)
-    chosen = "" if rate is None else f"{rate:g}"
-    rows = own[rate] if rate is not None else [row for rows in own.values() for row in rows]
+    chosen, paired = chosen_rate(tuned, name), gains(tuned, name)
+    cells = [accuracy_cell(of(tuned, name, rate), is_chosen=rate == chosen) for rate in rates]
+    points = "" if name == FULL else with_error(paired)
+    rows = [] if chosen is None else of(tuned, name, chosen)
     seconds = f"{statistics.fmean(float(row['seconds']) for row in rows):.0f}" if rows else ""
-    seeds = len({(row["weights"], row["seed"]) for rows in own.values() for row in rows})
-    points = "" if name == FULL else with_error(gains(tuned, name))
-    return f"| {name} | {seeds} | {' | '.join(cells)} | {chosen} | {points} | {seconds} |"
+    return f"| {name} | {' | '.join(cells)} | {points} | {len(paired)} | {seconds} |"
 
 
 def of(tuned: Sequence[Row], name: str, rate: float) -> list[Row]:
@@ -93,11 +99,12 @@ def of(tuned: Sequence[Row], name: str, rate: float) -> list[Row]:
     return [row for row in tuned if row["method"] == name and float(row["rate"]) == rate]
 
 
-def mean_accuracy(rows: Sequence[Row]) -> str:
-    """Mean test accuracy, and its rate."""
+def accuracy_cell(rows: Sequence[Row], *, is_chosen: bool) -> str:
+    """Mean test accuracy at a rate, with the number of seeds; in bold at the chosen one."""
     if not rows:
         return ""
-    return f"{100 * statistics.fmean(float(row['test']) for row in rows):.1f} % ({rows[0]['rate']})"
+    accuracy = f"{100 * statistics.fmean(float(row['test']) for row in rows):.1f} %"
+    return f"{f'**{accuracy}**' if is_chosen else accuracy} ({len(rows)})"
 
 
 def chosen_rate(tuned: Sequence[Row], name: str) -> float | None:

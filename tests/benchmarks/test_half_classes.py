@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-LOW, HIGH = 1e-3, 3e-3
+LOW, HIGH = 3e-4, 1e-3
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +92,19 @@ def test_the_page_says_how_many_trainings_it_is_of(report: ModuleType) -> None:
 
     assert "12 of 48 trainings and 0 soups" in text
     assert "81.0 % of the 5,000 test images" in text
-    assert "| head first | 3 | 64.0 % (0.001) | 64.0 % (0.003) | 0.001 | +2.0 ± 0.0 | 50 |" in text
-    assert "| frozen backbone | 0 |  |  |  |  |  |" in text
+    assert "| method | 0.0003 | 0.001 | 0.003 | 0.01 | points | seeds | seconds |" in text
+    assert "| head first | **64.0 %** (3) | 64.0 % (3) |  |  | +2.0 ± 0.0 | 3 | 50 |" in text
+    assert "| frozen backbone |  |  |  |  |  | 0 |  |" in text
+
+
+def test_a_rate_beyond_the_two_of_a_method_is_shown_and_not_chosen(report: ModuleType) -> None:
+    trained = [row("all layers", 0, rate, 0.6, 0.6) for rate in (LOW, HIGH)]
+    trained += [row("all layers", 0, 3e-3, 0.9, 0.7)]
+
+    text = report.page(trained, [])
+
+    assert "2 of 48 trainings" in text
+    assert "| all layers | **60.0 %** (1) | 60.0 % (1) | 70.0 % (1) |" in text
 
 
 def test_an_average_of_weights_keeps_what_cannot_be_averaged(soups: ModuleType) -> None:

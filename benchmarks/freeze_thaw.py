@@ -168,10 +168,10 @@ class SecondsModel:
         posterior = Posterior.given(hyper, points, values, noise)
         return cls(posterior, center, scale, fitted, count)
 
-    def predict(self, configs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Seconds of whole trainings [m], and the standard deviation of their logarithm."""
-        mean, variance = self.posterior.predict(Points.ends(configs))
-        return np.exp(mean * self.scale + self.center), np.sqrt(variance) * self.scale
+    def predict(self, configs: np.ndarray) -> np.ndarray:
+        """Seconds of whole trainings [m]."""
+        mean, _ = self.posterior.predict(Points.ends(configs))
+        return np.exp(mean * self.scale + self.center)
 
 
 @dataclass
@@ -201,7 +201,6 @@ class Simulation:
             self.exact_seconds if self.knows_seconds else self.predicted_seconds,
             RUNGS,
             begin_seconds=lambda configs: np.full(len(configs), self.compile_seconds),
-            seconds_error=self.seconds_error,
             snap=self.coder.snap,
         )
         self.search = FreezeThaw(problem, self.seed, self.settings)
@@ -215,22 +214,9 @@ class Simulation:
 
     def predicted_seconds(self, configs: np.ndarray) -> np.ndarray:
         """Of whole trainings [m], by a Gaussian process on the log seconds so far."""
-        model = self._seconds_model()
-        return (
-            np.full(len(configs), self.median_seconds)
-            if model is None
-            else model.predict(configs)[0]
-        )
-
-    def seconds_error(self, configs: np.ndarray) -> np.ndarray:
-        """The standard deviation of the logarithm of these seconds [m]."""
-        model = None if self.knows_seconds else self._seconds_model()
-        return np.zeros(len(configs)) if model is None else model.predict(configs)[1]
-
-    def _seconds_model(self) -> SecondsModel | None:
         begun = [one for one in self.trials if one.done]
         if not begun:
-            return None
+            return np.full(len(configs), self.median_seconds)
         if self._times is None or self._times.count != len(self.observations):
             configs_begun = np.array([one.config for one in begun])
             self._times = SecondsModel.given(
@@ -239,7 +225,7 @@ class Simulation:
                 len(self.observations),
                 self._times,
             )
-        return self._times
+        return self._times.predict(configs)
 
     def run(self, budget: float) -> list[tuple[float, float, float]]:
         """(time of all workers, accuracy, seconds) of the completed trials, in order."""

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from effv2_tune import catalog
 from effv2_tune.search.engines.action_costs import StudyCosts
 from effv2_tune.search.storage.in_memory import MemoryStorage
 from effv2_tune.search.workload import BucketTime
@@ -87,27 +86,6 @@ def test_other_buckets_are_in_proportion_to_their_multiplications(storage: Memor
 
     assert wide == pytest.approx(small)  # half the steps, each twice the work
     assert 3 * small < large < 5 * small
-
-
-def test_the_seconds_of_a_bucket_without_a_step_time_have_an_error_that_further_ones_reduce(
-    storage: MemoryStorage,
-) -> None:
-    configs = [config(32), config(64), config(32, 5000)]
-    one = timed(storage, trained(32))
-    before = StudyCosts(PLAN, storage).given([one]).seconds_error(configs)
-
-    # Four times the multiplications, and exactly four times the step time.
-    larger = trained(64)
-    operations = [catalog.count_macs(catalog.find_variant("b0"), side, 10) for side in (32, 64)]
-    assert larger.bucket is not None
-    step = 0.5 * operations[1] / operations[0]
-    storage.keep_bucket_time(larger.bucket, BucketTime(label="b0@64", step_seconds=step))
-    after = (
-        StudyCosts(PLAN, storage).given([one, larger]).seconds_error([config(32, 200), *configs])
-    )
-
-    assert before == [0.0, pytest.approx(0.4), 0.0]
-    assert after == [pytest.approx(0.4 * (2 / 3) ** 0.5), 0.0, 0.0, 0.0]
 
 
 def test_what_cannot_be_trained_takes_forever(storage: MemoryStorage) -> None:

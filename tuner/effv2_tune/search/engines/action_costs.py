@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 
 #: Of a config that is no recipe: no front has room for it.
 _NEVER = 1e12
-#: Standard deviation of the logarithm of seconds per multiplication between buckets, before any is
-#: known: small images and networks take several times as long per multiplication as large ones.
-_SCATTER = 0.4
 
 
 def _no_seconds(configs: Sequence[Config]) -> Sequence[float]:
@@ -47,8 +44,6 @@ class Costs(NamedTuple):
         continue_seconds: Beyond training, of a paused trial: reading its checkpoint.
         is_absolute: Whether these are seconds; before the first step time they are only in
             proportion to each other.
-        seconds_error: Standard deviation of the logarithm of the seconds of configs; 0 where the
-            step times of all buckets are known.
         ignores_reals: Whether they are equal for configs that differ in real numbers alone, except
             in whether one is 0 or 1.
     """
@@ -57,7 +52,6 @@ class Costs(NamedTuple):
     begin_seconds: Callable[[Sequence[Config]], Sequence[float]] = _no_seconds
     continue_seconds: Callable[[Trial], float] = lambda _: 0.0
     is_absolute: bool = True
-    seconds_error: Callable[[Sequence[Config]], Sequence[float]] = _no_seconds
     ignores_reals: bool = False
 
 
@@ -66,7 +60,7 @@ class StudyCosts:
 
     * *Training*: planned steps times the step time of the bucket, or the mean over the stages. A
       bucket without one has one in proportion to the multiplications of a step, as those with step
-      times do on average; by how much these differ from the proportion is its error.
+      times do on average.
     * *Compiling*: of each bucket that no trial was trained in yet, the median that trials have
       needed to build, compile and time theirs; 0 before the first one.
     * *Restoring*: the median that a trial has needed for a checkpoint.
@@ -96,16 +90,12 @@ class StudyCosts:
         ready = Ready(environment=place.environment, data=self._data)
         times = self._storage.bucket_times()
         trained = self._trained(known)
-        rate, scatter = _seconds_per_operation(trained, times)
+        rate = _seconds_per_operation(trained, times)
         each = _Overhead.given(known, place.ratio) if self._plan.clock == "measured" else _FREE
 
         def seconds(configs: Sequence[Config]) -> Sequence[float]:
             works = [self._work(config, ready) for config in configs]
             return [_NEVER if one is None else one.seconds(times, rate) for one in works]
-
-        def seconds_error(configs: Sequence[Config]) -> Sequence[float]:
-            works = [self._work(config, ready) for config in configs]
-            return [0.0 if one is None else scatter * one.unknown(times) for one in works]
 
         def begin_seconds(configs: Sequence[Config]) -> Sequence[float]:
             works = [self._work(config, ready) for config in configs]
@@ -117,7 +107,6 @@ class StudyCosts:
             begin_seconds,
             lambda _: each.restore,
             is_absolute=rate is not None,
-            seconds_error=seconds_error,
             ignores_reals=True,
         )
 
@@ -179,11 +168,6 @@ class _Work:
     def digests(self) -> set[str]:
         """Of its buckets."""
         return {one.digest for one in self.stages}
-
-    def unknown(self, times: Mapping[str, BucketTime]) -> float:
-        """The share of the epochs in buckets without a step time."""
-        without = sum(one.epochs for one in self.stages if one.digest not in times)
-        return without / sum(one.epochs for one in self.stages)
 
     def seconds(self, times: Mapping[str, BucketTime], rate: float | None) -> float:
         """Training seconds: with the step times of the buckets, or else ``rate`` per operation."""
@@ -257,20 +241,11 @@ def _operations(bucket: BucketKey) -> float:
 
 def _seconds_per_operation(
     trained: Mapping[str, BucketKey], times: Mapping[str, BucketTime]
-) -> tuple[float | None, float]:
-    """The geometric mean over the buckets with a step time, and how much they scatter.
-
-    Returns:
-        The mean, None where no bucket has a step time; and the standard deviation of the logarithm
-        between buckets, for which `_SCATTER` counts as two.
-    """
+) -> float | None:
+    """The geometric mean over the buckets with a step time; None where none has one."""
     logs = [
         math.log(times[digest].step_seconds / _operations(bucket))
         for digest, bucket in sorted(trained.items())
         if digest in times and times[digest].step_seconds > 0
     ]
-    if not logs:
-        return None, _SCATTER
-    mean = sum(logs) / len(logs)
-    squares = 2 * _SCATTER**2 + sum((one - mean) ** 2 for one in logs)
-    return math.exp(mean), math.sqrt(squares / (len(logs) + 1))
+    return math.exp(sum(logs) / len(logs)) if logs else None

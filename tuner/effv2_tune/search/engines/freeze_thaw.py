@@ -112,7 +112,6 @@ class FreezeThawEngine:
             dimensions=self._cube.dimensions,
             seconds=lambda points: self._each(points, self._costs.seconds),
             begin_seconds=lambda points: self._each(points, self._costs.begin_seconds),
-            seconds_error=lambda points: self._each(points, self._costs.seconds_error),
             rungs=tuple(halving.rungs) if halving.enabled else (),
             snap=self._cube.snap,
             peaks=peaks_of(self._space, self._cube),

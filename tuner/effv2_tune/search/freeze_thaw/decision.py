@@ -19,12 +19,7 @@ from effv2_tune.search.freeze_thaw.curves import curve_data
 from effv2_tune.search.freeze_thaw.expectations import draw_preferred
 from effv2_tune.search.freeze_thaw.gaussian_process import Posterior
 from effv2_tune.search.freeze_thaw.history import Action, Begin, Continue
-from effv2_tune.search.freeze_thaw.improvement import (
-    Front,
-    Outcomes,
-    Reference,
-    expected_improvement,
-)
+from effv2_tune.search.freeze_thaw.improvement import Front, Reference, expected_improvement
 from effv2_tune.search.freeze_thaw.kernel import Points
 from effv2_tune.search.freeze_thaw.refitting import Refits
 
@@ -248,8 +243,7 @@ def _new_rates(view: _View, configs: Floats, known: KDTree) -> Floats:
     problem = view.problem
     seconds, begin_seconds = problem.seconds(configs), problem.begin_seconds(configs)
     mean, variance = view.posterior.predict(Points.ends(configs))
-    outcomes = Outcomes(mean, variance, np.log(seconds), problem.seconds_error(configs))
-    gain = expected_improvement(outcomes, view.virtual_front, view.warp)
+    gain = expected_improvement(mean, variance, np.log(seconds), view.virtual_front, view.warp)
     first = problem.next_share(0.0)
     share = first + view.settings.continuation * (1 - first)
     rates = gain / (seconds * share + begin_seconds + view.fixed_seconds)
@@ -272,7 +266,7 @@ def _best_paused(
     done = np.array([shares.get(number, 0.0) for number in paused])
     following = np.array([problem.next_share(share) for share in done])
     mean, variance = view.posterior.predict(Points.ends(np.array([one.config for one in trials])))
-    gain = expected_improvement(Outcomes(mean, variance, np.log(seconds)), view.front, view.warp)
+    gain = expected_improvement(mean, variance, np.log(seconds), view.front, view.warp)
     spent = (following - done) + view.settings.continuation * (1 - following)
     rates = gain / (seconds * spent + continue_seconds + view.fixed_seconds)
     late = seconds * (1 - done) + continue_seconds > view.seconds_left

@@ -81,8 +81,6 @@ class Problem:
     Attributes:
         dimensions: Of the unit cube, d.
         seconds: The seconds of the whole trainings of configs [m, d]: [m]. Never learned.
-        seconds_error: Standard deviation of the natural logarithm of these [m]: [m]; 0 where they
-            are known, as are those of every trial that has been begun.
         rungs: Shares of the epochs at which a trial can be paused, rising, below 1.
         begin_seconds: Beyond the training itself, of new configs [m, d]: [m]; the compilation,
             for example.
@@ -95,7 +93,6 @@ class Problem:
     seconds: Callable[[Floats], Floats]
     rungs: tuple[float, ...] = (0.1, 0.22, 0.4)
     begin_seconds: Callable[[Floats], Floats] = _no_seconds
-    seconds_error: Callable[[Floats], Floats] = _no_seconds
     snap: Callable[[Floats], Floats] = np.asarray
     peaks: tuple[Peak, ...] = ()
     earlier: tuple[Expectation, ...] = ()

@@ -4,9 +4,9 @@
 
 Trains EfficientNetV2-B0 at 32 px on one core, on CIFAR-10 (an ``npz`` with x_train, y_train,
 x_test, y_test): from scratch on 20,000 images of classes 0 to 4, and from these weights on 1,024
-images of classes 5 to 9, with each method at two learning rates. Accuracy is that of 5,000 test
-images. Seconds are processor time, which the load of the machine hardly changes: of the steps, and
-of the passes of the backbone over the training images whose features the classifier alone is
+images of classes 5 to 9, with each method at two or three learning rates. Accuracy is that of 5,000
+test images. Seconds are processor time, which the load of the machine hardly changes: of the steps,
+and of the passes of the backbone over the training images whose features the classifier alone is
 trained on. Epochs of the classifier alone take the place of an epoch of all layers.
 
 Each training is a line of ``half_classes.csv``. The same command resumes, the pretraining too;

@@ -36,13 +36,13 @@ ABOUT = (
 )
 GAINS = (
     "Test accuracy by maximal learning rate, mean over the seeds (their number in brackets); of "
-    "the two rates of a method, the one of the higher mean validation accuracy is in bold. "
+    "the rates of a method, the one of the highest mean validation accuracy is in bold. "
     f"*Points* are those above *{FULL}* with the same seed, both at their rates in bold: mean and "
     "standard error over the seeds."
 )
 SOUPS = (
     "*Soups* average weights (Wortsman et al., arXiv 2203.05482): the candidates are the trainings "
-    f"of all seeds and both rates within {100 * SOUP_RANGE:g} point of the best one by validation "
+    f"of all seeds and rates within {100 * SOUP_RANGE:g} point of the best one by validation "
     "accuracy; the greedy soup adds one unless the validation accuracy of the average falls, the "
     "uniform soup averages all candidates. Both are to be compared with the best training by "
     "validation of the same pool. Seeds differ in the initial classifier, too."
@@ -108,16 +108,20 @@ def accuracy_cell(rows: Sequence[Row], *, is_chosen: bool) -> str:
 
 
 def chosen_rate(tuned: Sequence[Row], name: str) -> float | None:
-    """The rate of the higher mean validation accuracy, over the seeds with both; None without."""
-    by_rate = [
-        {(row["weights"], row["seed"]): float(row["validation"]) for row in of(tuned, name, rate)}
+    """The rate of the highest mean validation accuracy, over the seeds with all rates; else None.
+
+    Of equal ones, the lowest.
+    """
+    by_rate = {
+        rate: {
+            (row["weights"], row["seed"]): float(row["validation"]) for row in of(tuned, name, rate)
+        }
         for rate in METHODS[name].rates
-    ]
-    both = by_rate[0].keys() & by_rate[1].keys()
-    if not both:
+    }
+    seeds = set.intersection(*(set(found) for found in by_rate.values()))
+    if not seeds:
         return None
-    means = [statistics.fmean(found[seed] for seed in both) for found in by_rate]
-    return METHODS[name].rates[means[1] > means[0]]
+    return max(by_rate, key=lambda rate: statistics.fmean(by_rate[rate][seed] for seed in seeds))
 
 
 def gains(tuned: Sequence[Row], name: str) -> list[float]:

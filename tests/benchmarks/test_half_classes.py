@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-LOW, HIGH = 3e-4, 1e-3
+RATES = LOW, MIDDLE, HIGH = 3e-4, 1e-3, 3e-3
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +54,10 @@ def row(method: str, seed: int, rate: float, validation: float, test: float) -> 
 def test_a_method_is_compared_at_the_rate_that_its_validation_prefers(report: ModuleType) -> None:
     trained = [
         row("all layers", 0, LOW, 0.6, 0.62),
+        row("all layers", 0, MIDDLE, 0.65, 0.65),
         row("all layers", 0, HIGH, 0.7, 0.68),
         row("layer decay 0.8", 0, LOW, 0.75, 0.71),
+        row("layer decay 0.8", 0, MIDDLE, 0.75, 0.95),
         row("layer decay 0.8", 0, HIGH, 0.7, 0.99),
     ]
 
@@ -64,20 +66,19 @@ def test_a_method_is_compared_at_the_rate_that_its_validation_prefers(report: Mo
     assert report.gains(trained, "layer decay 0.8") == pytest.approx([3.0])
 
 
-def test_a_rate_is_chosen_from_seeds_that_have_both(report: ModuleType) -> None:
-    half = [row("all layers", 0, LOW, 0.9, 0.9)]
+def test_a_rate_is_chosen_from_seeds_that_have_all(report: ModuleType) -> None:
+    some = [row("all layers", 0, rate, 0.9, 0.9) for rate in (LOW, MIDDLE)]
 
-    assert report.chosen_rate(half, "all layers") is None
+    assert report.chosen_rate(some, "all layers") is None
 
-    trained = [*half, *(row("all layers", 1, rate, 100 * rate, 0.5) for rate in (LOW, HIGH))]
+    trained = [*some, *(row("all layers", 1, rate, 100 * rate, 0.5) for rate in RATES)]
 
     assert report.chosen_rate(trained, "all layers") == HIGH
 
 
 def test_trainings_from_other_pretrained_weights_are_not_paired(report: ModuleType) -> None:
-    rates = (LOW, HIGH)
-    trained = [row("all layers", 0, rate, 0.6, 0.6) for rate in rates]
-    trained += [row("head first", 0, rate, 0.6, 0.7) | {"weights": "2e"} for rate in rates]
+    trained = [row("all layers", 0, rate, 0.6, 0.6) for rate in RATES]
+    trained += [row("head first", 0, rate, 0.6, 0.7) | {"weights": "2e"} for rate in RATES]
 
     assert report.gains(trained, "head first") == []
 
@@ -85,26 +86,27 @@ def test_trainings_from_other_pretrained_weights_are_not_paired(report: ModuleTy
 def test_the_page_says_how_many_trainings_it_is_of(report: ModuleType) -> None:
     trained = [row("pretraining", 0, HIGH, 0.8, 0.81)]
     for seed, test in enumerate((0.60, 0.62, 0.64)):
-        trained += [row("all layers", seed, rate, 0.6, test) for rate in (LOW, HIGH)]
-        trained += [row("head first", seed, rate, 0.6, test + 0.02) for rate in (LOW, HIGH)]
+        trained += [row("all layers", seed, rate, 0.6, test) for rate in RATES]
+        trained += [row("head first", seed, rate, 0.6, test + 0.02) for rate in RATES]
 
     text = report.page(trained, [])
 
-    assert "12 of 48 trainings and 0 soups" in text
+    assert "18 of 66 trainings and 0 soups" in text
     assert "81.0 % of the 5,000 test images" in text
     assert "| method | 0.0003 | 0.001 | 0.003 | 0.01 | points | seeds | seconds |" in text
-    assert "| head first | **64.0 %** (3) | 64.0 % (3) |  |  | +2.0 ± 0.0 | 3 | 50 |" in text
+    accuracies = "**64.0 %** (3) | 64.0 % (3) | 64.0 % (3) | "
+    assert f"| head first | {accuracies} | +2.0 ± 0.0 | 3 | 50 |" in text
     assert "| frozen backbone |  |  |  |  |  | 0 |  |" in text
 
 
-def test_a_rate_beyond_the_two_of_a_method_is_shown_and_not_chosen(report: ModuleType) -> None:
-    trained = [row("all layers", 0, rate, 0.6, 0.6) for rate in (LOW, HIGH)]
-    trained += [row("all layers", 0, 3e-3, 0.9, 0.7)]
+def test_a_rate_beyond_those_of_a_method_is_shown_and_not_chosen(report: ModuleType) -> None:
+    trained = [row("all layers", 0, rate, 0.6, 0.6) for rate in RATES]
+    trained += [row("all layers", 0, 1e-2, 0.9, 0.7)]
 
     text = report.page(trained, [])
 
-    assert "2 of 48 trainings" in text
-    assert "| all layers | **60.0 %** (1) | 60.0 % (1) | 70.0 % (1) |" in text
+    assert "3 of 66 trainings" in text
+    assert "| all layers | **60.0 %** (1) | 60.0 % (1) | 60.0 % (1) | 70.0 % (1) |" in text
 
 
 def test_an_average_of_weights_keeps_what_cannot_be_averaged(soups: ModuleType) -> None:

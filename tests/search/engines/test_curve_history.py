@@ -11,6 +11,7 @@ from effv2_tune.pareto import Objective
 from effv2_tune.search.engines.action_costs import Costs
 from effv2_tune.search.engines.curve_history import CurveReader
 from effv2_tune.search.engines.unit_cube import UnitCube
+from effv2_tune.study.space import Space
 from effv2_tune.study.trial import Measurement, RungResult, Trial
 
 if TYPE_CHECKING:
@@ -130,3 +131,34 @@ def test_replicates_duplicates_and_trials_outside_of_the_space_are_unknown() -> 
     outside = trial(3, "failed", config={"rate": 5.0, "width": 1, "kind": None})
 
     assert list(history(trial(0, "running"), replicate, duplicate, outside).trials) == [0]
+
+
+def test_trials_of_smaller_images_differ_in_one_input_and_are_complete_as_any_other() -> None:
+    space = Space.model_validate(
+        {
+            "weight_decay": {"type": "float", "low": 1e-6, "high": 1e-2, "scale": "log"},
+            "resolution": {"type": "choice", "values": [64, 96, 128]},
+        }
+    )
+    cube = UnitCube(space)
+    reader = CurveReader(
+        space,
+        cube=cube,
+        epochs=lambda _: EPOCHS,
+        objective=Objective("maximize"),
+        quality="accuracy",
+    )
+    small, large = (
+        complete(number, 0.5).model_copy(
+            update={"config": {"weight_decay": 1e-4, "resolution": resolution}}
+        )
+        for number, resolution in enumerate((64, 128))
+    )
+
+    found = reader.history([small, large], COSTS)
+
+    decay, resolution = zip(*(one.config for one in found.trials.values()), strict=True)
+    assert cube.dimensions == 2
+    assert decay[0] == decay[1]
+    assert resolution[0] < resolution[1]
+    assert [one.state for one in found.trials.values()] == ["complete", "complete"]

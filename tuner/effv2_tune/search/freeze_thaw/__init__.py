@@ -6,6 +6,7 @@
 * `curves`: the selection and the scale of the observations that the model is conditioned on.
 * `improvement`: the expected hypervolume improvement when the seconds are known.
 * `candidates`: the configs that are rated.
+* `screening`: whether trainings on a subset of the images tell enough to begin them.
 
 After Swersky, Snoek and Adams, "Freeze-Thaw Bayesian Optimization" (arXiv 1406.3896), for two
 objectives of which one, the training seconds, is known.
@@ -19,6 +20,8 @@ from effv2_tune.search.freeze_thaw.history import (
     History,
     Observation,
     Problem,
+    Screen,
+    Screening,
     Trial,
 )
 
@@ -30,6 +33,8 @@ __all__ = [
     "History",
     "Observation",
     "Problem",
+    "Screen",
+    "Screening",
     "Settings",
     "Trial",
 ]

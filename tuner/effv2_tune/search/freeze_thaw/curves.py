@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from effv2_tune.search.freeze_thaw.kernel import Points, remaining_of
+from effv2_tune.search.freeze_thaw.screening import on_all_images, on_subset, screening_gain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from effv2_tune.search.freeze_thaw.history import Observation, Trial
+    from effv2_tune.search.freeze_thaw.history import Observation, Screening, Trial
     from effv2_tune.search.freeze_thaw.kernel import Floats
 
 #: The share of the places that goes to the observations nearest to the front; the rest is spread
@@ -106,21 +107,43 @@ def _curves(observations: Sequence[Observation]) -> list[list[Observation]]:
 
 
 def curve_data(
-    trials: Mapping[int, Trial], observations: Sequence[Observation], most: int
+    trials: Mapping[int, Trial],
+    observations: Sequence[Observation],
+    most: int,
+    screenings: Mapping[int, Screening] | None = None,
 ) -> CurveData:
     """At most ``most`` observations, as the model takes them.
 
     Each quality has the median gain from its share added before it is warped: early qualities would
-    otherwise be far in the compressed tail, where the gains of good and bad configs differ.
+    otherwise be far in the compressed tail, where the gains of good and bad configs differ. To
+    those of screenings, the median gain from the subset to all images is added likewise.
+
+    Args:
+        trials: By number.
+        observations: In the order measured, one of a trial at least.
+        most: Of the observations.
+        screenings: By number. Where this is not None, the configs of the model have one more
+            coordinate: the fidelity.
     """
-    gains = median_gains(observations)
-    ends = rough_ends(observations, gains)
+    of_trials = [one for one in observations if one.trial in trials]
+    gains = median_gains(of_trials)
+    ends = rough_ends(of_trials, gains)
     warp = Warp.of(np.array(list(ends.values())))
-    chosen = _thinned(trials, observations, ends, most)
+    screened = [one for one in observations if one.trial not in trials][-(most // 2) :]
+    chosen = _thinned(trials, of_trials, ends, most - len(screened))
+    configs = np.array([trials[one.trial].config for one in chosen])
     qualities = np.array([one.quality + gains[one.share] for one in chosen])
+    if screenings is not None:
+        configs = on_all_images(configs)
+    if screenings and screened:
+        subset = np.array([screenings[one.trial].config for one in screened])
+        gain = screening_gain(trials, observations, screenings, ends)
+        configs = np.vstack([configs, on_subset(subset)])
+        qualities = np.concatenate([qualities, [one.quality + gain for one in screened]])
+        chosen = [*chosen, *screened]
     errors = np.array([one.standard_error for one in chosen])
     points = Points(
-        np.array([trials[one.trial].config for one in chosen]),
+        configs,
         remaining_of(np.array([one.share for one in chosen])),
         np.array([one.trial for one in chosen]),
     )

@@ -18,10 +18,16 @@ from effv2_tune.search.freeze_thaw.candidates import neighbours, sobol_point
 from effv2_tune.search.freeze_thaw.curves import curve_data
 from effv2_tune.search.freeze_thaw.expectations import draw_preferred
 from effv2_tune.search.freeze_thaw.gaussian_process import Posterior
-from effv2_tune.search.freeze_thaw.history import Action, Begin, Continue
+from effv2_tune.search.freeze_thaw.history import Action, Begin, Continue, Screen
 from effv2_tune.search.freeze_thaw.improvement import Front, Reference, expected_improvement
 from effv2_tune.search.freeze_thaw.kernel import Points
 from effv2_tune.search.freeze_thaw.refitting import Refits
+from effv2_tune.search.freeze_thaw.screening import (
+    fidelity_correlation,
+    is_shown,
+    next_test,
+    on_all_images,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,6 +85,10 @@ class _View(NamedTuple):
     seconds_left: float
     settings: Settings
 
+    def predict(self, configs: Floats) -> tuple[Floats, Floats]:
+        """Mean and variance [m] of the warped quality at the ends of configs [m, d]."""
+        return self.posterior.predict(Points.ends(_inputs(self.posterior, configs)))
+
 
 class FreezeThaw:
     """Proposes actions; a pure function of history, seed and number, apart from its cache.
@@ -111,16 +121,21 @@ class FreezeThaw:
         rng = np.random.default_rng([self._seed, number])
         if len(history.trials) < self._settings.initial or not history.observations:
             return self._initial(history, rng, seconds_left)
+        if (test := self._test(history, seconds_left)) is not None:
+            return test
         view = self._view(history, seconds_left)
         config, new_rate = self._best_new(view, history, rng)
         trial, paused_rate = _best_paused(view, history)
+        screening_rate = _screening_rate(view, history, config)
         if max(new_rate, paused_rate) < 0:
             return None
-        if trial is not None and paused_rate >= new_rate:
+        if trial is not None and paused_rate >= max(new_rate, screening_rate):
             return Continue(trial)
-        if rng.random() < self._settings.random_share:
-            return self._initial(history, rng, seconds_left) or Begin(tuple(config.tolist()))
-        return Begin(tuple(config.tolist()))
+        begin = Begin(tuple(config.tolist()))
+        if screening_rate > new_rate:
+            return Screen(begin.config)
+        is_random = rng.random() < self._settings.random_share
+        return (self._initial(history, rng, seconds_left) if is_random else None) or begin
 
     def finish(self, history: History, *, seconds_left: float = np.inf) -> Continue | None:
         """The next action of a free worker when no new config may begin.
@@ -154,13 +169,14 @@ class FreezeThaw:
 
     def _view(self, history: History, seconds_left: float) -> _View:
         settings, trials = self._settings, history.trials
-        data = curve_data(trials, history.observations, settings.most_observations)
+        most = settings.most_observations
+        data = curve_data(trials, history.observations, most, history.screenings)
         hyper = self._refits.current(history)
         running = _configs_in(history, "running")
         posterior = Posterior.given(
             hyper, data.points, data.values, data.noise, self._problem.expectations
         )
-        posterior = posterior.with_expected_ends(running)
+        posterior = posterior.with_expected_ends(_inputs(posterior, running))
         times = np.log([one.seconds for one in trials.values()])
         slowest = float(times.max()) + max(0.05 * float(np.ptp(times)), 0.05)
         reference = Reference(min(data.ends.values()), slowest)
@@ -200,6 +216,8 @@ class FreezeThaw:
         pool += [neighbours(anchors, count, step, rng) for step in ((0.2, 0.4), (0.05, 0.4))]
         if self._problem.peaks:
             pool.append(draw_preferred(self._problem.peaks, pool[0], rng))
+        if history.screenings:
+            pool.append(np.array([one.config for one in history.screenings.values()]))
         configs = self._problem.snap(np.vstack(pool))
         rates = _new_rates(view, configs, known)
         for step in _ROUNDS:
@@ -209,6 +227,23 @@ class FreezeThaw:
             rates = np.concatenate([rates[best], _new_rates(view, near, known)])
         best_place = int(np.argmax(rates))
         return configs[best_place], float(rates[best_place])
+
+    def _test(self, history: History, seconds_left: float) -> Screen | None:
+        """The next screening that tests whether screenings tell enough."""
+        config = None if self._problem.images is None else next_test(history)
+        if config is None or self._screening_seconds(np.array([config])) > seconds_left:
+            return None
+        return Screen(config)
+
+    def _screening_seconds(self, config: Floats) -> float:
+        """Seconds of training a config [1, d] on the subset."""
+        return float(self._problem.seconds(config)[0]) * (self._problem.images or 0.0)
+
+
+def _inputs(posterior: Posterior, configs: Floats) -> Floats:
+    """Configs [m, d] as inputs of the model, which may have the fidelity as a further one."""
+    has_fidelity = len(configs) and posterior.points.configs.shape[1] > configs.shape[1]
+    return on_all_images(configs) if has_fidelity else configs
 
 
 def _until_end(problem: Problem, configs: Floats) -> Floats:
@@ -225,7 +260,7 @@ def _expected(posterior: Posterior, configs: Floats, warp: Warp) -> Floats:
     """The expected quality at the end of configs [m, d]."""
     if not len(configs):
         return np.zeros(0)
-    return warp.inverse(posterior.predict(Points.ends(configs))[0])
+    return warp.inverse(posterior.predict(Points.ends(_inputs(posterior, configs)))[0])
 
 
 def _front_configs(history: History, ends: Mapping[int, float]) -> Floats:
@@ -242,14 +277,56 @@ def _new_rates(view: _View, configs: Floats, known: KDTree) -> Floats:
     """Improvement per second of new configs [m, d]; -1 for those that cannot end or are known."""
     problem = view.problem
     seconds, begin_seconds = problem.seconds(configs), problem.begin_seconds(configs)
-    mean, variance = view.posterior.predict(Points.ends(configs))
+    mean, variance = view.predict(configs)
     gain = expected_improvement(mean, variance, np.log(seconds), view.virtual_front, view.warp)
-    first = problem.next_share(0.0)
-    share = first + view.settings.continuation * (1 - first)
+    share = _expected_share(view)
     rates = gain / (seconds * share + begin_seconds + view.fixed_seconds)
     late = seconds + begin_seconds > view.seconds_left
     same = known.query(configs)[0] < _SAME
     return np.where(late | same, -1.0, rates)
+
+
+def _expected_share(view: _View) -> float:
+    """The share of the seconds that is expected to be spent on a new config."""
+    first = view.problem.next_share(0.0)
+    return first + view.settings.continuation * (1 - first)
+
+
+def _screening_rate(view: _View, history: History, config: Floats) -> float:
+    """The rate of screening the best new config [d]; -1 where it is not to be screened.
+
+    The expected improvement times the correlation of the subset with all images, as in Huang,
+    Allen, Notz and Miller, "Sequential kriging optimization using multiple-fidelity evaluations"
+    (2006), per second. In the seconds, the whole training counts as far as the rungs after the
+    next one do in those of a new config: a config is often dropped at its screening. The expected
+    ends of screened configs belong to the front, or screening would always look better than to
+    begin one of them.
+    """
+    known = {one.config for one in (history.screenings or {}).values()}
+    images = view.problem.images
+    if images is None or tuple(config.tolist()) in known or not is_shown(history):
+        return -1.0
+    row = config[None]
+    seconds = view.problem.seconds(row)
+    begin_seconds = view.problem.begin_seconds(row)
+    if (seconds * (1 + images) + begin_seconds > view.seconds_left).any():
+        return -1.0
+    mean, variance = view.predict(row)
+    front = _front_with(view, np.array([one.config for one in (history.screenings or {}).values()]))
+    gain = expected_improvement(mean, variance, np.log(seconds), front, view.warp)
+    spent = images + view.settings.continuation * _expected_share(view)
+    correlation = fidelity_correlation(view.posterior.hyper)
+    rates = gain * correlation / (seconds * spent + begin_seconds + view.fixed_seconds)
+    return float(rates[0])
+
+
+def _front_with(view: _View, configs: Floats) -> Front:
+    """The virtual front with the expected ends of configs [m, d]."""
+    front = view.virtual_front
+    seconds = np.concatenate([front.starts[1:], np.log(view.problem.seconds(configs))])
+    qualities = np.concatenate([front.qualities[1:], _expected(view.posterior, configs, view.warp)])
+    reference = Reference(float(front.qualities[0]), float(front.ends[-1]))
+    return Front.of(seconds, qualities, reference)
 
 
 def _best_paused(
@@ -265,7 +342,7 @@ def _best_paused(
     continue_seconds = np.array([one.continue_seconds for one in trials])
     done = np.array([shares.get(number, 0.0) for number in paused])
     following = np.array([problem.next_share(share) for share in done])
-    mean, variance = view.posterior.predict(Points.ends(np.array([one.config for one in trials])))
+    mean, variance = view.predict(np.array([one.config for one in trials]))
     gain = expected_improvement(mean, variance, np.log(seconds), view.front, view.warp)
     spent = (following - done) + view.settings.continuation * (1 - following)
     rates = gain / (seconds * spent + continue_seconds + view.fixed_seconds)

@@ -36,6 +36,10 @@ class EarlierEnds:
         return cls(Posterior.given(hyper, data.points, data.values, data.noise))
 
     def at(self, configs: Floats) -> Floats:
-        """The mean at the ends of configs [m, d]: [m], on the earlier study's own scale."""
-        mean, _ = self.posterior.predict(Points.ends(configs))
+        """The mean at the ends of configs [m, d]: [m], on the earlier study's own scale.
+
+        Further coordinates than those of the earlier study are ignored.
+        """
+        known = configs[:, : self.posterior.points.configs.shape[1]]
+        mean, _ = self.posterior.predict(Points.ends(known))
         return np.clip(mean, -_LARGEST, _LARGEST)

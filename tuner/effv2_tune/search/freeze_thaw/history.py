@@ -41,8 +41,19 @@ class Trial:
 
 
 @dataclass(frozen=True)
+class Screening:
+    """A training of a config on a subset of the training images: it only informs the model.
+
+    Attributes:
+        config: [d], as of a trial.
+    """
+
+    config: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Observation:
-    """The quality of a trial after a share of its epochs.
+    """The quality of a trial after a share of its epochs, or of a screening at its end.
 
     Attributes:
         trial: Its key in the history.
@@ -64,10 +75,13 @@ class History:
     Attributes:
         trials: By number, in the order begun.
         observations: In the order measured; those of a trial have rising shares.
+        screenings: By number, in the order begun; no trial has the same number. None in a search
+            without screenings.
     """
 
     trials: Mapping[int, Trial]
     observations: Sequence[Observation]
+    screenings: Mapping[int, Screening] | None = None
 
     def last_shares(self) -> dict[int, float]:
         """The share of epochs that each observed trial has been trained for."""
@@ -87,6 +101,8 @@ class Problem:
         snap: Moves configs [m, d] to the nearest ones that exist, as integers need.
         peaks: Preferred values; every second one of the first configs has values near them.
         earlier: What earlier studies expect of configs.
+        images: The share of the training images in a screening, from 0 to 1, which takes that
+            share of the seconds; None for no screenings.
     """
 
     dimensions: int
@@ -96,6 +112,7 @@ class Problem:
     snap: Callable[[Floats], Floats] = np.asarray
     peaks: tuple[Peak, ...] = ()
     earlier: tuple[Expectation, ...] = ()
+    images: float | None = None
 
     @property
     def expectations(self) -> tuple[Expectation, ...]:
@@ -121,4 +138,11 @@ class Continue:
     trial: int
 
 
-Action = Begin | Continue
+@dataclass(frozen=True)
+class Screen:
+    """Train a config on a subset of the training images."""
+
+    config: tuple[float, ...]
+
+
+Action = Begin | Continue | Screen

@@ -57,7 +57,7 @@ class Refits:
         key = (count, hash(tuple(first)))
         if key in self._fits:
             return key, self._fits[key]
-        data = curve_data(history.trials, first, self._most)
+        data = curve_data(history.trials, first, self._most, history.screenings)
         return key, Fit(
             data.points,
             data.values,

@@ -15,15 +15,15 @@ cheap training with the end of the whole one.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.stats import spearmanr
-from seeds import append, complete_rows, make_trainer, train_timed
+from scipy.stats import rankdata
+from seeds import append, complete_rows, make_trainer, train_timed, use_one_core
 
 from effv2_tune.search.engines.unit_cube import UnitCube
 from effv2_tune.study.space import Space
@@ -113,8 +113,7 @@ def recipe_of(config: Mapping[str, Any], *, seed: int, data: Path, images: float
 
 def train(options: argparse.Namespace) -> None:
     """Train what the table lacks, config after config."""
-    os.environ |= {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "2"}
-    os.environ |= {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
+    use_one_core()
     table = options.results / "trainings.csv"
     known = {(row["number"], float(row["images"])) for row in complete_rows(table, FIELDS)}
     trainers: dict[float, Trainer] = {}
@@ -135,7 +134,8 @@ def train(options: argparse.Namespace) -> None:
 
 def train_once(trainer: Trainer, recipe: Recipe) -> dict[str, str]:
     """One training, as columns of the table."""
-    finished, _, _ = train_timed(trainer, recipe)
+    with tempfile.TemporaryDirectory() as folder:
+        finished, _, _ = train_timed(trainer, recipe, Path(folder))
     if finished.outcome not in ("complete", "diverged"):
         raise RuntimeError(f"A config of the benchmark ended {finished.outcome}: {recipe}")
     accuracies = [epoch.scores.accuracy for epoch in finished.curve]
@@ -204,11 +204,19 @@ def _at(curve: Sequence[float], share: float) -> float:
 
 
 def _interval(early: np.ndarray, ends: np.ndarray) -> str:
+    """Spearman's correlation, with the interval over 1,000 resamples of the configs."""
     rng = np.random.default_rng(0)
     places = rng.integers(len(ends), size=(1000, len(ends)))
-    draws = [spearmanr(early[some], ends[some]).statistic for some in places]
-    low, high = np.nanquantile(draws, (0.05, 0.95))
-    return f"{spearmanr(early, ends).statistic:.2f} ({low:.2f} to {high:.2f})"
+    low, high = np.quantile(_correlations(early[places], ends[places]), (0.05, 0.95))
+    found = _correlations(early[None], ends[None])[0]
+    return f"{found:.2f} ({low:.2f} to {high:.2f})"
+
+
+def _correlations(early: np.ndarray, late: np.ndarray) -> np.ndarray:
+    """Spearman's of rows [m, n]: [m]."""
+    ranks = [rankdata(one, axis=1) for one in (early, late)]
+    a, b = (one - one.mean(axis=1, keepdims=True) for one in ranks)
+    return np.asarray((a * b).sum(axis=1) / np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1)))
 
 
 if __name__ == "__main__":

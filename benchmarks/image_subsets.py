@@ -207,8 +207,8 @@ def cases(arguments: argparse.Namespace) -> list[Case]:
     return [
         Case(seed, early, subset, arguments.images)
         for seed in range(arguments.seeds)
-        for early in EARLY
-        for subset in (None, *SUBSET)
+        for early in arguments.early
+        for subset in (None, *arguments.subset)
     ]
 
 
@@ -269,6 +269,8 @@ def main() -> None:
     """Run the missing simulations, or write the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--early", type=float, nargs="+", default=EARLY)
+    parser.add_argument("--subset", type=float, nargs="+", default=SUBSET)
     parser.add_argument("--images", type=float, default=0.1, help="share of them in the subset")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--report", action="store_true", help="simulate nothing, write the page")

@@ -294,7 +294,7 @@ def page(rows: dict[str, Any]) -> str:
         "convolutions of 112 px as well 0.641 GB and 9.64 ms. None of it is in use. The images of "
         "S and M are streamed, as those of all splits exceed a quarter of the memory; 3.1 GB of XL "
         "at 512 px are its resident images. `plan` predicts 17.2 GB for it, more than a v5e has; "
-        "the compiler makes it fit, as it computes 6 % of the operations a second time. For a "
+        "the compiler makes it fit, as it computes 7 % of the operations a second time. For a "
         "v6e-8 of 32 GB it makes 19.2 GB of it, 1.12 times the prediction, and 9,200 GFLOP, 0.99 "
         "times."
     )

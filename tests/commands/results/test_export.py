@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         (("--pick", "trial=1", "--max-seconds", "9"), "cannot be combined with limits"),
         (("--pick", "trial=1", "--robust"), "cannot be combined with limits"),
         (("--max-seconds", "0.001"), "The fastest takes 0.9 s"),
-        (("--min-quality", "0.999"), "the best has an expected accuracy of 0.5000"),
+        (("--min-quality", "0.999"), "the best has an expected accuracy of 0.50"),
         (("--device", "scriptd"), "did you mean 'scripted'?"),
         (("--name", "other"), "holds no study 'other'"),
         (("-o", "study.yaml"), "study.yaml exists already"),

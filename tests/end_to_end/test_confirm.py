@@ -329,7 +329,7 @@ def test_replicates_after_replicates_failing_exit_with_1(
     script = {str(number): {"outcome": "failed"} for number in range(4, 20)}
     monkeypatch.setenv("SCRIPT", json.dumps(script))
 
-    assert tune("confirm", "small", "--difference", "0").code == EXIT_FAILED
+    assert tune("confirm", "small", "--difference", "0", "--trials", "16").code == EXIT_FAILED
 
 
 def test_a_study_without_a_complete_trial_is_refused_with_a_way_out(

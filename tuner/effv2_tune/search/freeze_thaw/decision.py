@@ -87,7 +87,7 @@ class _View(NamedTuple):
 
     def predict(self, configs: Floats) -> tuple[Floats, Floats]:
         """Mean and variance [m] of the warped quality at the ends of configs [m, d]."""
-        return self.posterior.predict(Points.ends(_inputs(self.posterior, configs)))
+        return _at_ends(self.posterior, configs)
 
 
 class FreezeThaw:
@@ -256,11 +256,16 @@ def _configs_in(history: History, state: str) -> Floats:
     return np.array([one.config for one in history.trials.values() if one.state == state])
 
 
+def _at_ends(posterior: Posterior, configs: Floats) -> tuple[Floats, Floats]:
+    """Mean and variance [m] of the warped quality at the ends of configs [m, d]."""
+    return posterior.predict(Points.ends(_inputs(posterior, configs)))
+
+
 def _expected(posterior: Posterior, configs: Floats, warp: Warp) -> Floats:
     """The expected quality at the end of configs [m, d]."""
     if not len(configs):
         return np.zeros(0)
-    return warp.inverse(posterior.predict(Points.ends(_inputs(posterior, configs)))[0])
+    return warp.inverse(_at_ends(posterior, configs)[0])
 
 
 def _front_configs(history: History, ends: Mapping[int, float]) -> Floats:
@@ -302,7 +307,7 @@ def _screening_rate(view: _View, history: History, config: Floats) -> float:
     ends of screened configs belong to the front, or screening would always look better than to
     begin one of them.
     """
-    known = {one.config for one in (history.screenings or {}).values()}
+    known = [one.config for one in (history.screenings or {}).values()]
     images = view.problem.images
     if images is None or tuple(config.tolist()) in known or not is_shown(history):
         return -1.0
@@ -312,7 +317,7 @@ def _screening_rate(view: _View, history: History, config: Floats) -> float:
     if (seconds * (1 + images) + begin_seconds > view.seconds_left).any():
         return -1.0
     mean, variance = view.predict(row)
-    front = _front_with(view, np.array([one.config for one in (history.screenings or {}).values()]))
+    front = _front_with(view, np.array(known))
     gain = expected_improvement(mean, variance, np.log(seconds), front, view.warp)
     spent = images + view.settings.continuation * _expected_share(view)
     correlation = fidelity_correlation(view.posterior.hyper)
